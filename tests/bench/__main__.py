@@ -1,0 +1,67 @@
+"""Say what this machine is, then run the measuring commands one after another, each in its own process.
+
+A fresh process each, because thread counts and caches of one would colour the figures of the next.
+Exits with 1 when a command fails or misses what it must reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+COMMANDS = ("estimator", "latency", "page", "engine", "evaluation")
+LIBRARIES = ("torch", "onnxruntime", "numpy", "voila", "jupyterlab", "anywidget")
+
+
+def main() -> int:
+    """Run the commands named, or all, and return the exit status."""
+    available = [name for name in COMMANDS if importlib.util.find_spec(f"tests.bench.{name}")]
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(available)}")
+    names = parser.parse_args().names or available
+    unknown = sorted(set(names) - set(available))
+    if unknown:
+        parser.error(f"no measuring command is named {', '.join(unknown)}; there are {', '.join(available)}")
+    print(describe_machine(), flush=True)
+    failed = [name for name in names if not _run(name)]
+    print(f"\n{len(names) - len(failed)} of {len(names)} passed", *(f"· {name} failed" for name in failed))
+    return 1 if failed else 0
+
+
+def describe_machine() -> str:
+    """Return two lines: the machine and how busy it is, and the versions that were measured."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    system = f"{platform.system()} {platform.release()}"
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return (
+        f"{_cpu_name()}, {os.cpu_count()} cores, {memory:.0f} GiB, {system}, "
+        f"load {os.getloadavg()[0]:.2f}, {time.strftime('%Y-%m-%d %H:%M')}\n"
+        f"Python {platform.python_version()}, {libraries}"
+    )
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _run(name: str) -> bool:
+    print(f"\n── {name} " + "─" * (76 - len(name)), flush=True)
+    start = time.perf_counter()
+    command = [sys.executable, "-m", f"tests.bench.{name}"]
+    done = subprocess.run(command, env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ}, check=False)
+    print(f"({time.perf_counter() - start:.0f} s)", flush=True)
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Hypothesis strategies that make encodings of every kind, nested in every way that makes sense."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from workbench.encodings import Bitmask, Dense, Encoding, Entropy, Grid, Packed, RelativeIndex
+from workbench.encodings.dense import STORED
+from workbench.encodings.integers import WIDTHS, code_type
+from workbench.encodings.sparse import INDEX_BITS
+
+Shape = tuple[int, ...]
+
+shapes = st.lists(st.integers(0, 7), max_size=4).map(tuple)
+widths = st.sampled_from(WIDTHS)
+
+
+@st.composite
+def arrays(draw: st.DrawFn, shape: Shape) -> tuple[np.ndarray, str]:
+    """Any bit patterns of any element type: NaN payloads, infinities and minus zero among them."""
+    kind = draw(st.sampled_from(sorted(STORED)))
+    size = int(np.prod(shape))
+    raw = np.random.default_rng(draw(st.integers(0, 2**32))).bytes(size * STORED[kind].itemsize)
+    values = np.frombuffer(raw, np.uint8) < 128 if kind == "bool" else np.frombuffer(raw, STORED[kind])
+    return values.reshape(shape), kind
+
+
+@st.composite
+def codes(draw: st.DrawFn, shape: Shape, bits: int) -> np.ndarray:
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    top = draw(st.integers(0, 2**bits - 1))
+    return generator.integers(0, top, shape, code_type(bits), endpoint=True)
+
+
+@st.composite
+def masks(draw: st.DrawFn, shape: Shape) -> np.ndarray:
+    share = draw(st.sampled_from([0.0, 0.02, 0.1, 0.5, 0.9, 1.0]))
+    return np.random.default_rng(draw(st.integers(0, 2**32))).random(shape) < share
+
+
+@st.composite
+def packed(draw: st.DrawFn, shape: Shape) -> Encoding:
+    bits = draw(widths)
+    return Packed(draw(codes(shape, bits)), bits)
+
+
+@st.composite
+def dense(draw: st.DrawFn, shape: Shape) -> Encoding:
+    return Dense(*draw(arrays(shape)))
+
+
+@st.composite
+def encodings(
+    draw: st.DrawFn, shape: Shape | None = None, depth: int = 3, integers: bool = False
+) -> Encoding:
+    """An encoding of the given shape; `integers` leaves out those that decode to anything but codes."""
+    shape = draw(shapes) if shape is None else shape
+    leaves = ["packed"] if integers else ["packed", "dense"]
+    parents = ["entropy", "bitmask", "relative"] if integers else ["entropy", "bitmask", "relative", "grid"]
+    kind = draw(st.sampled_from(leaves + parents * (depth > 0)))
+    if kind == "packed":
+        return draw(packed(shape))
+    if kind == "dense":
+        return draw(dense(shape))
+    if kind == "entropy":
+        return Entropy(draw(encodings(shape, depth - 1, integers)))
+    if kind == "grid":
+        return draw(grids(shape, depth - 1))
+    mask = draw(masks(shape))
+    values = draw(encodings((int(mask.sum()),), depth - 1, integers))
+    if kind == "relative":
+        sparse = RelativeIndex.of(mask, values, draw(st.none() | st.sampled_from(INDEX_BITS)))
+    else:
+        sparse = Bitmask.of(mask, values)
+    return sparse.with_index(Entropy(sparse.index)) if draw(st.booleans()) else sparse
+
+
+@st.composite
+def grids(draw: st.DrawFn, shape: Shape, depth: int) -> Encoding:
+    inner = draw(encodings(shape, depth, integers=True))
+    axis = draw(st.none() | st.integers(0, len(shape) - 1)) if shape else None
+    count = 1 if axis is None else shape[axis]
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    scale = generator.uniform(1e-6, 10, count).astype(np.float32)
+    zeros = generator.integers(0, 1, count, endpoint=True)  # fits the narrowest codes
+    return Grid(inner, scale, zeros, axis)

@@ -1,0 +1,180 @@
+"""A Session that computes nothing: it emits size, then sampled, then exact figures, on a thread.
+
+For tests of what the views do with Snapshots, and of how many messages and bytes they send.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from workbench.compress import LayerFigures
+from workbench.data.dataset import Normalization
+from workbench.errors import WorkbenchError
+from workbench.measure.estimate import Estimate, Latency, Size
+from workbench.measure.weights import WeightSummary
+from workbench.recipe import Recipe
+from workbench.snapshot import Baseline, Snapshot
+
+TOTAL = 10_000
+LOOKS = (64, 128, 256, 512, 1024, 2048, 4096)
+DENSE = 1_092_264
+REASON = "No speed-up expected: pruned weights are masked and the kernels stay dense."
+
+
+def layer(name: str, kind: str, *shape: int) -> LayerFigures:
+    size = int(np.prod(shape))
+    return LayerFigures(name, kind, shape, size, size * 49, 0.0, 32, size * 4)
+
+
+LAYERS = (
+    layer("conv1", "Conv2d", 16, 1, 3, 3),
+    *(layer(f"stage{s}.{b}.conv{c}", "Conv2d", 8 << s, 8 << s, 3, 3) for s in (1, 2, 3) for b in (0, 1, 2) for c in (1, 2)),
+    layer("fc", "Linear", 10, 64),
+)
+
+
+def settings(recipe: Recipe, technique: str) -> dict[str, Any]:
+    for step in recipe.steps:
+        if step.technique == technique:
+            return step.settings.model_dump()
+    return {}
+
+
+class FakeSession:
+    """Steps are emitted by ``step()`` (``auto=False``) or by a thread (``auto=True``, ``pause`` seconds apart)."""
+
+    def __init__(self, model: Any = None, data: Any = None, *, auto: bool = True, pause: float = 0.0) -> None:
+        self.model = model or SimpleNamespace(
+            name="resnet20", origin="zoo", card={}, notes=(), input_shape=(1, 28, 28), normalization=None, module=nn.BatchNorm2d(16)
+        )
+        self.data = data or SimpleNamespace(
+            name="fashion_mnist",
+            splits={"train": range(10_000), "calibration": range(1_000), "validation": range(5_000), "test": range(TOTAL)},
+            classes=tuple("abcdefghij"),
+            normalization=Normalization((0.286,), (0.353,)),
+            notes=(),
+            source="Fashion-MNIST",
+        )
+        self.layers = LAYERS
+        self.baseline = Baseline(
+            Estimate.exact(0.931, TOTAL, "test"),
+            Size(DENSE + 9_000, DENSE, 1_098_000, 980_000),
+            Latency("this machine", "onnxruntime", 1, 0.95, 0.92, 0.99, "measured"),
+        )
+        self._listeners: list[Callable[[Snapshot], None]] = []
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
+        self._pause, self._closed = pause, False
+        self.applied: list[Recipe] = []
+        self.recipe = Recipe()
+        self._pending = self._course(0, self.recipe)
+        self.snapshot = self._pending.pop(0)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        if auto:
+            self._thread.start()
+
+    def apply(self, recipe: Recipe) -> int:
+        with self._wake:
+            self.applied.append(recipe)
+            self.recipe = recipe
+            generation = self.snapshot.generation + 1 if not self._pending else self._pending[0].generation + 1
+            self._pending = self._course(generation, recipe)
+            self._wake.notify_all()
+            return generation
+
+    def subscribe(self, callback: Callable[[Snapshot], None]) -> Callable[[], None]:
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback) if callback in self._listeners else None
+
+    def step(self) -> bool:
+        """Emit the next Snapshot; return whether there was one."""
+        with self._lock:
+            if not self._pending:
+                return False
+            self.snapshot = self._pending.pop(0)
+        for callback in list(self._listeners):
+            callback(self.snapshot)
+        return True
+
+    def fail(self, sentence: str) -> None:
+        """Emit a Snapshot that carries an error."""
+        self.snapshot = replace(self.snapshot, error=sentence, settled=True)
+        for callback in list(self._listeners):
+            callback(self.snapshot)
+
+    def measure_latency(self) -> Latency:
+        assert self.snapshot.latency is not None
+        measured = replace(self.snapshot.latency, ms=0.91, low=0.9, high=0.93, kind="measured", reason="")
+        self.snapshot = replace(self.snapshot, measured_latency=measured)
+        for callback in list(self._listeners):
+            callback(self.snapshot)
+        return measured
+
+    def weights(self, layer_name: str, bins: int = 64) -> WeightSummary:
+        if layer_name not in {layer.name for layer in LAYERS}:
+            raise WorkbenchError(f"There is no layer '{layer_name}'.")
+        values = np.random.default_rng(len(layer_name)).laplace(0, 0.05, 4_000).astype(np.float32)
+        prune, quantize = settings(self.recipe, "prune"), settings(self.recipe, "quantize")
+        after, threshold, grid = values.copy(), None, np.zeros(0, np.float32)
+        if prune:
+            threshold = float(np.quantile(abs(values), prune["ratio"]))
+            after[abs(after) <= threshold] = 0
+        if quantize.get("bits", 32) <= 8:
+            step = 2 * float(abs(values).max()) / (2 ** quantize["bits"])
+            after = (np.round(after / step) * step).astype(np.float32)
+            grid = np.unique(after).astype(np.float32)
+        edges = np.linspace(values.min(), values.max(), bins + 1, dtype=np.float32)
+        return WeightSummary(
+            layer_name, edges, np.histogram(values, edges)[0], np.histogram(after[after != 0] if prune else after, edges)[0],
+            threshold, grid, float((after == 0).mean()), quantize.get("bits", 32),
+        )  # fmt: skip
+
+    @property
+    def can_undo(self) -> bool:
+        return len(self.applied) > 1
+
+    @property
+    def can_redo(self) -> bool:
+        return False
+
+    def undo(self) -> None:
+        self.applied.pop()
+        self.apply(self.applied.pop())
+
+    def close(self) -> None:
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closed or self._pending)
+                if self._closed:
+                    return
+            if self._pause:
+                threading.Event().wait(self._pause)
+            self.step()
+
+    def _course(self, generation: int, recipe: Recipe) -> list[Snapshot]:
+        prune, quantize = settings(recipe, "prune"), settings(recipe, "quantize")
+        ratio = prune.get("ratio", 0.0)
+        bits = quantize.get("bits", 32)
+        accuracy = 0.931 - 0.3 * ratio**4 - 0.4 * 2.0 ** -bits * 2
+        size = int(DENSE * max(0.02, (1 - ratio) * bits / 32 + 0.01))
+        first = Snapshot(
+            generation, recipe, self.baseline, size=Size(size, DENSE, DENSE, int(size * 0.9)), layers=LAYERS,
+            latency=Latency("this machine", "onnxruntime", 1, 0.95, 0.9, 1.0, "predicted", REASON), runtime="onnxruntime",
+        )  # fmt: skip
+        looks = [
+            replace(first, accuracy=Estimate(accuracy, accuracy - 0.4 / n**0.5, accuracy + 0.4 / n**0.5, n, "sampled", "test"))
+            for n in LOOKS
+        ]
+        return [first, *looks, replace(first, accuracy=Estimate.exact(accuracy, TOTAL, "test"), settled=True)]

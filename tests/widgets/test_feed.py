@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from tests.widgets.fake_session import FakeSession
+from widgets.feed import Feed, listen
+from workbench.recipe import Recipe
+
+
+class Drawn:
+    """Collects what was drawn and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.snapshots: list[Any] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, snapshot: Any) -> None:
+        with self._changed:
+            self.snapshots.append(snapshot)
+            self._changed.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.snapshots) >= count, 10)
+
+
+def feed_threads() -> int:
+    return sum(thread.name == "workbench-feed" for thread in threading.enumerate())
+
+
+def test_a_new_listener_is_drawn_at_once_with_the_present_snapshot(session: FakeSession) -> None:
+    drawn = Drawn()
+    leave = listen(session, drawn)
+    drawn.wait_for(1)
+    leave()
+    assert drawn.snapshots == [session.snapshot]
+
+
+def test_what_was_replaced_before_it_was_drawn_is_never_drawn(session: FakeSession) -> None:
+    drawn, entered, free = Drawn(), threading.Event(), threading.Event()
+
+    def slow(snapshot: Any) -> None:
+        drawn(snapshot)
+        entered.set()
+        assert free.wait(10)
+
+    leave = listen(session, slow)
+    assert entered.wait(10)
+    while session.step():
+        pass
+    free.set()
+    drawn.wait_for(2)
+    leave()
+    assert [snapshot.settled for snapshot in drawn.snapshots] == [False, True]
+
+
+def test_an_older_generation_is_refused(session: FakeSession) -> None:
+    drawn = Drawn()
+    leave = listen(session, drawn)
+    drawn.wait_for(1)
+    old = session.snapshot
+    session.apply(Recipe.parse("- quantize: {bits: 4}"))
+    session.step()
+    drawn.wait_for(2)
+    feed: Feed = leave.__closure__[1].cell_contents if isinstance(leave.__closure__[1].cell_contents, Feed) else leave.__closure__[0].cell_contents  # type: ignore[index]  # fmt: skip
+    feed.offer(old)
+    session.step()
+    drawn.wait_for(3)
+    leave()
+    generations = [snapshot.generation for snapshot in drawn.snapshots]
+    assert generations == sorted(generations)
+
+
+def test_all_views_of_a_session_share_one_thread_that_ends_with_the_last(session: FakeSession) -> None:
+    before = feed_threads()
+    leaves = [listen(session, Drawn()) for _ in range(4)]
+    assert feed_threads() == before + 1
+    threads = [thread for thread in threading.enumerate() if thread.name == "workbench-feed"]
+    for leave in leaves:
+        leave()
+    for thread in threads:
+        thread.join(10)
+    assert feed_threads() == before
+
+
+def test_a_broken_view_does_not_silence_the_others(session: FakeSession, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_: Any) -> None:
+        raise RuntimeError("canvas on fire")
+
+    drawn = Drawn()
+    leaves = [listen(session, broken), listen(session, drawn)]
+    session.step()
+    drawn.wait_for(1)
+    for leave in leaves:
+        leave()
+    assert "canvas on fire" in caplog.text

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.widgets.conftest import wait_until
+
+from tests.widgets.fake_session import REASON, TOTAL, FakeSession
+from widgets import ControlsView, PickerView, ScoreboardView, WeightView, Workbench
+from workbench.errors import WorkbenchError
+from workbench.recipe import Recipe
+
+
+def move(view: ControlsView, **changes: Any) -> None:
+    """Do what a slider on the page does."""
+    seq = view.state.get("seq", 0) + 1
+    view.set_state({"state": {**view.state, **changes, "seq": seq}})
+
+
+# Scoreboard
+
+
+def test_scoreboard_shows_size_and_latency_first_then_accuracy_narrowing_to_exact(session: FakeSession) -> None:
+    view = ScoreboardView(session)
+    wait_until(view, "size", bool)
+    assert view.accuracy is None
+    assert view.latency["reason"] == REASON
+    seen = []
+    view.observe(lambda change: seen.append((change["new"]["n"], change["new"]["kind"])), "accuracy")
+    while session.step():
+        wait_until(view, "accuracy", lambda figure: figure and figure["n"] == session.snapshot.accuracy.n)
+    view.close()
+    assert seen == [(n, "sampled") for n in (64, 128, 256, 512, 1024, 2048, 4096)] + [(TOTAL, "exact")]
+
+
+def test_a_figure_keeps_its_own_recipe_until_the_new_one_has_one(session: FakeSession) -> None:
+    view = ScoreboardView(session)
+    while session.step():
+        pass
+    wait_until(view, "accuracy", lambda figure: figure and figure["kind"] == "exact")
+    recipe = Recipe.parse("- quantize: {bits: 2}")
+    session.apply(recipe)
+    session.step()
+    wait_until(view, "size", lambda figure: figure["recipe"] == recipe.hash)
+    assert view.accuracy["recipe"] == Recipe().hash
+    assert view.progress["recipe"] == recipe.hash
+    view.close()
+
+
+def test_measuring_puts_the_measured_latency_beside_the_predicted(live: FakeSession) -> None:
+    view = ScoreboardView(live)
+    wait_until(view, "progress", lambda progress: progress.get("settled"))
+    view._handle_custom_msg({"do": "measure"}, [])
+    wait_until(view, "latency", lambda figure: figure["measured"])
+    wait_until(view, "measuring", lambda measuring: not measuring)
+    assert view.latency["kind"] == "predicted"
+    assert view.latency["measured"]["value"] == 0.91
+    view.close()
+
+
+def test_a_measurement_that_fails_says_why(live: FakeSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise WorkbenchError("The model does not export, so it cannot be timed.")
+
+    monkeypatch.setattr(live, "measure_latency", fail)
+    view = ScoreboardView(live)
+    view.measure()
+    wait_until(view, "problem", bool)
+    assert view.problem == "The model does not export, so it cannot be timed."
+    view.close()
+
+
+def test_an_error_of_the_worker_is_shown_as_a_sentence(live: FakeSession) -> None:
+    view = ScoreboardView(live)
+    wait_until(view, "progress", lambda progress: progress.get("settled"))
+    live.fail("The pattern 'x' matches no layer.")
+    wait_until(view, "progress", lambda progress: progress["error"])
+    assert view.progress["error"] == "The pattern 'x' matches no layer."
+    view.close()
+
+
+# Controls
+
+
+def test_a_slider_move_sets_the_sessions_recipe(session: FakeSession) -> None:
+    view = ControlsView(session)
+    move(view, ratio=60)
+    move(view, bits=4)
+    view.close()
+    assert session.recipe == Recipe.parse("- prune: {ratio: 0.6}\n- quantize: {bits: 4}")
+    assert len(session.applied) == 2
+
+
+def test_a_slider_under_a_hand_is_never_moved(session: FakeSession) -> None:
+    view = ControlsView(session)
+    wait_until(view, "follow", bool)
+    follows = []
+    view.observe(lambda change: follows.append(change["new"]), "follow")
+    for ratio in range(10, 60, 10):
+        move(view, ratio=ratio)
+        session.step()
+    wait_until(view, "recipe", lambda text: "0.5" in text)
+    view.close()
+    assert not follows
+
+
+def test_controls_follow_a_recipe_set_elsewhere(session: FakeSession) -> None:
+    view = ControlsView(session)
+    move(view, ratio=80)
+    session.apply(Recipe.parse("- prune: {ratio: 0.3}\n- recalibrate: {}"))
+    session.step()
+    wait_until(view, "follow", lambda follow: follow.get("ratio") == 30)
+    assert view.follow["recalibrate"]
+    assert not view.follow["custom"]
+    session.apply(Recipe.parse("- prune: {ratio: 0.3, layers: [fc]}"))
+    session.step()
+    wait_until(view, "follow", lambda follow: follow["custom"])
+    view.close()
+
+
+def test_a_refused_recipe_is_said_in_place_and_cleared_by_the_next(
+    session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = ControlsView(session)
+
+    def refuse(_: Recipe) -> int:
+        raise WorkbenchError("This session is closed; open a new one.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "apply", refuse)
+        move(view, ratio=10)
+    assert view.error == "This session is closed; open a new one."
+    move(view, ratio=20)
+    assert view.error == ""
+    view.close()
+
+
+# Weights
+
+
+def test_weights_travel_as_typed_arrays_and_only_what_changed_is_sent(session: FakeSession, sent: list[Any]) -> None:
+    view = WeightView(session, layer="fc")
+    wait_until(view, "about", bool)
+    edges = np.frombuffer(view.edges, np.float32)
+    before = np.frombuffer(view.before, np.uint32)
+    assert len(edges) == len(before) + 1
+    assert before.sum() == 4_000
+    sent.clear()
+    session.apply(Recipe.parse("- prune: {ratio: 0.5}\n- quantize: {bits: 3}"))
+    session.step()
+    wait_until(view, "about", lambda about: about["bits"] == 3)
+    view.close()
+    assert view.about["threshold"] > 0
+    assert 1 < len(np.frombuffer(view.grid, np.float32)) <= 8
+    changed = {name for data, _ in sent for name in (data.get("state", {}))} | {
+        path[0] for data, _ in sent for path in data.get("buffer_paths", [])
+    }
+    assert "after" in changed
+    assert not {"edges", "before"} & changed
+
+
+def test_choosing_a_layer_on_the_page_draws_it(session: FakeSession) -> None:
+    view = WeightView(session)
+    view.set_state({"layer": "conv1"})
+    wait_until(view, "about", lambda about: about.get("layer") == "conv1")
+    view.set_state({"layer": "nowhere"})
+    wait_until(view, "error", bool)
+    assert view.error == "There is no layer 'nowhere'."
+    view.close()
+
+
+# Picker
+
+
+def test_of_many_wishes_only_the_last_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, free = threading.Event(), threading.Event()
+    opened: list[tuple[str, str]] = []
+    closed: list[FakeSession] = []
+
+    class Closing(FakeSession):
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    def open_slowly(model: str, data: str) -> Any:
+        opened.append((model, data))
+        started.set()
+        assert free.wait(10)
+        session = Closing()
+        session.model.name = model
+        return session
+
+    monkeypatch.setattr("widgets.picker.open_session", open_slowly)
+    shown: list[Any] = []
+    view = PickerView(loaded=shown.append, models=["a", "b", "c"])
+    thread = view.choose("a", "d")
+    assert started.wait(10)
+    for name in ("b", "c"):
+        view.choose(name, "d")
+    free.set()
+    thread.join(10)
+    assert opened == [("a", "d"), ("c", "d")]
+    assert [session.model.name for session in shown] == ["c"]
+    assert [session.model.name for session in closed] == ["a"]
+    assert view.status == ""
+    view.close()
+    shown[0].close()
+
+
+def test_a_model_that_cannot_be_loaded_is_said_and_the_session_stays(live: FakeSession) -> None:
+    view = PickerView(live)
+    view.choose("no such model", "fashion_mnist").join(60)
+    assert "no such model" in view.error
+    assert view.session is live
+    assert view.chosen["model"] == "resnet20"
+    view.close()
+
+
+def test_what_was_loaded_is_told_with_splits_and_normalisation(live: FakeSession) -> None:
+    view = PickerView(live)
+    assert "32 parameters" in view.model_facts
+    for fact in ("test 10,000", "validation 5,000", "train 10,000", "mean 0.286; std 0.353"):
+        assert fact in view.data_facts
+    view.close()
+
+
+# Together
+
+
+def test_a_move_sends_less_than_eight_kilobytes_until_it_has_settled(live: FakeSession, sent: list[Any]) -> None:
+    page = Workbench(live)
+    wait_until(page.scoreboard, "progress", lambda progress: progress.get("settled"))
+    sizes = []
+    for ratio in (10, 35, 60, 85):
+        sent.clear()
+        move(page.controls, ratio=ratio, bits=4, activations=True)
+        wanted = live.recipe.hash
+        wait_until(page.scoreboard, "progress", lambda p, h=wanted: p["recipe"] == h and p["settled"])
+        wait_until(page.weights, "about", lambda about: about["bits"] == 4)
+        sizes.append(sum(size for _, size in sent))
+    page.close()
+    assert max(sizes) < 8_000, sizes
+    assert min(sizes) > 500
+
+
+def test_the_page_is_not_told_its_own_slider_positions(session: FakeSession, sent: list[Any]) -> None:
+    view = ControlsView(session)
+    sent.clear()
+    move(view, ratio=42)
+    view.close()
+    assert not [data for data, _ in sent if "state" in data.get("state", {})]
+
+
+def test_several_workbenches_on_several_sessions_do_not_mix() -> None:
+    sessions = [FakeSession(auto=False) for _ in range(2)]
+    pages = [Workbench(session) for session in sessions]
+    move(pages[0].controls, ratio=50)
+    assert sessions[0].recipe == Recipe.parse("- prune: {ratio: 0.5}")
+    assert sessions[1].recipe == Recipe()
+    for page, session in zip(pages, sessions, strict=True):
+        page.close()
+        session.close()
+
+
+def test_closing_the_page_leaves_a_session_it_was_given_alone(live: FakeSession) -> None:
+    page = Workbench(live)
+    assert page.session is live
+    page.close()
+    live.apply(Recipe.parse("- quantize: {bits: 4}"))
+    assert not live._closed

@@ -1,0 +1,37 @@
+"""The views of the workbench: small widgets over one ``Session``, alone or together.
+
+Every view takes a ``Session`` and draws its Snapshots; ``Workbench`` lays them out as the app does.
+Names are resolved when first used, so that serving the app does not load the widget libraries.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .controls import ControlsView
+    from .picker import PickerView
+    from .scoreboard import ScoreboardView
+    from .weights import WeightView
+    from .workbench import Workbench
+
+_HOMES = {
+    "ControlsView": "controls",
+    "PickerView": "picker",
+    "ScoreboardView": "scoreboard",
+    "WeightView": "weights",
+    "Workbench": "workbench",
+}
+
+__all__ = ["ControlsView", "PickerView", "ScoreboardView", "WeightView", "Workbench"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

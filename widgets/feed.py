@@ -1,0 +1,113 @@
+"""How Snapshots get from a Session's worker to the views.
+
+A Session calls its subscribers on its worker thread, often faster than a page can draw, and a slow
+subscriber would hold the worker up. So one Feed per Session stands between them: the worker only puts
+the newest Snapshot into a slot, and the Feed's own thread hands the slot's content to every view.
+A Snapshot that was replaced before it was drawn is never drawn, and one of an older generation is
+refused, so nothing stale reaches a page after something newer.
+
+Lock order: a view's lock may be held while calling the Session (a slider moved); the Feed therefore
+never holds its own lock while it calls a view or the Session.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workbench.session import Session, Snapshot
+
+Draw = Callable[["Snapshot"], None]
+
+_feeds: dict[int, Feed] = {}
+_feeds_lock = threading.Lock()
+_log = logging.getLogger(__name__)
+
+
+def listen(session: Session, draw: Draw) -> Callable[[], None]:
+    """Call ``draw`` with the present Snapshot and with newer ones, on the Feed's thread.
+
+    Returns the function that ends it. The Feed is shared by all views of the Session and stops with
+    the last of them.
+    """
+    with _feeds_lock:
+        feed = _feeds.get(id(session))
+        if feed is None:
+            feed = _feeds[id(session)] = Feed(session)
+        feed.add(draw)
+    return lambda: _leave(feed, draw)
+
+
+def _leave(feed: Feed, draw: Draw) -> None:
+    with _feeds_lock:
+        if feed.remove(draw) == 0 and _feeds.get(id(feed.session)) is feed:
+            del _feeds[id(feed.session)]
+            feed.stop()
+
+
+class Feed:
+    """The newest Snapshot of one Session, drawn by all its views from one thread."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._changed = threading.Condition()
+        self._draws: list[Draw] = []
+        self._fresh: list[Draw] = []
+        self._slot: Snapshot | None = None
+        self._drawn: Snapshot | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="workbench-feed", daemon=True)
+        self._unsubscribe = session.subscribe(self.offer)
+        self._thread.start()
+
+    def add(self, draw: Draw) -> None:
+        """Draw with ``draw`` too, beginning with the present Snapshot."""
+        with self._changed:
+            self._draws.append(draw)
+            self._fresh.append(draw)
+            self._changed.notify()
+
+    def remove(self, draw: Draw) -> int:
+        """Stop calling ``draw``; return how many are left."""
+        with self._changed:
+            self._draws = [other for other in self._draws if other is not draw]
+            self._fresh = [other for other in self._fresh if other is not draw]
+            return len(self._draws)
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """Replace what waits to be drawn, unless ``snapshot`` is of an older generation."""
+        with self._changed:
+            newest = self._slot or self._drawn
+            if newest is not None and snapshot.generation < newest.generation:
+                return
+            self._slot = snapshot
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Unsubscribe and end the thread."""
+        self._unsubscribe()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or self._slot is not None or self._fresh)
+                if self._stopped:
+                    return
+                snapshot, self._slot = self._slot, None
+                draws = list(self._fresh if snapshot is None else self._draws)
+                self._fresh = []
+                self._drawn = snapshot or self._drawn or self.session.snapshot
+            for draw in draws:
+                self._draw(draw, self._drawn)
+
+    def _draw(self, draw: Draw, snapshot: Snapshot) -> None:
+        try:
+            draw(snapshot)
+        except Exception:  # one broken view must not silence the others
+            _log.exception("A view could not draw generation %s.", snapshot.generation)

@@ -1,0 +1,79 @@
+"""What the scoreboard shows of a Snapshot, as plain data; the page only formats it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.measure.estimate import Estimate, Latency, Size
+    from workbench.session import Snapshot
+
+Figure = dict[str, Any]
+
+
+def accuracy_figure(snapshot: Snapshot) -> Figure | None:
+    """Return the accuracy's figure, or None while this Recipe has none yet."""
+    if snapshot.accuracy is None:
+        return None
+    return _estimate(snapshot.accuracy) | {"recipe": snapshot.recipe_hash, "runtime": snapshot.runtime}
+
+
+def size_figure(snapshot: Snapshot) -> Figure | None:
+    """Return the packed file's bytes with the two sizes it must not be mixed up with."""
+    return _size(snapshot.size) | {"recipe": snapshot.recipe_hash} if snapshot.size else None
+
+
+def latency_figure(snapshot: Snapshot) -> Figure | None:
+    """Return the predicted latency, with the measured one beside it where there is one."""
+    latency = snapshot.latency or snapshot.measured_latency
+    if latency is None:
+        return None
+    measured = snapshot.measured_latency
+    return _latency(latency) | {
+        "recipe": snapshot.recipe_hash,
+        "measured": _latency(measured) if measured else None,
+    }
+
+
+def baseline_figures(snapshot: Snapshot) -> Figure:
+    """Return the three figures of the dense model, each None while it is being measured."""
+    baseline = snapshot.baseline
+    return {
+        "accuracy": _estimate(baseline.accuracy) if baseline and baseline.accuracy else None,
+        "size": _size(baseline.size) if baseline and baseline.size else None,
+        "latency": _latency(baseline.latency) if baseline and baseline.latency else None,
+    }
+
+
+def progress(snapshot: Snapshot) -> Figure:
+    """Return which Recipe is being worked on, and whether it is done."""
+    predicted = snapshot.predicted
+    return {
+        "recipe": snapshot.recipe_hash,
+        "settled": snapshot.settled,
+        "predicted": _estimate(predicted) if predicted else None,
+        "notes": list(snapshot.notes),
+        "error": snapshot.error or "",
+    }
+
+
+def _estimate(estimate: Estimate) -> Figure:
+    return {
+        "value": round(estimate.value, 6), "low": round(estimate.low, 6), "high": round(estimate.high, 6),
+        "n": estimate.n, "kind": estimate.kind, "split": estimate.split,
+    }  # fmt: skip
+
+
+def _size(size: Size) -> Figure:
+    return {
+        "bytes": size.bytes, "dense": size.dense_fp32_bytes, "runtime": size.runtime_bytes,
+        "entropy": size.entropy_bytes, "kind": size.kind,
+    }  # fmt: skip
+
+
+def _latency(latency: Latency) -> Figure:
+    return {
+        "value": round(latency.ms, 5), "low": round(latency.low, 5), "high": round(latency.high, 5),
+        "kind": latency.kind, "device": latency.device, "runtime": latency.runtime, "batch": latency.batch,
+        "reason": latency.reason,
+    }  # fmt: skip

@@ -1,0 +1,211 @@
+// The three headline figures. Each card is a role="status" whose data-* attributes always describe one
+// true figure: the value together with the recipe it belongs to. While a newer recipe has no figure yet,
+// the card is aria-busy and dimmed. The cards themselves are silent for screen readers (they change many
+// times a second); one hidden live region speaks when the figures have settled.
+
+const element = (tag, attributes = {}, ...children) => {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) if (value != null && value !== false) node.setAttribute(name, value === true ? "" : value);
+  node.append(...children);
+  return node;
+};
+const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+const number = (value, digits) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const percent = (share) => `${Math.max(0, Math.min(100, share * 100))}%`;
+
+function bytes(count) {
+  if (count == null) return "–";
+  if (count < 1e3) return `${count} B`;
+  const [value, unit] = count < 1e6 ? [count / 1e3, "kB"] : [count / 1e6, "MB"];
+  return `${number(value, value < 10 ? 2 : value < 100 ? 1 : 0)} ${unit}`;
+}
+const milliseconds = (ms) => (ms == null ? "–" : `${number(ms, ms < 10 ? 2 : ms < 100 ? 1 : 0)} ms`);
+
+const RUNTIMES = { onnxruntime: "ONNX Runtime", torch: "PyTorch" };
+const runtimeName = (name) => RUNTIMES[name] || name || "";
+
+function card(metric, title) {
+  const parts = {
+    kind: element("span", { class: "wb-kind" }),
+    value: element("span", { class: "wb-value" }, "–"),
+    change: element("span", { class: "wb-change" }),
+    plot: element("div", { class: "wb-plot", "aria-hidden": "true" }, element("div", { class: "wb-axis" })),
+    foot: element("div", { class: "wb-foot" }),
+  };
+  const root = element("div", { class: "wb-score wb-card", role: "status", "aria-live": "off", "aria-label": title, "data-metric": metric },
+    element("div", { class: "wb-title" }, element("h2", {}, title), parts.kind),
+    element("div", { class: "wb-headline" }, parts.value, parts.change), parts.plot, parts.foot);
+  const marks = {};
+  for (const name of ["range", "fill", "mark", "ghost", "point"]) {
+    marks[name] = element("i", { class: `wb-${name}` });
+    marks[name].hidden = true;
+    parts.plot.append(marks[name]);
+  }
+  const ends = [element("span"), element("span")];
+  parts.plot.append(element("div", { class: "wb-ends" }, ...ends));
+  return { root, marks, ends, ...parts };
+}
+
+function place(mark, left, width) {
+  mark.hidden = left == null || Number.isNaN(left);
+  mark.style.display = mark.hidden ? "none" : "";
+  if (mark.hidden) return;
+  mark.style.left = percent(left);
+  if (width != null) mark.style.width = percent(Math.min(width, 1 - Math.max(0, left)));
+}
+
+function describe(root, data, busy) {
+  for (const [name, value] of Object.entries(data)) root.dataset[name] = value ?? "";
+  root.setAttribute("aria-busy", String(busy));
+}
+
+function headline(parts, text, unit) {
+  if (parts.value.dataset.text === text + unit) return;
+  parts.value.dataset.text = text + unit;
+  parts.value.replaceChildren(text, element("small", {}, unit));
+}
+
+function kindOf(parts, kind) {
+  setText(parts.kind, kind);
+  parts.kind.dataset.kind = kind;
+}
+
+function render({ model, el }) {
+  el.classList.add("wb");
+  const accuracy = card("accuracy", "Accuracy");
+  const size = card("size", "Size");
+  const latency = card("latency", "Latency");
+  const speaker = element("div", { class: "wb-hidden", "aria-live": "polite" });
+  const problem = element("p", { class: "wb-problem", role: "alert" });
+  const root = element("div", { class: "wb-scoreboard" },
+    element("div", { class: "wb-scores" }, accuracy.root, size.root, latency.root), problem, speaker);
+  el.replaceChildren(root);
+
+  const images = element("div");
+  const counted = element("span");
+  const counter = element("span", { class: "wb-wide" });
+  images.append(counted, counter);
+  const runner = element("div", { class: "wb-wide" });
+  const spread = element("div", { class: "wb-wide" });
+  accuracy.foot.append(images, spread, runner);
+
+  const rows = [["Runtime file (ONNX)", "ONNX"], ["Entropy bound", "entropy"], ["Dense fp32", ""]].map(([name, slim]) => {
+    const value = element("b");
+    size.foot.append(element("div", slim ? {} : { class: "wb-wide" }, element("span", { class: "wb-wide" }, name), element("span", { class: "wb-slim" }, slim), value));
+    return value;
+  });
+  const reason = element("div", { class: "wb-reason wb-wide" });
+  const measured = element("span");
+  const button = element("button", { type: "button", class: "wb-button" }, "Measure");
+  latency.foot.append(reason, element("div", {}, measured, button));
+  measured.className = "wb-wide";
+  button.addEventListener("click", () => model.send({ do: "measure" }));
+
+  const busy = (figure) => !figure || figure.recipe !== model.get("progress").recipe;
+
+  function drawAccuracy() {
+    const figure = model.get("accuracy");
+    const base = model.get("baseline").accuracy;
+    const ghost = model.get("progress").predicted;
+    accuracy.root.setAttribute("aria-busy", String(busy(figure)));
+    if (!figure) { kindOf(accuracy, "measuring"); setText(counted, model.get("progress").notes?.at(-1) || "Running the first images."); return; }
+    describe(accuracy.root, figure, busy(figure));
+    kindOf(accuracy, figure.kind);
+    const exact = figure.kind === "exact";
+    headline(accuracy, number(figure.value * 100, exact ? 2 : 1), "%");
+    const change = base ? (figure.value - base.value) * 100 : null;
+    setText(accuracy.change, change == null ? "" : Math.abs(change) < 0.005 ? "same as dense" : `${change < 0 ? "▼" : "▲"} ${number(Math.abs(change), exact ? 2 : 1)} points`);
+    const total = model.get("context").total?.[figure.split] ?? figure.n;
+    setText(counted, `${number(figure.n, 0)} of ${number(total, 0)}`);
+    setText(counter, `${figure.split} images`);
+    setText(spread, exact ? "every image was run" : `± ${number((figure.high - figure.low) * 50, 1)} points, 95 % interval`);
+    setText(runner, `run by ${runtimeName(figure.runtime)}`);
+    const lowest = Math.min(figure.value, ghost?.value ?? 1, base?.value ?? 1);
+    const floor = [0.8, 0.6, 0.4, 0.2, 0].find((edge) => lowest - 0.03 > edge) ?? 0;
+    const at = (value) => (value == null ? null : (value - floor) / (1 - floor));
+    place(accuracy.marks.range, at(Math.max(figure.low, floor)), exact ? 0 : (figure.high - Math.max(figure.low, floor)) / (1 - floor));
+    place(accuracy.marks.mark, at(base?.value));
+    place(accuracy.marks.ghost, at(ghost?.value));
+    place(accuracy.marks.point, at(figure.value));
+    setText(accuracy.ends[0], `${floor * 100} %`);
+    setText(accuracy.ends[1], "100 %");
+  }
+
+  function drawSize() {
+    const figure = model.get("size");
+    size.root.setAttribute("aria-busy", String(busy(figure)));
+    if (!figure) { kindOf(size, "packing"); return; }
+    describe(size.root, { value: figure.bytes, low: figure.bytes, high: figure.bytes, n: "", kind: figure.kind, recipe: figure.recipe, split: "" }, busy(figure));
+    kindOf(size, figure.kind);
+    const [value, unit] = bytes(figure.bytes).split(" ");
+    headline(size, value, unit);
+    const ratio = figure.dense / figure.bytes;
+    setText(size.change, ratio < 1.05 ? "same as dense" : `${number(ratio, ratio < 10 ? 1 : 0)}× smaller`);
+    [figure.runtime, figure.entropy, figure.dense].forEach((count, index) => setText(rows[index], bytes(count)));
+    place(size.marks.fill, 0, figure.bytes / figure.dense);
+    place(size.marks.mark, 1);
+    setText(size.ends[0], "packed file");
+    setText(size.ends[1], "dense");
+  }
+
+  function drawLatency() {
+    const figure = model.get("latency");
+    const base = model.get("baseline").latency;
+    const measuring = model.get("measuring");
+    latency.root.setAttribute("aria-busy", String(busy(figure)));
+    button.disabled = measuring || !figure;
+    setText(button, measuring ? "Measuring" : "Measure");
+    if (!figure) { kindOf(latency, "estimating"); return; }
+    const { value, low, high, kind, recipe } = figure;
+    describe(latency.root, { value, low, high, n: "", kind, recipe, split: "" }, busy(figure));
+    kindOf(latency, kind);
+    const [text, unit] = milliseconds(value).split(" ");
+    headline(latency, text, unit);
+    const change = base ? base.value / value : null;
+    setText(latency.change, change == null ? "" : Math.abs(change - 1) < 0.03 ? "same as dense" : change > 1 ? `${number(change, 1)}× faster` : `${number(1 / change, 1)}× slower`);
+    setText(reason, figure.reason || `batch ${figure.batch}, ${runtimeName(figure.runtime)}, ${figure.device}`);
+    setText(measured, figure.measured ? `measured ${milliseconds(figure.measured.value)} (${number(figure.measured.low, 2)}–${number(figure.measured.high, 2)})` : "not measured yet");
+    const top = Math.max(value, high, base?.value ?? 0, figure.measured?.high ?? 0) * 1.08;
+    place(latency.marks.fill, 0, value / top);
+    place(latency.marks.range, low / top, (high - low) / top);
+    place(latency.marks.mark, base ? base.value / top : null);
+    place(latency.marks.point, figure.measured ? figure.measured.value / top : null);
+    setText(latency.ends[0], figure.measured ? "bar predicted, tick measured" : "predicted");
+    setText(latency.ends[1], base ? `dense ${milliseconds(base.value)}` : "");
+  }
+
+  let spoken;
+  function speak() {
+    clearTimeout(spoken);
+    if (!model.get("progress").settled) return;
+    spoken = setTimeout(() => {
+      const say = (parts) => `${parts.root.getAttribute("aria-label")} ${parts.value.textContent}, ${parts.change.textContent || "no baseline yet"}`;
+      speaker.textContent = `${[accuracy, size, latency].map(say).join(". ")}.`;
+    }, 700);
+  }
+
+  function draw() {
+    drawAccuracy();
+    drawSize();
+    drawLatency();
+    setText(problem, model.get("progress").error || model.get("problem"));
+    speak();
+  }
+
+  const events = ["accuracy", "size", "latency", "baseline", "progress", "context", "measuring", "problem"].map((name) => `change:${name}`);
+  // Traits that arrive in one message change one after the other: draw once, when all are set.
+  let queued = false;
+  const later = () => {
+    if (queued) return;
+    queued = true;
+    queueMicrotask(() => { queued = false; draw(); });
+  };
+  for (const event of events) model.on(event, later);
+  draw();
+  return () => {
+    clearTimeout(spoken);
+    for (const event of events) model.off(event, later);
+  };
+}
+
+export default { render };

@@ -1,0 +1,300 @@
+"""Recipe × model → compressed model.
+
+A compressed model is a reference to the original architecture, structural edits, and an archive of
+encoded tensors. Its size is the archive's size; its module is built from what the archive decodes to,
+so that what is measured is what is saved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from workbench.data.dataset import Dataset
+from workbench.data.load import load_dataset
+from workbench.encodings import Archive, Encoding, encode_grid, encode_values, load_archive
+from workbench.errors import WorkbenchError
+from workbench.measure.weights import WeightSummary, summarize_weights
+from workbench.models.edits import Edit, QuantizeInput, apply_edits, edit_from_json, edit_to_json
+from workbench.models.layers import Layer, layers_of
+from workbench.models.load import load_model
+from workbench.models.model import Model
+from workbench.recipe import Recipe
+from workbench.run.onnx_graph import InputGrid
+from workbench.techniques.draft import Cache, Context, Draft
+
+
+@dataclass(frozen=True)
+class LayerFigures:
+    """One layer of a compressed model, as the table and the CLI show it.
+
+    ``shape``, ``params`` and ``macs`` (per image) are of the compressed layer; ``sparsity`` is the
+    share of zeros in its weights; ``bits`` what a stored weight is written in; ``bytes`` its share of
+    the archive.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    params: int
+    macs: int
+    sparsity: float
+    bits: int
+    bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model on a kind of image: what does not change while recipes do."""
+
+    model: Model
+    image_shape: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    hash: str
+
+    @classmethod
+    def of(cls, model: Model, image_shape: tuple[int, ...]) -> Subject:
+        """Return the subject for ``model`` on images of shape ``(C, H, W)``; the layers are measured once."""
+        layers = layers_of(model.module, image_shape)
+        if not layers:
+            raise WorkbenchError(
+                f"Model '{model.name}' has no layer with weights to compress "
+                "(convolution, Linear, Embedding, recurrent or attention)."
+            )
+        return cls(model, image_shape, layers, model_hash(model.module))
+
+    @cached_property
+    def dense_fp32_bytes(self) -> int:
+        """Bytes of all parameters and buffers in float32, shared tensors once."""
+        tensors = {tensor.data_ptr(): tensor for tensor in self.model.module.state_dict().values()}
+        return sum(4 * tensor.numel() for tensor in tensors.values())
+
+
+class CompressedModel:
+    """What a recipe made of a model.
+
+    ``archive`` is what is stored, ``tensors`` what it decodes to, ``edits`` the structural changes,
+    ``layers`` the table of figures. ``thresholds`` maps a layer to the magnitude below which its
+    weights were pruned; ``notes`` are sentences for the person.
+    """
+
+    def __init__(self, subject: Subject, recipe: Recipe, draft: Draft, encoded: Mapping[str, Encoding]) -> None:
+        self.recipe = recipe
+        self.edits: tuple[Edit, ...] = tuple(draft.edits)
+        self.tensors: Mapping[str, Tensor] = draft.tensors
+        self.thresholds: Mapping[str, float] = draft.thresholds
+        self.notes: tuple[str, ...] = tuple(draft.notes)
+        self.grids = {
+            edit.layer: InputGrid(edit.bits, edit.scale, edit.zero_point)
+            for edit in self.edits
+            if isinstance(edit, QuantizeInput)
+        }
+        self.codes = draft.codes
+        self._subject = subject
+        self._encoded = encoded
+        self.casts = draft.casts
+
+    @cached_property
+    def archive(self) -> Archive:
+        """The packed form: header and encoded tensors."""
+        model = self._subject.model
+        return Archive(
+            tensors=self._encoded,
+            model={"name": model.name, "origin": model.origin, "architecture": type(model.module).__name__},
+            recipe=self.recipe.to_data(),
+            edits=[edit_to_json(edit) for edit in self.edits],
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the saved file in bytes."""
+        return self.archive.nbytes
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """A module with the decoded tensors, in eval mode."""
+        decoded = {name: torch.from_numpy(array) for name, array in self.archive.decode().items()}
+        return _build(self._subject.model.module, self.edits, decoded)
+
+    @cached_property
+    def layers(self) -> tuple[LayerFigures, ...]:
+        """Figures of each layer, in call order."""
+        return tuple(self._figures(layer) for layer in self._subject.layers)
+
+    def fresh_module(self, inputs: bool = True) -> nn.Module:
+        """Return a module of its own to run; ``inputs=False`` leaves quantized inputs unrounded."""
+        edits = [edit for edit in self.edits if inputs or not isinstance(edit, QuantizeInput)]
+        return _build(self._subject.model.module, edits, self.tensors)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the ``.wbz`` file, replacing ``path`` only once it is whole; return its path."""
+        return self.archive.save(path)
+
+    def summarize(self, layer: str, bins: int = 64) -> WeightSummary:
+        """Return the distribution of a layer's weights before and after; unknown names raise ``WorkbenchError``."""
+        found = next((item for item in self._subject.layers if item.name == layer), None)
+        if found is None:
+            names = ", ".join(item.name for item in self._subject.layers[:6])
+            raise WorkbenchError(f"There is no layer '{layer}'; the first ones are {names}.")
+        codes = self.codes.get(found.weight)
+        return summarize_weights(
+            layer,
+            self._subject.model.module.get_parameter(found.weight).detach(),
+            self.tensors[found.weight],
+            self.thresholds.get(layer),
+            codes.levels().numpy() if codes is not None else None,
+            codes.bits if codes is not None else None,
+            bins,
+        )
+
+    def _figures(self, layer: Layer) -> LayerFigures:
+        weights = [self.tensors[name] for name in layer.weights]
+        count = sum(weight.numel() for weight in weights)
+        zeros = count - sum(int(torch.count_nonzero(weight)) for weight in weights)
+        prefix = f"{layer.name}." if layer.name else ""
+        own = [name for name in self.tensors if name.startswith(prefix) and "." not in name[len(prefix) :]]
+        shape = tuple(self.tensors[layer.weight].shape)
+        # removing channels scales a layer's MACs as it scales its weights: positions stay the same
+        macs = round(layer.macs * self.tensors[layer.weight].numel() / max(1, np.prod(layer.shape)))
+        return LayerFigures(
+            name=layer.name,
+            type=layer.type,
+            shape=shape,
+            params=sum(self.tensors[name].numel() for name in {*own, *layer.weights}),
+            macs=macs,
+            sparsity=zeros / count if count else 0.0,
+            bits=self._bits(layer.weight),
+            bytes=sum(self._encoded[name].nbytes for name in {*own, *layer.weights} if name in self._encoded),
+        )
+
+    def _bits(self, weight: str) -> int:
+        if weight in self.codes:
+            return self.codes[weight].bits
+        return 16 if weight in self.casts else 32
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A compressed model read back from a file: the module to run, and what the file says of itself."""
+
+    module: nn.Module
+    archive: Archive
+    recipe: Recipe
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the file in bytes."""
+        return self.archive.nbytes
+
+
+def compress(
+    model: Model | nn.Module | str,
+    recipe: Recipe | str,
+    data: Dataset | str | None = None,
+    *,
+    image_shape: tuple[int, ...] | None = None,
+) -> CompressedModel:
+    """Return ``model`` compressed by ``recipe``.
+
+    ``data`` is needed by calibrated steps, and gives the image shape where the model does not know its
+    own. Raises ``RecipeError`` or another ``WorkbenchError`` with one sentence.
+    """
+    model = load_model(model)
+    recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
+    dataset = load_dataset(data) if data is not None else None
+    shape = image_shape or (dataset.image_shape if dataset else model.input_shape)
+    if shape is None:
+        raise WorkbenchError(f"The image shape of '{model.name}' is not known: give data, or image_shape=(C, H, W).")
+    return compress_subject(Subject.of(model, shape), recipe, context_for(model, dataset))
+
+
+def context_for(model: Model, dataset: Dataset | None, check: Callable[[], None] = lambda: None) -> Context:
+    """Return the context in which a model's recipes are calibrated on ``dataset``."""
+    if dataset is None:
+        return Context(check=check)
+    calibration = dataset.splits.get("calibration")
+    return Context(calibration, model.normalization or dataset.normalization, check=check)
+
+
+def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> CompressedModel:
+    """Return the subject compressed by ``recipe``, using and filling the context's cache."""
+    draft = Draft(subject.model.module, subject.layers, subject.image_shape, subject.hash)
+    for step in recipe.steps:
+        context.check()
+        step.definition.apply(draft, step.resolve(draft.layers), context)
+    encoded = {}
+    for name in draft.tensors:
+        context.check()
+        encoded[name] = _encode(draft, name, context.cache)
+    return CompressedModel(subject, recipe, draft, encoded)
+
+
+def load_compressed(path: str | Path, model: nn.Module | Model | str | None = None) -> LoadedModel:
+    """Return the model saved at ``path``; architectures outside the zoo are given by ``model``.
+
+    Raises ``WorkbenchError`` for a file that is damaged, newer, or belongs to another architecture.
+    """
+    archive = load_archive(Path(path))
+    base = _architecture(archive.model, model, Path(path).name)
+    edits = [edit_from_json(edit) for edit in archive.edits]
+    decoded = {name: torch.from_numpy(array) for name, array in archive.decode().items()}
+    try:
+        module = _build(base, edits, decoded)
+    except (RuntimeError, AttributeError, IndexError, TypeError) as error:
+        raise WorkbenchError(
+            f"'{Path(path).name}' does not fit the architecture {type(base).__name__}: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    return LoadedModel(module, archive, Recipe.parse(list(archive.recipe or [])))
+
+
+def model_hash(module: nn.Module) -> str:
+    """Return the first 16 hex digits of a SHA-256 over the architecture's text and all tensors."""
+    digest = hashlib.sha256(repr(module).encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _encode(draft: Draft, name: str, cache: Cache) -> Encoding:
+    """Return the encoding of one tensor; the same version of a tensor is encoded once."""
+
+    def compute() -> Encoding:
+        if name in draft.codes:
+            codes = draft.codes[name]
+            return encode_grid(
+                codes.codes.numpy(), codes.bits, codes.scale.numpy(), codes.zero_point.to(torch.uint8).numpy(), codes.axis
+            )
+        kind = {torch.float16: "float16", torch.bfloat16: "bfloat16"}.get(draft.casts.get(name, torch.float32))
+        return encode_values(draft.tensors[name].numpy(), type=kind)
+
+    return cache.get(("encoding", draft.version(name)), compute)
+
+
+def _build(original: nn.Module, edits: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
+    import copy
+
+    module = copy.deepcopy(original).eval()
+    apply_edits(module, edits)
+    floats = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}
+    module.load_state_dict(floats)
+    return module
+
+
+def _architecture(reference: Mapping[str, Any], given: Any, file: str) -> nn.Module:
+    if given is not None:
+        return load_model(given).module
+    if reference.get("origin") == "zoo":
+        return load_model(str(reference.get("name"))).module
+    raise WorkbenchError(
+        f"'{file}' holds the weights of {reference.get('architecture', 'a model')} but not its code: "
+        "give the architecture with model=."
+    )

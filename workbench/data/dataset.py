@@ -1,0 +1,146 @@
+"""What a loader returns: images, labels, class names, and splits that never overlap."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from workbench.errors import WorkbenchError
+
+#: `test`: what figures are reported on. `validation`: never trained on; searches and early stopping
+#: choose by it. `train`. `calibration`: part of train.
+SPLITS = ("train", "calibration", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per-channel ``(x - mean) / std`` on images scaled to 0..1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise WorkbenchError(
+                f"A normalisation needs one mean and one std per channel, not {len(self.mean)} means "
+                f"and {len(self.std)} stds."
+            )
+        if not all(value > 0 for value in self.std):
+            raise WorkbenchError(f"The std of a normalisation must be positive, not {self.std}.")
+
+    @classmethod
+    def identity(cls, channels: int) -> Normalization:
+        """Return the one that changes nothing (beyond scaling ``uint8`` to 0..1)."""
+        return cls((0.0,) * channels, (1.0,) * channels)
+
+    @classmethod
+    def of(cls, images: Tensor) -> Normalization:
+        """Return each channel's mean and standard deviation over ``images`` ``(N, C, H, W)``.
+
+        Rounded to four decimals, so that what is shown is what is used; a constant channel gets std 1.
+        """
+        channels = images.shape[1]
+        total, squares = torch.zeros(2, channels, dtype=torch.float64)
+        for chunk in images.split(512):
+            values = chunk.double()
+            total += values.sum((0, 2, 3))
+            squares += values.square_().sum((0, 2, 3))
+        count = images.numel() // channels
+        scale = 255 if images.dtype == torch.uint8 else 1
+        mean = total / count
+        std = (squares / count - mean.square()).clamp_min(0).sqrt() / scale
+        return cls(
+            tuple(round(float(value), 4) for value in mean / scale),
+            tuple(round(float(value), 4) if value >= 1e-3 else 1.0 for value in std),
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return float32 images ``(N, C, H, W)``; ``uint8`` input is divided by 255 first."""
+        if images.shape[1] != len(self.mean) != 1:
+            raise WorkbenchError(
+                f"The normalisation has {len(self.mean)} channels and the images have {images.shape[1]}; "
+                f"give one mean and std per channel."
+            )
+        scaled = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+        shape = (1, -1) + (1,) * (images.ndim - 2)
+        mean = torch.tensor(self.mean).view(shape)
+        std = torch.tensor(self.std).view(shape)
+        return (scaled - mean) / std
+
+    def __str__(self) -> str:
+        def rounded(values: tuple[float, ...]) -> str:
+            return ", ".join(f"{value:.3g}" for value in values)
+
+        return f"mean {rounded(self.mean)}; std {rounded(self.std)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One contiguous set: ``images`` ``(N, C, H, W)`` (uint8 or float), ``labels`` ``(N,)`` int64."""
+
+    name: str
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of the images and labels."""
+        digest = hashlib.sha256(repr((tuple(self.images.shape), self.images.dtype)).encode())
+        digest.update(self.images.contiguous().numpy().data)
+        digest.update(self.labels.contiguous().numpy().data)
+        return digest.hexdigest()[:16]
+
+    def take(self, indices: Tensor, name: str | None = None) -> Split:
+        """Return the images at ``indices`` as a split of its own."""
+        return Split(name or self.name, self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A named task: its splits, class names, normalisation and where it came from.
+
+    ``task`` names the entry of ``workbench.measure.task`` that judges outputs on it. ``notes`` are
+    sentences a person should see: what was resized, cut or left out while loading.
+    """
+
+    name: str
+    splits: Mapping[str, Split]
+    classes: tuple[str, ...]
+    normalization: Normalization
+    source: str = ""
+    notes: tuple[str, ...] = field(default=())
+    task: str = "classification"
+
+    def __getitem__(self, split: str) -> Split:
+        """Return a split, or raise ``WorkbenchError`` naming those there are."""
+        if split not in self.splits:
+            have = ", ".join(f"{name} ({len(part):,})" for name, part in self.splits.items())
+            raise WorkbenchError(f"Dataset '{self.name}' has no split '{split}'; it has {have}.")
+        return self.splits[split]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width of one image."""
+        return tuple(next(iter(self.splits.values())).images.shape[1:])
+
+    def require_image_shape(self, shape: tuple[int, ...], wanted_by: str) -> None:
+        """Raise ``WorkbenchError`` unless images have ``shape`` ``(C, H, W)``, as ``wanted_by`` needs."""
+        if self.image_shape != tuple(shape):
+            raise WorkbenchError(
+                f"{wanted_by} takes images of {shown_shape(shape)} (channels×height×width) and dataset "
+                f"'{self.name}' has {shown_shape(self.image_shape)}; load it with image_size= and "
+                f"channels=, or choose another dataset."
+            )
+
+
+def shown_shape(shape: tuple[int, ...]) -> str:
+    """Return ``3×32×32`` for ``(3, 32, 32)``."""
+    return "×".join(str(side) for side in shape)

@@ -1,0 +1,34 @@
+"""How tensors are stored: encodings, the choice between them, and the file they are packed in."""
+
+from __future__ import annotations
+
+from workbench.encodings.archive import Archive, ArchiveError, load_archive
+from workbench.encodings.base import ENCODINGS, Encoding, EncodingError, register, unpack
+from workbench.encodings.choose import encode_codes, encode_grid, encode_values, entropy_bound_bytes
+from workbench.encodings.dense import Dense, bfloat16_bits
+from workbench.encodings.entropy import Entropy
+from workbench.encodings.grid import Grid
+from workbench.encodings.integers import Packed
+from workbench.encodings.sparse import Bitmask, RelativeIndex
+
+__all__ = [
+    "ENCODINGS",
+    "Archive",
+    "ArchiveError",
+    "Bitmask",
+    "Dense",
+    "Encoding",
+    "EncodingError",
+    "Entropy",
+    "Grid",
+    "Packed",
+    "RelativeIndex",
+    "bfloat16_bits",
+    "encode_codes",
+    "encode_grid",
+    "encode_values",
+    "entropy_bound_bytes",
+    "load_archive",
+    "register",
+    "unpack",
+]

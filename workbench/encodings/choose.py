@@ -1,0 +1,161 @@
+"""Find the smallest encoding for a tensor, fast enough to follow a slider.
+
+Candidates, simplest first: packed; packed and entropy-coded (codes at 2, 4 or 8 bits, whichever comes out
+smallest); sparse with a bitmask or a relative index, either of them plain or entropy-coded, around the
+values that are left, themselves plain or entropy-coded. Sizes that follow from counts are computed,
+compressed ones are compressed: they are bytes, not estimates. On a tie the simpler one wins.
+
+What counts as "left out" is read off the values, not the mask alone: a weight that survived pruning and
+was then rounded to zero costs nothing either. The mask only says which values are to be made zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.encodings.base import Array, Encoding, EncodingError, mask_entropy_bytes
+from workbench.encodings.dense import Dense, bfloat16_bits, nonzero_bits
+from workbench.encodings.entropy import Entropy
+from workbench.encodings.grid import Grid
+from workbench.encodings.integers import Packed, code_type
+from workbench.encodings.sparse import (
+    Bitmask,
+    Mask,
+    RelativeIndex,
+    best_index_bits,
+    gap_fields,
+    gaps_of,
+    mask_bits,
+)
+
+NESTING_BYTES = 6
+"""What one more level of nesting costs in an archive's compressed header, about; it must save more."""
+
+
+def encode_grid(
+    codes: Array,
+    bits: int,
+    scale: ArrayLike,
+    zero_point: ArrayLike,
+    axis: int | None = None,
+    mask: Mask | None = None,
+) -> Grid:
+    """Encode quantized values, (codes - zero_point) * scale, in the fewest bytes.
+
+    `codes`: integers from 0 to 2**bits - 1 in the tensor's shape. `scale`, `zero_point`: scalars, or one
+    for each channel along `axis`. `mask`: True where a weight is kept; the others decode to exactly 0.
+    """
+    zeros = np.asarray(zero_point)
+    if axis is not None and zeros.size > 1:
+        zeros = zeros.reshape([-1 if i == axis else 1 for i in range(codes.ndim)])
+    return Grid.of(encode_codes(codes, bits, mask, zeros), scale, zero_point, axis)
+
+
+def encode_codes(codes: Array, bits: int, mask: Mask | None = None, background: ArrayLike = 0) -> Encoding:
+    """Encode unsigned integers below 2**bits in the fewest bytes.
+
+    `background` (scalar, or an array that broadcasts) is the code left out by a sparse encoding and set
+    where `mask` is False; pass the same to `decode`.
+    """
+    codes = _as_codes(codes, bits)
+    blank = _as_codes(np.asarray(background), bits)
+    if mask is not None:
+        codes = np.asarray(codes * mask + blank * ~mask)  # much faster than np.where
+    left = codes != blank
+    positions = np.flatnonzero(left)
+    # An ideal code for the codes alone is never longer than one for mask and values together. Sparse can
+    # only win through what Huffman codes lose: a whole bit, at least, for a symbol that is nearly certain.
+    if (bits <= 8 and positions.size * 2 > codes.size + 64) or positions.size == codes.size:
+        return _smallest_codes(codes, bits)
+    hopeless = bits > 2 and positions.size * 5 < codes.size
+    dense = Packed(codes, bits) if hopeless else _smallest_codes(codes, bits)
+    values = _smallest_codes(codes.ravel().take(positions), bits)
+    return _smaller(dense, _smallest_sparse(left, positions, values))
+
+
+def encode_values(values: Array, mask: Mask | None = None, type: str | None = None) -> Encoding:
+    """Encode floating-point or any other values in the fewest bytes, bit for bit.
+
+    `type` is one of dense.STORED ("float16" and "bfloat16" round to nearest even); by default the
+    values' own. Where `mask` is False the value becomes plus zero. Values are never entropy-coded: only
+    which of them are zero is.
+    """
+    dense = _as_stored(values, type or values.dtype.name)
+    if mask is not None:
+        dense = Dense(_masked(dense.values, mask), dense.type)
+    array = dense.values
+    left = nonzero_bits(array)
+    kept = int(np.count_nonzero(left))
+    if (array.size - kept) * array.dtype.itemsize <= mask_entropy_bytes(array.size, kept):
+        return dense
+    positions = np.flatnonzero(left)
+    survivors = Dense(array.ravel().take(positions), dense.type)
+    return _smaller(dense, _smallest_sparse(left, positions, survivors))
+
+
+def entropy_bound_bytes(encodings: Iterable[Encoding]) -> int:
+    """Zero-order entropy of everything stored, in bytes, rounded up."""
+    return int(np.ceil(sum(encoding.entropy_bytes for encoding in encodings)))
+
+
+def _as_codes(values: Array, bits: int) -> NDArray[np.uint8 | np.uint16]:
+    """Check integers for the width and give them in the type it is held in."""
+    if values.dtype.kind not in "iub":
+        raise EncodingError(f"codes must be integers, not {values.dtype}")
+    if values.size and (values.dtype != code_type(bits) or bits < 8):
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >> bits:
+            raise EncodingError(f"codes from {low} to {high} do not fit in {bits} bits")
+    return np.asarray(values, dtype=code_type(bits), order="C")
+
+
+def _as_stored(values: Array, kind: str) -> Dense:
+    if kind == "bfloat16" and values.dtype != np.uint16:
+        return Dense(bfloat16_bits(values), kind)
+    if kind == "bfloat16":
+        return Dense(values, kind)
+    try:
+        with np.errstate(over="ignore"):
+            return Dense(np.ascontiguousarray(values, dtype=np.dtype(kind)).reshape(values.shape), kind)
+    except TypeError as error:
+        raise EncodingError(f"values of type {kind} cannot be kept") from error
+
+
+def _smallest_codes(codes: NDArray[np.uint8 | np.uint16], bits: int) -> Encoding:
+    """Packed, or entropy-coded at a width that divides a byte."""
+    packed = Packed(codes, bits)
+    if packed.nbytes <= 2 * NESTING_BYTES:
+        return packed
+    best: Encoding = packed
+    for width in (16,) if bits == 16 else (w for w in (2, 4, 8) if w >= bits):
+        best = _smaller(best, Entropy(Packed(codes, width)))
+    return best
+
+
+def _masked(values: Array, mask: Mask) -> Array:
+    """Set what is masked out to plus zero; on the bits, since -1 * 0 is minus zero and NaN * 0 is NaN."""
+    bits = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
+    return np.asarray(bits * mask).view(values.dtype)
+
+
+def _smallest_sparse(left: Mask, positions: NDArray[np.int64], values: Encoding) -> Encoding:
+    """A bitmask or a relative index around values that are already encoded."""
+    bits = mask_bits(left)
+    best: Encoding = Bitmask(left, values, bits)
+    best = _smaller(best, Bitmask(left, values, Entropy(bits)))
+    if values.shape[0] * 2 > left.size:  # a gap takes two bits at least
+        return best
+    gaps = gaps_of(positions)
+    width, _ = best_index_bits(gaps)
+    fields = Packed(gap_fields(gaps, width), width)
+    best = _smaller(best, RelativeIndex(left, values, fields, width))
+    wide = Entropy(Packed(gap_fields(gaps, 8), 8))
+    return _smaller(best, RelativeIndex(left, values, wide, 8))
+
+
+def _smaller(simple: Encoding, other: Encoding) -> Encoding:
+    """The other one where it saves more than its description costs."""
+    return other if other.nbytes + NESTING_BYTES < simple.nbytes else simple

@@ -1,0 +1,150 @@
+"""Unsigned integers of any width from 1 to 8 bits, or 16, with no bit between them.
+
+Code i takes the bits i*b to (i+1)*b - 1 of the stream, counted from the low end of each byte
+(`numpy.packbits(..., bitorder="little")` of the codes' bits); the last byte is filled up with zeros.
+
+Packing moves eight codes at a time: their eight bytes are one 64-bit word, in which neighbours are joined
+into pairs, pairs into fours and fours into eights (Hacker's Delight, 2nd ed., 7-4, "compress"), which
+leaves 8*b bits at the low end. Every width takes the same handful of passes, a fraction of a millisecond
+for a ResNet-20.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.encodings.base import (
+    Array,
+    Description,
+    Encoding,
+    EncodingError,
+    Shape,
+    expect_bytes,
+    read_field,
+    register,
+    zero_order_bytes,
+)
+
+WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16)
+"""Code widths in bits."""
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Packed(Encoding):
+    """Codes from 0 to 2**bits - 1: uint8 up to 8 bits, uint16 at 16."""
+
+    kind: ClassVar[str] = "packed"
+    codes: Array
+    bits: int
+
+    def __post_init__(self) -> None:
+        if self.bits not in WIDTHS:
+            raise EncodingError(f"codes of {self.bits} bits cannot be packed; use 1 to 8, or 16")
+        if self.codes.dtype != code_type(self.bits):
+            raise EncodingError(f"{self.bits}-bit codes are {code_type(self.bits)}, not {self.codes.dtype}")
+        if self.bits < 8 and self.codes.size and int(self.codes.max()) >> self.bits:
+            raise EncodingError(f"code {self.codes.max()} does not fit in {self.bits} bits")
+
+    @property
+    def shape(self) -> Shape:
+        return self.codes.shape
+
+    def decode(self, background: ArrayLike = 0) -> Array:
+        return self.codes.astype(self.codes.dtype.newbyteorder("="), order="C", copy=True)
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        return pack_codes(np.ravel(self.codes), self.bits)
+
+    def pack(self) -> bytes:
+        return self._bytes
+
+    @property
+    def nbytes(self) -> int:
+        return (self.codes.size * self.bits + 7) // 8
+
+    @cached_property
+    def _entropy(self) -> float:
+        return zero_order_bytes(np.bincount(np.ravel(self.codes)))
+
+    @property
+    def entropy_bytes(self) -> float:
+        return self._entropy
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "bits": self.bits}
+
+    @classmethod
+    def unpack(cls, description: Description, shape: Shape, data: bytes) -> Packed:
+        expect_bytes(cls.kind, data, cls.size_of(description, shape))
+        bits = read_field(description, "bits", int)
+        size = math.prod(shape)
+        return cls(unpack_codes(data, bits, size).reshape(shape), bits)
+
+    @classmethod
+    def size_of(cls, description: Description, shape: Shape) -> int:
+        bits = read_field(description, "bits", int)
+        if bits not in WIDTHS:
+            raise EncodingError(f"codes of {bits} bits cannot be packed")
+        return (math.prod(shape) * bits + 7) // 8
+
+
+def code_type(bits: int) -> np.dtype[Any]:
+    """Give the numpy type that codes of this width are held in."""
+    return np.dtype(np.uint16 if bits == 16 else np.uint8)
+
+
+def pack_codes(codes: Array, bits: int) -> bytes:
+    """Pack flat codes, each below 2**bits, with no bit between them."""
+    size = (codes.size * bits + 7) // 8
+    if bits in (8, 16):
+        return codes.astype(codes.dtype.newbyteorder("<"), copy=False).tobytes()
+    if bits == 1:
+        return np.packbits(codes, bitorder="little").tobytes()
+    words = np.zeros((codes.size + 7) // 8, "<u8")
+    words.view(np.uint8)[: codes.size] = codes
+    for lane in (8, 16, 32):  # lanes hold lane/8 codes in their low bits; join neighbours
+        low = _low_lanes(lane)
+        odd = (words >> np.uint64(lane)) & low
+        words &= low
+        words |= odd << np.uint64(lane * bits // 8)
+    return words.view(np.uint8).reshape(-1, 8)[:, :bits].tobytes()[:size]
+
+
+def unpack_codes(data: bytes, bits: int, size: int) -> NDArray[Any]:
+    """Give back `size` flat codes from what `pack_codes` gave."""
+    raw = np.frombuffer(data, np.uint8)
+    if bits == 8:
+        return raw
+    if bits == 16:
+        return raw.view("<u2").astype(np.uint16, copy=False)
+    if bits == 1:
+        return np.unpackbits(raw, count=size, bitorder="little")
+    grouped = np.zeros(((size + 7) // 8, 8), np.uint8)
+    padded = np.zeros(grouped.shape[0] * bits, np.uint8)
+    padded[: raw.size] = raw
+    grouped[:, :bits] = padded.reshape(-1, bits)
+    words = grouped.reshape(-1).view("<u8")
+    for lane in (32, 16, 8):
+        width = lane * bits // 8  # bits that a half's codes take
+        low = words & (_low_lanes(lane) & _low_bits(width, 2 * lane))
+        words = low | (((words >> np.uint64(width)) & _low_bits(width, 2 * lane)) << np.uint64(lane))
+    return words.view(np.uint8)[:size]
+
+
+def _low_lanes(lane: int) -> np.uint64:
+    """Every second lane of a 64-bit word, from the low end: 8 gives 0x00ff00ff00ff00ff."""
+    return _low_bits(lane, 2 * lane)
+
+
+@lru_cache
+def _low_bits(width: int, period: int) -> np.uint64:
+    """The low `width` bits of every `period` bits of a 64-bit word."""
+    return np.uint64(sum(((1 << width) - 1) << start for start in range(0, 64, period)))

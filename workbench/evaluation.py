@@ -1,0 +1,122 @@
+"""Running a compressed model over a split, a little at a time.
+
+The images are run in the sampler's nested order, so that every look is a prefix. ONNX Runtime computes
+where the model exports and gives PyTorch's answers, checked on a few images for every new structure;
+PyTorch computes where it doesn't.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.compress import CompressedModel, Subject
+from workbench.data.dataset import Normalization, Split
+from workbench.measure.sampling import Figures, Sampler
+from workbench.models.edits import Edit, Slice
+from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
+from workbench.run.runner import OnnxRunner, Runner, TorchRunner
+
+#: Images a batch: small enough to give up quickly, large enough to keep both cores busy.
+BATCH = 64
+#: Images kept normalised in memory, at most; beyond it each batch is normalised when it is run.
+PREPARED_BYTES = 256 * 2**20
+#: Largest difference between the runtimes' logits, relative to the largest logit.
+TOLERANCE = 1e-3
+
+Logits = NDArray[np.float32]
+Check = Callable[[], None]
+
+
+class Evaluator:
+    """Evaluates compressed versions of one subject on one split."""
+
+    def __init__(self, subject: Subject, split: Split, normalization: Normalization) -> None:
+        self.subject = subject
+        self.split = split
+        self._normalize = normalization
+        self._graph: OnnxGraph | None = None
+        self._trusted: dict[tuple[Edit, ...], bool] = {}
+        self._prepared: Tensor | None = None
+        self._order: Tensor | None = None
+        self.why_torch = ""
+        try:
+            self._graph = export_graph(subject.model.module, subject.image_shape)
+        except ExportError as error:
+            self.why_torch = str(error)
+        self.runtime = "onnxruntime" if self._graph else "torch"
+
+    @property
+    def graph(self) -> OnnxGraph | None:
+        """The model's ONNX graph, None where it doesn't export."""
+        return self._graph
+
+    def runner(self, compressed: CompressedModel) -> Runner:
+        """Return what computes the compressed model's logits."""
+        if self._graph is not None and self._agrees(compressed):
+            return OnnxRunner(self._graph.build(compressed.tensors, compressed.grids))
+        return TorchRunner(compressed.fresh_module())
+
+    def set_order(self, order: NDArray[np.int64]) -> None:
+        """Run images in this order from now on."""
+        self._order = torch.from_numpy(np.ascontiguousarray(order))
+        self._prepared = None
+
+    def batches(self, runner: Runner, start: int = 0, stop: int | None = None) -> Iterator[Logits]:
+        """Yield the logits of images ``start..stop`` of the order, batch by batch."""
+        stop = len(self.split) if stop is None else stop
+        for first in range(start, stop, BATCH):
+            yield runner.logits(self._images(first, min(first + BATCH, stop)))
+
+    def looks(self, runner: Runner, sampler: Sampler, check: Check) -> Iterator[tuple[Figures, Logits]]:
+        """Yield the figures at each look of ``sampler``, with the logits so far; the last is exact."""
+        collected: list[Logits] = []
+        done = 0
+        for look in sampler.looks:
+            for logits in self.batches(runner, done, look):
+                check()
+                collected.append(logits)
+            done = look
+            collected = [np.concatenate(collected)]
+            yield sampler.estimate(collected[0], look), collected[0]
+
+    def _images(self, first: int, last: int) -> Tensor:
+        if self._prepared is None and self.split.images[0].numel() * 4 * len(self.split) <= PREPARED_BYTES:
+            self._prepared = self._normalize(self._gather(0, len(self.split))).contiguous()
+        if self._prepared is not None:
+            return self._prepared[first:last]
+        return self._normalize(self._gather(first, last)).contiguous()
+
+    def _gather(self, first: int, last: int) -> Tensor:
+        if self._order is None:
+            return self.split.images[first:last]
+        return self.split.images[self._order[first:last]]
+
+    def _agrees(self, compressed: CompressedModel) -> bool:
+        """Whether both runtimes give the same answers for this structure; tried once for each."""
+        structure = tuple(edit for edit in compressed.edits if isinstance(edit, Slice))
+        if structure not in self._trusted:
+            if len(self._trusted) > 1000:
+                self._trusted.clear()
+            self._trusted[structure] = self._compare(compressed)
+        return self._trusted[structure]
+
+    def _compare(self, compressed: CompressedModel) -> bool:
+        assert self._graph is not None
+        images = self._images(0, min(4, len(self.split)))
+        try:
+            # without input grids: rounding turns differences of 1e-7 into whole steps
+            ours = OnnxRunner(self._graph.build(compressed.tensors)).logits(images)
+        except Exception as error:  # a graph that fixes channel counts fails inside the runtime in many ways
+            self.why_torch = f"ONNX Runtime cannot run this structure ({str(error).splitlines()[0][:120]})"
+            return False
+        theirs = TorchRunner(compressed.fresh_module(inputs=False)).logits(images)
+        scale = max(1.0, float(np.abs(theirs).max()))
+        if ours.shape != theirs.shape or not float(np.abs(ours - theirs).max()) <= TOLERANCE * scale:
+            self.why_torch = "ONNX Runtime and PyTorch differ on this structure"
+            return False
+        return True

@@ -1,0 +1,154 @@
+"""Changes of structure as plain data, and how they act on a module.
+
+An edit names layers and channels, never code, so that it can be stored in an archive and replayed on
+a fresh copy of the architecture. ``Slice`` keeps some of the channels of one layer; a pruned channel
+is several slices, one for every layer that the dependency graph couples. ``QuantizeInput`` rounds
+what enters a layer to a uniform grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from workbench.errors import WorkbenchError
+
+Side = Literal["in", "out"]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Keep the channels ``keep`` on one side of ``layer``."""
+
+    layer: str
+    side: Side
+    keep: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class QuantizeInput:
+    """Round the input of ``layer`` to ``(clamp(round(x / scale) + zero_point, 0, 2**bits - 1) - zero_point) * scale``."""
+
+    layer: str
+    bits: int
+    scale: float
+    zero_point: int
+
+
+Edit: TypeAlias = Slice | QuantizeInput
+_KINDS: dict[str, type[Slice] | type[QuantizeInput]] = {"slice": Slice, "quantize_input": QuantizeInput}
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Where a module keeps the channels of one side: tensor -> axis, and the attributes that count them."""
+
+    axes: Mapping[str, int]
+    attributes: tuple[str, ...]
+
+
+def channels_of(module: nn.Module, side: Side) -> Channels | None:
+    """Return where ``module`` keeps its channels on ``side``, or None where slicing is not known."""
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        if module.groups != 1:
+            return None
+        if side == "out":
+            return Channels({"weight": 1, "bias": 0}, ("out_channels",))
+        return Channels({"weight": 0}, ("in_channels",))
+    if isinstance(module, nn.modules.conv._ConvNd):
+        if module.groups == 1:
+            if side == "out":
+                return Channels({"weight": 0, "bias": 0}, ("out_channels",))
+            return Channels({"weight": 1}, ("in_channels",))
+        if module.groups == module.in_channels == module.out_channels:
+            return Channels({"weight": 0, "bias": 0}, ("in_channels", "out_channels", "groups"))
+        return None
+    if isinstance(module, nn.Linear):
+        if side == "out":
+            return Channels({"weight": 0, "bias": 0}, ("out_features",))
+        return Channels({"weight": 1}, ("in_features",))
+    if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
+        tensors = ("weight", "bias", "running_mean", "running_var")
+        return Channels(dict.fromkeys(tensors, 0), ("num_features",))
+    if isinstance(module, nn.PReLU) and module.num_parameters > 1:
+        return Channels({"weight": 0}, ("num_parameters",))
+    return None
+
+
+def apply_edits(module: nn.Module, edits: Iterable[Edit]) -> None:
+    """Carry out ``edits`` on ``module`` in place; the tensors' remaining values are kept."""
+    for edit in edits:
+        layer = module.get_submodule(edit.layer)
+        if isinstance(edit, Slice):
+            _slice_module(layer, edit)
+        else:
+            layer.register_forward_pre_hook(InputQuantizer(edit))
+
+
+def slice_tensors(tensors: dict[str, Tensor], layer: nn.Module, edit: Slice) -> list[tuple[str, int]]:
+    """Slice the entries of ``layer`` in a state dict in place; return the names and axes changed."""
+    channels = channels_of(layer, edit.side)
+    if channels is None:
+        raise WorkbenchError(f"The channels of layer '{edit.layer}' ({type(layer).__name__}) cannot be sliced.")
+    keep = torch.tensor(edit.keep)
+    changed = []
+    for tensor, axis in channels.axes.items():
+        name = f"{edit.layer}.{tensor}" if edit.layer else tensor
+        if name in tensors:
+            tensors[name] = tensors[name].index_select(axis, keep)
+            changed.append((name, axis))
+    return changed
+
+
+class InputQuantizer:
+    """Forward pre-hook that simulates a quantized input; exports and copies with its module."""
+
+    def __init__(self, edit: QuantizeInput) -> None:
+        self.edit = edit
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        edit = self.edit
+        codes = torch.round(inputs[0] / edit.scale).add_(edit.zero_point).clamp_(0, 2**edit.bits - 1)
+        return (codes.sub_(edit.zero_point).mul_(edit.scale), *inputs[1:])
+
+
+def edit_to_json(edit: Edit) -> dict[str, Any]:
+    """Return plain data for the archive."""
+    kind = next(name for name, type_ in _KINDS.items() if isinstance(edit, type_))
+    return {"kind": kind, **asdict(edit)}
+
+
+def edit_from_json(data: Mapping[str, Any]) -> Edit:
+    """Return the edit that ``edit_to_json`` described; unknown kinds raise ``WorkbenchError``."""
+    fields = dict(data)
+    kind = fields.pop("kind", None)
+    if kind not in _KINDS:
+        raise WorkbenchError(f"The file holds an edit of unknown kind '{kind}'; a newer version may read it.")
+    if "keep" in fields:
+        fields["keep"] = tuple(int(index) for index in fields["keep"])
+    try:
+        return _KINDS[kind](**fields)
+    except TypeError as error:
+        raise WorkbenchError(f"The file holds a damaged edit of kind '{kind}'.") from error
+
+
+def _slice_module(layer: nn.Module, edit: Slice) -> None:
+    channels = channels_of(layer, edit.side)
+    if channels is None:
+        raise WorkbenchError(f"The channels of layer '{edit.layer}' ({type(layer).__name__}) cannot be sliced.")
+    keep = torch.tensor(edit.keep)
+    for name, axis in channels.axes.items():
+        tensor = getattr(layer, name, None)
+        if tensor is None:
+            continue
+        sliced = tensor.detach().index_select(axis, keep)
+        if isinstance(tensor, nn.Parameter):
+            setattr(layer, name, nn.Parameter(sliced, requires_grad=tensor.requires_grad))
+        else:
+            layer.register_buffer(name, sliced)
+    for attribute in channels.attributes:
+        setattr(layer, attribute, len(edit.keep))

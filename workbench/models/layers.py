@@ -1,0 +1,155 @@
+"""The table of layers that techniques may touch, measured with one image of zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .macs import count_macs
+from .model import ModelError
+
+CONVOLUTIONS = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+#: Modules with weights that techniques may touch; every other module passes through unchanged.
+LAYER_TYPES = (*CONVOLUTIONS, nn.Linear, nn.Embedding, *RECURRENT, nn.MultiheadAttention)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the table; figures are of one image.
+
+    ``shape`` is that of the tensor named ``weight``, the layer's main one; ``weights`` names all its
+    weight matrices (a recurrent or attention layer has several, and the output projection belongs to
+    its attention). ``params`` leaves out parameters that an earlier row shares, so that the column
+    sums to the model's. ``macs`` and ``activation_bytes`` (float32 output) sum over the layer's
+    calls and are 0 for a layer that is never called; ``output_shape`` has no batch dimension.
+    """
+
+    name: str
+    type: str
+    weight: str
+    shape: tuple[int, ...]
+    params: int
+    macs: int
+    activation_bytes: int
+    output_shape: tuple[int, ...]
+    weights: tuple[str, ...] = ()
+
+
+@dataclass
+class _Calls:
+    macs: int = 0
+    activation_bytes: int = 0
+    output_shape: tuple[int, ...] = ()
+
+
+def layers_of(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[Layer, ...]:
+    """Return the layers in the order they are first called, then those that are never called.
+
+    ``image_shape`` is one image's ``(C, H, W)``. Runs ``module`` once in eval mode on one image of
+    zeros; hooks and training flags are put back. Raises ``ModelError`` where it does not run.
+    """
+    names = _names(module)
+    calls: dict[nn.Module, _Calls] = {}
+
+    def record(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        seen = calls.setdefault(layer, _Calls())
+        result = _tensor(output)
+        seen.macs += count_macs(layer, args, kwargs, result)
+        seen.activation_bytes += 4 * result.numel()
+        seen.output_shape = seen.output_shape or _without_batch(layer, result)
+
+    with hooked(names, record):
+        run_zeros(module, image_shape)
+    ordered = [*calls, *(layer for layer in names if layer not in calls)]
+    counted: dict[int, str] = {}
+    return tuple(_row(names[layer], layer, calls.get(layer, _Calls()), counted) for layer in ordered)
+
+
+def run_zeros(module: nn.Module, image_shape: tuple[int, ...]) -> Any:
+    """Return what ``module`` gives for one image of zeros, in eval mode, whatever its training flags.
+
+    Raises ``ModelError`` where the module does not run on images of that shape.
+    """
+    flags = [(part, part.training) for part in module.modules()]
+    first = next(module.parameters(), torch.empty(0))
+    zeros = torch.zeros(1, *image_shape, device=first.device, dtype=first.dtype)
+    try:
+        for part, _ in flags:
+            part.training = False
+        with torch.no_grad():
+            return module(zeros)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
+        raise ModelError(
+            f"{type(module).__name__} does not run on images of shape {tuple(image_shape)}: {reason}."
+        ) from error
+    finally:
+        for part, training in flags:
+            part.training = training
+
+
+@contextmanager
+def hooked(layers: dict[nn.Module, str], record: Callable[..., None]) -> Iterator[None]:
+    """Call ``record(layer, args, kwargs, output)`` after each call of a layer, while inside."""
+    handles = [layer.register_forward_hook(record, with_kwargs=True) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _names(module: nn.Module) -> dict[nn.Module, str]:
+    """Return layer -> dotted name, shared modules once, an attention's own projection left out."""
+    inner = {part.out_proj for part in module.modules() if isinstance(part, nn.MultiheadAttention)}
+    return {
+        part: name
+        for name, part in module.named_modules()
+        if isinstance(part, LAYER_TYPES) and part not in inner
+    }
+
+
+def _row(name: str, layer: nn.Module, calls: _Calls, counted: dict[int, str]) -> Layer:
+    """Return one row; ``counted`` maps the parameters of earlier rows to the names they go by."""
+    params, weights = 0, []
+    main: Tensor | None = None
+    for local, parameter in layer.named_parameters():
+        own = f"{name}.{local}" if name else local
+        canonical = counted.setdefault(id(parameter), own)
+        params += parameter.numel() if canonical == own else 0
+        if parameter.ndim >= 2:
+            weights.append(canonical)
+            main = parameter if main is None else main
+    if main is None:
+        raise ModelError(f"Layer '{name}' ({type(layer).__name__}) has no weight matrix to compress.")
+    kind = type(layer).__name__
+    shape = tuple(main.shape)
+    return Layer(
+        name, kind, weights[0], shape, params, calls.macs, calls.activation_bytes, calls.output_shape,
+        tuple(weights),
+    )  # fmt: skip
+
+
+def _tensor(output: Any) -> Tensor:
+    """Return a layer's main output: recurrent layers and attention give a tuple of it and more."""
+    while isinstance(output, tuple) and not isinstance(output, nn.utils.rnn.PackedSequence):
+        output = output[0]
+    if isinstance(output, nn.utils.rnn.PackedSequence):
+        return output.data
+    result: Tensor = output
+    return result
+
+
+def _without_batch(layer: nn.Module, output: Tensor) -> tuple[int, ...]:
+    """Drop the batch dimension, which is 1; layers that are fed more (patches, tokens) keep theirs."""
+    shape = tuple(output.shape)
+    axis = 0 if getattr(layer, "batch_first", True) or len(shape) < 3 else 1
+    return shape[:axis] + shape[axis + 1 :] if shape[axis : axis + 1] == (1,) else shape

@@ -1,0 +1,24 @@
+"""The zoo: architectures by name, and the checkpoints trained by ``workbench.train.zoo``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from .lenet import LeNet5, LeNet300
+from .mobilenet import MobileNetV2
+from .resnet import ResNet20
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+
+#: name -> constructor of the architecture, with random weights.
+ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
+    "lenet300": LeNet300,
+    "lenet5": LeNet5,
+    "resnet20": ResNet20,
+    "mobilenetv2": MobileNetV2,
+}
+
+__all__ = ["ARCHITECTURES", "CHECKPOINTS", "LeNet5", "LeNet300", "MobileNetV2", "ResNet20"]

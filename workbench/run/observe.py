@@ -1,0 +1,95 @@
+"""What calibration data tells of a model: the ranges that enter layers, and BatchNorm's statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+#: Images whose activations are observed.
+OBSERVED_IMAGES = 256
+BATCH = 32
+
+Normalize = Callable[[Tensor], Tensor]
+
+
+def observe_inputs(
+    module: nn.Module,
+    images: Tensor,
+    normalize: Normalize,
+    percentiles: Mapping[str, float],
+    check: Callable[[], None],
+) -> dict[str, tuple[float, float]]:
+    """Return the range of what enters each layer of ``percentiles`` on the first images.
+
+    A percentile of 100 gives minimum and maximum; less clips both tails alike, batch by batch, and
+    averages over the batches. ``check`` is called between batches and may raise. Layers that never
+    run are left out.
+    """
+    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in percentiles}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            seen[name].append(_span(inputs[0], percentiles[name]))
+
+        return hook
+
+    handles = [module.get_submodule(name).register_forward_pre_hook(watch(name)) for name in percentiles]
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.inference_mode():
+        for batch in images[:OBSERVED_IMAGES].split(BATCH):
+            check()
+            module(normalize(batch))
+    for handle in handles:
+        handle.remove()
+    return {name: _combine(spans, percentiles[name]) for name, spans in seen.items() if spans}
+
+
+def recalibrate_batchnorm(
+    module: nn.Module, images: Tensor, normalize: Normalize, batch: int, check: Callable[[], None]
+) -> dict[str, Tensor]:
+    """Return new running statistics of every BatchNorm, by state-dict name: the mean over batches.
+
+    ``module`` is changed. A last batch smaller than half of ``batch`` is left out, since its variance
+    would count as much as a full one's.
+    """
+    norms = {name: part for name, part in module.named_modules() if _has_statistics(part)}
+    for norm in norms.values():
+        norm.reset_running_stats()  # type: ignore[operator]
+        norm.momentum = None  # type: ignore[assignment]
+        norm.train()
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.inference_mode():
+        for part in images.split(batch):
+            check()
+            if norms and (len(part) >= batch / 2 or len(images) < batch):
+                module(normalize(part))
+    return {
+        f"{name}.{tensor}": getattr(norm, tensor).clone()
+        for name, norm in norms.items()
+        for tensor in ("running_mean", "running_var")
+    }
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+
+
+def _span(values: Tensor, percentile: float) -> tuple[float, float]:
+    if percentile >= 100:
+        low, high = values.aminmax()
+        return float(low), float(high)
+    flat: NDArray[np.float32] = values.reshape(-1).numpy()
+    tail = max(1, round(len(flat) * (100 - percentile) / 100))
+    ordered = np.partition(flat, (tail - 1, len(flat) - tail))
+    return float(ordered[tail - 1]), float(ordered[len(flat) - tail])
+
+
+def _combine(spans: list[tuple[float, float]], percentile: float) -> tuple[float, float]:
+    lows, highs = np.array(spans).T
+    if percentile >= 100:
+        return float(lows.min()), float(highs.max())
+    return float(lows.mean()), float(highs.mean())

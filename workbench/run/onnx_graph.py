@@ -1,0 +1,243 @@
+"""A model's ONNX graph, exported once, into which each recipe's tensors are put.
+
+The graph is exported with every tensor as an initializer under its own name in the state dict, and
+BatchNorm left unfolded, so that a new setting only exchanges initializers (their shapes too, where
+channels were removed); the runtime folds and fuses when it loads. ``OnnxGraph.build`` serializes.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+INPUT, OUTPUT = "input", "logits"
+OPSET = 18
+
+
+class ExportError(WorkbenchError):
+    """The model has no ONNX graph that gives the same answers."""
+
+
+@dataclass(frozen=True)
+class InputGrid:
+    """The grid on which what enters a layer is rounded (unsigned codes)."""
+
+    bits: int
+    scale: float
+    zero_point: int
+
+
+class OnnxGraph:
+    """The graph of one architecture without its tensors."""
+
+    def __init__(self, skeleton: ModelProto, names: tuple[str, ...], depthwise: set[str]) -> None:
+        self._skeleton = skeleton
+        self.names = names
+        self._inputs = _layer_inputs(skeleton.graph)
+        self._depthwise = [
+            (index, node.input[1])
+            for index, node in enumerate(skeleton.graph.node)
+            if node.op_type == "Conv" and node.input[1] in depthwise
+        ]
+
+    def build(
+        self,
+        tensors: Mapping[str, Tensor],
+        grids: Mapping[str, InputGrid] | None = None,
+        outputs: Iterable[str] = (),
+    ) -> ModelProto:
+        """Return the model with ``tensors`` as its initializers.
+
+        ``grids`` maps layer names to the grid their input is rounded to (simulated in float);
+        ``outputs`` names further graph values to return.
+        """
+        import onnx
+
+        model = onnx.ModelProto()
+        model.CopyFrom(self._skeleton)
+        for name in self.names:
+            model.graph.initializer.append(to_proto(name, tensors[name]))
+        for index, weight in self._depthwise:
+            _set_groups(model.graph.node[index], tensors[weight].shape[0])
+        if grids:
+            self._insert_grids(model.graph, grids)
+        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in outputs)
+        return model
+
+    def layer_input(self, layer: str) -> str | None:
+        """Return the name of the value that enters ``layer``, None where the graph doesn't show it."""
+        found = self._inputs.get(layer)
+        return found[1] if found else None
+
+    def _insert_grids(self, graph: GraphProto, grids: Mapping[str, InputGrid]) -> None:
+        made: dict[tuple[str, InputGrid], str] = {}
+        inserted: dict[int, list[NodeProto]] = {}
+        for layer, grid in grids.items():
+            found = self._inputs.get(layer)
+            if found is None:
+                raise ExportError(f"The input of layer '{layer}' was not found in the ONNX graph.")
+            index, value = found
+            if (value, grid) not in made:
+                nodes, made[value, grid] = _round_to_grid(graph, value, grid, len(made))
+                inserted.setdefault(index, []).extend(nodes)
+            graph.node[index].input[0] = made[value, grid]
+        ordered: list[NodeProto] = []
+        for index, node in enumerate(graph.node):
+            ordered.extend(inserted.get(index, []))
+            ordered.append(node)
+        del graph.node[:]
+        graph.node.extend(ordered)
+
+
+def to_proto(name: str, tensor: Tensor) -> Any:
+    """Return a TensorProto with raw bytes (typed fields would inflate the file)."""
+    import onnx
+
+    array = np.ascontiguousarray(tensor.detach().numpy())
+    kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+    return onnx.TensorProto(name=name, data_type=kind, dims=array.shape, raw_data=array.tobytes())
+
+
+def export_graph(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
+    """Return the ONNX graph of ``module``, with any batch size.
+
+    Raises:
+        ExportError: neither of PyTorch's exporters could express the model.
+    """
+    twin = _with_distinct_tensors(module)
+    example = torch.zeros(2, *image_shape)
+    failures = []
+    for export in (_export_by_tracing, _export_by_dynamo):
+        try:
+            return _strip(export(twin, example), module)
+        except Exception as error:  # exporters raise whatever the user's code makes them raise
+            failures.append(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
+    raise ExportError(f"The model cannot be written as ONNX ({'; then '.join(failures)[:300]}).")
+
+
+def _with_distinct_tensors(module: nn.Module) -> nn.Module:
+    # the exporter merges tensors of equal values, such as two fresh BatchNorms; random ones stay apart
+    twin = copy.deepcopy(module).eval()
+    generator = torch.Generator().manual_seed(0)
+    for tensor in [*twin.parameters(), *twin.buffers()]:
+        if tensor.is_floating_point():
+            tensor.data = torch.rand(tensor.shape, generator=generator) + 0.5
+    return twin
+
+
+def _export_by_tracing(module: nn.Module, example: Tensor) -> ModelProto:
+    import onnx
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (example,),
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            do_constant_folding=False,
+            training=torch.onnx.TrainingMode.PRESERVE,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
+        )
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def _export_by_dynamo(module: nn.Module, example: Tensor) -> ModelProto:
+    import onnx
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            optimize=False,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        )
+    assert program is not None
+    model = program.model_proto
+    onnx.checker.check_model(model)
+    return model
+
+
+def _strip(model: ModelProto, module: nn.Module) -> OnnxGraph:
+    """Take the state dict's tensors out of the graph; other constants stay in it."""
+    names = set(module.state_dict())
+    found = [tensor for tensor in model.graph.initializer if tensor.name in names]
+    others = [tensor for tensor in model.graph.initializer if tensor.name not in names]
+    used = {name for node in model.graph.node for name in node.input}
+    kept = tuple(tensor.name for tensor in found if tensor.name in used)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(others)
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    depthwise = {
+        f"{name}.weight" if name else "weight"
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.groups == layer.in_channels > 1
+    }
+    return OnnxGraph(model, kept, depthwise)
+
+
+def _set_groups(node: NodeProto, groups: int) -> None:
+    """A depthwise convolution has as many groups as channels; removing channels removes groups."""
+    for attribute in node.attribute:
+        if attribute.name == "group":
+            attribute.i = groups
+
+
+def _layer_inputs(graph: GraphProto) -> dict[str, tuple[int, str]]:
+    """Return layer -> (node, the value that enters it), for nodes that multiply by the layer's weight."""
+    moved = {
+        node.output[0]: node.input[0] for node in graph.node if node.op_type in ("Transpose", "Identity")
+    }
+    inputs = {}
+    for index, node in enumerate(graph.node):
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") and len(node.input) > 1:
+            weight = moved.get(node.input[1], node.input[1])
+            if weight.endswith(".weight") or weight == "weight":
+                inputs[weight.removesuffix("weight").removesuffix(".")] = (index, node.input[0])
+    return inputs
+
+
+def _round_to_grid(graph: GraphProto, value: str, grid: InputGrid, number: int) -> tuple[list[NodeProto], str]:
+    """Return the nodes of ``(clamp(round(x / scale), low, high)) * scale`` and the name of their result."""
+    from onnx import helper, numpy_helper
+
+    prefix = f"grid{number}"
+    low, high = -grid.zero_point, 2**grid.bits - 1 - grid.zero_point
+    for name, number_ in (("scale", grid.scale), ("low", low), ("high", high)):
+        graph.initializer.append(numpy_helper.from_array(np.float32(number_), f"{prefix}.{name}"))
+    steps = [f"{prefix}.{name}" for name in ("divided", "rounded", "clipped", "value")]
+    nodes = [
+        helper.make_node("Div", [value, f"{prefix}.scale"], [steps[0]]),
+        helper.make_node("Round", [steps[0]], [steps[1]]),
+        helper.make_node("Clip", [steps[1], f"{prefix}.low", f"{prefix}.high"], [steps[2]]),
+        helper.make_node("Mul", [steps[2], f"{prefix}.scale"], [steps[3]]),
+    ]
+    return nodes, steps[3]

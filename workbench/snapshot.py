@@ -1,0 +1,52 @@
+"""What a Session tells its listeners: one moment of a recipe's figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from workbench.compress import LayerFigures
+from workbench.measure.estimate import Estimate, Latency, Size
+from workbench.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The figures of the uncompressed model; each is None until it is known."""
+
+    accuracy: Estimate | None = None
+    size: Size | None = None
+    latency: Latency | None = None
+    loss: Estimate | None = None
+    top5: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One moment of a Session; a figure is None until it is known.
+
+    ``generation`` grows with every recipe set; ``settled`` tells that nothing more will come for this
+    one. ``runtime`` names what ran the images. ``predicted`` is the accuracy from a surrogate, where
+    one has been measured. ``error`` is a sentence where the recipe could not be carried out.
+    """
+
+    generation: int
+    recipe: Recipe
+    baseline: Baseline = field(default_factory=Baseline)
+    accuracy: Estimate | None = None
+    top5: Estimate | None = None
+    loss: Estimate | None = None
+    agreement: Estimate | None = None
+    predicted: Estimate | None = None
+    size: Size | None = None
+    latency: Latency | None = None
+    measured_latency: Latency | None = None
+    layers: tuple[LayerFigures, ...] = ()
+    runtime: str = ""
+    settled: bool = False
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+    @property
+    def recipe_hash(self) -> str:
+        """The hash of ``recipe``."""
+        return self.recipe.hash

@@ -1,0 +1,16 @@
+"""The techniques, by name; a new one is one file here and one entry below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .base import Cost, Settings, Technique
+from .prune import PRUNE
+from .quantize import QUANTIZE
+from .recalibrate import RECALIBRATE
+
+TECHNIQUES: dict[str, Technique[Any]] = {
+    technique.name: technique for technique in (PRUNE, QUANTIZE, RECALIBRATE)
+}
+
+__all__ = ["TECHNIQUES", "Cost", "Settings", "Technique"]

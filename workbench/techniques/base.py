@@ -1,0 +1,63 @@
+"""What a technique is: a name, typed settings, what it costs, and a function on a Draft.
+
+A new technique is one file that makes a ``Technique`` and one line in the registry of
+``workbench.techniques``; the CLI, the YAML validation and the controls are made from its settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from .draft import Context, Draft
+
+
+class Cost(StrEnum):
+    """What a technique with given settings needs."""
+
+    LIVE = "live"
+    CALIBRATED = "calibrated"
+    TRAINED = "trained"
+
+
+class Settings(BaseModel):
+    """Base of every technique's settings: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=True)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Technique(Generic[S]):
+    """One published way to compress.
+
+    ``apply`` changes the Draft for the layers it is given, each with its own settings. ``cost`` tells
+    from the settings whether the step follows a slider. ``examples`` are recipes in YAML that work on
+    any model of the zoo.
+    """
+
+    name: str
+    summary: str
+    source: str
+    settings: type[S]
+    apply: Callable[[Draft, Mapping[str, S], Context], None]
+    cost: Callable[[S], Cost]
+    examples: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of ``workbench techniques --json``."""
+        return {
+            "name": self.name,
+            "summary": self.summary,
+            "cost_class": self.cost(self.settings()).value,
+            "source": self.source,
+            "settings": self.settings.model_json_schema(),
+            "examples": list(self.examples),
+        }

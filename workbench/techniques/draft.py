@@ -1,0 +1,193 @@
+"""A model under compression: what the steps of a recipe change, one after the other.
+
+A Draft never touches the person's module. It holds the state dict's tensors (shared with the model
+until a step replaces one), how each will be stored, and the structural edits so far. Every tensor
+carries a version, a hash of what has been done to it, under which statistics are cached: a slider
+that moves asks for the sorted magnitudes of the same version again and again.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from workbench.data.dataset import Normalization, Split
+from workbench.models.channels import ChannelGraph, trace_channels
+from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, slice_tensors
+from workbench.models.layers import Layer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A weight on a uniform grid: integer ``codes`` (the weight's shape), ``(codes - zero_point) * scale``.
+
+    ``scale`` and ``zero_point`` have one entry per slice along ``axis``, or a single one where
+    ``axis`` is None.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    zero_point: Tensor
+    axis: int | None
+    bits: int
+
+    def decode(self) -> Tensor:
+        """Return the float32 values the codes stand for."""
+        return (self.codes - self._spread(self.zero_point)) * self._spread(self.scale)
+
+    def levels(self) -> Tensor:
+        """Return the values the codes can take; of the slice with the median scale where there are several."""
+        middle = int(self.scale.argsort()[len(self.scale) // 2])
+        return (torch.arange(2**self.bits) - self.zero_point[middle]) * self.scale[middle]
+
+    def masked(self, pruned: Tensor) -> Codes:
+        """Return the same with the weights where ``pruned`` is true set to zero."""
+        zeros = self._spread(self.zero_point).expand(self.codes.shape).to(self.codes.dtype)
+        return Codes(torch.where(pruned, zeros, self.codes), self.scale, self.zero_point, self.axis, self.bits)
+
+    def sliced(self, axis: int, keep: Tensor) -> Codes:
+        """Return the same with only ``keep`` along ``axis``."""
+        scale, zero_point = self.scale, self.zero_point
+        if axis == self.axis:
+            scale, zero_point = scale[keep], zero_point[keep]
+        return Codes(self.codes.index_select(axis, keep), scale, zero_point, self.axis, self.bits)
+
+    def _spread(self, values: Tensor) -> Tensor:
+        shape = [1] * self.codes.ndim
+        if self.axis is not None:
+            shape[self.axis] = -1
+        return values.view(shape)
+
+
+class Cache:
+    """A bounded store of computed values by key; the least recently used is dropped first."""
+
+    def __init__(self, entries: int = 256) -> None:
+        self._entries: OrderedDict[Any, Any] = OrderedDict()
+        self._limit = entries
+
+    def get(self, key: Any, compute: Callable[[], T]) -> T:
+        """Return the value under ``key``, computing it when missing."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+            value: T = self._entries[key]
+            return value
+        value = self._entries[key] = compute()
+        if len(self._entries) > self._limit:
+            self._entries.popitem(last=False)
+        return value
+
+
+@dataclass
+class Context:
+    """What a technique may use beside the Draft.
+
+    ``calibration`` is None where no data was given. ``check`` raises when the work is no longer
+    wanted; long steps call it at least every 50 ms.
+    """
+
+    calibration: Split | None = None
+    normalization: Normalization | None = None
+    cache: Cache = field(default_factory=Cache)
+    check: Callable[[], None] = lambda: None
+
+
+class Draft:
+    """The model between two steps; techniques change it through its methods."""
+
+    def __init__(self, module: nn.Module, layers: tuple[Layer, ...], image_shape: tuple[int, ...], key: str) -> None:
+        self.original = module
+        self.image_shape = image_shape
+        self.layers: Mapping[str, Layer] = {layer.name: layer for layer in layers}
+        self.tensors: dict[str, Tensor] = {name: value.detach() for name, value in module.state_dict().items()}
+        self.codes: dict[str, Codes] = {}
+        self.casts: dict[str, torch.dtype] = {}
+        self.edits: list[Edit] = []
+        self.thresholds: dict[str, float] = {}
+        self.notes: list[str] = []
+        self._key = key
+        self._versions: dict[str, str] = {}
+
+    def version(self, tensor: str) -> str:
+        """Return the hash of everything done to ``tensor`` so far."""
+        return self._versions.get(tensor, f"{self._key}:{tensor}")
+
+    @property
+    def state(self) -> str:
+        """Return the hash of everything done to the model so far."""
+        parts = [self._key, *(f"{name}={version}" for name, version in sorted(self._versions.items()))]
+        parts += [repr(edit) for edit in self.edits]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def output_axis(self, layer: str) -> int:
+        """Return the axis of the layer's weight that counts its outputs."""
+        return 1 if isinstance(self.original.get_submodule(layer), nn.modules.conv._ConvTransposeNd) else 0
+
+    def set_tensor(self, name: str, value: Tensor, how: str) -> None:
+        """Replace a tensor by float values; ``how`` says in a few words what made them."""
+        self.tensors[name] = value
+        self.codes.pop(name, None)
+        self.casts.pop(name, None)
+        self._bump(name, how)
+
+    def set_codes(self, name: str, codes: Codes, how: str) -> None:
+        """Put a weight on a grid; its float value becomes what the codes decode to."""
+        self.tensors[name] = codes.decode()
+        self.codes[name] = codes
+        self.casts.pop(name, None)
+        self._bump(name, how)
+
+    def set_cast(self, name: str, dtype: torch.dtype, how: str) -> None:
+        """Round a weight to a shorter float type."""
+        self.tensors[name] = self.tensors[name].to(dtype).float()
+        self.codes.pop(name, None)
+        self.casts[name] = dtype
+        self._bump(name, how)
+
+    def mask(self, name: str, pruned: Tensor, how: str) -> None:
+        """Set the weights where ``pruned`` is true to zero, keeping the grid if there is one."""
+        self.tensors[name] = self.tensors[name].masked_fill(pruned, 0)
+        if name in self.codes:
+            self.codes[name] = self.codes[name].masked(pruned)
+        self._bump(name, how)
+
+    def slice(self, edit: Slice) -> None:
+        """Keep only some channels of one side of a layer."""
+        keep = torch.tensor(edit.keep)
+        for name, axis in slice_tensors(self.tensors, self.original.get_submodule(edit.layer), edit):
+            if name in self.codes:
+                self.codes[name] = self.codes[name].sliced(axis, keep)
+            self._bump(name, f"slice {axis} {edit.keep}")
+        self.edits.append(edit)
+
+    def quantize_input(self, edit: QuantizeInput) -> None:
+        """Quantize what enters a layer; a second time replaces the first."""
+        self.edits = [
+            other for other in self.edits if not (isinstance(other, QuantizeInput) and other.layer == edit.layer)
+        ]
+        self.edits.append(edit)
+
+    def channels(self, cache: Cache) -> ChannelGraph:
+        """Return the channel groups of the present structure, traced once and cached."""
+        slices = tuple(edit for edit in self.edits if isinstance(edit, Slice))
+        key = ("channels", self._key, slices)
+        return cache.get(key, lambda: trace_channels(self.build(slices), self.image_shape))
+
+    def build(self, edits: tuple[Edit, ...] | None = None) -> nn.Module:
+        """Return a private module with the present tensors and edits, in eval mode."""
+        module = copy.deepcopy(self.original).eval()
+        apply_edits(module, self.edits if edits is None else edits)
+        module.load_state_dict(self.tensors)
+        return module
+
+    def _bump(self, name: str, how: str) -> None:
+        self._versions[name] = hashlib.sha256(f"{self.version(name)}|{how}".encode()).hexdigest()

@@ -1,0 +1,152 @@
+"""Uniform quantization of weights and, calibrated on data, of what enters each layer.
+
+The grid is that of Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", with zero exactly on it; scales as PyTorch's min-max observers
+choose them, so that ``torch.fake_quantize_*`` gives the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from workbench.errors import WorkbenchError
+from workbench.models.edits import QuantizeInput
+from workbench.run.observe import observe_inputs
+
+from .base import Cost, Settings, Technique
+from .draft import Codes, Context, Draft
+
+
+class ActivationSettings(Settings):
+    """How the inputs of a layer are quantized."""
+
+    bits: int = Field(8, ge=4, le=8, description="Bits of what enters each layer.")
+    observer: Literal["minmax", "percentile"] = Field(
+        "minmax", description="Take the range seen on the calibration split, or clip its tails."
+    )
+    percentile: float = Field(
+        99.99, gt=50, le=100, description="Share of the values inside the range, in percent (percentile observer)."
+    )
+
+
+class QuantizeSettings(Settings):
+    """Settings of ``quantize``."""
+
+    bits: int = Field(8, ge=1, le=16, description="Bits of a weight: 1 to 8 as integers, or 16.")
+    format: Literal["integer", "fp16", "bf16"] = Field(
+        "integer", description="Integers on a uniform grid (1 to 8 bits), or a 16-bit float."
+    )
+    scheme: Literal["affine", "symmetric"] = Field(
+        "affine", description="Fit the grid to minimum and maximum, or centre it on zero."
+    )
+    per: Literal["channel", "tensor"] = Field("channel", description="One scale per output channel, or one per layer.")
+    activations: ActivationSettings | None = Field(
+        None, description="Quantize what enters each layer too; needs calibration data."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sixteen_bits_are_floats(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        bits, form = data.get("bits"), data.get("format", "fp16" if data.get("bits") == 16 else "integer")
+        if form in ("fp16", "bf16"):
+            if bits not in (None, 16):
+                raise ValueError(f"format {form} has 16 bits, not {bits}; leave bits out or use format integer")
+            return {**data, "bits": 16, "format": form}
+        if isinstance(bits, int) and bits > 8:
+            raise ValueError(f"bits is {bits}, but it should be 1 to 8 (integers) or 16 (fp16, bf16)")
+        return data
+
+
+def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Context) -> None:
+    """Quantize each layer's weight, then calibrate and quantize the inputs where that is asked."""
+    for name, chosen in settings.items():
+        how = chosen.model_dump_json(exclude={"activations"})
+        for weight in draft.layers[name].weights:
+            if chosen.format == "integer":
+                draft.set_codes(weight, quantize_weight(draft, weight, draft.output_axis(name), chosen, context), how)
+            else:
+                draft.set_cast(weight, torch.float16 if chosen.format == "fp16" else torch.bfloat16, how)
+    with_inputs = {name: chosen.activations for name, chosen in settings.items() if chosen.activations}
+    if with_inputs:
+        _quantize_inputs(draft, with_inputs, context)
+
+
+def quantize_weight(draft: Draft, name: str, axis: int, settings: QuantizeSettings, context: Context) -> Codes:
+    """Return the weight ``name`` on the grid of ``settings``, rounding half to even."""
+    weight = draft.tensors[name]
+    per_channel = settings.per == "channel"
+    low, high = context.cache.get(
+        ("range", draft.version(name), settings.per), lambda: _range(weight, axis if per_channel else None)
+    )
+    scale, zero_point = grid(low, high, settings.bits, settings.scheme)
+    shape = [1] * weight.ndim
+    if per_channel:
+        shape[axis] = -1
+    codes = (weight * scale.reciprocal().view(shape)).round_()
+    codes = codes.add_(zero_point.view(shape)).clamp_(0, 2**settings.bits - 1).to(torch.uint8)
+    return Codes(codes, scale, zero_point, axis if per_channel else None, settings.bits)
+
+
+def grid(low: Tensor, high: Tensor, bits: int, scheme: str) -> tuple[Tensor, Tensor]:
+    """Return scale and zero point (both float32) of unsigned ``bits``-bit codes for ranges ``low``..``high``.
+
+    Symmetric codes are centred: their zero point is ``2**(bits - 1)``.
+    """
+    levels = 2**bits - 1
+    low, high = low.clamp_max(0), high.clamp_min(0)
+    tiny = torch.finfo(torch.float32).eps
+    if scheme == "symmetric":
+        scale = (torch.maximum(-low, high) / (levels / 2)).clamp_min(tiny)
+        return scale, torch.full_like(scale, float(2 ** (bits - 1)))
+    scale = ((high - low) / levels).clamp_min(tiny)
+    return scale, (-low / scale).round_().clamp_(0, levels)
+
+
+def _range(weight: Tensor, axis: int | None) -> tuple[Tensor, Tensor]:
+    flat = weight.reshape(1, -1) if axis is None else weight.movedim(axis, 0).flatten(1)
+    low, high = torch.aminmax(flat, dim=1)
+    return low, high
+
+
+def _quantize_inputs(draft: Draft, settings: Mapping[str, ActivationSettings], context: Context) -> None:
+    if context.calibration is None or context.normalization is None:
+        raise WorkbenchError("Quantizing activations needs calibration data: give the dataset as well as the model.")
+    images, normalize = context.calibration.images, context.normalization
+    percentiles = {
+        name: chosen.percentile if chosen.observer == "percentile" else 100.0 for name, chosen in settings.items()
+    }
+    key = ("input ranges", draft.state, tuple(sorted(percentiles.items())), context.calibration.hash)
+    ranges = context.cache.get(key, lambda: observe_inputs(draft.build(), images, normalize, percentiles, context.check))
+    for name, chosen in settings.items():
+        if name not in ranges:
+            continue
+        low, high = (torch.tensor([bound]) for bound in ranges[name])
+        scale, zero_point = grid(low, high, chosen.bits, "affine")
+        draft.quantize_input(QuantizeInput(name, chosen.bits, float(scale), int(zero_point)))
+
+
+def _cost(settings: QuantizeSettings) -> Cost:
+    return Cost.CALIBRATED if settings.activations else Cost.LIVE
+
+
+QUANTIZE = Technique(
+    name="quantize",
+    summary="Store weights in fewer bits on a uniform grid; activations too where asked.",
+    source="Jacob et al. 2018; Krishnamoorthi 2018",
+    settings=QuantizeSettings,
+    apply=apply,
+    cost=_cost,
+    examples=(
+        "- quantize: {bits: 8}",
+        "- quantize: {bits: 4, scheme: symmetric, per: tensor}",
+        "- quantize: {format: fp16}",
+        "- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8}}",
+    ),
+)
