@@ -50,7 +50,7 @@ function render({ model, el }) {
   const activations = switchOf("8-bit activations", "Ranges are calibrated on training images.");
   const recalibrate = switchOf("Recalibrate BatchNorm", "");
   const recalibrateHelp = recalibrate.root.querySelector("small");
-  const reset = element("button", { type: "button", class: "wb-button" }, "Reset");
+  const reset = element("button", { type: "button", class: "wb-button wb-reset" }, "Reset");
   const note = element("p", { class: "wb-note" });
   const problem = element("p", { class: "wb-problem", role: "alert" });
   const recipe = element("pre", { tabindex: 0, "aria-label": "Recipe" });
@@ -131,7 +131,7 @@ function render({ model, el }) {
   for (const { key, select } of selects) {
     select.addEventListener("change", () => change({ [key]: key === "multiple" ? Number(select.value) : select.value }));
   }
-  reset.addEventListener("click", () => change({ ratio: 0, bits: off, activations: false, recalibrate: false }));
+  reset.addEventListener("click", () => change(model.get("untouched")));
 
   model.on("change:follow", follow);
   model.on("change:note change:error change:batchnorm change:recipe", showModel);

@@ -10,7 +10,8 @@ from .recipes import BITS, OFF, ControlsState, controls_from_recipe, recipe_from
 from .view import View, source
 
 if TYPE_CHECKING:
-    from workbench.session import Session, Snapshot
+    from workbench.session import Session
+    from workbench.snapshot import Snapshot
 
 
 class ControlsView(View):
@@ -27,6 +28,7 @@ class ControlsView(View):
     state = traitlets.Dict(ControlsState().to_page()).tag(sync=True, echo_update=False)
     follow = traitlets.Dict().tag(sync=True)
     positions = traitlets.Dict(_positions).tag(sync=True)
+    untouched = traitlets.Dict(ControlsState().to_page()).tag(sync=True)
     batchnorm = traitlets.Bool(True).tag(sync=True)
     note = traitlets.Unicode("").tag(sync=True)
     recipe = traitlets.Unicode("").tag(sync=True)
@@ -64,7 +66,9 @@ class ControlsView(View):
         if self.session is None:
             return
         try:
-            self._generation = self.session.apply(recipe_from_controls(ControlsState.from_page(change["new"])))
+            self._generation = self.session.apply(
+                recipe_from_controls(ControlsState.from_page(change["new"]))
+            )
             self.error = ""
         except ValueError as problem:
             self.error = str(problem)

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workbench.session import Session, Snapshot
+    from workbench.session import Session
+    from workbench.snapshot import Snapshot
 
 Draw = Callable[["Snapshot"], None]
 

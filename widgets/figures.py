@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench.measure.estimate import Estimate, Latency, Size
-    from workbench.session import Snapshot
+    from workbench.snapshot import Snapshot
 
 Figure = dict[str, Any]
 
@@ -39,9 +39,9 @@ def baseline_figures(snapshot: Snapshot) -> Figure:
     """Return the three figures of the dense model, each None while it is being measured."""
     baseline = snapshot.baseline
     return {
-        "accuracy": _estimate(baseline.accuracy) if baseline and baseline.accuracy else None,
-        "size": _size(baseline.size) if baseline and baseline.size else None,
-        "latency": _latency(baseline.latency) if baseline and baseline.latency else None,
+        "accuracy": _estimate(baseline.accuracy) if baseline.accuracy else None,
+        "size": _size(baseline.size) if baseline.size else None,
+        "latency": _latency(baseline.latency) if baseline.latency else None,
     }
 
 

@@ -11,7 +11,8 @@ import traitlets
 from .view import View, source
 
 if TYPE_CHECKING:
-    from workbench.session import Session, Snapshot
+    from workbench.session import Session
+    from workbench.snapshot import Snapshot
 
 
 DEFAULT_MODEL = "resnet20"
@@ -28,8 +29,8 @@ class PickerView(View):
     _esm = source("picker.js")
     _css = source("base.css", "picker.css")
 
-    models = traitlets.List().tag(sync=True)
-    datasets = traitlets.List().tag(sync=True)
+    models: traitlets.List[str] = traitlets.List().tag(sync=True)
+    datasets: traitlets.List[str] = traitlets.List().tag(sync=True)
     chosen = traitlets.Dict({"model": "", "data": ""}).tag(sync=True)
     model_facts = traitlets.Unicode("").tag(sync=True)
     data_facts = traitlets.Unicode("").tag(sync=True)
@@ -133,7 +134,9 @@ def dataset_names(shape: tuple[int, ...] | None) -> list[str]:
     """Return the data sets known by name whose images have ``shape`` (all where it is not known)."""
     from workbench.data.catalog import available_datasets
 
-    return [entry.name for entry in available_datasets() if shape is None or entry.image_shape == tuple(shape)]
+    return [
+        entry.name for entry in available_datasets() if shape is None or entry.image_shape == tuple(shape)
+    ]
 
 
 def describe_model(session: Session) -> str:
@@ -147,7 +150,11 @@ def describe_data(session: Session) -> str:
     """Say how many images each split has and how they are normalized."""
     data = session.data
     normalization = session.model.normalization or data.normalization
-    splits = [f"{name} {len(data.splits[name]):,}" for name in ("test", "validation", "train") if name in data.splits]
+    splits = [
+        f"{name} {len(data.splits[name]):,}"
+        for name in ("test", "validation", "train")
+        if name in data.splits
+    ]
     return " · ".join([*splits, f"normalised by {normalization}", *data.notes])
 
 

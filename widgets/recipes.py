@@ -35,11 +35,18 @@ class ControlsState:
         """Read what a page sent; values no control can have fall back to the default."""
         state = cls()
         allowed: dict[str, Any] = {
-            "ratio": range(96), "bits": BITS, "granularity": ("weight", "filter"), "scope": ("global", "layer"),
-            "scheme": ("affine", "symmetric"), "per": ("channel", "tensor"), "multiple": (1, 2, 4, 8, 16),
-            "activations": (False, True), "recalibrate": (False, True),
-        }  # fmt: skip
-        return replace(state, **{name: given[name] for name in allowed if name in given and given[name] in allowed[name]})
+            "ratio": range(96),
+            "bits": BITS,
+            "granularity": ("weight", "filter"),
+            "activations": (False, True),
+            "recalibrate": (False, True),
+            "scope": ("global", "layer"),
+            "scheme": ("affine", "symmetric"),
+            "per": ("channel", "tensor"),
+            "multiple": (1, 2, 4, 8, 16),
+        }
+        fitting = {name: given[name] for name in allowed if name in given and given[name] in allowed[name]}
+        return replace(state, **fitting)
 
     def to_page(self) -> dict[str, Any]:
         """Return plain data for the page."""
@@ -54,11 +61,16 @@ def recipe_from_controls(state: ControlsState) -> Recipe:
 
 
 def steps_from_controls(state: ControlsState) -> list[dict[str, dict[str, Any]]]:
-    """Return the Recipe's steps as plain data."""
+    """Return the Recipe's steps as plain data; a setting left at its default is left out."""
     steps: list[dict[str, dict[str, Any]]] = []
     if state.ratio:
-        prune: dict[str, Any] = {"granularity": state.granularity, "scope": state.scope, "ratio": state.ratio / 100}
-        steps.append({"prune": prune | ({"multiple": state.multiple} if state.granularity == "filter" else {})})
+        filters = state.granularity == "filter"
+        steps.append(
+            {
+                "prune": {"ratio": state.ratio / 100}
+                | _changed(state, "granularity", "scope", *["multiple"] * filters)
+            }
+        )
     if state.bits < OFF or state.activations:
         steps.append({"quantize": _quantize(state)})
     if state.recalibrate:
@@ -69,12 +81,14 @@ def steps_from_controls(state: ControlsState) -> list[dict[str, dict[str, Any]]]
 def _quantize(state: ControlsState) -> dict[str, Any]:
     # What enters a layer is quantized together with its weights: with "Bit-width" off they get 8 bits.
     bits = ACTIVATION_BITS if state.bits == OFF else state.bits
-    settings: dict[str, Any] = {"bits": bits}
-    if bits <= 8:
-        settings |= {"scheme": state.scheme, "per": state.per}
-    if state.activations:
-        settings["activations"] = {"bits": ACTIVATION_BITS}
-    return settings
+    grid = _changed(state, "scheme", "per") if bits <= 8 else {}
+    return {"bits": bits} | grid | ({"activations": {"bits": ACTIVATION_BITS}} if state.activations else {})
+
+
+def _changed(state: ControlsState, *names: str) -> dict[str, Any]:
+    return {
+        name: getattr(state, name) for name in names if getattr(state, name) != getattr(ControlsState, name)
+    }
 
 
 def controls_from_recipe(recipe: Recipe, present: ControlsState | None = None) -> ControlsState | None:
@@ -87,8 +101,12 @@ def controls_from_recipe(recipe: Recipe, present: ControlsState | None = None) -
         settings = step.settings.model_dump(mode="json")
         if step.technique == "prune":
             settings["ratio"] = round(100 * settings["ratio"])
+            if settings["granularity"] == "weight":
+                del settings["multiple"]
         elif step.technique == "quantize":
             settings["activations"] = settings["activations"] is not None
+            if settings["bits"] == 16:
+                del settings["scheme"], settings["per"]
         elif step.technique == "recalibrate":
             settings = {"recalibrate": True}
         state = ControlsState.from_page(state.to_page() | settings)

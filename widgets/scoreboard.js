@@ -110,7 +110,7 @@ function render({ model, el }) {
     accuracy.root.setAttribute("aria-busy", String(busy(figure)));
     if (!figure) { kindOf(accuracy, "measuring"); setText(counted, model.get("progress").notes?.at(-1) || "Running the first images."); return; }
     describe(accuracy.root, figure, busy(figure));
-    kindOf(accuracy, figure.kind);
+    kindOf(accuracy, busy(figure) ? "measuring" : figure.kind);
     const exact = figure.kind === "exact";
     headline(accuracy, number(figure.value * 100, exact ? 2 : 1), "%");
     const change = base ? (figure.value - base.value) * 100 : null;
@@ -136,7 +136,7 @@ function render({ model, el }) {
     size.root.setAttribute("aria-busy", String(busy(figure)));
     if (!figure) { kindOf(size, "packing"); return; }
     describe(size.root, { value: figure.bytes, low: figure.bytes, high: figure.bytes, n: "", kind: figure.kind, recipe: figure.recipe, split: "" }, busy(figure));
-    kindOf(size, figure.kind);
+    kindOf(size, busy(figure) ? "packing" : figure.kind);
     const [value, unit] = bytes(figure.bytes).split(" ");
     headline(size, value, unit);
     const ratio = figure.dense / figure.bytes;
@@ -158,7 +158,7 @@ function render({ model, el }) {
     if (!figure) { kindOf(latency, "estimating"); return; }
     const { value, low, high, kind, recipe } = figure;
     describe(latency.root, { value, low, high, n: "", kind, recipe, split: "" }, busy(figure));
-    kindOf(latency, kind);
+    kindOf(latency, busy(figure) ? "estimating" : kind);
     const [text, unit] = milliseconds(value).split(" ");
     headline(latency, text, unit);
     const change = base ? base.value / value : null;

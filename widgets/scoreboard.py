@@ -11,7 +11,8 @@ from . import figures
 from .view import View, source
 
 if TYPE_CHECKING:
-    from workbench.session import Session, Snapshot
+    from workbench.session import Session
+    from workbench.snapshot import Snapshot
 
 
 class ScoreboardView(View):
@@ -35,7 +36,8 @@ class ScoreboardView(View):
 
     def begin(self, session: Session) -> None:
         """Forget the figures of the Session before."""
-        self.accuracy = self.size = self.latency = None
+        for name in ("accuracy", "size", "latency"):
+            self.set_trait(name, None)
         self.baseline, self.progress, self.problem = {}, {}, ""
         splits = session.data.splits
         self.context = {"total": {name: len(split) for name, split in splits.items()}}
@@ -55,7 +57,9 @@ class ScoreboardView(View):
             if self.measuring or self.session is None:
                 return None
             self.measuring, self.problem = True, ""
-        thread = threading.Thread(target=self._measure, args=(self.session,), daemon=True, name="workbench-measure")
+        thread = threading.Thread(
+            target=self._measure, args=(self.session,), daemon=True, name="workbench-measure"
+        )
         thread.start()
         return thread
 

@@ -18,7 +18,8 @@ import anywidget
 from .feed import listen
 
 if TYPE_CHECKING:
-    from workbench.session import Session, Snapshot
+    from workbench.session import Session
+    from workbench.snapshot import Snapshot
 
 _HERE = Path(__file__).parent
 

@@ -116,7 +116,7 @@ function render({ model, el }) {
     }
     pen.textAlign = "center";
     pen.textBaseline = "top";
-    for (const step of axisSteps(low, high, Math.max(3, Math.floor(plotWidth / 90)))) pen.fillText(short(step), x(step), floor + 14);
+    for (const step of axisSteps(low, high, Math.max(4, Math.floor(plotWidth / 90)))) pen.fillText(short(step), x(step), floor + 14);
 
     if (about.threshold != null) {
       pen.fillStyle = colour("sunken");

@@ -10,7 +10,8 @@ import traitlets
 from .view import View, source
 
 if TYPE_CHECKING:
-    from workbench.session import Session, Snapshot
+    from workbench.session import Session
+    from workbench.snapshot import Snapshot
 
 BINS = 96
 
@@ -21,7 +22,7 @@ class WeightView(View):
     _esm = source("weights.js")
     _css = source("base.css", "weights.css")
 
-    layers = traitlets.List().tag(sync=True)
+    layers: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     layer = traitlets.Unicode("").tag(sync=True)
     log = traitlets.Bool(True).tag(sync=True)
     edges = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
@@ -39,7 +40,9 @@ class WeightView(View):
     def begin(self, session: Session) -> None:
         """List the layers; keep the chosen one where the model has it, else take the largest."""
         self._drawn = None
-        self.layers = [{"name": layer.name, "type": layer.type, "params": layer.params} for layer in session.layers]
+        self.layers = [
+            {"name": layer.name, "type": layer.type, "params": layer.params} for layer in session.layers
+        ]
         if self.layer not in {layer.name for layer in session.layers}:
             self.layer = max(session.layers, key=lambda layer: layer.params).name if session.layers else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -27,8 +28,9 @@ class PageStyle(anywidget.AnyWidget):
 class Workbench(ipywidgets.Box):
     """The whole page over a Session: ``Workbench(session)``, or ``Workbench("resnet20", "fashion_mnist")``.
 
-    Without arguments it opens what the app opens: ResNet-20 on Fashion-MNIST. Given names, it shows itself at once and loads in the background; ``session`` waits for that. A
-    Session it opened itself is closed with it, or when another is picked; one it was given is left alone.
+    Without arguments it opens what the app opens: ResNet-20 on Fashion-MNIST. Given names, it shows itself
+    at once and loads in the background; ``session`` waits for that. A Session it opened itself is closed
+    with it, or when another is picked; one it was given is left alone.
     """
 
     def __init__(self, session: Session | str | None = None, data: str | None = None) -> None:
@@ -43,7 +45,7 @@ class Workbench(ipywidgets.Box):
         page.add_class("wb-page")
         super().__init__([page])
         self.add_class("wb-host")
-        self._loading = None
+        self._loading: threading.Thread | None = None
         if session is None or isinstance(session, str):
             self._loading = self.picker.choose(session or "", data or "")
         else:
@@ -54,9 +56,10 @@ class Workbench(ipywidgets.Box):
         """The Session shown, once it is loaded. Raises ``RuntimeError`` where loading failed."""
         if self._loading is not None:
             self._loading.join()
-        if self.scoreboard.session is None:
+        session = self.scoreboard.session
+        if session is None:
             raise RuntimeError(self.picker.error or "No model is loaded.")
-        return self.scoreboard.session
+        return session
 
     def close(self) -> None:
         """Close the views, and the Session if the Workbench opened it."""
@@ -68,7 +71,12 @@ class Workbench(ipywidgets.Box):
         super().close()
 
     def _areas(self) -> dict[View, str]:
-        return {self.picker: "head", self.scoreboard: "scores", self.controls: "controls", self.weights: "main"}
+        return {
+            self.picker: "head",
+            self.scoreboard: "scores",
+            self.controls: "controls",
+            self.weights: "main",
+        }
 
     def _attach(self, session: Session) -> None:
         # The scoreboard first: what a hand on a slider waits for is drawn before the rest.

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.compress import CompressedModel, Subject
+from workbench.compression import CompressedModel, Subject
 from workbench.data.dataset import Normalization, Split
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.edits import Edit, Slice

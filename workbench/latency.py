@@ -1,38 +1,182 @@
-"""Latency of a compressed model: what file a runtime would load, how fast it should be, how fast it is."""
+"""Latency of a compressed model: the file a runtime would load, how fast it should be, how fast it is."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 
-from workbench.compress import CompressedModel, Subject
+from workbench.compression import CompressedModel, Subject
 from workbench.data.dataset import Dataset, Normalization
+from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Latency
 from workbench.run.onnx_file import onnx_file
 from workbench.run.onnx_graph import OnnxGraph
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from workbench.measure.latency import Graph, Kernel, KernelTable
+
+#: Calibration images for the ranges inside an int8 file.
+INT8_IMAGES = 128
+
 
 class LatencyEstimator:
-    """Predicts and measures the latency of one subject's compressed models on this machine."""
+    """Predicts and measures the latency of one subject's compressed models on this machine.
+
+    Predictions need kernels measured once on this machine; ``learn`` measures those that are missing.
+    """
 
     def __init__(
         self, subject: Subject, graph: OnnxGraph | None, data: Dataset, normalization: Normalization
     ) -> None:
         self._subject = subject
         self._graph = graph
+        self._data = data
+        self._normalization = normalization
+        self._table: KernelTable | None = None
+        self._plain: Graph | None = None
+        self._anchor: Latency | None = None
 
     def runtime_bytes(self, compressed: CompressedModel) -> int | None:
-        """Return the size of the ONNX file a runtime would load; None where the model doesn't export."""
+        """Return the size of the ONNX file a runtime would load; None where the model doesn't export.
+
+        For int8 activations it is the size of the weight-only file, which differs by a few scales.
+        """
+        return None if self._graph is None else int(self._weight_file(compressed).ByteSize())
+
+    def file(self, compressed: CompressedModel) -> ModelProto:
+        """Return the ONNX model a runtime would load: real int8 kernels where inputs are quantized too.
+
+        Raises ``WorkbenchError`` where the model doesn't export.
+        """
+        if self._graph is None:
+            raise WorkbenchError(f"'{self._subject.model.name}' cannot be written as ONNX, so it cannot be timed.")
+        if not runs_int8(compressed):
+            return self._weight_file(compressed)
+        from workbench.deploy.qdq import export_int8
+
+        if "calibration" not in self._data.splits:
+            raise WorkbenchError("An int8 file needs calibration data, and this dataset has none.")
+        images = self._normalization(self._data["calibration"].images[:INT8_IMAGES]).numpy()
+        return export_int8(self._graph.build(compressed.tensors), images)
+
+    def predict(self, compressed: CompressedModel) -> Latency | None:
+        """Return the predicted latency at batch 1, with the reason; None where the model doesn't export.
+
+        While kernels are still to be measured here (``unknown``), the interval is wide.
+        """
         if self._graph is None:
             return None
+        from workbench.measure.latency import predict_latency
+
+        table = self._open()
+        before, after = self._kernels(None), self._kernels(compressed)
+        baseline, present = (
+            predict_latency(kernels, table, anchor=self._anchor, anchor_kernels=before) for kernels in (before, after)
+        )
+        return self._explained(before, after, baseline, present, compressed)
+
+    def measure(self, compressed: CompressedModel) -> Latency:
+        """Return the measured latency of the exported model at batch 1, one thread, on this machine.
+
+        The baseline is measured beside it: the reason compares the two, and later predictions are
+        scaled by what was predicted and measured for the baseline.
+        """
+        from workbench.measure.latency import measure_latency
+
+        measured = measure_latency(self.file(compressed), self._subject.image_shape)
+        self._anchor = measured
+        if not compressed.recipe:
+            return measured
+        self._anchor = measure_latency(self._baseline_file(), self._subject.image_shape)
+        before, after = self._kernels(None), self._kernels(compressed)
+        return self._explained(before, after, self._anchor, measured, compressed)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether kernels of this subject are still to be measured on this machine."""
+        return self._graph is not None and bool(self._open().wanted(self._all_kernels()))
+
+    def learn(self, cancelled: Callable[[], bool], seconds: float = 20) -> None:
+        """Measure unknown kernels for at most so many seconds; what was measured is kept on disk."""
+        if self._graph is not None:
+            self._open().grow(self._all_kernels(), seconds=seconds, cancelled=cancelled)
+
+    def _all_kernels(self) -> tuple[Kernel, ...]:
+        """The baseline's kernels in fp32 and in int8; other channel counts are derived from them."""
+        from workbench.measure.latency import fused_kernels
+
+        plain, table = self._kernels(None), self._open()
+        assert self._plain is not None
+        return (*plain, *fused_kernels(self._plain, self._subject.image_shape, int8=True, block=table.block))
+
+    def _kernels(self, compressed: CompressedModel | None) -> tuple[Kernel, ...]:
+        from workbench.measure.latency import fused_kernels, read_graph, resize
+
+        table = self._open()
+        if self._plain is None:
+            assert self._graph is not None
+            self._plain = read_graph(self._baseline_file())
+        graph, int8 = self._plain, False
+        if compressed is not None:
+            assert self._graph is not None
+            shapes = {name: tuple(compressed.tensors[name].shape) for name in self._graph.names}
+            graph, int8 = resize(graph, shapes), runs_int8(compressed)
+        return fused_kernels(graph, self._subject.image_shape, int8=int8, block=table.block)
+
+    def _baseline_file(self) -> ModelProto:
+        assert self._graph is not None
+        return self._graph.build(self._subject.model.module.state_dict())
+
+    def _weight_file(self, compressed: CompressedModel) -> ModelProto:
+        assert self._graph is not None
         integers = {
             name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits)
             for name, codes in compressed.codes.items()
         }
         halves = frozenset(name for name, dtype in compressed.casts.items() if dtype == torch.float16)
-        return int(onnx_file(self._graph, compressed.tensors, integers, halves).ByteSize())
+        return onnx_file(self._graph, compressed.tensors, integers, halves)
 
-    def predict(self, compressed: CompressedModel) -> Latency | None:
-        return None
+    def _explained(
+        self,
+        before: tuple[Kernel, ...],
+        after: tuple[Kernel, ...],
+        baseline: Latency,
+        present: Latency,
+        compressed: CompressedModel,
+    ) -> Latency:
+        from workbench.measure.latency import explain
 
-    def measure(self, compressed: CompressedModel) -> Latency:
-        raise NotImplementedError
+        layers = compressed.layers
+        weights = sum(layer.params for layer in layers)
+        zeros = sum(layer.sparsity * layer.params for layer in layers)
+        reason = explain(
+            before,
+            after,
+            baseline,
+            present,
+            sparsity=zeros / weights if weights else 0.0,
+            bits=min((layer.bits for layer in layers), default=32),
+            activation_bits=min((grid.bits for grid in compressed.grids.values()), default=None),
+        )
+        return dataclasses.replace(present, reason=reason)
+
+    def _open(self) -> KernelTable:
+        if self._table is None:
+            from workbench.measure.latency import open_table
+
+            self._table = open_table()
+        return self._table
+
+
+def runs_int8(compressed: CompressedModel) -> bool:
+    """Whether the exported model runs on int8 kernels: 8-bit inputs and integer weights in every layer."""
+    layers = [layer for layer in compressed.layers if layer.macs]
+    return bool(compressed.grids) and all(
+        layer.bits <= 8 and layer.name in compressed.grids and compressed.grids[layer.name].bits == 8
+        for layer in layers
+    )

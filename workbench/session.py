@@ -20,7 +20,7 @@ from types import TracebackType
 import numpy as np
 from torch import nn
 
-from workbench.compress import CompressedModel, Subject, compress_subject, context_for
+from workbench.compression import CompressedModel, Subject, compress_subject, context_for
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.errors import WorkbenchError
@@ -75,10 +75,12 @@ class Session:
         self.model = load_model(model)
         self.data = load_dataset(data)
         self.split = self.data[split]
+        if self.model.input_shape is not None:
+            self.data.require_image_shape(self.model.input_shape, f"Model '{self.model.name}'")
         require_model(self.model.module, self.data.image_shape, self.data.classes)
         self.normalization = self.model.normalization or self.data.normalization
         self.subject = Subject.of(self.model, self.data.image_shape)
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = (*self.model.notes, *self.data.notes)
         self.history = self._open(history)
         self._seed = seed
         self._evaluator = Evaluator(self.subject, self.split, self.normalization)
@@ -87,7 +89,8 @@ class Session:
         self._partial: list[Logits] = []
 
         self._state = threading.Condition()
-        self._engine = threading.RLock()  # held while a batch runs or a model is compressed
+        self._engine = threading.RLock()  # held while a model is compressed: caches are shared
+        self._machine = threading.Lock()  # held while time is measured: no images run meanwhile
         self._context = context_for(self.model, self.data)
         self._generation = 0
         self._recipe = Recipe()
@@ -196,19 +199,16 @@ class Session:
         """
         recipe = self._recipe
         compressed = self._compress(recipe)
-        with self._engine:
+        with self._machine:
             latency = self._latency.measure(compressed)
         self._measured[recipe.hash] = latency
         self.history.note_measured_latency(self.key, recipe.hash, latency.ms)
-        with self._state:
-            current = self._snapshot
-            listeners = list(self._listeners)
-            if current.recipe != recipe:
-                return latency
-            current = dataclasses.replace(current, measured_latency=latency)
-            self._snapshot = current
-        self._tell(listeners, current)
+        self._refresh_latency()
         return latency
+
+    def learn_latency(self) -> None:
+        """Measure the kernels that predictions still lack on this machine, once, and wait for it."""
+        self._learn_latency(lambda: self._closed)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with every Snapshot, on the worker's thread; return what ends that."""
@@ -282,6 +282,7 @@ class Session:
                 generation, recipe = self._generation, self._recipe
             try:
                 self._serve(generation, recipe)
+                self._learn_latency(lambda: self._pending or self._closed)
             except (Superseded, Stopped):
                 continue
             except Exception as error:  # whatever goes wrong must reach the person as a sentence
@@ -329,6 +330,34 @@ class Session:
             notes=(*self.notes, *compressed.notes),
         )
 
+    def _learn_latency(self, cancelled: Callable[[], bool]) -> None:
+        """Measure unknown kernels a few at a time, then predict the present recipe again."""
+        while self._latency.unknown and not cancelled():
+            with self._machine:
+                self._latency.learn(cancelled, seconds=2)
+            self._refresh_latency()
+
+    def _refresh_latency(self) -> None:
+        """Tell the listeners the present recipe's latency anew; what is predicted may have improved."""
+        with self._engine:
+            plain = self._latency.predict(self._compress(Recipe()))
+            self._baseline = dataclasses.replace(self._baseline, latency=plain)
+            recipe = self._recipe
+            predicted = self._latency.predict(self._compress(recipe))
+        with self._state:
+            current = self._snapshot
+            if current.recipe != recipe or self._closed:
+                return
+            current = dataclasses.replace(
+                current,
+                baseline=self._baseline,
+                latency=predicted,
+                measured_latency=self._measured.get(recipe.hash),
+            )
+            self._snapshot = current
+            listeners = list(self._listeners)
+        self._tell(listeners, current)
+
     def _size(self, compressed: CompressedModel) -> Size:
         archive = compressed.archive
         runtime_bytes = self._latency.runtime_bytes(compressed)
@@ -367,12 +396,12 @@ class Session:
     def _looks(
         self, runner: Runner, sampler: Sampler, check: Callable[[], None]
     ) -> Iterator[tuple[Figures, Logits]]:
-        def check_and_yield_engine() -> None:
+        def check_and_give_way() -> None:
             check()
-            with self._engine:  # a latency measurement that waits gets the machine for itself
+            with self._machine:  # a latency measurement that waits gets the machine for itself
                 pass
 
-        return self._evaluator.looks(runner, sampler, check_and_yield_engine)
+        return self._evaluator.looks(runner, sampler, check_and_give_way)
 
     def _start(self, runner: Runner, generation: int) -> Runner:
         with self._state:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from workbench.compress import LayerFigures
+from workbench.compression import LayerFigures
 from workbench.measure.estimate import Estimate, Latency, Size
 from workbench.recipe import Recipe
 

@@ -65,6 +65,10 @@ def slice_channels(model: onnx.ModelProto, choose: Callable[[int], int]) -> onnx
             new = counts.setdefault(root, max(1, min(old, choose(old))))
             array = np.take(array, range(new * factor), axis=axis)
         tensors[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), name))
+    for proto in sliced.graph.node:
+        for entry in proto.attribute:
+            if entry.name == "group" and entry.i > 1:
+                entry.i = tensors[proto.input[1]].dims[0]
     del sliced.graph.value_info[:]
     return sliced
 

@@ -209,7 +209,7 @@ def test_a_decompression_bomb_is_refused() -> None:
     assert len(body) < 100_000  # and 128 MB unpacked
     with pytest.raises(ArchiveError, match="header cannot be read"):
         Archive.from_bytes(body + _digest(body))
-    with pytest.raises(ArchiveError, match="more than the 100 allowed"):
+    with pytest.raises(ArchiveError, match="more than 100 values"):
         Archive.from_bytes(small_archive().to_bytes(), max_values=100)
 
 

@@ -38,7 +38,7 @@ def test_packing_a_small_network_takes_about_a_millisecond(bits: int) -> None:
     values = np.random.default_rng(0).integers(0, 2**bits, 272_000, np.uint8)
     spent = []
     for _ in range(10):
-        start = time.process_time()
+        start = time.thread_time()
         pack_codes(values, bits)
-        spent.append(time.process_time() - start)
+        spent.append(time.thread_time() - start)
     assert min(spent) < 0.003  # 0.1 to 0.5 ms measured; room for slower machines

@@ -82,7 +82,7 @@ def test_a_changed_checkpoint_is_refused(zoo_folder):
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
 def test_a_missing_part_of_a_checkpoint_says_how_to_get_it(zoo_folder, suffix):
     (zoo_folder / f"lenet300.{suffix}").unlink()
-    with pytest.raises(ValueError, match=rf"has no lenet300\.{suffix} .*python -m workbench\.train\.zoo lenet300"):
+    with pytest.raises(ValueError, match=rf"has no lenet300\.{suffix} .*workbench\.train\.zoo lenet300"):
         load_zoo("lenet300", zoo_folder)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from workbench.compress import LayerFigures
+from workbench.compression import LayerFigures
 from workbench.data.dataset import Normalization
 from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Estimate, Latency, Size
@@ -35,7 +35,12 @@ def layer(name: str, kind: str, *shape: int) -> LayerFigures:
 
 LAYERS = (
     layer("conv1", "Conv2d", 16, 1, 3, 3),
-    *(layer(f"stage{s}.{b}.conv{c}", "Conv2d", 8 << s, 8 << s, 3, 3) for s in (1, 2, 3) for b in (0, 1, 2) for c in (1, 2)),
+    *(
+        layer(f"stage{s}.{b}.conv{c}", "Conv2d", 8 << s, 8 << s, 3, 3)
+        for s in (1, 2, 3)
+        for b in (0, 1, 2)
+        for c in (1, 2)
+    ),
     layer("fc", "Linear", 10, 64),
 )
 
@@ -48,15 +53,26 @@ def settings(recipe: Recipe, technique: str) -> dict[str, Any]:
 
 
 class FakeSession:
-    """Steps are emitted by ``step()`` (``auto=False``) or by a thread (``auto=True``, ``pause`` seconds apart)."""
+    """Emits one Snapshot for each ``step()``; with ``auto`` a thread steps, every ``pause`` seconds."""
 
     def __init__(self, model: Any = None, data: Any = None, *, auto: bool = True, pause: float = 0.0) -> None:
         self.model = model or SimpleNamespace(
-            name="resnet20", origin="zoo", card={}, notes=(), input_shape=(1, 28, 28), normalization=None, module=nn.BatchNorm2d(16)
+            name="resnet20",
+            origin="zoo",
+            card={},
+            notes=(),
+            input_shape=(1, 28, 28),
+            normalization=None,
+            module=nn.BatchNorm2d(16),
         )
         self.data = data or SimpleNamespace(
             name="fashion_mnist",
-            splits={"train": range(10_000), "calibration": range(1_000), "validation": range(5_000), "test": range(TOTAL)},
+            splits={
+                "train": range(10_000),
+                "calibration": range(1_000),
+                "validation": range(5_000),
+                "test": range(TOTAL),
+            },
             classes=tuple("abcdefghij"),
             normalization=Normalization((0.286,), (0.353,)),
             notes=(),
@@ -84,7 +100,9 @@ class FakeSession:
         with self._wake:
             self.applied.append(recipe)
             self.recipe = recipe
-            generation = self.snapshot.generation + 1 if not self._pending else self._pending[0].generation + 1
+            generation = (
+                self.snapshot.generation + 1 if not self._pending else self._pending[0].generation + 1
+            )
             self._pending = self._course(generation, recipe)
             self._wake.notify_all()
             return generation
@@ -128,12 +146,14 @@ class FakeSession:
             after[abs(after) <= threshold] = 0
         if quantize.get("bits", 32) <= 8:
             step = 2 * float(abs(values).max()) / (2 ** quantize["bits"])
-            after = (np.round(after / step) * step).astype(np.float32)
+            half = 2 ** (quantize["bits"] - 1)
+            after = (np.clip(np.round(after / step), -half, half - 1) * step).astype(np.float32)
             grid = np.unique(after).astype(np.float32)
         edges = np.linspace(values.min(), values.max(), bins + 1, dtype=np.float32)
         return WeightSummary(
-            layer_name, edges, np.histogram(values, edges)[0], np.histogram(after[after != 0] if prune else after, edges)[0],
-            threshold, grid, float((after == 0).mean()), quantize.get("bits", 32),
+            layer_name, edges, np.histogram(values, edges)[0],
+            np.histogram(after[after != 0] if prune else after, edges)[0], threshold, grid,
+            float((after == 0).mean()), quantize.get("bits", 32),
         )  # fmt: skip
 
     @property
@@ -167,14 +187,20 @@ class FakeSession:
         prune, quantize = settings(recipe, "prune"), settings(recipe, "quantize")
         ratio = prune.get("ratio", 0.0)
         bits = quantize.get("bits", 32)
-        accuracy = 0.931 - 0.3 * ratio**4 - 0.4 * 2.0 ** -bits * 2
+        accuracy = 0.931 - 0.3 * ratio**4 - 0.4 * 2.0**-bits * 2
         size = int(DENSE * max(0.02, (1 - ratio) * bits / 32 + 0.01))
         first = Snapshot(
             generation, recipe, self.baseline, size=Size(size, DENSE, DENSE, int(size * 0.9)), layers=LAYERS,
-            latency=Latency("this machine", "onnxruntime", 1, 0.95, 0.9, 1.0, "predicted", REASON), runtime="onnxruntime",
+            runtime="onnxruntime",
+            latency=Latency("this machine", "onnxruntime", 1, 0.95, 0.9, 1.0, "predicted", REASON),
         )  # fmt: skip
         looks = [
-            replace(first, accuracy=Estimate(accuracy, accuracy - 0.4 / n**0.5, accuracy + 0.4 / n**0.5, n, "sampled", "test"))
+            replace(
+                first,
+                accuracy=Estimate(
+                    accuracy, accuracy - 0.4 / n**0.5, accuracy + 0.4 / n**0.5, n, "sampled", "test"
+                ),
+            )
             for n in LOOKS
         ]
         return [first, *looks, replace(first, accuracy=Estimate.exact(accuracy, TOTAL, "test"), settled=True)]

@@ -59,17 +59,17 @@ def test_what_was_replaced_before_it_was_drawn_is_never_drawn(session: FakeSessi
 
 def test_an_older_generation_is_refused(session: FakeSession) -> None:
     drawn = Drawn()
-    leave = listen(session, drawn)
+    feed = Feed(session)  # type: ignore[arg-type]
+    feed.add(drawn)
     drawn.wait_for(1)
     old = session.snapshot
     session.apply(Recipe.parse("- quantize: {bits: 4}"))
     session.step()
     drawn.wait_for(2)
-    feed: Feed = leave.__closure__[1].cell_contents if isinstance(leave.__closure__[1].cell_contents, Feed) else leave.__closure__[0].cell_contents  # type: ignore[index]  # fmt: skip
     feed.offer(old)
     session.step()
     drawn.wait_for(3)
-    leave()
+    feed.stop()
     generations = [snapshot.generation for snapshot in drawn.snapshots]
     assert generations == sorted(generations)
 
@@ -86,7 +86,9 @@ def test_all_views_of_a_session_share_one_thread_that_ends_with_the_last(session
     assert feed_threads() == before
 
 
-def test_a_broken_view_does_not_silence_the_others(session: FakeSession, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_view_does_not_silence_the_others(
+    session: FakeSession, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(_: Any) -> None:
         raise RuntimeError("canvas on fire")
 

@@ -32,7 +32,9 @@ def test_sliders_and_switches_are_the_steps_in_order() -> None:
 
 def test_channels_prune_filters_in_the_chosen_multiple() -> None:
     state = ControlsState(ratio=50, granularity="filter", multiple=4)
-    assert recipe_from_controls(state) == Recipe.parse("- prune: {ratio: 0.5, granularity: filter, multiple: 4}")
+    assert recipe_from_controls(state) == Recipe.parse(
+        "- prune: {ratio: 0.5, granularity: filter, multiple: 4}"
+    )
 
 
 def test_sixteen_bits_are_half_floats() -> None:
@@ -68,7 +70,8 @@ def test_a_recipe_the_controls_cannot_show_says_so(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"ratio": 1200}, {"ratio": "60"}, {"bits": 9}, {"bits": None}, {"scope": "__import__"}, {"ratio": [1]}]
+    "given",
+    [{"ratio": 1200}, {"ratio": "60"}, {"bits": 9}, {"bits": None}, {"scope": "__import__"}, {"ratio": [1]}],
 )
 def test_positions_no_control_has_are_ignored(given: dict[str, Any]) -> None:
     assert ControlsState.from_page(given) == ControlsState()

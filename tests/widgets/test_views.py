@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.widgets.conftest import wait_until
 
+from tests.widgets.conftest import wait_until
 from tests.widgets.fake_session import REASON, TOTAL, FakeSession
 from widgets import ControlsView, PickerView, ScoreboardView, WeightView, Workbench
 from workbench.errors import WorkbenchError
@@ -22,7 +22,9 @@ def move(view: ControlsView, **changes: Any) -> None:
 # Scoreboard
 
 
-def test_scoreboard_shows_size_and_latency_first_then_accuracy_narrowing_to_exact(session: FakeSession) -> None:
+def test_scoreboard_shows_size_and_latency_first_then_accuracy_narrowing_to_exact(
+    session: FakeSession,
+) -> None:
     view = ScoreboardView(session)
     wait_until(view, "size", bool)
     assert view.accuracy is None
@@ -140,7 +142,9 @@ def test_a_refused_recipe_is_said_in_place_and_cleared_by_the_next(
 # Weights
 
 
-def test_weights_travel_as_typed_arrays_and_only_what_changed_is_sent(session: FakeSession, sent: list[Any]) -> None:
+def test_weights_travel_as_typed_arrays_and_only_what_changed_is_sent(
+    session: FakeSession, sent: list[Any]
+) -> None:
     view = WeightView(session, layer="fc")
     wait_until(view, "about", bool)
     edges = np.frombuffer(view.edges, np.float32)
@@ -229,7 +233,9 @@ def test_what_was_loaded_is_told_with_splits_and_normalisation(live: FakeSession
 # Together
 
 
-def test_a_move_sends_less_than_eight_kilobytes_until_it_has_settled(live: FakeSession, sent: list[Any]) -> None:
+def test_a_move_sends_less_than_eight_kilobytes_until_it_has_settled(
+    live: FakeSession, sent: list[Any]
+) -> None:
     page = Workbench(live)
     wait_until(page.scoreboard, "progress", lambda progress: progress.get("settled"))
     sizes = []

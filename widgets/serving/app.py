@@ -49,7 +49,9 @@ def serve(
     try:
         from .server import Server
     except ImportError as error:
-        raise ServingError(f"Serving the app needs Voila ({error.name} is missing): install the 'app' extra.") from error
+        raise ServingError(
+            f"Serving the app needs Voila ({error.name} is missing): install the 'app' extra."
+        ) from error
     server = Server(config=configuration(ip, base_url, pool, open_browser))
     server.wanted_ports = candidates(port)
     server.initialize([str(notebook)])
@@ -79,7 +81,8 @@ def configuration(ip: str, base_url: str, pool: int, open_browser: bool) -> Conf
     config.Voila.open_browser = open_browser
     config.Voila.auto_token = ip not in LOCAL
     config.Voila.config_file_paths = []
-    config.Voila.log_level = "WARN"
+    config.Voila.log_level = "ERROR"
+    config.Voila.tornado_settings = {"ws_ping_interval": 30_000, "ws_ping_timeout": 30_000}
     config.Voila.identity_provider_class = PageIdentityProvider
     config.Voila.kernel_websocket_connection_class = PageConnection
     config.VoilaConfiguration.template = "workbench"
@@ -90,6 +93,8 @@ def configuration(ip: str, base_url: str, pool: int, open_browser: bool) -> Conf
     config.VoilaConfiguration.file_allowlist = []
     config.VoilaConfiguration.file_denylist = [".*"]
     config.ZMQChannelsWebsocketConnection.limit_rate = False
+    # Not at once: a kernel that starts takes the processor from the page that has just opened.
+    config.VoilaKernelManager.fill_delay = 5
     config.MappingKernelManager.cull_idle_timeout = 600
     config.MappingKernelManager.cull_interval = 60
     return config

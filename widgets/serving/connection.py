@@ -10,7 +10,7 @@ from tornado.ioloop import IOLoop
 from traitlets import Float
 
 
-class PromptConnection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
+class PromptConnection(ZMQChannelsWebsocketConnection):
     """Sends each message at once: with Nagle's algorithm on, every slider event waits some 40 ms."""
 
     def connect(self) -> Any:
@@ -24,9 +24,9 @@ class PageConnection(PromptConnection):
 
     grace = Float(20.0, config=True, help="Seconds a page may be gone (a reload, a lost network).")
 
-    def disconnect(self) -> None:
+    def disconnect(self) -> None:  # type: ignore[override]
         """Disconnect, and look again after the grace."""
-        super().disconnect()
+        super().disconnect()  # type: ignore[no-untyped-call]
         IOLoop.current().call_later(self.grace, self._end_if_left)
 
     async def _end_if_left(self) -> None:

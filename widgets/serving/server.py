@@ -17,7 +17,7 @@ from voila.app import Voila
 from .app import ServingError, announce
 
 
-class Server(Voila):  # type: ignore[misc]
+class Server(Voila):
     """Serves one notebook."""
 
     name = "voila"
@@ -52,7 +52,11 @@ class Server(Voila):  # type: ignore[misc]
 
     def launch_browser(self) -> None:
         """Open the page, where there is a browser and a screen to show it on."""
-        if os.name == "posix" and os.uname().sysname == "Linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        if (
+            os.name == "posix"
+            and os.uname().sysname == "Linux"
+            and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+        ):
             return
         tornado.ioloop.IOLoop.current().run_in_executor(None, webbrowser.open, self.page_url)
 
@@ -65,7 +69,9 @@ class Server(Voila):  # type: ignore[misc]
                 if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                     raise
                 tried.append(str(port))
-        raise ServingError(f"Port {', '.join(tried)} is taken or not allowed: choose another with --port, or 0 for any.")
+        raise ServingError(
+            f"Port {', '.join(tried)} is taken or not allowed: choose another with --port, or 0 for any."
+        )
 
     def _bind(self, port: int) -> list[Any]:
         # "localhost" may be two addresses, which with port 0 would get two ports.

@@ -78,6 +78,12 @@ def encode_labels(
     if textual == {True}:
         return _encode_names(given, classes, what)
     highest = max(int(labels.max()) for labels in given.values())
+    total = sum(len(labels) for labels in given.values())
+    if classes is None and highest >= total:
+        raise WorkbenchError(
+            f"Label {highest} in {what} would make more classes than the {total:,} images; number the "
+            f"classes from 0."
+        )
     names = tuple(classes) if classes is not None else tuple(str(number) for number in range(highest + 1))
     for part, labels in given.items():
         outside = labels[(labels < 0) | (labels >= len(names))]

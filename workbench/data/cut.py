@@ -125,7 +125,7 @@ def _divide(split: Split, shares: list[float], names: tuple[str, ...], seed: int
     if len(scarce):
         number = int(scarce[0])
         raise WorkbenchError(
-            f"Class '{names[number]}' of {what} has {counts[number]} image{'s' * (counts[number] > 1)}; "
+            f"Class '{names[number]}' of {what} has only {counts[number]} images; "
             f"it takes at least {needed} to have one in each split."
         )
     _, groups = np.unique(fingerprints(split.images), return_inverse=True)

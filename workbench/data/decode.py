@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 #: Modes that hold one grey channel. ``LA``'s alpha is dropped, as ``RGBA``'s is.
 GREY = {"1", "L", "LA", "I;16", "I;16B", "I;16L", "I"}
 
+#: What Pillow may take a file for, whatever its name: no format that runs another program (EPS).
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+
+#: An image's mode, and its width and height.
+Head = tuple[str, tuple[int, int]]
+
 #: An image to decode: what to call it in a message, and its file or bytes.
 Encoded = tuple[str, "Path | bytes"]
 
@@ -43,23 +49,32 @@ def decode(encoded: Sequence[Encoded], options: Options, what: str) -> tuple[Ten
         raise WorkbenchError(f"{capital(what)} has no images.")
     with warnings.catch_warnings(), ThreadPoolExecutor(2) as pool:
         warnings.simplefilter("ignore")  # about odd but readable files; it holds for all threads
-        heads = [head for chunk in pool.map(_read_heads, batched(encoded)) for head in chunk]
-        modes = Counter(mode for mode, _ in heads)
-        sizes = Counter(size for _, size in heads)
-        grey = options.channels == 1 if options.channels else set(modes) <= GREY
-        width, height = size = _wanted_size(options, sizes)
-        shape = (len(encoded), height, width) if grey else (len(encoded), height, width, 3)
-        require_memory(2 * math.prod(shape), what)
-        pixels: NDArray[np.uint8] = np.empty(shape, np.uint8)
+        try:  # mostly all images are like the first, and then none need be opened twice
+            heads = Counter({_read_head(encoded[0]): len(encoded)})
+            images = _fill(encoded, heads, options, what, pool)
+        except WorkbenchError:
+            heads = Counter(head for chunk in pool.map(_read_heads, batched(encoded)) for head in chunk)
+            images = _fill(encoded, heads, options, what, pool)
+    return images, _notes(heads, _wanted_size(options, heads), images.shape[1] == 1)
 
-        def fill(rows: NDArray[np.uint8], chunk: Sequence[Encoded]) -> None:
-            for row, one in zip(rows, chunk, strict=True):
-                row[...] = _read_pixels(one, size, grey)
 
-        list(pool.map(fill, batched(pixels), batched(encoded)))
+def _fill(
+    encoded: Sequence[Encoded], heads: Counter[Head], options: Options, what: str, pool: ThreadPoolExecutor
+) -> Tensor:
+    """Decode all images into one tensor; raise if one has a mode and size that are not in ``heads``."""
+    grey = options.channels == 1 if options.channels else {mode for mode, _ in heads} <= GREY
+    width, height = size = _wanted_size(options, heads)
+    shape = (len(encoded), height, width) if grey else (len(encoded), height, width, 3)
+    require_memory(2 * math.prod(shape), what)
+    pixels: NDArray[np.uint8] = np.empty(shape, np.uint8)
+
+    def fill(rows: NDArray[np.uint8], chunk: Sequence[Encoded]) -> None:
+        for row, one in zip(rows, chunk, strict=True):
+            row[...] = _read_pixels(one, size, grey, heads)
+
+    list(pool.map(fill, batched(pixels), batched(encoded)))
     images = torch.from_numpy(pixels)
-    images = images.unsqueeze(1) if grey else images.permute(0, 3, 1, 2).contiguous()
-    return images, _notes(modes, sizes, size, grey)
+    return images.unsqueeze(1) if grey else images.permute(0, 3, 1, 2).contiguous()
 
 
 def batched(items: Any) -> Iterator[Any]:
@@ -67,17 +82,26 @@ def batched(items: Any) -> Iterator[Any]:
     return (items[start : start + 256] for start in range(0, len(items), 256))
 
 
-def _wanted_size(options: Options, sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
+def _wanted_size(options: Options, heads: Counter[Head]) -> tuple[int, int]:
     """Width and height: as asked, or the most common, or of equally common ones the widest."""
     if options.image_size is not None:
         height, width = options.image_size
         return width, height
-    return max(sizes, key=lambda size: (sizes[size], size))
+    sizes = _tally(heads, 1)
+    width, height = max(sizes, key=lambda size: (sizes[size], size))
+    return width, height
 
 
-def _notes(
-    modes: Counter[str], sizes: Counter[tuple[int, int]], size: tuple[int, int], grey: bool
-) -> list[str]:
+def _tally(heads: Counter[Head], place: Literal[0, 1]) -> Counter[Any]:
+    """How often each mode (place 0) or size (1) occurs."""
+    tally: Counter[Any] = Counter()
+    for head, count in heads.items():
+        tally[head[place]] += count
+    return tally
+
+
+def _notes(heads: Counter[Head], size: tuple[int, int], grey: bool) -> list[str]:
+    modes, sizes = _tally(heads, 0), _tally(heads, 1)
     notes = []
     total = sum(sizes.values())
     resized = total - sizes[size]
@@ -97,11 +121,11 @@ def _notes(
     return notes
 
 
-def _read_heads(chunk: Sequence[Encoded]) -> list[tuple[str, tuple[int, int]]]:
+def _read_heads(chunk: Sequence[Encoded]) -> list[Head]:
     return [_read_head(one) for one in chunk]
 
 
-def _read_head(encoded: Encoded) -> tuple[str, tuple[int, int]]:
+def _read_head(encoded: Encoded) -> Head:
     with _open(encoded) as image:
         if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
             raise WorkbenchError(
@@ -111,10 +135,14 @@ def _read_head(encoded: Encoded) -> tuple[str, tuple[int, int]]:
         return image.mode, image.size
 
 
-def _read_pixels(encoded: Encoded, size: tuple[int, int], grey: bool) -> NDArray[np.uint8]:
+def _read_pixels(
+    encoded: Encoded, size: tuple[int, int], grey: bool, heads: Counter[Head]
+) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     with _open(encoded) as image:
+        if (image.mode, image.size) not in heads:
+            raise WorkbenchError(f"Image '{shown(encoded[0])}' changed while it was read; try again.")
         try:
             image.load()
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ...
@@ -134,7 +162,7 @@ def _open(encoded: Encoded) -> Image:
 
     name, content = encoded
     try:
-        return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
+        return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
     except Exception as error:
         raise _unreadable(name, error) from None
 

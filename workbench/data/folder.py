@@ -90,7 +90,8 @@ def _images(folder: Path) -> tuple[list[Path], list[Path]]:
         names[:] = sorted(name for name in names if not _hidden(name))
         for file in sorted(files):
             path = Path(base, file)
-            if path.suffix.lower() in IMAGE_SUFFIXES and not _hidden(file):
+            special = path.exists() and not path.is_file()  # a pipe would be waited for
+            if path.suffix.lower() in IMAGE_SUFFIXES and not _hidden(file) and not special:
                 images.append(path)
             elif not _hidden(file) and file != "Thumbs.db":
                 others.append(path)

@@ -94,7 +94,7 @@ def _load_named(source: str | os.PathLike[str], options: Options) -> Dataset:
         raise WorkbenchError(_not_there(os.fspath(source)))
     if path.is_dir():
         return _load_directory(path, options)
-    if path.suffix.lower() in FILES:
+    if path.suffix.lower() in FILES and path.is_file():
         return FILES[path.suffix.lower()](path, options)
     pickled = " (pickled files are never loaded)" if path.suffix.lower() in {".pt", ".pth", ".pkl"} else ""
     raise WorkbenchError(

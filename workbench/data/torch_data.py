@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Subset
 from torch.utils.data import Dataset as TorchDataset
 
 from workbench.errors import WorkbenchError
@@ -42,7 +43,7 @@ def read_torch_data(source: object, what: str) -> tuple[Part, tuple[str, ...] | 
     except Exception as error:  # whatever the person's own dataset raises
         raise WorkbenchError(
             f"Reading image {len(images):,} of {what} failed with {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}"
+            f"{' '.join(str(error).split())[:200].rstrip('.')}."
         ) from error
     return Part(images, _labels(labels)), _class_names(dataset)
 
@@ -62,21 +63,27 @@ def _from_dataset(dataset: Any) -> Iterator[tuple[object, object]]:
 def _from_loader(loader: DataLoader[Any]) -> Iterator[tuple[object, object]]:
     # Under a forked generator: drawing from a sampler must not shift the person's random numbers.
     with torch.random.fork_rng():
-        batches = loader if _in_order(loader) else _ordered(loader)
-        for batch in batches:
+        for batch in loader if isinstance(loader.dataset, IterableDataset) else _in_order(loader):
             images, labels = _pair(batch)
-            yield from zip(images, labels, strict=True)
+            if loader.batch_size is None and loader.batch_sampler is None:  # items come one by one
+                yield images, labels
+            else:
+                yield from zip(images, labels, strict=True)
 
 
-def _in_order(loader: DataLoader[Any]) -> bool:
-    return isinstance(loader.dataset, IterableDataset) or isinstance(loader.sampler, SequentialSampler)
-
-
-def _ordered(loader: DataLoader[Any]) -> DataLoader[Any]:
-    drawn = loader.sampler if loader.batch_sampler is not None else loader.batch_sampler
-    indices = sorted(set(drawn if drawn is not None else range(len(loader.dataset))))  # type: ignore[arg-type]
-    subset = torch.utils.data.Subset(loader.dataset, indices)
-    return DataLoader(subset, batch_size=loader.batch_size or 256, collate_fn=loader.collate_fn)
+def _in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """The same images, sorted by their place in the dataset, each once and none dropped."""
+    batches = loader.batch_sampler
+    drawn: Iterable[Any]
+    if batches is None:
+        drawn = loader.sampler
+    elif type(batches) is BatchSampler:
+        drawn = batches.sampler
+    else:
+        drawn = chain.from_iterable(batches)
+    subset = Subset(loader.dataset, sorted(set(drawn)))
+    size = None if batches is None else loader.batch_size or 256
+    return DataLoader(subset, batch_size=size, collate_fn=loader.collate_fn)
 
 
 def _pair(item: Any) -> tuple[Any, Any]:

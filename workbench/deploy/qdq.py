@@ -10,6 +10,8 @@ weights keep 7 bits (``reduce_range``), as ONNX Runtime's documentation advises.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +46,7 @@ def export_int8(
     saturate otherwise. BatchNorm is folded first. Weights are written as raw bytes.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     if calibration.ndim < 2 or len(calibration) == 0:
         raise QuantizationError(
@@ -58,13 +61,16 @@ def export_int8(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
         folded = _pool_from_mean(fold(model))
+        add_pre_process_metadata(folded)  # it is folded; the quantizer would warn that it may not be
         try:
-            quantize_static(
-                folded, str(path), _Reader(folded, calibration), quant_format=QuantFormat.QDQ,
-                per_channel=True, reduce_range=not has_vnni() if reduce_range is None else reduce_range,
-                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                calibrate_method=method, extra_options=options,
-            )  # fmt: skip
+            # The percentile calibrator reports to standard output, which belongs to our callers.
+            with contextlib.redirect_stdout(io.StringIO()):
+                quantize_static(
+                    folded, str(path), _Reader(folded, calibration), quant_format=QuantFormat.QDQ,
+                    per_channel=True, reduce_range=not has_vnni() if reduce_range is None else reduce_range,
+                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                    calibrate_method=method, extra_options=options,
+                )  # fmt: skip
         except Exception as error:
             raise QuantizationError(f"ONNX Runtime could not quantize this graph to int8: {error}") from error
         return _with_raw_data(_load(path))

@@ -73,7 +73,7 @@ class Archive:
 
     @property
     def entropy_bytes(self) -> int:
-        """Zero-order entropy of the tensors in bytes (`Encoding.entropy_bytes`), plus the same overhead."""
+        """Entropy bound of the tensors in bytes (`entropy_bound_bytes`), plus the same overhead."""
         return self.overhead_bytes + entropy_bound_bytes(self.tensors.values())
 
     def decode(self) -> dict[str, Array]:

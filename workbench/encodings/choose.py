@@ -1,9 +1,10 @@
 """Find the smallest encoding for a tensor, fast enough to follow a slider.
 
-Candidates, simplest first: packed; packed and entropy-coded (codes at 2, 4 or 8 bits, whichever comes out
-smallest); sparse with a bitmask or a relative index, either of them plain or entropy-coded, around the
-values that are left, themselves plain or entropy-coded. Sizes that follow from counts are computed,
-compressed ones are compressed: they are bytes, not estimates. On a tie the simpler one wins.
+Candidates, simplest first: packed; packed and entropy-coded (codes at a width that divides a byte,
+whichever comes out smallest); sparse with a bitmask or a relative index, either of them plain or
+entropy-coded, around the values that are left, themselves plain or entropy-coded. Sizes that follow from
+counts are computed, compressed ones are compressed: they are bytes, not estimates. On a tie the simpler
+one wins.
 
 What counts as "left out" is read off the values, not the mask alone: a weight that survived pruning and
 was then rounded to zero costs nothing either. The mask only says which values are to be made zero.
@@ -33,6 +34,9 @@ from workbench.encodings.sparse import (
 
 NESTING_BYTES = 6
 """What one more level of nesting costs in an archive's compressed header, about; it must save more."""
+
+ENTROPY_WIDTHS = {1: (1, 2), 2: (2, 4), 3: (4, 8), 4: (4, 8), 5: (8,), 6: (8,), 7: (8,), 8: (8,), 16: (16,)}
+"""Widths to try under an entropy code: several codes a byte lose least, one a byte has the smaller table."""
 
 
 def encode_grid(
@@ -97,8 +101,12 @@ def encode_values(values: Array, mask: Mask | None = None, type: str | None = No
 
 
 def entropy_bound_bytes(encodings: Iterable[Encoding]) -> int:
-    """Zero-order entropy of everything stored, in bytes, rounded up."""
-    return int(np.ceil(sum(encoding.entropy_bytes for encoding in encodings)))
+    """Bound what any coder without context could store, in bytes: the sum of the zero-order entropies.
+
+    A mask with whole rows pruned is not random, and repeats may be stored in less than that entropy; such
+    a tensor counts with the bytes it really takes, so that the bound is never above the file.
+    """
+    return int(np.floor(sum(min(encoding.entropy_bytes, encoding.nbytes) for encoding in encodings)))
 
 
 def _as_codes(values: Array, bits: int) -> NDArray[np.uint8 | np.uint16]:
@@ -130,7 +138,7 @@ def _smallest_codes(codes: NDArray[np.uint8 | np.uint16], bits: int) -> Encoding
     if packed.nbytes <= 2 * NESTING_BYTES:
         return packed
     best: Encoding = packed
-    for width in (16,) if bits == 16 else (w for w in (2, 4, 8) if w >= bits):
+    for width in ENTROPY_WIDTHS[bits]:
         best = _smaller(best, Entropy(Packed(codes, width)))
     return best
 
@@ -146,7 +154,7 @@ def _smallest_sparse(left: Mask, positions: NDArray[np.int64], values: Encoding)
     bits = mask_bits(left)
     best: Encoding = Bitmask(left, values, bits)
     best = _smaller(best, Bitmask(left, values, Entropy(bits)))
-    if values.shape[0] * 2 > left.size:  # a gap takes two bits at least
+    if positions.size * 5 > left.size * 2:  # two bits a gap, and fillers: more than the mask's one a position
         return best
     gaps = gaps_of(positions)
     width, _ = best_index_bits(gaps)

@@ -55,5 +55,6 @@ def summarize_weights(
 
 
 def _histogram(values: Tensor, bins: int, reach: float) -> NDArray[np.int64]:
-    counts: NDArray[np.int64] = torch.histc(values, bins, -reach, reach).long().numpy()
+    # a coarse grid may reach past the largest weight
+    counts: NDArray[np.int64] = torch.histc(values.clamp(-reach, reach), bins, -reach, reach).long().numpy()
     return counts

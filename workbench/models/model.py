@@ -80,9 +80,7 @@ def _bake(module: nn.Module) -> list[str]:
         if isinstance(part, torch.jit.ScriptModule):
             continue
         if parametrize.is_parametrized(part):
-            for tensor in list(part.parametrizations):
-                parametrize.remove_parametrizations(part, tensor, leave_parametrized=True)
-                baked.append(f"{name}.{tensor}".lstrip("."))
+            baked += [f"{name}.{tensor}".lstrip(".") for tensor in _unparametrize(part)]
         for hook in list(part._forward_pre_hooks.values()):
             if isinstance(hook, prune.BasePruningMethod):
                 prune.remove(part, hook._tensor_name)
@@ -96,6 +94,19 @@ def _bake(module: nn.Module) -> list[str]:
     if not baked:
         return []
     return [f"Reparametrized weights became plain parameters of the same values: {listed(baked)}."]
+
+
+def _unparametrize(part: nn.Module) -> list[str]:
+    """Do what ``remove_parametrizations`` does, which would take the original's property away with the
+    copy's: a copy shares the class that was made for its original.
+    """
+    parametrized = [name for name, _ in part.parametrizations.named_children()]  # type: ignore[union-attr]
+    values = {tensor: getattr(part, tensor).detach().clone() for tensor in parametrized}
+    part.__class__ = type(part).__bases__[0]
+    del part.parametrizations
+    for tensor, value in values.items():
+        part.register_parameter(tensor, nn.Parameter(value))
+    return list(values)
 
 
 def _widen(module: nn.Module) -> list[str]:

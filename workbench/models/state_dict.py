@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of pickle protocols, which say nothing to the person
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(_refusal(path, str(error))) from error
     except Exception as error:  # torch raises many kinds for damaged files
@@ -126,8 +129,8 @@ def _refusal(path: Path, message: str) -> str:
     advice = "save model.state_dict() instead (best as .safetensors) and give the architecture"
     if "TorchScript" in message:
         return f"{path} is a TorchScript program, not a state dict, and programs are not opened: {advice}."
-    found = re.search(r"GLOBAL\s+([\w.]+)|[Uu]nsupported (?:global|class)\W+([\w.]+)", message)
-    held = next((name for name in found.groups() if name), "") if found else ""
+    found = re.search(r"(?:GLOBAL|class|function)\s+(\w+(?:\.\w+)+)", message)
+    held = found[1] if found else ""
     what = f"the Python object {held}" if held else "Python objects"
     return (
         f"{path} holds {what} besides tensors, which can run any code while it is read, "

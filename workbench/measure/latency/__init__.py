@@ -1,0 +1,36 @@
+"""Latency, measured on this machine or predicted from its kernels.
+
+``measure_latency`` times a model in ONNX Runtime; ``fused_kernels`` says what ONNX Runtime will run for
+a graph; a ``KernelTable`` holds what such kernels take here; ``predict_latency`` adds them up, and
+``explain`` says in words why a recipe is or is not faster.
+"""
+
+from __future__ import annotations
+
+from .device import Device, Predictor, this_machine
+from .graph import Graph, GraphError, read_graph, resize
+from .kernels import Kernel, fused_kernels
+from .measured import Interleaved, LatencyError, measure_interleaved, measure_latency
+from .predict import KernelTime, kernel_times, predict_latency
+from .table import KernelTable, open_table
+
+__all__ = [
+    "Device",
+    "Graph",
+    "GraphError",
+    "Interleaved",
+    "Kernel",
+    "KernelTable",
+    "KernelTime",
+    "LatencyError",
+    "Predictor",
+    "fused_kernels",
+    "kernel_times",
+    "measure_interleaved",
+    "measure_latency",
+    "open_table",
+    "predict_latency",
+    "read_graph",
+    "resize",
+    "this_machine",
+]

@@ -27,7 +27,8 @@ from .graph import Graph, Node, Shape, infer_shapes, read_graph
 if TYPE_CHECKING:
     import onnx
 
-Layout = Literal["blocked", "plain", "last", ""]
+Layout = Literal["blocked", "direct", "plain", "last", ""]
+_BLOCKS = ("blocked", "direct")
 
 _ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid"})
 _BLOCKED_ACTIVATIONS = frozenset({"Relu", "Sigmoid", "Tanh", "HardSigmoid"})
@@ -46,7 +47,7 @@ class Kernel:
     """One call that ONNX Runtime makes, with all that its time depends on.
 
     ``type`` is the ONNX operator, or DepthwiseConv, ReorderInput, ReorderOutput. ``layout``: blocked
-    (NCHWc), plain (NCHW), last (NHWC), "" where there is no choice. ``inputs`` and ``outputs`` are
+    (NCHWc), direct (reads plain, writes blocked), plain (NCHW), last (NHWC), "" where it has no say. ``inputs`` and ``outputs`` are
     channels (features of a Gemm); ``image`` and ``output_image`` height and width. ``fused`` names the
     operators that it took in; ``bytes`` counts activations and weights read and written once.
     ``weight`` is the initializer that belongs to it, by which time is attributed to layers.
@@ -176,7 +177,7 @@ class _Fp32Plan(_Plan):
         super().__init__(graph, shapes)
         self.block = block
         self.blocked: set[str] = set()  # tensors made in NCHWc
-        self.reordered: set[str] = set()  # tensors that were brought into it, for convolutions and pools
+        self.reordered: set[str] = set()  # tensors that were brought into it
         self.plain: set[str] = {graph.input}  # tensors that exist as ONNX describes them
 
     def add(self, node: Node) -> None:
@@ -187,8 +188,6 @@ class _Fp32Plan(_Plan):
         elif node.op in {"Add", "Sum"} and self._addition(node):
             pass
         elif self._stays_blocked(node):
-            for name in node.inputs[:1]:
-                self._need_blocked(name)
             self.emit(node, node.op, "fp32", "blocked")
             self.blocked.add(node.output)
         else:
@@ -201,21 +200,18 @@ class _Fp32Plan(_Plan):
     def _conv(self, node: Node) -> None:
         weight = self.shapes[node.inputs[1]]
         groups = int(node.attributes.get("group", 1))
-        depthwise = groups > 1 and weight[1] == 1 and weight[0] == groups
+        depthwise = _is_depthwise(node, self.shapes)
         kind = "DepthwiseConv" if depthwise else "Conv"
-        way = self._way(weight, groups, depthwise) if len(weight) == 4 else "plain"
+        way: Layout = self._way(weight, groups, depthwise) if len(weight) == 4 else "plain"
         if way == "blocked":
             self._need_blocked(node.inputs[0])
         else:
             self._need_plain(node.inputs[0])
-        draft = self.emit(node, kind, "fp32", "plain" if way == "plain" else "blocked")
-        if way == "plain":
-            self.plain.add(node.output)
-        else:
-            self.blocked.add(node.output)
+        self.emit(node, kind, "fp32", way)
+        (self.plain if way == "plain" else self.blocked).add(node.output)
 
-    def _way(self, weight: Shape, groups: int, depthwise: bool) -> str:
-        """Return plain (im2col), blocked, or direct (plain in, blocked out)."""
+    def _way(self, weight: Shape, groups: int, depthwise: bool) -> Layout:
+        """Return how a two-dimensional convolution of these groups runs."""
         outputs, inputs = weight[:2]
         if not self.block or (groups > 1 and outputs % ALIGNMENT):
             return "plain"
@@ -236,7 +232,7 @@ class _Fp32Plan(_Plan):
         if draft.fused and (draft.fused[-1] != "Add" or node.op not in _BLOCKED_ACTIVATIONS):
             return False
         self.take_in(draft, node)
-        (self.blocked if draft.layout == "blocked" else self.plain).add(node.output)
+        (self.blocked if draft.layout in _BLOCKS else self.plain).add(node.output)
         return True
 
     def _blocked_activation(self, node: Node) -> bool:
@@ -254,8 +250,9 @@ class _Fp32Plan(_Plan):
         both = left in self.blocked and right in self.blocked
         for name in (left, right):
             draft = self.single(name)
-            fits = draft is not None and draft.layout == ("blocked" if both else "plain") and not draft.fused
-            if draft is None or not fits or draft.type not in {"Conv", "DepthwiseConv"}:
+            if draft is None or draft.fused or draft.type not in {"Conv", "DepthwiseConv"}:
+                continue
+            if (draft.layout in _BLOCKS) != both:
                 continue
             if not both:
                 self._need_plain(left)
@@ -272,9 +269,9 @@ class _Fp32Plan(_Plan):
         if not self.block or not inputs or any(len(self.shapes[name]) != 4 for name in inputs):
             return False
         aligned = all(self.shapes[name][1] % self.block == 0 for name in inputs)
-        if node.op in _POOLS:
-            return aligned
         blocked = all(name in self.blocked for name in inputs)
+        if node.op in _POOLS:
+            return blocked and aligned
         if node.op in {"Add", "Sum", "Mul"}:
             same = len({self.shapes[name] for name in inputs}) == 1
             return blocked and same and len(inputs) == len(node.inputs)
@@ -363,11 +360,13 @@ class _Int8Plan(_Plan):
 def _int8_type(node: Node, shapes: dict[str, Shape]) -> str:
     if node.op in _VIEWS:
         return "View"
-    if node.op == "Conv":
-        weight = shapes[node.inputs[1]]
-        if weight[1] == 1 and weight[0] == node.attributes.get("group", 1) > 1:
-            return "DepthwiseConv"
-    return node.op
+    return "DepthwiseConv" if node.op == "Conv" and _is_depthwise(node, shapes) else node.op
+
+
+def _is_depthwise(node: Node, shapes: dict[str, Shape]) -> bool:
+    """Judged by the weight's shape: after :func:`resize` the group count in the node is the old one."""
+    weight = shapes[node.inputs[1]]
+    return bool(node.attributes.get("group", 1) > 1 and weight[1] == 1 and weight[0] == shapes[node.inputs[0]][1])
 
 
 def _without_batchnorm(graph: Graph) -> list[Node]:

@@ -24,7 +24,7 @@ class Names:
     def claim(self, node: NodeProto, weights: Iterable[str] = ()) -> str:
         """Return a free name for ``node``: its weights', its scope's, its own, or its operator's."""
         wanted = _from_weights(weights) or _from_scope(node) or _from_path(node) or node.op_type.lower()
-        parts = [_valid(part) for part in wanted.split(".") if part]
+        parts = [_valid(part) for part in wanted.split(".") if part] or [node.op_type.lower()]
         for depth in range(1, len(parts)):
             if ".".join(parts[:depth]) in self.leaves:
                 parts[depth - 1] += "_"

@@ -90,23 +90,20 @@ def reduce(builder: Builder, op: Op) -> Value:
 
 def resize(builder: Builder, op: Op) -> Value:
     """``Resize`` and ``Upsample``: nearest by whole factors, or bilinear, → ``nn.Upsample``."""
-    shape = builder.shape(op.input(0))
-    scales = op.setting("scales", 1 if op.proto.op_type == "Upsample" else 2)
-    sizes = op.setting("sizes", 3) or []
-    factors = scales or [size / have for size, have in zip(sizes, shape, strict=True)]
     mode, place = (
         op.attribute("mode", "nearest"),
         op.attribute("coordinate_transformation_mode", "half_pixel"),
     )
-    if len(shape) != 4 or factors[:2] != [1, 1] or mode not in ("nearest", "linear"):
+    factors = _factors(op, builder.shape(op.input(0)))
+    if len(factors) != 4 or factors[:2] != [1, 1] or mode not in ("nearest", "linear"):
         raise CannotImport(f"scales in the way '{mode}' by {factors}")
-    if mode == "nearest" and any(factor != round(factor) for factor in factors):
+    if mode == "linear":
+        aligned = place == "align_corners"
+        layer = nn.Upsample(scale_factor=tuple(factors[2:]), mode="bilinear", align_corners=aligned)
+        return builder.module(op, layer, op.input(0))
+    if any(factor != round(factor) for factor in factors):
         raise CannotImport(f"repeats pixels {factors[2]} times")
-    if mode == "nearest":
-        return builder.module(op, nn.Upsample(scale_factor=tuple(factors[2:])), op.input(0))
-    aligned = place == "align_corners"
-    layer = nn.Upsample(scale_factor=tuple(factors[2:]), mode="bilinear", align_corners=aligned)
-    return builder.module(op, layer, op.input(0))
+    return builder.module(op, nn.Upsample(scale_factor=tuple(factors[2:])), op.input(0))
 
 
 def local_response_norm(builder: Builder, op: Op) -> Value:
@@ -137,6 +134,17 @@ def _axes(op: Op, rank: int) -> list[int]:
     if not axes:
         return [] if op.attribute("noop_with_empty_axes", 0) else list(range(rank))
     return sorted(axis % rank for axis in axes)
+
+
+def _factors(op: Op, shape: tuple[int, ...]) -> list[float]:
+    """Return how many times larger each dimension gets."""
+    scales = op.setting("scales", 1 if op.proto.op_type == "Upsample" else 2)
+    sizes = [] if scales else op.setting("sizes", 3)
+    axes = op.attribute("axes") or range(len(shape))
+    factors = [1.0] * len(shape)
+    for index, axis in enumerate(axes):
+        factors[axis] = scales[index] if scales else sizes[index] / shape[axis]
+    return factors
 
 
 def _l2(value: torch.Tensor, axes: list[int], keep: bool) -> torch.Tensor:

@@ -1,0 +1,113 @@
+"""The ONNX graph gives PyTorch's answers, for every recipe and both kinds of file."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+
+from workbench.compression import CompressedModel, Subject, compress_subject, context_for
+from workbench.data.load import load_dataset
+from workbench.models.load import load_model
+from workbench.models.zoo import ARCHITECTURES
+from workbench.recipe import Recipe
+from workbench.run.onnx_file import onnx_file
+from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
+from workbench.run.runner import OnnxRunner, Stopped, TorchRunner, session_options
+
+SHAPE = (1, 28, 28)
+
+
+def compressed(name: str, text: str) -> tuple[CompressedModel, OnnxGraph]:
+    torch.manual_seed(0)
+    model = load_model(ARCHITECTURES[name]())
+    data = load_dataset("fashion_mnist")
+    found = compress_subject(Subject.of(model, SHAPE), Recipe.parse(text), context_for(model, data))
+    return found, export_graph(model.module, SHAPE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "- prune: {ratio: 0.7}\n- quantize: {bits: 4}",
+        "- prune: {granularity: filter, ratio: 0.5, scope: layer}",
+    ],
+)
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_both_runtimes_give_the_same_logits(name: str, text: str) -> None:
+    found, graph = compressed(name, text)
+    images = torch.randn(5, *SHAPE)
+    ours = OnnxRunner(graph.build(found.tensors, found.grids)).logits(images)
+    np.testing.assert_allclose(ours, TorchRunner(found.fresh_module()).logits(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_simulated_activations_equal_quantize_linear(bits: int) -> None:
+    """The four float nodes round as ONNX's own QuantizeLinear and DequantizeLinear do."""
+    found, graph = compressed("lenet300", f"- quantize: {{activations: {{bits: {bits}}}}}")
+    images = torch.randn(16, *SHAPE)
+    simulated = OnnxRunner(graph.build(found.tensors, found.grids)).logits(images)
+    model = graph.build(found.tensors)
+    nodes = []
+    for node in model.graph.node:
+        layer = next((name for name in found.grids if f"{name}.weight" in node.input), None)
+        if layer:
+            grid = found.grids[layer]
+            low, high = ((bound - grid.zero_point) * grid.scale for bound in (0, 2**grid.bits - 1))
+            for name, value in (("low", np.float32(low)), ("high", np.float32(high)), ("s", np.float32(grid.scale)), ("z", np.uint8(grid.zero_point))):
+                model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), f"{layer}.{name}"))
+            nodes += [
+                onnx.helper.make_node("Clip", [node.input[0], f"{layer}.low", f"{layer}.high"], [f"{layer}.c"]),
+                onnx.helper.make_node("QuantizeLinear", [f"{layer}.c", f"{layer}.s", f"{layer}.z"], [f"{layer}.q"]),
+                onnx.helper.make_node("DequantizeLinear", [f"{layer}.q", f"{layer}.s", f"{layer}.z"], [f"{layer}.d"]),
+            ]
+            node.input[0] = f"{layer}.d"
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    options = session_options(1)
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    reference = ort.InferenceSession(model.SerializeToString(), options).run(None, {"input": images.numpy()})[0]
+    np.testing.assert_allclose(simulated, reference, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("text", "most"), [
+    ("- quantize: {bits: 8}", 0.30),
+    ("- quantize: {bits: 4}", 0.17),
+    ("- quantize: {bits: 3, per: tensor, scheme: symmetric}", 0.17),
+    ("- quantize: {format: fp16}", 0.55),
+])  # fmt: skip
+def test_the_runtime_file_is_small_and_decodes_as_we_do(text: str, most: float) -> None:
+    found, graph = compressed("lenet5", text)
+    integers = {
+        name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits) for name, codes in found.codes.items()
+    }
+    halves = frozenset(found.casts)
+    file = onnx_file(graph, found.tensors, integers, halves)
+    onnx.checker.check_model(file)
+    assert file.ByteSize() < most * graph.build(found.tensors).ByteSize()
+    images = torch.randn(4, *SHAPE)
+    expected = OnnxRunner(graph.build(found.tensors)).logits(images)
+    np.testing.assert_allclose(OnnxRunner(file).logits(images), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_stopped_runner_raises() -> None:
+    found, graph = compressed("lenet300", "[]")
+    for runner in (OnnxRunner(graph.build(found.tensors)), TorchRunner(found.fresh_module())):
+        runner.logits(torch.zeros(1, *SHAPE))
+        runner.stop()
+        with pytest.raises(Stopped):
+            runner.logits(torch.zeros(1, *SHAPE))
+
+
+def test_a_model_that_does_not_export_says_so() -> None:
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(np.fft.fft(x.flatten(1).numpy()).real[:, :10].astype(np.float32))
+
+    with pytest.raises(ExportError, match="cannot be written as ONNX"):
+        export_graph(Odd(), SHAPE)

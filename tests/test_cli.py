@@ -1,0 +1,106 @@
+"""The command's JSON is the contract; bad input is one sentence and status 2."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench.cli import main
+
+KEYS = {"model", "dataset", "recipe", "recipe_hash", "baseline", "accuracy", "size", "latency", "layers"}
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = main(arguments)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_evaluate_prints_the_contract(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("- prune: {ratio: 0.5}\n- quantize: {bits: 4}\n")
+    saved = tmp_path / "small.wbz"
+    status, out, _ = run(
+        capsys, "evaluate", "--model", "lenet300", "--data", "fashion_mnist", "--recipe", str(recipe),
+        "--save", str(saved), "--json",
+    )  # fmt: skip
+    report = json.loads(out)
+    assert status == 0
+    assert set(report) >= KEYS
+    assert set(report["accuracy"]) == {"value", "low", "high", "n", "kind", "split"}
+    assert report["accuracy"]["kind"] == "exact" and report["accuracy"]["split"] == "test"
+    assert set(report["size"]) >= {"bytes", "dense_fp32_bytes", "ratio", "kind"}
+    assert report["size"]["bytes"] == saved.stat().st_size
+    assert set(report["baseline"]) == {"accuracy", "size", "latency"}
+    assert set(report["layers"][0]) == {"name", "type", "shape", "params", "macs", "sparsity", "bits", "bytes"}
+    assert report["latency"] is None or set(report["latency"]) >= {
+        "device", "runtime", "batch", "ms", "low", "high", "kind",
+    }  # fmt: skip
+
+
+def test_evaluate_reads_a_recipe_from_standard_input() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "workbench.cli", "evaluate", "--model", "lenet300", "--data", "fashion_mnist",
+         "--recipe", "-", "--json"],
+        input="- quantize: {bits: 8}", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recipe"] == [{"quantize": {"bits": 8}}]
+
+
+@pytest.mark.parametrize("verb", ["models", "datasets", "techniques", "devices"])
+def test_listings(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    status, out, _ = run(capsys, verb, "--json")
+    entries = json.loads(out)
+    assert status == 0
+    assert all(entry["name"] for entry in entries)
+    status, out, _ = run(capsys, verb)
+    assert status == 0 and len(out.splitlines()) == len(entries)
+
+
+def test_technique_entries_follow_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "techniques", "--json")
+    for entry in json.loads(out):
+        assert set(entry) >= {"name", "summary", "cost_class", "source", "settings", "examples"}
+        assert entry["settings"]["type"] == "object"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "resnet2", "--data", "fashion_mnist"], "resnet20"),
+        (["--model", "lenet300", "--data", "fashion"], "fashion_mnist"),
+        (["--model", "lenet300", "--data", "fashion_mnist", "--recipe", "missing.yaml"], "cannot be read"),
+        (["--model", "lenet300", "--data", "fashion_mnist", "--split", "dev"], "no split 'dev'"),
+        (["--model", "lenet300", "--data", "fashion_mnist", "--device", "toaster"], "toaster"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_two(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    status, out, err = run(capsys, "evaluate", *arguments)
+    assert status == 2
+    assert out == ""
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["- prune: {ratio: 1.2}", "- shrink: {}", "- prune: {layers: [head]}", "- prune: {ratio: ["])
+def test_bad_recipes_are_status_two(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    status, _, err = run(capsys, "evaluate", "--model", "lenet300", "--data", "fashion_mnist", "--recipe", str(path))
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_saving_where_it_cannot_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, _, err = run(
+        capsys, "evaluate", "--model", "lenet300", "--data", "fashion_mnist", "--save", str(tmp_path / "no" / "x.wbz")
+    )
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1

@@ -1,0 +1,117 @@
+"""What is shown as size is what is written; what is loaded is what was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import workbench as wb
+from workbench.compression import model_hash
+from workbench.encodings import load_archive
+from workbench.models.zoo import ARCHITECTURES
+
+SHAPE = (1, 28, 28)
+RECIPES = (
+    "[]",
+    "- prune: {ratio: 0.5}",
+    "- prune: {ratio: 0.9}\n- quantize: {bits: 4}",
+    "- quantize: {bits: 3, scheme: symmetric, per: tensor}",
+    "- quantize: {format: fp16}",
+    "- quantize: {format: bf16}",
+    "- prune: {granularity: filter, ratio: 0.5, scope: layer}\n- quantize: {bits: 8}",
+    "- prune: {granularity: filter, ratio: 0.3}\n- quantize: {bits: 8, activations: {bits: 8}}\n- recalibrate: {images: 64}",
+)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("text", RECIPES)
+def test_size_is_the_files_and_the_reloaded_module_is_bit_identical(name: str, text: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = ARCHITECTURES[name]().eval()
+    ours = wb.compress(module, wb.Recipe.parse(text), "fashion_mnist")
+    path = ours.save(tmp_path / "small.wbz")
+    assert path.stat().st_size == ours.nbytes
+    loaded = wb.load_compressed(path, model=ARCHITECTURES[name]())
+    assert loaded.recipe == ours.recipe
+    assert loaded.nbytes == ours.nbytes
+    images = torch.randn(3, *SHAPE)
+    with torch.inference_mode():
+        assert torch.equal(loaded.module(images), ours.module(images))
+    assert all(torch.equal(value, ours.tensors[key]) for key, value in ours.module.state_dict().items())
+
+
+def test_a_zoo_model_reloads_by_name_alone(tmp_path: Path) -> None:
+    ours = wb.compress("lenet300", wb.Recipe.parse("- quantize: {bits: 4}"), image_shape=SHAPE)
+    loaded = wb.load_compressed(ours.save(tmp_path / "small.wbz"))
+    assert torch.equal(loaded.module.fc1.weight, ours.module.fc1.weight)
+
+
+def test_a_users_architecture_must_be_given(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    path = wb.compress(module, "- prune: {}", image_shape=SHAPE).save(tmp_path / "mine.wbz")
+    with pytest.raises(wb.WorkbenchError, match="give the architecture with model="):
+        wb.load_compressed(path)
+    with pytest.raises(wb.WorkbenchError, match="does not fit the architecture"):
+        wb.load_compressed(path, model=nn.Sequential(nn.Flatten(), nn.Linear(784, 7)))
+    assert wb.load_compressed(path, model=module).module(torch.zeros(1, *SHAPE)).shape == (1, 10)
+
+
+def test_the_same_recipe_gives_the_same_bytes() -> None:
+    text = "- prune: {ratio: 0.7}\n- quantize: {bits: 5}"
+    first, second = (wb.compress("lenet300", text, image_shape=SHAPE).archive.to_bytes() for _ in range(2))
+    assert first == second
+
+
+def test_the_archive_tells_its_recipe_and_edits(tmp_path: Path) -> None:
+    text = "- prune: {granularity: filter, ratio: 0.5, scope: layer}"
+    archive = load_archive(wb.compress("lenet5", text, image_shape=SHAPE).save(tmp_path / "a.wbz"))
+    assert archive.recipe == wb.Recipe.parse(text).to_data()
+    assert {edit["kind"] for edit in archive.edits} == {"slice"}
+    assert archive.model["name"] == "lenet5"
+
+
+def test_layer_figures_add_up() -> None:
+    ours = wb.compress("lenet5", "- prune: {ratio: 0.5}\n- quantize: {bits: 4}", image_shape=SHAPE)
+    assert sum(layer.params for layer in ours.layers) == 431_080
+    zeros = sum(layer.sparsity * layer.params for layer in ours.layers)
+    assert zeros == pytest.approx(0.5 * 431_080, rel=0.08)
+    assert sum(layer.bytes for layer in ours.layers) <= ours.nbytes
+
+
+def test_macs_follow_removed_channels() -> None:
+    dense = wb.compress("lenet5", "[]", image_shape=SHAPE)
+    half = wb.compress("lenet5", "- prune: {granularity: filter, ratio: 0.5, scope: layer, multiple: 2}", image_shape=SHAPE)
+    macs = [{layer.name: layer.macs for layer in item.layers} for item in (dense, half)]
+    assert macs[1]["conv1"] == macs[0]["conv1"] / 2
+    assert macs[1]["fc2"] == macs[0]["fc2"] / 2
+
+
+def test_weight_summaries_draw_threshold_and_grid() -> None:
+    ours = wb.compress("lenet300", "- prune: {ratio: 0.5}\n- quantize: {bits: 3, per: tensor}", image_shape=SHAPE)
+    summary = ours.summarize("fc1", bins=32)
+    assert summary.edges.shape == (33,)
+    assert int(summary.before.sum()) == 300 * 784
+    kept = int((ours.tensors["fc1.weight"] != 0).sum())
+    assert int(summary.after.sum()) == kept
+    assert summary.sparsity == pytest.approx(1 - kept / (300 * 784))
+    assert set(ours.tensors["fc1.weight"].unique().tolist()) <= set(summary.grid.tolist())
+    assert summary.threshold is not None and summary.bits == 3
+    with pytest.raises(wb.WorkbenchError, match="There is no layer 'fc9'"):
+        ours.summarize("fc9")
+
+
+def test_model_hash_follows_weights_and_architecture() -> None:
+    torch.manual_seed(0)
+    module = ARCHITECTURES["lenet300"]()
+    before = model_hash(module)
+    assert before == model_hash(module)
+    module.fc3.bias.data[0] += 1
+    assert model_hash(module) != before
+
+
+def test_an_unknown_image_shape_is_said() -> None:
+    with pytest.raises(wb.WorkbenchError, match="image shape"):
+        wb.compress(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), "- prune: {}")

@@ -1,0 +1,247 @@
+"""A Session answers at once, tells the truth in the end, and the newest recipe always wins."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import workbench as wb
+from workbench.history import History
+from workbench.session import Session
+from workbench.snapshot import Snapshot
+from workbench.undo import UndoPath
+
+PRUNE = "- prune: {{ratio: {}}}"
+
+
+@pytest.fixture(scope="module")
+def data() -> wb.Dataset:
+    return wb.load_dataset("fashion_mnist")
+
+
+@pytest.fixture
+def session(data: wb.Dataset) -> Iterator[Session]:
+    with Session("lenet300", data, history=":memory:") as opened:
+        yield opened
+
+
+def by_hand(module: nn.Module, data: wb.Dataset) -> float:
+    with torch.inference_mode():
+        answers = module(data.normalization(data["test"].images)).argmax(1)
+    return float((answers == data["test"].labels).float().mean())
+
+
+def test_figures_end_exact_and_equal_eager_torch(session: Session, data: wb.Dataset) -> None:
+    for text in ("[]", "- prune: {ratio: 0.8}\n- quantize: {bits: 3}", "- prune: {granularity: filter, ratio: 0.5}"):
+        snapshot = session.measure(text)
+        assert snapshot.accuracy.kind == "exact"
+        assert snapshot.accuracy.n == 10_000
+        assert snapshot.accuracy.split == "test"
+        assert snapshot.accuracy.value == pytest.approx(by_hand(session.compressed.module, data), abs=1e-4)
+        assert snapshot.size.bytes == session.compressed.nbytes
+
+
+def test_snapshots_go_from_size_to_sampled_to_exact(session: Session) -> None:
+    session.measure()
+    session.apply("- quantize: {bits: 4}")
+    trail = list(session.snapshots())
+    assert trail[0].size is not None and trail[0].accuracy is None
+    sampled = [item.accuracy for item in trail if item.accuracy and item.accuracy.kind == "sampled"]
+    assert sampled[0].n >= 64
+    assert [item.n for item in sampled] == sorted(item.n for item in sampled)
+    assert trail[-1].settled and trail[-1].accuracy.kind == "exact"
+    assert sum(item.settled for item in trail) == 1
+
+
+def test_apply_returns_at_once(session: Session) -> None:
+    session.measure()
+    start = time.perf_counter()
+    for index in range(100):
+        session.apply(PRUNE.format(index / 200))
+    assert (time.perf_counter() - start) / 100 < 0.01
+
+
+def test_newest_recipe_wins_and_nothing_older_follows(session: Session) -> None:
+    session.measure()
+    seen: list[Snapshot] = []
+    session.subscribe(seen.append)
+    wait = threading.Event()
+    for index in range(200):
+        session.apply(PRUNE.format(index / 250))
+        wait.wait(0.002)
+    last = session.measure()
+    assert last.recipe == wb.Recipe.parse(PRUNE.format(199 / 250))
+    generations = [snapshot.generation for snapshot in seen]
+    assert generations == sorted(generations)
+    assert seen[-1].recipe == last.recipe and seen[-1].settled
+
+
+def test_work_is_given_up_within_fifty_milliseconds(session: Session) -> None:
+    """From setting a new recipe to its size, while a long evaluation runs: what it had to give up included."""
+    session.measure()
+    times = []
+    for index in range(20):
+        started = threading.Event()
+        end = session.subscribe(lambda item, started=started: started.set() if item.accuracy else None)
+        session.apply(PRUNE.format(0.3 + index / 100))
+        assert started.wait(10)
+        end()
+        begin = time.perf_counter()
+        session.apply(PRUNE.format(0.6 + index / 100))
+        next(session.snapshots())
+        times.append(time.perf_counter() - begin)
+    assert np.median(times) < 0.05
+
+
+def test_going_back_is_free(session: Session) -> None:
+    first = session.measure(PRUNE.format(0.5))
+    session.measure(PRUNE.format(0.6))
+    session.apply(PRUNE.format(0.5))
+    trail = list(session.snapshots())
+    assert [item.accuracy.kind for item in trail if item.accuracy] == ["exact"]
+    assert trail[-1].accuracy == first.accuracy
+
+
+def test_undo_and_redo_walk_the_measured_settings(session: Session) -> None:
+    recipes = [session.measure(text).recipe for text in ("[]", PRUNE.format(0.5), PRUNE.format(0.7))]
+    assert session.can_undo and not session.can_redo
+    assert session.undo() == recipes[1]
+    session.measure()
+    assert session.undo() == recipes[0]
+    session.measure()
+    assert not session.can_undo
+    assert session.redo() == recipes[1]
+    session.measure("- quantize: {bits: 8}")
+    assert not session.can_redo
+    assert session.undo() == recipes[1]
+
+
+def test_undo_leaves_an_unsettled_setting_for_the_last_settled_one() -> None:
+    path = UndoPath()
+    one, two = (wb.Recipe.parse(PRUNE.format(ratio)) for ratio in (0.1, 0.2))
+    path.visit(one)
+    assert path.before(two) == one
+    assert path.before(one) is None
+    assert path.after(two) is None
+
+
+def test_measured_settings_are_kept_with_parent_and_predictions(data: wb.Dataset, tmp_path: Path) -> None:
+    path = str(tmp_path / "history.sqlite")
+    with Session("lenet300", data, history=path) as session:
+        base, pruned = session.measure(), session.measure(PRUNE.format(0.9))
+        key = session.key
+    history = History(path)
+    first, second = history.records(key)
+    assert (first.recipe_hash, second.recipe_hash) == (base.recipe_hash, pruned.recipe_hash)
+    assert second.parent == first.id
+    correct = history.predictions(second.id) == data["test"].labels.numpy()
+    assert correct.mean() == pytest.approx(pruned.accuracy.value)
+    history.close()
+
+
+def test_a_bad_recipe_reaches_the_listener_as_a_sentence(session: Session) -> None:
+    session.measure()
+    seen: list[Snapshot] = []
+    session.subscribe(seen.append)
+    with pytest.raises(wb.WorkbenchError, match="'head' matches no layer"):
+        session.measure("- prune: {layers: [head]}")
+    assert seen[-1].settled and "matches no layer" in seen[-1].error
+    assert session.measure(PRUNE.format(0.5)).error is None
+
+
+def test_a_failing_listener_does_not_silence_the_others(session: Session) -> None:
+    seen: list[Snapshot] = []
+
+    def broken(snapshot: Snapshot) -> None:
+        raise RuntimeError("view gone")
+
+    session.subscribe(broken)
+    session.subscribe(seen.append)
+    with pytest.warns(UserWarning, match="view gone"):
+        session.measure("- quantize: {bits: 5}")
+        session.close()
+    assert seen[-1].settled
+
+
+def test_closing_leaves_no_thread_and_wakes_waiters(data: wb.Dataset) -> None:
+    before = threading.active_count()
+    session = Session("lenet300", data, history=":memory:")
+    session.apply(PRUNE.format(0.4))
+    waiter = threading.Thread(target=lambda: list(session.snapshots()))
+    waiter.start()
+    session.close()
+    session.close()
+    waiter.join(10)
+    assert not waiter.is_alive()
+    assert threading.active_count() == before
+    with pytest.raises(wb.WorkbenchError, match="closed"):
+        session.apply("[]")
+
+
+def test_a_model_that_does_not_export_runs_in_torch(data: wb.Dataset) -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(784, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            flat = np.asarray(x.detach().flatten(1).numpy())
+            return self.fc(torch.from_numpy(flat * 1.0))
+
+    torch.manual_seed(0)
+    module = Odd()
+    with Session(module, data, history=":memory:") as session:
+        snapshot = session.measure(PRUNE.format(0.5))
+        assert snapshot.runtime == "torch"
+        assert snapshot.latency is None and snapshot.size.runtime_bytes is None
+        assert snapshot.accuracy.value == pytest.approx(by_hand(session.compressed.module, data), abs=1e-4)
+        with pytest.raises(wb.WorkbenchError, match="cannot be written as ONNX"):
+            session.measure_latency()
+
+
+def test_a_full_disk_for_the_history_does_not_stop_the_figures(data: wb.Dataset) -> None:
+    class Full(History):
+        def add(self, *arguments: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    with Session("lenet300", data, history=Full(":memory:")) as session:
+        snapshot = session.measure(PRUNE.format(0.5))
+        assert snapshot.accuracy.kind == "exact"
+        assert any("not being kept" in note for note in session.notes)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 10)), "28"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 7)), "7"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.ReLU()), "no layer"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_data_is_refused(build: object, words: str, data: wb.Dataset) -> None:
+    with pytest.raises(wb.WorkbenchError, match=words):
+        Session(build(), data, history=":memory:")  # type: ignore[operator]
+
+
+def test_measuring_latency_says_what_it_measured(session: Session) -> None:
+    session.measure("- prune: {ratio: 0.5}")
+    latency = session.measure_latency()
+    assert latency.kind == "measured"
+    assert 0 < latency.low <= latency.ms <= latency.high
+    assert latency.batch == 1
+    assert session.snapshot.measured_latency == latency
+
+
+def test_measured_latency_of_int8_runs_on_int8_kernels(data: wb.Dataset) -> None:
+    with Session("lenet5", data, history=":memory:") as session:
+        session.measure("- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8}}")
+        file = session._latency.file(session.compressed)
+        assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in file.graph.node}
+        assert file.ByteSize() < 0.35 * session.snapshot.size.dense_fp32_bytes

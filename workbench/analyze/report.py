@@ -1,0 +1,67 @@
+"""A measured setting as the plain data of ``workbench evaluate --json``, and as text."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from workbench.session import Session
+from workbench.snapshot import Snapshot
+
+
+def evaluation_report(session: Session, snapshot: Snapshot) -> dict[str, Any]:
+    """Return the report of ``snapshot``: figures of the baseline and of the recipe, and every layer's."""
+    baseline = snapshot.baseline
+    return {
+        "model": session.model.name,
+        "dataset": session.data.name,
+        "normalization": str(session.normalization),
+        "recipe": snapshot.recipe.to_data(),
+        "recipe_hash": snapshot.recipe_hash,
+        "runtime": snapshot.runtime,
+        "baseline": {
+            "accuracy": _json(baseline.accuracy),
+            "size": _json(baseline.size),
+            "latency": _json(baseline.latency),
+        },
+        "accuracy": _json(snapshot.accuracy),
+        "top5": _json(snapshot.top5),
+        "loss": _json(snapshot.loss),
+        "agreement": _json(snapshot.agreement),
+        "size": _json(snapshot.size),
+        "latency": _json(snapshot.latency),
+        "layers": [{**asdict(layer), "shape": list(layer.shape)} for layer in snapshot.layers],
+        "notes": list(snapshot.notes),
+    }
+
+
+def render_report(report: dict[str, Any]) -> str:
+    """Return the report as lines for a terminal."""
+    accuracy, size, latency = report["accuracy"], report["size"], report["latency"]
+    before = report["baseline"]
+    lines = [
+        f"{report['model']} on {report['dataset']}, {accuracy['n']:,} {accuracy['split']} images, {report['runtime']}",
+        f"accuracy  {accuracy['value']:.2%}  (baseline {before['accuracy']['value']:.2%})",
+        f"size      {size['bytes']:,} bytes, {size['ratio']:.1f}× smaller than {size['dense_fp32_bytes']:,}",
+    ]
+    if latency:
+        lines.append(
+            f"latency   {latency['ms']:.3f} ms {latency['kind']} (baseline {before['latency']['ms']:.3f} ms), "
+            f"{latency['device']}, batch {latency['batch']}"
+        )
+        lines.extend([f"          {latency['reason']}"] if latency["reason"] else [])
+    width = max(len(layer["name"]) for layer in report["layers"])
+    lines.append("")
+    lines.append(f"{'layer'.ljust(width)}  {'shape':>16} {'params':>10} {'MACs':>12} {'zeros':>6} {'bits':>4} {'bytes':>10}")
+    for layer in report["layers"]:
+        shape = "×".join(str(size) for size in layer["shape"])
+        lines.append(
+            f"{layer['name'].ljust(width)}  {shape:>16} {layer['params']:>10,} {layer['macs']:>12,} "
+            f"{layer['sparsity']:>6.0%} {layer['bits']:>4} {layer['bytes']:>10,}"
+        )
+    lines.extend(f"note: {note}" for note in report["notes"])
+    return "\n".join(lines)
+
+
+def _json(figure: Any) -> dict[str, Any] | None:
+    return None if figure is None else figure.to_json()

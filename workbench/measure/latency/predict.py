@@ -1,0 +1,152 @@
+"""Latency predicted from kernel times: each kernel interpolated in the table, then summed.
+
+Within a signature the time is fitted as ``a + b·x + c·y + d·x·y`` (all ≥ 0; for a convolution: a call,
+reading, writing, multiplying), and the fit is then corrected by the measured points nearby, so that it
+is exact where something was measured. Signatures that were never measured borrow the throughput of the
+most similar ones, and the interval is wide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from workbench.measure.estimate import Latency
+
+from .kernels import Kernel
+from .signature import CONVOLUTIONS, PRODUCTS, place
+from .table import KernelTable, Point
+
+#: Half-width of the 95 % interval as a share of the figure, from tests/bench/latency.py: with all
+#: kernels' signatures measured, and for the part of the time whose signature was not.
+KNOWN, UNKNOWN = 0.15, 0.6
+#: A call of an operator that was never measured, in nanoseconds, and bytes it moves per nanosecond.
+_CALL, _BANDWIDTH = 1500.0, 8.0
+#: Multiply-accumulates per nanosecond of a product that was never measured.
+_MACS = {"fp32": 30.0, "int8": 60.0}
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """A kernel's predicted nanoseconds; ``known`` says that its signature was measured."""
+
+    kernel: Kernel
+    ns: float
+    known: bool
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Times of one signature as a function of its two coordinates."""
+
+    scale: tuple[float, float]
+    coefficients: np.ndarray
+    places: np.ndarray  # (n, 2) logarithms of the coordinates
+    ratios: np.ndarray  # (n,) measured ÷ fitted
+
+    def at(self, point: Point) -> float:
+        rough = float(_features(np.array([point], float) / self.scale)[0] @ self.coefficients)
+        distance = np.square(self.places - np.log(np.maximum(point, 1))).sum(axis=1)
+        weight = 1 / (distance + 1e-6) ** 1.5
+        return rough * float(np.exp(np.log(self.ratios) @ weight / weight.sum()))
+
+
+class KernelModel:
+    """Interpolates a table; forget it when the table's ``version`` changed."""
+
+    def __init__(self, table: KernelTable) -> None:
+        self.table, self.version = table, table.version
+        self._fits: dict[str, _Fit | None] = {}
+
+    def time(self, kernel: Kernel) -> KernelTime:
+        """Return the time of one kernel."""
+        signature, point = place(kernel, self.table.block)
+        fit = self._fit(signature)
+        if fit is not None:
+            return KernelTime(kernel, fit.at(point), True)
+        return KernelTime(kernel, self._borrowed(kernel, signature), False)
+
+    def _fit(self, signature: str) -> _Fit | None:
+        if signature not in self._fits:
+            points = self.table.points(signature)
+            self._fits[signature] = _fit(points) if points else None
+        return self._fits[signature]
+
+    def _borrowed(self, kernel: Kernel, signature: str) -> float:
+        if kernel.type in PRODUCTS or kernel.type in CONVOLUTIONS:
+            return _CALL + kernel.macs / _MACS[kernel.dtype] + kernel.bytes / _BANDWIDTH
+        if kernel.type == "View":
+            return _CALL / 2
+        return _CALL + kernel.bytes / _BANDWIDTH
+
+
+def kernel_times(kernels: Sequence[Kernel], table: KernelTable) -> tuple[KernelTime, ...]:
+    """Return each kernel's predicted time, in order."""
+    model = _model_of(table)
+    return tuple(model.time(kernel) for kernel in kernels)
+
+
+def predict_latency(
+    kernels: Sequence[Kernel],
+    table: KernelTable,
+    *,
+    anchor: tuple[Sequence[Kernel], Latency] | None = None,
+) -> Latency:
+    """Predict the latency of ``kernels``, as kind "predicted".
+
+    ``anchor``: the kernels and the *measured* latency of a related model (the baseline). Its ratio of
+    measured to predicted corrects this prediction, which is damped for kernels unlike it. The interval
+    is what the measuring command observed on recipes that nothing was fitted on.
+    """
+    times = kernel_times(kernels, table)
+    total = table.run_ns + sum(entry.ns for entry in times)
+    unknown = sum(entry.ns for entry in times if not entry.known) / total
+    if anchor is not None:
+        total *= _correction(anchor, table)
+    share = KNOWN * (1 - unknown) + UNKNOWN * unknown
+    ms = total / 1e6
+    batch = kernels[0].batch if kernels else 1
+    device = table.device
+    figure = Latency(device.name, device.runtime, batch, ms, ms / (1 + share), ms * (1 + share), "predicted")
+    if unknown > 0.2:
+        reason = f"{unknown:.0%} of the time is in kernels that were not measured on this machine yet."
+        return replace(figure, reason=reason)
+    return figure
+
+
+def _correction(anchor: tuple[Sequence[Kernel], Latency], table: KernelTable) -> float:
+    kernels, measured = anchor
+    predicted = table.run_ns + sum(entry.ns for entry in kernel_times(kernels, table))
+    return min(2.0, max(0.5, measured.ms * 1e6 / predicted)) if predicted else 1.0
+
+
+def _features(points: np.ndarray) -> np.ndarray:
+    first, second = points.T
+    return np.stack([np.ones_like(first), first, second, first * second], axis=1)
+
+
+def _fit(points: dict[Point, float]) -> _Fit:
+    from scipy.optimize import nnls
+
+    places = np.array(list(points), float)
+    times = np.array(list(points.values()))
+    scale = (float(places[:, 0].max()), float(places[:, 1].max()))
+    features = _features(places / scale)
+    coefficients, _ = nnls(features / times[:, None], np.ones_like(times))
+    if not coefficients.any():
+        coefficients = np.array([times.mean(), 0, 0, 0])
+    ratios = times / np.maximum(features @ coefficients, 1.0)
+    return _Fit(scale, coefficients, np.log(np.maximum(places, 1)), ratios)
+
+
+_models: dict[int, KernelModel] = {}
+
+
+def _model_of(table: KernelTable) -> KernelModel:
+    model = _models.get(id(table))
+    if model is None or model.table is not table or model.version != table.version:
+        model = _models[id(table)] = KernelModel(table)
+    return model

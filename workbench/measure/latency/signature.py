@@ -1,0 +1,62 @@
+"""What makes two kernels comparable, and the two numbers by which comparable kernels differ.
+
+Kernels of one signature run the same code on the same image size; their times are a smooth function of
+two coordinates: input and output channels of a convolution (padded as the layout pads them), features
+of a Gemm, elements read and written for everything else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from .kernels import Kernel
+
+#: Signature and the kernel's coordinates in it.
+Place = tuple[str, tuple[int, int]]
+
+CONVOLUTIONS = ("Conv", "DepthwiseConv")
+PRODUCTS = ("Conv", "Gemm", "MatMul")
+
+
+def place(kernel: Kernel, block: int) -> Place:
+    """Return the kernel's signature and coordinates; ``block`` as in :func:`fused_kernels`."""
+    if kernel.type in ("Gemm", "MatMul"):
+        return f"{kernel.type} {kernel.dtype} batch {kernel.batch}", (kernel.inputs, kernel.outputs)
+    if kernel.type in CONVOLUTIONS:
+        return _convolution(kernel, block)
+    elements = kernel.batch * kernel.inputs * math.prod(kernel.image)
+    written = kernel.batch * kernel.outputs * math.prod(kernel.output_image)
+    window = _by(kernel.window)
+    words = (kernel.type, kernel.dtype, kernel.layout if kernel.type != "Add" else "", window)
+    return " ".join(word for word in words if word), (elements, written)
+
+
+def taken_in(kernel: Kernel) -> tuple[str, ...]:
+    """Return the fused operators that cost something: a plain ReLU hides in the arithmetic."""
+    if kernel.dtype == "int8":
+        return ()
+    return tuple(op for op in kernel.fused if op not in ("Relu", "BatchNormalization"))
+
+
+def _convolution(kernel: Kernel, block: int) -> Place:
+    words = [
+        kernel.type, kernel.dtype, kernel.layout, _by(kernel.window), f"stride {_by(kernel.stride) or '1x1'}",
+        f"{_by(kernel.image)} to {_by(kernel.output_image)}", f"batch {kernel.batch}",
+    ]  # fmt: skip
+    if kernel.groups > 1:
+        words.append(f"groups {kernel.groups}")
+    words.extend(taken_in(kernel))
+    inputs, outputs = kernel.inputs, kernel.outputs
+    if kernel.layout in ("blocked", "direct"):
+        outputs = _pad(outputs, block)
+        inputs = _pad(inputs, block) if kernel.layout == "blocked" else inputs
+    return " ".join(words), (inputs, outputs)
+
+
+def _pad(channels: int, block: int) -> int:
+    return -(-channels // block) * block
+
+
+def _by(sizes: Iterable[int]) -> str:
+    return "x".join(str(size) for size in sizes)

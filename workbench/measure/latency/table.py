@@ -1,0 +1,258 @@
+"""Kernel times of this machine, measured once and kept on disk.
+
+A table belongs to one processor, version of ONNX Runtime and number of threads. It is a JSON file:
+signature → list of (coordinates, nanoseconds). It grows in the background with the kernels that a model
+may need. Writers replace the file whole, after taking in what others wrote meanwhile; a file that
+cannot be read counts as empty, since everything in it can be measured again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .device import Device, cpu_identity, this_machine
+from .kernels import Kernel
+from .signature import PRODUCTS, place
+from .variants import variants
+
+Point = tuple[int, int]
+
+_FORMAT = 1
+#: Kernels measured in one graph, and bytes of weights that they may have together: more would push
+#: each other out of the cache, which a small model's weights do not.
+_PARADE, _PARADE_BYTES = 12, 1 << 18
+#: Times that each kernel is measured, at different moments.
+_PASSES = 2
+
+
+class KernelTable:
+    """What is known of a machine's kernels. Safe to read while another thread grows it.
+
+    ``block``: channels in a block of ONNX Runtime's layout here. ``run_ns``: nanoseconds a run costs
+    whatever the graph holds. ``version`` goes up whenever something was learnt.
+    """
+
+    def __init__(self, device: Device, path: Path | None = None, *, block: int = 16) -> None:
+        self.device, self.path, self.block = device, path, block
+        self.run_ns = self.profiler_ns = 0.0
+        self.version = 0
+        self._points: dict[str, dict[Point, float]] = {}
+        self._lock = threading.Lock()
+        self._growing = threading.Lock()
+
+    def points(self, signature: str) -> Mapping[Point, float]:
+        """Return what was measured under ``signature``: coordinates → nanoseconds."""
+        with self._lock:
+            return dict(self._points.get(signature, {}))
+
+    def signatures(self) -> tuple[str, ...]:
+        """Return the signatures that have measurements."""
+        with self._lock:
+            return tuple(self._points)
+
+    def wanted(self, kernels: Iterable[Kernel]) -> list[Kernel]:
+        """Return the kernels to be measured before recipes on ``kernels`` can be predicted well."""
+        from .parade import can_build
+
+        missing: dict[tuple[str, Point], Kernel] = {}
+        for kernel in variants(kernels, self.block):
+            signature, point = place(kernel, self.block)
+            known = self._points.get(signature, {})
+            simple = kernel.type not in PRODUCTS and kernel.type != "DepthwiseConv"
+            if can_build(kernel) and point not in known and not (simple and len(known) >= 6):
+                missing.setdefault((signature, point), kernel)
+        return list(missing.values())
+
+    def grow(
+        self,
+        kernels: Iterable[Kernel],
+        *,
+        seconds: float = 20.0,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Measure what :meth:`wanted` names, for at most ``seconds``; return how many were measured.
+
+        Meant for a background thread; one at a time grows a table. Saves when done.
+        """
+        from .parade import run_parade
+
+        deadline = time.perf_counter() + seconds
+        measured: set[Kernel] = set()
+        with self._growing:
+            wanted = self.wanted(kernels)
+            if wanted:
+                self._calibrate()
+            for group in [*_parades(wanted)] * _PASSES:
+                if cancelled() or time.perf_counter() > deadline:
+                    break
+                for timed in run_parade(group, self.profiler_ns):
+                    self._learn(*_entry(timed, self.block), timed.ns)
+                measured.update(group)
+            if measured:
+                self.version += 1
+                self.save()
+        return len(measured)
+
+    def _calibrate(self) -> None:
+        from .parade import time_profiler, time_run
+
+        if not self.run_ns:
+            self.run_ns = time_run()
+            self.profiler_ns = time_profiler(self.run_ns)
+
+    def _learn(self, signature: str, point: Point, ns: float) -> None:
+        """Keep a measurement; of two for one point the smaller, since noise only adds."""
+        with self._lock:
+            known = self._points.setdefault(signature, {})
+            known[point] = min(ns, known.get(point, ns))
+
+    def save(self) -> None:
+        """Write the table, merged with what is on disk. A full disk is no error: it stays in memory."""
+        if self.path is None:
+            return
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with _file_lock(self.path.with_suffix(".lock")):
+                for signature, points in _read(self.path)[1].items():
+                    for point, ns in points.items():
+                        with self._lock:
+                            self._points.setdefault(signature, {}).setdefault(point, ns)
+                _replace(self.path, self._to_json())
+
+    def _to_json(self) -> dict[str, Any]:
+        with self._lock:
+            kernels = {
+                signature: [[*point, round(ns)] for point, ns in sorted(points.items())]
+                for signature, points in sorted(self._points.items())
+            }
+        return {
+            "format": _FORMAT, "cpu": cpu_identity(), "device": self.device.name,
+            "runtime": self.device.runtime, "threads": self.device.threads, "block": self.block,
+            "run_ns": round(self.run_ns), "profiler_ns": round(self.profiler_ns), "kernels": kernels,
+        }  # fmt: skip
+
+
+def open_table(folder: Path | None = None) -> KernelTable:
+    """Open this machine's table (one thread), with what earlier sessions measured.
+
+    ``folder``: where tables are kept, by default ``devices`` among the person's files.
+    """
+    if folder is None:
+        from workbench.data.paths import user_folder
+
+        folder = user_folder() / "devices"
+    device = this_machine()
+    key = hashlib.sha256(f"{cpu_identity()}|{device.runtime}|1".encode()).hexdigest()[:12]
+    table = KernelTable(device, folder / f"kernels-{key}.json")
+    head, points = _read(folder / f"kernels-{key}.json")
+    table.block = head["block"] if head else find_block()
+    table.run_ns = head["run_ns"] if head else 0.0
+    table.profiler_ns = head["profiler_ns"] if head else 0.0
+    table._points = points
+    return table
+
+
+def find_block() -> int:
+    """Return the channels of a block of ONNX Runtime's NCHWc layout here, 0 where it has none.
+
+    Found by letting it lay out one small convolution.
+    """
+    import numpy as np
+    import onnx
+    import onnxruntime as ort
+    from onnx import helper, numpy_helper
+
+    from .parade import _model
+
+    weight = numpy_helper.from_array(np.ones((4, 1, 1, 1), np.float32), "w")
+    model = _model([helper.make_node("Conv", ["x", "w"], ["y"])], {"x": (1, 1, 4, 4)}, ["y"], [weight])
+    with tempfile.TemporaryDirectory() as folder:
+        options = ort.SessionOptions()
+        options.optimized_model_filepath = str(Path(folder) / "laid_out.onnx")
+        options.log_severity_level = 4
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        graph = onnx.load(options.optimized_model_filepath).graph
+    laid = {tensor.name: tensor.dims[0] for tensor in graph.initializer}
+    sizes = [laid[node.input[1]] for node in graph.node if node.domain.endswith("nchwc") and node.op_type == "Conv"]
+    return int(sizes[0]) if sizes else 0
+
+
+def _parades(kernels: Sequence[Kernel]) -> Iterable[list[Kernel]]:
+    """Cut into groups of one dtype, type and image size, for a graph each, given kernels first."""
+    groups: dict[Any, list[Kernel]] = {}
+    for kernel in kernels:
+        layout = kernel.layout if kernel.type in ("Conv", "DepthwiseConv") else ""
+        key = (kernel.dtype, kernel.type, layout, kernel.image, "Add" in kernel.fused)
+        groups.setdefault(key, []).append(kernel)
+    for group in groups.values():
+        parade: list[Kernel] = []
+        for kernel in group:
+            full = sum(map(_weight_bytes, [*parade, kernel])) > _PARADE_BYTES
+            if parade and (full or len(parade) == _PARADE):
+                yield parade
+                parade = []
+            parade.append(kernel)
+        yield parade
+
+
+def _weight_bytes(kernel: Kernel) -> int:
+    if kernel.type not in PRODUCTS:
+        return 0
+    return kernel.inputs * kernel.outputs * math.prod(kernel.window) * (4 if kernel.dtype == "fp32" else 1)
+
+
+def _entry(timed: Any, block: int) -> tuple[str, Point]:
+    if timed.kernel is not None:
+        return place(timed.kernel, block)
+    words = [timed.type, timed.dtype]
+    if timed.type in ("GlobalAveragePool", "MaxPool", "AveragePool"):
+        words.append("last" if timed.dtype == "int8" else "blocked" if timed.blocked else "plain")
+    return " ".join(words), timed.elements
+
+
+def _read(path: Path) -> tuple[dict[str, Any] | None, dict[str, dict[Point, float]]]:
+    """Return head and points of a table file; None and nothing if it is missing or damaged."""
+    try:
+        head = json.loads(path.read_text())
+        if head["format"] != _FORMAT:
+            return None, {}
+        points = {
+            str(signature): {(int(row[0]), int(row[1])): float(row[2]) for row in rows if row[2] > 0}
+            for signature, rows in head["kernels"].items()
+        }
+        numbers = {name: float(head[name]) for name in ("run_ns", "profiler_ns")}
+        return {"block": int(head["block"]), **numbers}, points
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None, {}
+
+
+def _replace(path: Path, content: dict[str, Any]) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(content, file)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _file_lock(path: Path) -> Any:
+    """Keep other processes from writing meanwhile, where the system can; replacing is atomic anyway."""
+    with path.open("w") as file:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
