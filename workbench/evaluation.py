@@ -7,12 +7,13 @@ PyTorch computes where it doesn't.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.compression import CompressedModel, Subject
 from workbench.data.dataset import Normalization, Split
@@ -39,15 +40,11 @@ class Evaluator:
         self.subject = subject
         self.split = split
         self._normalize = normalization
-        self._graph: OnnxGraph | None = None
         self._trusted: dict[tuple[Edit, ...], bool] = {}
         self._prepared: Tensor | None = None
         self._order: Tensor | None = None
         self.why_torch = ""
-        try:
-            self._graph = export_graph(subject.model.module, subject.image_shape)
-        except ExportError as error:
-            self.why_torch = str(error)
+        self._graph = self._export()
         self.runtime = "onnxruntime" if self._graph else "torch"
 
     @property
@@ -96,25 +93,38 @@ class Evaluator:
             return self.split.images[first:last]
         return self.split.images[self._order[first:last]]
 
+    def _export(self) -> OnnxGraph | None:
+        """Return the model's graph, if it can be written and answers as the module does."""
+        module = self.subject.model.module
+        try:
+            graph = export_graph(module, self.subject.image_shape)
+        except ExportError as error:
+            self.why_torch = str(error)
+            return None
+        return graph if self._compare(graph, module.state_dict(), copy.deepcopy(module)) else None
+
     def _agrees(self, compressed: CompressedModel) -> bool:
         """Whether both runtimes give the same answers for this structure; tried once for each."""
         structure = tuple(edit for edit in compressed.edits if isinstance(edit, Slice))
+        if not structure:
+            return True
         if structure not in self._trusted:
             if len(self._trusted) > 1000:
                 self._trusted.clear()
-            self._trusted[structure] = self._compare(compressed)
+            assert self._graph is not None
+            # without input grids: rounding turns differences of 1e-7 into whole steps
+            module = compressed.fresh_module(inputs=False)
+            self._trusted[structure] = self._compare(self._graph, compressed.tensors, module)
         return self._trusted[structure]
 
-    def _compare(self, compressed: CompressedModel) -> bool:
-        assert self._graph is not None
-        images = self._images(0, min(4, len(self.split)))
+    def _compare(self, graph: OnnxGraph, tensors: Mapping[str, Tensor], module: nn.Module) -> bool:
+        images = self._normalize(self._gather(0, min(4, len(self.split)))).contiguous()
         try:
-            # without input grids: rounding turns differences of 1e-7 into whole steps
-            ours = OnnxRunner(self._graph.build(compressed.tensors)).logits(images)
+            ours = OnnxRunner(graph.build(tensors)).logits(images)
         except Exception as error:  # a graph that fixes channel counts fails inside the runtime in many ways
             self.why_torch = f"ONNX Runtime cannot run this structure ({str(error).splitlines()[0][:120]})"
             return False
-        theirs = TorchRunner(compressed.fresh_module(inputs=False)).logits(images)
+        theirs = TorchRunner(module).logits(images)
         scale = max(1.0, float(np.abs(theirs).max()))
         if ours.shape != theirs.shape or not float(np.abs(ours - theirs).max()) <= TOLERANCE * scale:
             self.why_torch = "ONNX Runtime and PyTorch differ on this structure"

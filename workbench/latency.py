@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -69,15 +70,14 @@ class LatencyEstimator:
 
         While kernels are still to be measured here (``unknown``), the interval is wide.
         """
-        if self._graph is None:
+        if not self._predictable:
             return None
         from workbench.measure.latency import predict_latency
 
         table = self._open()
         before, after = self._kernels(None), self._kernels(compressed)
-        baseline, present = (
-            predict_latency(kernels, table, anchor=self._anchor, anchor_kernels=before) for kernels in (before, after)
-        )
+        anchor = (before, self._anchor) if self._anchor else None
+        baseline, present = (predict_latency(kernels, table, anchor=anchor) for kernels in (before, after))
         return self._explained(before, after, baseline, present, compressed)
 
     def measure(self, compressed: CompressedModel) -> Latency:
@@ -93,17 +93,30 @@ class LatencyEstimator:
         if not compressed.recipe:
             return measured
         self._anchor = measure_latency(self._baseline_file(), self._subject.image_shape)
+        if not self._predictable:
+            return measured
         before, after = self._kernels(None), self._kernels(compressed)
         return self._explained(before, after, self._anchor, measured, compressed)
+
+    @cached_property
+    def _predictable(self) -> bool:
+        """Whether the kernels that ONNX Runtime would run for this model are known."""
+        if self._graph is None:
+            return False
+        try:
+            self._all_kernels()
+        except WorkbenchError:
+            return False
+        return True
 
     @property
     def unknown(self) -> bool:
         """Whether kernels of this subject are still to be measured on this machine."""
-        return self._graph is not None and bool(self._open().wanted(self._all_kernels()))
+        return self._predictable and bool(self._open().wanted(self._all_kernels()))
 
     def learn(self, cancelled: Callable[[], bool], seconds: float = 20) -> None:
         """Measure unknown kernels for at most so many seconds; what was measured is kept on disk."""
-        if self._graph is not None:
+        if self._predictable:
             self._open().grow(self._all_kernels(), seconds=seconds, cancelled=cancelled)
 
     def _all_kernels(self) -> tuple[Kernel, ...]:
@@ -149,8 +162,10 @@ class LatencyEstimator:
         present: Latency,
         compressed: CompressedModel,
     ) -> Latency:
-        from workbench.measure.latency import explain
-
+        try:
+            from workbench.measure.latency import explain
+        except ImportError:
+            return present
         layers = compressed.layers
         weights = sum(layer.params for layer in layers)
         zeros = sum(layer.sparsity * layer.params for layer in layers)

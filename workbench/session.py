@@ -11,6 +11,7 @@ history, so that going back is free.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import warnings
@@ -286,7 +287,9 @@ class Session:
             except (Superseded, Stopped):
                 continue
             except Exception as error:  # whatever goes wrong must reach the person as a sentence
-                self._publish(Snapshot(generation, recipe, self._baseline, settled=True, error=sentence(error)))
+                failed = Snapshot(generation, recipe, self._baseline, settled=True, error=sentence(error))
+                with contextlib.suppress(Superseded):
+                    self._publish(failed)
 
     def _serve(self, generation: int, recipe: Recipe) -> None:
         def check() -> None:
@@ -477,6 +480,7 @@ class Session:
 
     def _go(self, recipe: Recipe | None) -> Recipe:
         if recipe is not None:
+            self._path.visit(recipe)
             self.apply(recipe)
         return self._recipe
 

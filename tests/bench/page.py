@@ -40,7 +40,8 @@ MEASURE = """async ({ moves, pause }) => {
     const size = until(changed("size"));
     const accuracy = until(changed("accuracy"));
     const slider = move % 3 === 2 ? bits : ratio;
-    slider.value = slider === bits ? 2 + (move * 5) % 7 : 5 + (move * 17) % 83;
+    const wanted = slider === bits ? 2 + (move * 5) % 7 : 5 + (move * 17) % 83;
+    slider.value = wanted === slider.valueAsNumber ? wanted + 1 : wanted;
     const start = performance.now();
     slider.dispatchEvent(new Event("input", { bubbles: true }));
     times.push([(await size) - start, (await accuracy) - start]);

@@ -12,6 +12,7 @@ from .graph import Graph, GraphError, read_graph, resize
 from .kernels import Kernel, fused_kernels
 from .measured import Interleaved, LatencyError, measure_interleaved, measure_latency
 from .predict import KernelTime, kernel_times, predict_latency
+from .reasons import explain
 from .table import KernelTable, open_table
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "KernelTime",
     "LatencyError",
     "Predictor",
+    "explain",
     "fused_kernels",
     "kernel_times",
     "measure_interleaved",

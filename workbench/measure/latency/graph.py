@@ -125,9 +125,7 @@ def _proto(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
         raise GraphError("These bytes are not an ONNX model.") from error
 
 
-def _keep(
-    name: str, tensor: Any, weights: dict[str, Shape], constants: dict[str, np.ndarray]
-) -> None:
+def _keep(name: str, tensor: Any, weights: dict[str, Shape], constants: dict[str, np.ndarray]) -> None:
     shape = tuple(tensor.dims)
     weights[name] = shape
     if math.prod(shape) <= _SMALL and tensor.data_location == 0 and tensor.data_type <= 13:

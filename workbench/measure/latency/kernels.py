@@ -366,7 +366,9 @@ def _int8_type(node: Node, shapes: dict[str, Shape]) -> str:
 def _is_depthwise(node: Node, shapes: dict[str, Shape]) -> bool:
     """Judged by the weight's shape: after :func:`resize` the group count in the node is the old one."""
     weight = shapes[node.inputs[1]]
-    return bool(node.attributes.get("group", 1) > 1 and weight[1] == 1 and weight[0] == shapes[node.inputs[0]][1])
+    return bool(
+        node.attributes.get("group", 1) > 1 and weight[1] == 1 and weight[0] == shapes[node.inputs[0]][1]
+    )
 
 
 def _without_batchnorm(graph: Graph) -> list[Node]:

@@ -150,9 +150,7 @@ def _interleaved(column: np.ndarray, few: bool, batch: int) -> Interleaved:
     return Interleaved(_latency(float(low), float(usual), float(high), batch, ""), noisy)
 
 
-def _runner(
-    model: Model, image_shape: tuple[int, ...], batch: int, threads: int
-) -> Callable[[], Any]:
+def _runner(model: Model, image_shape: tuple[int, ...], batch: int, threads: int) -> Callable[[], Any]:
     session = open_session(model, threads)
     name = session.get_inputs()[0].name
     images = np.random.default_rng(0).standard_normal((batch, *image_shape), dtype=np.float32)

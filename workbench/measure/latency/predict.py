@@ -9,7 +9,7 @@ most similar ones, and the interval is wide.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,7 +79,7 @@ class KernelModel:
         if kernel.type in PRODUCTS or kernel.type in CONVOLUTIONS:
             return _CALL + kernel.macs / _MACS[kernel.dtype] + kernel.bytes / _BANDWIDTH
         if kernel.type == "View":
-            return _CALL / 2
+            return _CALL / 4
         return _CALL + kernel.bytes / _BANDWIDTH
 
 
@@ -128,18 +128,31 @@ def _features(points: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(first), first, second, first * second], axis=1)
 
 
-def _fit(points: dict[Point, float]) -> _Fit:
-    from scipy.optimize import nnls
-
+def _fit(points: Mapping[Point, float]) -> _Fit:
     places = np.array(list(points), float)
     times = np.array(list(points.values()))
     scale = (float(places[:, 0].max()), float(places[:, 1].max()))
     features = _features(places / scale)
-    coefficients, _ = nnls(features / times[:, None], np.ones_like(times))
-    if not coefficients.any():
-        coefficients = np.array([times.mean(), 0, 0, 0])
+    coefficients = _least_squares(features / times[:, None])
     ratios = times / np.maximum(features @ coefficients, 1.0)
     return _Fit(scale, coefficients, np.log(np.maximum(places, 1)), ratios)
+
+
+def _least_squares(features: np.ndarray) -> np.ndarray:
+    """Return the coefficients ≥ 0 for which ``features @ coefficients`` is nearest to one.
+
+    With four of them, trying every choice of which are zero is quick and exact.
+    """
+    best, least = np.zeros(features.shape[1]), math.inf
+    for chosen in range(1, 2 ** features.shape[1]):
+        columns = [axis for axis in range(features.shape[1]) if chosen >> axis & 1]
+        part = features[:, columns]
+        found = np.linalg.lstsq(part, np.ones(len(part)), rcond=None)[0]
+        error = float(np.square(part @ found - 1).sum())
+        if (found >= 0).all() and error < least - 1e-12:
+            best, least = np.zeros(features.shape[1]), error
+            best[columns] = found
+    return best
 
 
 _models: dict[int, KernelModel] = {}

@@ -15,6 +15,8 @@ from .kernels import Kernel
 #: Signature and the kernel's coordinates in it.
 Place = tuple[str, tuple[int, int]]
 
+#: Below so many output channels an 8-bit convolution runs on another, slower path.
+NARROW = 16
 CONVOLUTIONS = ("Conv", "DepthwiseConv")
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 
@@ -48,10 +50,29 @@ def _convolution(kernel: Kernel, block: int) -> Place:
         words.append(f"groups {kernel.groups}")
     words.extend(taken_in(kernel))
     inputs, outputs = kernel.inputs, kernel.outputs
+    if kernel.dtype == "int8":
+        alignment, point = _int8_alignment(kernel)
+        return " ".join([*words, alignment]), point
     if kernel.layout in ("blocked", "direct"):
         outputs = _pad(outputs, block)
         inputs = _pad(inputs, block) if kernel.layout == "blocked" else inputs
     return " ".join(words), (inputs, outputs)
+
+
+def _int8_alignment(kernel: Kernel) -> tuple[str, tuple[int, int]]:
+    """Return how well the channels fit the 8-bit kernels, and the coordinates that matter then.
+
+    Products work on 4 input and 16 output channels at a time. Fewer output channels than 16 take longer
+    than 16 do, and where either is no multiple of 4 (an image's few channels excepted), they take up to
+    twice as long. Depthwise ones work on 16 channels at a time, on 8, and then on each that remains.
+    """
+    if kernel.type == "DepthwiseConv":
+        alignment = {0: "sixteens", 8: "eights"}.get(kernel.outputs % 16, "uneven")
+        return alignment, (kernel.inputs, 1 + kernel.outputs % 8)
+    uneven = kernel.outputs % 4 or (kernel.inputs % 4 and kernel.inputs > 4)
+    if not uneven and kernel.outputs < NARROW:
+        return "narrow", (kernel.inputs, kernel.outputs)
+    return "uneven" if uneven else "even", (kernel.inputs, _pad(kernel.outputs, NARROW))
 
 
 def _pad(channels: int, block: int) -> int:

@@ -104,11 +104,10 @@ class KernelTable:
         return len(measured)
 
     def _calibrate(self) -> None:
-        from .parade import time_profiler, time_run
+        from .parade import calibrate
 
         if not self.run_ns:
-            self.run_ns = time_run()
-            self.profiler_ns = time_profiler(self.run_ns)
+            self.run_ns, self.profiler_ns = calibrate()
 
     def _learn(self, signature: str, point: Point, ns: float) -> None:
         """Keep a measurement; of two for one point the smaller, since noise only adds."""
@@ -183,7 +182,9 @@ def find_block() -> int:
         ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         graph = onnx.load(options.optimized_model_filepath).graph
     laid = {tensor.name: tensor.dims[0] for tensor in graph.initializer}
-    sizes = [laid[node.input[1]] for node in graph.node if node.domain.endswith("nchwc") and node.op_type == "Conv"]
+    sizes = [
+        laid[node.input[1]] for node in graph.node if node.domain.endswith("nchwc") and node.op_type == "Conv"
+    ]
     return int(sizes[0]) if sizes else 0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from .kernels import ALIGNMENT, Kernel
-from .signature import taken_in
+from .signature import NARROW, taken_in
 
 _SHARES = (1.0, 0.75, 0.5, 0.25)
 _UNEVEN = (0.95, 0.6, 0.3)
@@ -36,18 +36,23 @@ def _of(kernel: Kernel, block: int) -> Iterable[Kernel]:
         case "Conv", "fp32" if kernel.groups == 1:
             yield from _fp32(kernel, block)
         case "Conv", "int8" if kernel.groups == 1:
-            yield from _grid(kernel, _even(kernel.inputs, 8), _even(kernel.outputs, 8))
-            yield from _grid(kernel, _odd(kernel.inputs, 1)[:2], _odd(kernel.outputs, 1)[:2])
+            image = kernel.inputs <= ALIGNMENT  # the image's own channels are never cut
+            inputs = [kernel.inputs] if image else _even(kernel.inputs, 8)
+            yield from _grid(kernel, inputs, _even(kernel.outputs, NARROW))
+            yield from _grid(kernel, inputs, [count for count in (4, 8, 12) if count <= kernel.outputs])
+            yield from _grid(kernel, inputs if image else _odd(kernel.inputs, 5), _odd(kernel.outputs, 3))
         case "DepthwiseConv", "fp32":
             if block:
                 yield from _same(replace(kernel, layout="blocked"), _even(kernel.inputs, block))
             yield from _same(replace(kernel, layout="plain"), _odd(kernel.inputs, 1))
         case "DepthwiseConv", "int8":
-            yield from _same(kernel, _even(kernel.inputs, 8))
-            yield from _same(kernel, _odd(kernel.inputs, 1)[:2])
-        case ("Gemm" | "MatMul"), _:
+            sixteens = [count for count in _even(kernel.inputs, 16) if count <= kernel.inputs]
+            yield from _same(kernel, sixteens)
+            yield from _same(kernel, [8, *(count - 8 for count in sixteens if count > 16)])
+            yield from _same(kernel, [count - left for count in (8, *sixteens) for left in (1, 4, 6)])
+        case (("Gemm" | "MatMul"), _):
             yield from _grid(kernel, _even(kernel.inputs, 1), _even(kernel.outputs, 1))
-        case ("MaxPool" | "AveragePool" | "GlobalAveragePool" | "Add"), _:
+        case (("MaxPool" | "AveragePool" | "GlobalAveragePool" | "Add" | "ReduceMean"), _):
             layouts = ("blocked", "plain") if kernel.layout in ("blocked", "plain") else (kernel.layout,)
             for layout in layouts:
                 step = block if layout == "blocked" else 1
@@ -66,9 +71,9 @@ def _fp32(kernel: Kernel, block: int) -> Iterable[Kernel]:
     if kernel.inputs < block:
         yield from _grid(direct, [kernel.inputs], outputs)
         if kernel.inputs <= ALIGNMENT:
-            return  # the image's own channels are never cut
+            return
     few = [count for count in (4, 8, 12) if count < block and count < kernel.inputs]
-    yield from _grid(direct, few, outputs[::2])
+    yield from _grid(direct, few, outputs)
     if kernel.inputs >= block:
         yield from _grid(replace(kernel, layout="blocked"), _even(kernel.inputs, block), outputs)
     uneven = [count for count in _odd(kernel.inputs, 1) if count > block]
