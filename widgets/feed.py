@@ -6,6 +6,9 @@ the newest Snapshot into a slot, and the Feed's own thread hands the slot's cont
 A Snapshot that was replaced before it was drawn is never drawn, and one of an older generation is
 refused, so nothing stale reaches a page after something newer.
 
+A view that computes before it draws (a histogram) is patient: it has a Feed of its own kind that lets the
+first accuracy through before it takes the processor, though it waits no longer than its patience.
+
 Lock order: a view's lock may be held while calling the Session (a slider moved); the Feed therefore
 never holds its own lock while it calls a view or the Session.
 """
@@ -23,37 +26,40 @@ if TYPE_CHECKING:
 
 Draw = Callable[["Snapshot"], None]
 
-_feeds: dict[int, Feed] = {}
+_feeds: dict[tuple[int, float], Feed] = {}
 _feeds_lock = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
-def listen(session: Session, draw: Draw) -> Callable[[], None]:
+def listen(session: Session, draw: Draw, patience: float = 0.0) -> Callable[[], None]:
     """Call ``draw`` with the present Snapshot and with newer ones, on the Feed's thread.
 
-    Returns the function that ends it. The Feed is shared by all views of the Session and stops with
-    the last of them.
+    ``patience``: seconds to wait for a Recipe's first accuracy before drawing it. Returns the function
+    that ends the listening. The Feed is shared by all equally patient views of the Session and stops
+    with the last of them.
     """
+    key = (id(session), patience)
     with _feeds_lock:
-        feed = _feeds.get(id(session))
+        feed = _feeds.get(key)
         if feed is None:
-            feed = _feeds[id(session)] = Feed(session)
+            feed = _feeds[key] = Feed(session, patience)
         feed.add(draw)
-    return lambda: _leave(feed, draw)
 
+    def leave() -> None:
+        with _feeds_lock:
+            if feed.remove(draw) == 0 and _feeds.get(key) is feed:
+                del _feeds[key]
+                feed.stop()
 
-def _leave(feed: Feed, draw: Draw) -> None:
-    with _feeds_lock:
-        if feed.remove(draw) == 0 and _feeds.get(id(feed.session)) is feed:
-            del _feeds[id(feed.session)]
-            feed.stop()
+    return leave
 
 
 class Feed:
     """The newest Snapshot of one Session, drawn by all its views from one thread."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, patience: float = 0.0) -> None:
         self.session = session
+        self._patience = patience
         self._changed = threading.Condition()
         self._draws: list[Draw] = []
         self._fresh: list[Draw] = []
@@ -98,6 +104,8 @@ class Feed:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopped or self._slot is not None or self._fresh)
+                if self._patience and not self._fresh:
+                    self._changed.wait_for(self._is_measured, self._patience)
                 if self._stopped:
                     return
                 snapshot, self._slot = self._slot, None
@@ -106,6 +114,10 @@ class Feed:
                 self._drawn = snapshot or self._drawn or self.session.snapshot
             for draw in draws:
                 self._draw(draw, self._drawn)
+
+    def _is_measured(self) -> bool:
+        snapshot = self._slot
+        return self._stopped or snapshot is None or snapshot.accuracy is not None or snapshot.settled
 
     def _draw(self, draw: Draw, snapshot: Snapshot) -> None:
         try:

@@ -86,7 +86,10 @@ function render({ model, el }) {
   const counter = element("span", { class: "wb-wide" });
   images.append(counted, counter);
   const runner = element("div", { class: "wb-wide" });
-  const spread = element("div", { class: "wb-wide" });
+  const spread = element("div");
+  const half = element("span");
+  const level = element("span", { class: "wb-wide" });
+  spread.append(half, level);
   accuracy.foot.append(images, spread, runner);
 
   const rows = [["Runtime file (ONNX)", "ONNX"], ["Entropy bound", "entropy"], ["Dense fp32", ""]].map(([name, slim]) => {
@@ -118,7 +121,8 @@ function render({ model, el }) {
     const total = model.get("context").total?.[figure.split] ?? figure.n;
     setText(counted, `${number(figure.n, 0)} of ${number(total, 0)}`);
     setText(counter, `${figure.split} images`);
-    setText(spread, exact ? "every image was run" : `± ${number((figure.high - figure.low) * 50, 1)} points, 95 % interval`);
+    setText(half, exact ? "every image" : `± ${number((figure.high - figure.low) * 50, 1)} points`);
+    setText(level, exact ? "was run" : "at 95 % confidence");
     setText(runner, `run by ${runtimeName(figure.runtime)}`);
     const lowest = Math.min(figure.value, ghost?.value ?? 1, base?.value ?? 1);
     const floor = [0.8, 0.6, 0.4, 0.2, 0].find((edge) => lowest - 0.03 > edge) ?? 0;
@@ -164,6 +168,7 @@ function render({ model, el }) {
     const change = base ? base.value / value : null;
     setText(latency.change, change == null ? "" : Math.abs(change - 1) < 0.03 ? "same as dense" : change > 1 ? `${number(change, 1)}× faster` : `${number(1 / change, 1)}× slower`);
     setText(reason, figure.reason || `batch ${figure.batch}, ${runtimeName(figure.runtime)}, ${figure.device}`);
+    reason.title = reason.textContent;
     setText(measured, figure.measured ? `measured ${milliseconds(figure.measured.value)} (${number(figure.measured.low, 2)}–${number(figure.measured.high, 2)})` : "not measured yet");
     const top = Math.max(value, high, base?.value ?? 0, figure.measured?.high ?? 0) * 1.08;
     place(latency.marks.fill, 0, value / top);

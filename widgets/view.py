@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anywidget
 
@@ -32,6 +32,9 @@ def source(*names: str) -> str:
 class View(anywidget.AnyWidget):
     """A widget that draws one Session's Snapshots; subclasses write ``draw`` and maybe ``begin``."""
 
+    #: Seconds a view that computes lets a Recipe's first accuracy go before it.
+    patience: ClassVar[float] = 0.0
+
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
         self._lock = threading.RLock()
         self._leave: Callable[[], None] | None = None
@@ -46,7 +49,7 @@ class View(anywidget.AnyWidget):
         self.session = session
         with self.publishing():
             self.begin(session)
-        self._leave = listen(session, self._draw_if_current(session))
+        self._leave = listen(session, self._draw_if_current(session), self.patience)
 
     def detach(self) -> None:
         """Stop drawing; the last figures stay."""

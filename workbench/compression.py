@@ -83,7 +83,8 @@ class CompressedModel:
 
     ``archive`` is what is stored, ``tensors`` what it decodes to, ``edits`` the structural changes,
     ``layers`` the table of figures. ``thresholds`` maps a layer to the magnitude below which its
-    weights were pruned; ``notes`` are sentences for the person.
+    weights were pruned; ``versions`` maps a tensor to a hash of what was done to it; ``notes`` are
+    sentences for the person.
     """
 
     def __init__(self, subject: Subject, recipe: Recipe, draft: Draft, encoded: Mapping[str, Encoding]) -> None:
@@ -98,6 +99,7 @@ class CompressedModel:
             if isinstance(edit, QuantizeInput)
         }
         self.codes = draft.codes
+        self.versions: Mapping[str, str] = {name: draft.version(name) for name in draft.tensors}
         self._subject = subject
         self._encoded = encoded
         self.casts = draft.casts

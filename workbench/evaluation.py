@@ -20,6 +20,7 @@ from workbench.data.dataset import Normalization, Split
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.edits import Edit, Slice
 from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
+from workbench.run.prefix import Prefix, PrefixRunner, deepest_shared
 from workbench.run.runner import OnnxRunner, Runner, TorchRunner
 
 #: Images a batch: small enough to give up quickly, large enough to keep both cores busy.
@@ -43,6 +44,9 @@ class Evaluator:
         self._trusted: dict[tuple[Edit, ...], bool] = {}
         self._prepared: Tensor | None = None
         self._order: Tensor | None = None
+        self._previous: dict[str, str] = {}
+        self._prefix: Prefix | None = None
+        self._work = {layer.weight: layer.macs for layer in subject.layers}
         self.why_torch = ""
         self._graph = self._export()
         self.runtime = "onnxruntime" if self._graph else "torch"
@@ -54,20 +58,23 @@ class Evaluator:
 
     def runner(self, compressed: CompressedModel) -> Runner:
         """Return what computes the compressed model's logits."""
-        if self._graph is not None and self._agrees(compressed):
-            return OnnxRunner(self._graph.build(compressed.tensors, compressed.grids))
-        return TorchRunner(compressed.fresh_module())
+        if self._graph is None or not self._agrees(compressed):
+            return TorchRunner(compressed.fresh_module())
+        model = self._graph.build(compressed.tensors, compressed.grids)
+        prefix = self._shared_prefix(self._graph, compressed)
+        return OnnxRunner(model) if prefix is None else PrefixRunner(model, prefix)
 
     def set_order(self, order: NDArray[np.int64]) -> None:
         """Run images in this order from now on."""
         self._order = torch.from_numpy(np.ascontiguousarray(order))
-        self._prepared = None
+        self._prepared = self._prefix = None
 
     def batches(self, runner: Runner, start: int = 0, stop: int | None = None) -> Iterator[Logits]:
         """Yield the logits of images ``start..stop`` of the order, batch by batch."""
         stop = len(self.split) if stop is None else stop
         for first in range(start, stop, BATCH):
-            yield runner.logits(self._images(first, min(first + BATCH, stop)))
+            images = self._images(first, min(first + BATCH, stop))
+            yield runner.logits(images, first) if isinstance(runner, PrefixRunner) else runner.logits(images)
 
     def looks(self, runner: Runner, sampler: Sampler, check: Check) -> Iterator[tuple[Figures, Logits]]:
         """Yield the figures at each look of ``sampler``, with the logits so far; the last is exact."""
@@ -80,6 +87,21 @@ class Evaluator:
             done = look
             collected = [np.concatenate(collected)]
             yield sampler.estimate(collected[0], look), collected[0]
+
+    def _shared_prefix(self, graph: OnnxGraph, compressed: CompressedModel) -> Prefix | None:
+        """Return the activations that this setting shares with the previous one, where that pays."""
+        versions = dict(compressed.versions)
+        for layer, grid in compressed.grids.items():
+            weight = f"{layer}.weight"
+            versions[weight] = f"{versions.get(weight)} on {grid}"
+        previous, self._previous = self._previous, versions
+        cut = deepest_shared(graph.cuts, versions, previous, self._work)
+        if cut is None:
+            return None
+        key = (cut.value, *(versions[name] for name in sorted(cut.before)))
+        if self._prefix is None or self._prefix.key != key:
+            self._prefix = Prefix(key, cut)
+        return self._prefix
 
     def _images(self, first: int, last: int) -> Tensor:
         if self._prepared is None and self.split.images[0].numel() * 4 * len(self.split) <= PREPARED_BYTES:

@@ -99,3 +99,26 @@ def test_a_broken_view_does_not_silence_the_others(
     for leave in leaves:
         leave()
     assert "canvas on fire" in caplog.text
+
+
+def test_a_patient_view_lets_the_first_accuracy_go_before_it(session: FakeSession) -> None:
+    drawn = Drawn()
+    leave = listen(session, drawn, patience=60)
+    drawn.wait_for(1)
+    session.apply(Recipe.parse("- quantize: {bits: 4}"))
+    session.step()
+    session.step()
+    drawn.wait_for(2)
+    leave()
+    assert [snapshot.accuracy is None for snapshot in drawn.snapshots] == [True, False]
+
+
+def test_patience_ends_where_no_accuracy_comes(session: FakeSession) -> None:
+    drawn = Drawn()
+    leave = listen(session, drawn, patience=0.05)
+    drawn.wait_for(1)
+    session.apply(Recipe.parse("- quantize: {bits: 4}"))
+    session.step()
+    drawn.wait_for(2)
+    leave()
+    assert drawn.snapshots[1].accuracy is None

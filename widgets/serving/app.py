@@ -92,6 +92,8 @@ def configuration(ip: str, base_url: str, pool: int, open_browser: bool) -> Conf
     config.VoilaConfiguration.extension_allowlist = list(EXTENSIONS)
     config.VoilaConfiguration.file_allowlist = []
     config.VoilaConfiguration.file_denylist = [".*"]
+    if os.name == "posix":  # sockets in a private folder rather than open ports
+        config.KernelManager.transport = "ipc"
     config.ZMQChannelsWebsocketConnection.limit_rate = False
     # Not at once: a kernel that starts takes the processor from the page that has just opened.
     config.VoilaKernelManager.fill_delay = 5

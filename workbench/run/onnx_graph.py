@@ -11,8 +11,9 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
+
+from .prefix import Cut, find_cuts
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -58,12 +61,10 @@ class OnnxGraph:
         self,
         tensors: Mapping[str, Tensor],
         grids: Mapping[str, InputGrid] | None = None,
-        outputs: Iterable[str] = (),
     ) -> ModelProto:
         """Return the model with ``tensors`` as its initializers.
 
-        ``grids`` maps layer names to the grid their input is rounded to (simulated in float);
-        ``outputs`` names further graph values to return.
+        ``grids`` maps layer names to the grid their input is rounded to (simulated in float).
         """
         import onnx
 
@@ -75,13 +76,12 @@ class OnnxGraph:
             _set_groups(model.graph.node[index], tensors[weight].shape[0])
         if grids:
             self._insert_grids(model.graph, grids)
-        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in outputs)
         return model
 
-    def layer_input(self, layer: str) -> str | None:
-        """Return the name of the value that enters ``layer``, None where the graph doesn't show it."""
-        found = self._inputs.get(layer)
-        return found[1] if found else None
+    @cached_property
+    def cuts(self) -> tuple[Cut, ...]:
+        """The values at which the graph falls into a first and a second part."""
+        return find_cuts(self._skeleton.graph, frozenset(self.names))
 
     def _insert_grids(self, graph: GraphProto, grids: Mapping[str, InputGrid]) -> None:
         made: dict[tuple[str, InputGrid], str] = {}
@@ -189,6 +189,8 @@ def _strip(model: ModelProto, module: nn.Module) -> OnnxGraph:
     found = [tensor for tensor in model.graph.initializer if tensor.name in names]
     others = [tensor for tensor in model.graph.initializer if tensor.name not in names]
     used = {name for node in model.graph.node for name in node.input}
+    if INPUT not in used:
+        raise ExportError("the traced graph does not depend on its input")
     kept = tuple(tensor.name for tensor in found if tensor.name in used)
     del model.graph.initializer[:]
     model.graph.initializer.extend(others)

@@ -73,12 +73,12 @@ class OnnxRunner:
 
     def logits(self, images: Tensor) -> NDArray[np.float32]:
         """Return the logits of one batch."""
-        return self.outputs(images)[0]
+        return self.run(images.numpy())[0]
 
-    def outputs(self, images: Tensor) -> list[NDArray[np.float32]]:
-        """Return all outputs of one batch, the logits first."""
+    def run(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Return all outputs for one batch of input values."""
         try:
-            found: list[NDArray[np.float32]] = self._session.run(None, {self._input: images.numpy()}, self._options)
+            found: list[NDArray[np.float32]] = self._session.run(None, {self._input: values}, self._options)
         except Exception as error:
             if self._options.terminate:
                 raise Stopped from error

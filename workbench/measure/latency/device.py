@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from workbench.measure.estimate import Latency
 
-    from .kernels import Kernel
+    from .kernel import Kernel
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def measure_latency(
     times: list[int] = []
     deadline = time.perf_counter() + seconds
     while True:
-        times.extend(_time(run) for _ in range(5))
+        times.extend(time_once(run) for _ in range(5))
         low, median, high = median_interval(times)
         tight = len(times) >= 50 and high - low <= 2 * tolerance * median
         if tight or cancelled() or time.perf_counter() > deadline:
@@ -109,10 +109,10 @@ def measure_interleaved(
     """Measure several models in turn, so that drift of the machine touches them alike.
 
     Rule of rejection: in each round every model is visited once, in a new order, and its round figure
-    is the median of nine or more runs (4 ms of them) after three warm ones. Rounds in which ``models[reference]`` strayed by
-    more than 10 % from its own median are dropped for all. A model is ``noisy`` if fewer than half of
-    the rounds remain, or if the middle half of its remaining figures spreads over more than 10 % of
-    their median.
+    is the median of nine or more runs (4 ms of them) after three warm ones. Rounds in which
+    ``models[reference]`` strayed by more than 10 % from its own median are dropped for all. A model's
+    figure is the lower quartile of those that remain, since noise only adds; it is ``noisy`` if fewer
+    than half of the rounds remain, or if their lowest tenth and their median are more than 10 % apart.
     """
     runs = [_runner(model, image_shape, batch, threads) for model in models]
     for run in runs:
@@ -139,9 +139,9 @@ def median_interval(times: Sequence[float] | np.ndarray) -> tuple[float, float, 
 
 
 def _visit(run: Callable[[], Any]) -> float:
-    warm = [_time(run) for _ in range(_COLD)]
+    warm = [time_once(run) for _ in range(_COLD)]
     count = max(_VISIT - _COLD, min(200, int(_VISIT_NS / min(warm))))
-    return float(np.median([_time(run) for _ in range(count)]))
+    return float(np.median([time_once(run) for _ in range(count)]))
 
 
 def _interleaved(column: np.ndarray, few: bool, batch: int) -> Interleaved:
@@ -170,7 +170,8 @@ def _warm_up(run: Callable[[], Any], seconds: float) -> None:
         run()
 
 
-def _time(run: Callable[[], Any]) -> int:
+def time_once(run: Callable[[], Any]) -> int:
+    """Return the nanoseconds of one call."""
     start = time.perf_counter_ns()
     run()
     return time.perf_counter_ns() - start

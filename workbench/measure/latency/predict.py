@@ -16,7 +16,7 @@ import numpy as np
 
 from workbench.measure.estimate import Latency
 
-from .kernels import Kernel
+from .kernel import Kernel
 from .signature import CONVOLUTIONS, PRODUCTS, place
 from .table import KernelTable, Point
 

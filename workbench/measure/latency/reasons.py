@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from workbench.measure.estimate import Latency
 
-from .kernels import ALIGNMENT, Kernel
+from .kernel import ALIGNMENT, Kernel
 from .predict import kernel_times
 from .signature import CONVOLUTIONS, NARROW
 from .table import KernelTable
@@ -68,7 +68,7 @@ def _unchanged(sparsity: float, bits: int | None, activation_bits: int | None) -
 
 def _why_not_int8(bits: int, activation_bits: int | None) -> str:
     if bits < 8:
-        return f"weights of {bits} {'bit' if bits == 1 else 'bits'} are unpacked to fp32 before they run: smaller, not faster"
+        return f"weights below 8 bits ({bits} here) are unpacked to fp32 before they run: smaller, not faster"
     if activation_bits is None and bits == 8:
         return "8-bit weights alone are unpacked to fp32: the int8 kernels need 8-bit activations too"
     if activation_bits is not None and activation_bits < 8:
@@ -131,6 +131,10 @@ def _int8(present: Sequence[Kernel], gain: float, table: KernelTable | None) -> 
         if kernels and _time_share(kernels, present, table) > _NOTABLE:
             sentences.append(f"{_count(kernels, 'layer')} {words}.")
     return sentences
+
+
+def _odd_inputs(kernel: Kernel) -> bool:
+    return kernel.inputs > ALIGNMENT and kernel.inputs % ALIGNMENT != 0
 
 
 def _time_share(kernels: Sequence[Kernel], among: Sequence[Kernel], table: KernelTable | None) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from .kernels import Kernel
+from .kernel import Kernel
 
 #: Signature and the kernel's coordinates in it.
 Place = tuple[str, tuple[int, int]]

@@ -1,8 +1,8 @@
 """Kernel times of this machine, measured once and kept on disk.
 
 A table belongs to one processor, version of ONNX Runtime and number of threads. It is a JSON file:
-signature → list of (coordinates, nanoseconds). It grows in the background with the kernels that a model
-may need. Writers replace the file whole, after taking in what others wrote meanwhile; a file that
+signature → list of (coordinates, nanoseconds under the profiler, inputs of the node). It grows in the
+background with the kernels that a model may need. Writers replace the file whole, after taking in what others wrote meanwhile; a file that
 cannot be read counts as empty, since everything in it can be measured again.
 """
 
@@ -18,42 +18,55 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .device import Device, cpu_identity, this_machine
-from .kernels import Kernel
+from .kernel import Kernel
 from .signature import PRODUCTS, place
 from .variants import variants
 
+if TYPE_CHECKING:
+    from .profiler import Calibration
+
 Point = tuple[int, int]
+#: Nanoseconds under the profiler, and the node's number of inputs.
+Raw = tuple[float, int]
 
 _FORMAT = 1
 #: Kernels measured in one graph, and bytes of weights that they may have together: more would push
 #: each other out of the cache, which a small model's weights do not.
 _PARADE, _PARADE_BYTES = 12, 1 << 18
-#: Times that each kernel is measured, at different moments.
-_PASSES = 2
+#: Times that each kernel is measured while the machine is quiet, and times at most.
+_QUIET, _VISITS = 2, 5
 
 
 class KernelTable:
     """What is known of a machine's kernels. Safe to read while another thread grows it.
 
-    ``block``: channels in a block of ONNX Runtime's layout here. ``run_ns``: nanoseconds a run costs
-    whatever the graph holds. ``version`` goes up whenever something was learnt.
+    ``block``: channels in a block of ONNX Runtime's layout here. ``version`` goes up whenever something
+    was learnt.
     """
 
     def __init__(self, device: Device, path: Path | None = None, *, block: int = 16) -> None:
         self.device, self.path, self.block = device, path, block
-        self.run_ns = self.profiler_ns = 0.0
+        self.calibration: Calibration | None = None
         self.version = 0
-        self._points: dict[str, dict[Point, float]] = {}
+        self._points: dict[str, dict[Point, Raw]] = {}
         self._lock = threading.Lock()
         self._growing = threading.Lock()
 
+    @property
+    def run_ns(self) -> float:
+        """Nanoseconds that a run costs beside its kernels."""
+        return self.calibration.run_ns if self.calibration else 5000.0
+
     def points(self, signature: str) -> Mapping[Point, float]:
         """Return what was measured under ``signature``: coordinates → nanoseconds."""
+        if self.calibration is None:
+            return {}
         with self._lock:
-            return dict(self._points.get(signature, {}))
+            raw = dict(self._points.get(signature, {}))
+        return {point: self.calibration.net(*entry) for point, entry in raw.items()}
 
     def signatures(self) -> tuple[str, ...]:
         """Return the signatures that have measurements."""
@@ -62,7 +75,7 @@ class KernelTable:
 
     def wanted(self, kernels: Iterable[Kernel]) -> list[Kernel]:
         """Return the kernels to be measured before recipes on ``kernels`` can be predicted well."""
-        from .parade import can_build
+        from .sheet import can_build
 
         missing: dict[tuple[str, Point], Kernel] = {}
         for kernel in variants(kernels, self.block):
@@ -84,36 +97,56 @@ class KernelTable:
 
         Meant for a background thread; one at a time grows a table. Saves when done.
         """
-        from .parade import run_parade
-
         deadline = time.perf_counter() + seconds
-        measured: set[Kernel] = set()
         with self._growing:
             wanted = self.wanted(kernels)
-            if wanted:
-                self._calibrate()
-            for group in [*_parades(wanted)] * _PASSES:
-                if cancelled() or time.perf_counter() > deadline:
-                    break
-                for timed in run_parade(group, self.profiler_ns):
-                    self._learn(*_entry(timed, self.block), timed.ns)
-                measured.update(group)
-            if measured:
-                self.version += 1
-                self.save()
-        return len(measured)
+            if not wanted:
+                return 0
+            self._calibrate()
+            measured = self._visit(wanted, lambda: cancelled() or time.perf_counter() > deadline)
+            self._calibrate()
+            self.version += 1
+            self.save()
+        return measured
+
+    def _visit(self, wanted: Sequence[Kernel], stop: Callable[[], bool]) -> int:
+        """Measure round after round, until each parade had quiet visits enough or too many noisy ones."""
+        from .parade import run_parade
+        from .profiler import Canary
+
+        canary = Canary()
+        measured = 0
+        waiting = [(parade, 0, 0) for parade in _parades(wanted)]
+        while waiting:
+            later = []
+            for parade, visits, quiet in waiting:
+                if stop():
+                    return measured
+                calm = canary.calm()
+                for timed in run_parade(parade):
+                    signature, point = _entry(timed, self.block)
+                    self._learn({signature: {point: (timed.node.ns, timed.node.inputs)}})
+                measured += len(parade) if visits == 0 else 0
+                quiet += calm and canary.calm()
+                if quiet < _QUIET and visits + 1 < _VISITS:
+                    later.append((parade, visits + 1, quiet))
+            waiting = later
+            self.version += 1
+        return measured
 
     def _calibrate(self) -> None:
-        from .parade import calibrate
+        from .profiler import calibrate
 
-        if not self.run_ns:
-            self.run_ns, self.profiler_ns = calibrate()
+        found = calibrate()
+        self.calibration = found.least(self.calibration) if self.calibration else found
 
-    def _learn(self, signature: str, point: Point, ns: float) -> None:
-        """Keep a measurement; of two for one point the smaller, since noise only adds."""
+    def _learn(self, found: Mapping[str, Mapping[Point, Raw]]) -> None:
+        """Take in measurements; of two for one point the smaller, since noise only adds."""
         with self._lock:
-            known = self._points.setdefault(signature, {})
-            known[point] = min(ns, known.get(point, ns))
+            for signature, points in found.items():
+                known = self._points.setdefault(signature, {})
+                for point, raw in points.items():
+                    known[point] = min(raw, known.get(point, raw))
 
     def save(self) -> None:
         """Write the table, merged with what is on disk. A full disk is no error: it stays in memory."""
@@ -122,22 +155,29 @@ class KernelTable:
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with _file_lock(self.path.with_suffix(".lock")):
-                for signature, points in _read(self.path)[1].items():
-                    for point, ns in points.items():
-                        with self._lock:
-                            self._points.setdefault(signature, {}).setdefault(point, ns)
+                self._take_in(self.path)
                 _replace(self.path, self._to_json())
+
+    def _take_in(self, path: Path) -> bool:
+        """Merge a table file into this table; return whether it could be read."""
+        stored = _read(path)
+        if stored is None:
+            return False
+        self.block, calibration, points = stored
+        self.calibration = calibration.least(self.calibration) if self.calibration else calibration
+        self._learn(points)
+        return True
 
     def _to_json(self) -> dict[str, Any]:
         with self._lock:
             kernels = {
-                signature: [[*point, round(ns)] for point, ns in sorted(points.items())]
+                signature: [[*point, round(ns), inputs] for point, (ns, inputs) in sorted(points.items())]
                 for signature, points in sorted(self._points.items())
             }
         return {
             "format": _FORMAT, "cpu": cpu_identity(), "device": self.device.name,
             "runtime": self.device.runtime, "threads": self.device.threads, "block": self.block,
-            "run_ns": round(self.run_ns), "profiler_ns": round(self.profiler_ns), "kernels": kernels,
+            "calibration": self.calibration.to_json() if self.calibration else None, "kernels": kernels,
         }  # fmt: skip
 
 
@@ -153,11 +193,8 @@ def open_table(folder: Path | None = None) -> KernelTable:
     device = this_machine()
     key = hashlib.sha256(f"{cpu_identity()}|{device.runtime}|1".encode()).hexdigest()[:12]
     table = KernelTable(device, folder / f"kernels-{key}.json")
-    head, points = _read(folder / f"kernels-{key}.json")
-    table.block = head["block"] if head else find_block()
-    table.run_ns = head["run_ns"] if head else 0.0
-    table.profiler_ns = head["profiler_ns"] if head else 0.0
-    table._points = points
+    if not table._take_in(folder / f"kernels-{key}.json"):
+        table.block = find_block()
     return table
 
 
@@ -171,10 +208,10 @@ def find_block() -> int:
     import onnxruntime as ort
     from onnx import helper, numpy_helper
 
-    from .parade import _model
+    from .sheet import make_model
 
     weight = numpy_helper.from_array(np.ones((4, 1, 1, 1), np.float32), "w")
-    model = _model([helper.make_node("Conv", ["x", "w"], ["y"])], {"x": (1, 1, 4, 4)}, ["y"], [weight])
+    model = make_model([helper.make_node("Conv", ["x", "w"], ["y"])], {"x": (1, 1, 4, 4)}, ["y"], [weight])
     with tempfile.TemporaryDirectory() as folder:
         options = ort.SessionOptions()
         options.optimized_model_filepath = str(Path(folder) / "laid_out.onnx")
@@ -218,23 +255,25 @@ def _entry(timed: Any, block: int) -> tuple[str, Point]:
     words = [timed.type, timed.dtype]
     if timed.type in ("GlobalAveragePool", "MaxPool", "AveragePool"):
         words.append("last" if timed.dtype == "int8" else "blocked" if timed.blocked else "plain")
-    return " ".join(words), timed.elements
+    return " ".join(words), timed.node.elements
 
 
-def _read(path: Path) -> tuple[dict[str, Any] | None, dict[str, dict[Point, float]]]:
-    """Return head and points of a table file; None and nothing if it is missing or damaged."""
+def _read(path: Path) -> tuple[int, Calibration, dict[str, dict[Point, Raw]]] | None:
+    """Return block, calibration and points of a table file; None if it is missing or damaged."""
+    from .profiler import Calibration
+
     try:
-        head = json.loads(path.read_text())
-        if head["format"] != _FORMAT:
-            return None, {}
+        stored = json.loads(path.read_text())
+        if stored["format"] != _FORMAT:
+            return None
         points = {
-            str(signature): {(int(row[0]), int(row[1])): float(row[2]) for row in rows if row[2] > 0}
-            for signature, rows in head["kernels"].items()
+            str(signature): {(int(row[0]), int(row[1])): (float(row[2]), int(row[3])) for row in rows}
+            for signature, rows in stored["kernels"].items()
         }
-        numbers = {name: float(head[name]) for name in ("run_ns", "profiler_ns")}
-        return {"block": int(head["block"]), **numbers}, points
+        calibration = {name: float(value) for name, value in stored["calibration"].items()}
+        return int(stored["block"]), Calibration(**calibration), points
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return None, {}
+        return None
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .kernels import ALIGNMENT, Kernel
+from .kernel import ALIGNMENT, Kernel, Layout
 from .signature import NARROW, taken_in
 
 _SHARES = (1.0, 0.75, 0.5, 0.25)
@@ -53,7 +53,9 @@ def _of(kernel: Kernel, block: int) -> Iterable[Kernel]:
         case (("Gemm" | "MatMul"), _):
             yield from _grid(kernel, _even(kernel.inputs, 1), _even(kernel.outputs, 1))
         case (("MaxPool" | "AveragePool" | "GlobalAveragePool" | "Add" | "ReduceMean"), _):
-            layouts = ("blocked", "plain") if kernel.layout in ("blocked", "plain") else (kernel.layout,)
+            layouts: tuple[Layout, ...] = (kernel.layout,)
+            if kernel.layout in ("blocked", "plain"):
+                layouts = ("blocked", "plain")
             for layout in layouts:
                 step = block if layout == "blocked" else 1
                 if step:

@@ -1,0 +1,80 @@
+"""What runs behind a cut gives the answers of the whole network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.compression import Subject, compress_subject, context_for
+from workbench.data.load import load_dataset
+from workbench.evaluation import Evaluator
+from workbench.models.load import load_model
+from workbench.models.zoo import ARCHITECTURES
+from workbench.recipe import Recipe
+from workbench.run.onnx_graph import export_graph
+from workbench.run.prefix import Prefix, PrefixRunner, deepest_shared, split_at
+from workbench.run.runner import OnnxRunner
+
+SHAPE = (1, 28, 28)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_cut_splits_into_two_that_compose(name: str) -> None:
+    torch.manual_seed(0)
+    module = ARCHITECTURES[name]().eval()
+    graph = export_graph(module, SHAPE)
+    model = graph.build(module.state_dict())
+    images = torch.randn(3, *SHAPE)
+    expected = OnnxRunner(model).logits(images)
+    assert len(graph.cuts) >= 3
+    for cut in graph.cuts[:: max(1, len(graph.cuts) // 8)]:
+        head, tail = (OnnxRunner(part) for part in split_at(model, cut))
+        np.testing.assert_allclose(tail.run(head.logits(images))[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_no_cut_lies_inside_a_residual_block() -> None:
+    module = ARCHITECTURES["resnet20"]().eval()
+    cuts = export_graph(module, SHAPE).cuts
+    assert not any({"stage1.0.conv1.weight"} <= cut.before and "stage1.0.conv2.weight" not in cut.before for cut in cuts)
+
+
+def test_kept_activations_are_used_again() -> None:
+    module = ARCHITECTURES["lenet5"]().eval()
+    graph = export_graph(module, SHAPE)
+    prefix = Prefix(("key",), graph.cuts[2])
+    images = torch.randn(4, *SHAPE)
+    first = PrefixRunner(graph.build(module.state_dict()), prefix).logits(images, 0)
+    again = PrefixRunner(graph.build(module.state_dict()), prefix).logits(torch.full_like(images, 9.0), 0)
+    assert np.array_equal(first, again)
+
+
+def test_a_shared_prefix_ends_before_the_first_change() -> None:
+    cuts = export_graph(ARCHITECTURES["resnet20"]().eval(), SHAPE).cuts
+    names = {name for cut in cuts for name in cut.before}
+    before = dict.fromkeys(names, "a")
+    after = {**before, "stage3.0.conv1.weight": "b"}
+    work = dict.fromkeys(names, 1)
+    shared = deepest_shared(cuts, before, after, work)
+    assert shared is not None
+    assert "stage2.2.conv2.weight" in shared.before and "stage3.0.conv1.weight" not in shared.before
+    assert deepest_shared(cuts, before, {**before, "conv1.weight": "b"}, work) is None
+
+
+def test_single_layer_edits_give_the_figures_of_a_whole_run() -> None:
+    torch.manual_seed(0)
+    model, data = load_model(ARCHITECTURES["lenet5"]()), load_dataset("fashion_mnist")
+    subject, context = Subject.of(model, SHAPE), context_for(model, data)
+    reusing = Evaluator(subject, data["validation"], data.normalization)
+    for ratio in (0.2, 0.5, 0.8):
+        for text in (
+            f"- prune: {{ratio: {ratio}, layers: [fc2]}}",
+            f"- quantize: {{bits: 4, layers: [fc1]}}\n- prune: {{ratio: {ratio}, layers: [fc2]}}",
+        ):
+            found = compress_subject(subject, Recipe.parse(text), context)
+            runner = reusing.runner(found)
+            whole = Evaluator(subject, data["validation"], data.normalization)
+            ours = np.concatenate([*reusing.batches(runner, 0, 256)])
+            theirs = np.concatenate([*whole.batches(whole.runner(found), 0, 256)])
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert isinstance(runner, PrefixRunner)
