@@ -84,12 +84,12 @@ function render({ model, el }) {
   const images = element("div");
   const counted = element("span");
   const counter = element("span", { class: "wb-wide" });
-  images.append(counted, counter);
+  images.append(counted, " ", counter);
   const runner = element("div", { class: "wb-wide" });
   const spread = element("div");
   const half = element("span");
   const level = element("span", { class: "wb-wide" });
-  spread.append(half, level);
+  spread.append(half, " ", level);
   accuracy.foot.append(images, spread, runner);
 
   const rows = [["Runtime file (ONNX)", "ONNX"], ["Entropy bound", "entropy"], ["Dense fp32", ""]].map(([name, slim]) => {

@@ -19,7 +19,7 @@ BINS = 96
 class WeightView(View):
     """A histogram drawn in the browser from a few hundred bytes a move."""
 
-    patience = 0.1
+    patience = 0.15
     _esm = source("weights.js")
     _css = source("base.css", "weights.css")
 

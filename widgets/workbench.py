@@ -65,7 +65,8 @@ class Workbench(ipywidgets.Box):
         """Close the views, and the Session if the Workbench opened it."""
         for view in self._areas():
             view.close()
-        self._own, own = None, self._own
+        own = self._own
+        self._own = None
         if own is not None:
             own.close()
         super().close()
@@ -85,7 +86,8 @@ class Workbench(ipywidgets.Box):
                 view.attach(session)
 
     def _show(self, session: Session) -> None:
-        own, self._own = self._own, session
+        own = self._own
+        self._own = session
         self._attach(session)
         if own is not None:
             own.close()

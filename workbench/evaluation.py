@@ -41,7 +41,7 @@ class Evaluator:
         self.subject = subject
         self.split = split
         self._normalize = normalization
-        self._trusted: dict[tuple[Edit, ...], bool] = {}
+        self._confirmed: dict[tuple[Edit, ...], bool] = {}
         self._prepared: Tensor | None = None
         self._order: Tensor | None = None
         self._previous: dict[str, str] = {}
@@ -58,7 +58,7 @@ class Evaluator:
 
     def runner(self, compressed: CompressedModel) -> Runner:
         """Return what computes the compressed model's logits."""
-        if self._graph is None or not self._agrees(compressed):
+        if self._graph is None or not self._trusts(compressed):
             return TorchRunner(compressed.fresh_module())
         model = self._graph.build(compressed.tensors, compressed.grids)
         prefix = self._shared_prefix(self._graph, compressed)
@@ -125,19 +125,26 @@ class Evaluator:
             return None
         return graph if self._compare(graph, module.state_dict(), copy.deepcopy(module)) else None
 
-    def _agrees(self, compressed: CompressedModel) -> bool:
-        """Whether both runtimes give the same answers for this structure; tried once for each."""
-        structure = tuple(edit for edit in compressed.edits if isinstance(edit, Slice))
-        if not structure:
+    def confirm(self, compressed: CompressedModel) -> bool:
+        """Whether both runtimes give the same answers for this structure; compared once for each.
+
+        Where they don't, PyTorch runs this structure from then on.
+        """
+        structure = _structure(compressed)
+        if self._graph is None or not structure:
             return True
-        if structure not in self._trusted:
-            if len(self._trusted) > 1000:
-                self._trusted.clear()
-            assert self._graph is not None
+        if structure not in self._confirmed:
             # without input grids: rounding turns differences of 1e-7 into whole steps
             module = compressed.fresh_module(inputs=False)
-            self._trusted[structure] = self._compare(self._graph, compressed.tensors, module)
-        return self._trusted[structure]
+            self._confirmed[structure] = self._compare(self._graph, compressed.tensors, module)
+        return self._confirmed[structure]
+
+    def _trusts(self, compressed: CompressedModel) -> bool:
+        """Whether to run a structure in ONNX Runtime: the first one is compared beforehand, later ones
+        afterwards (``confirm``), since comparing takes as long as the first sampled figure may."""
+        if not self._confirmed:
+            return self.confirm(compressed)
+        return self._confirmed.get(_structure(compressed), True)
 
     def _compare(self, graph: OnnxGraph, tensors: Mapping[str, Tensor], module: nn.Module) -> bool:
         images = self._normalize(self._gather(0, min(4, len(self.split)))).contiguous()
@@ -152,3 +159,7 @@ class Evaluator:
             self.why_torch = "ONNX Runtime and PyTorch differ on this structure"
             return False
         return True
+
+
+def _structure(compressed: CompressedModel) -> tuple[Edit, ...]:
+    return tuple(edit for edit in compressed.edits if isinstance(edit, Slice))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from workbench.compression import LayerFigures
+from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Estimate, Latency, Size
+from workbench.measure.sampling import Figures
 from workbench.recipe import Recipe
 
 
@@ -50,3 +52,21 @@ class Snapshot:
     def recipe_hash(self) -> str:
         """The hash of ``recipe``."""
         return self.recipe.hash
+
+    def with_figures(self, figures: Figures) -> Snapshot:
+        """Return the same moment with the figures of a look."""
+        return replace(
+            self,
+            accuracy=figures.accuracy,
+            top5=figures.top5,
+            loss=figures.loss,
+            agreement=figures.agreement,
+        )
+
+
+def sentence(error: BaseException) -> str:
+    """Return one sentence for a person; errors of the workbench already are one."""
+    if isinstance(error, WorkbenchError):
+        return str(error)
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"{type(error).__name__}: {text[:300]}"

@@ -69,22 +69,35 @@ class Codes:
 
 
 class Cache:
-    """A bounded store of computed values by key; the least recently used is dropped first."""
+    """Computed values by key, within a budget of bytes; the least recently used is dropped first."""
 
-    def __init__(self, entries: int = 256) -> None:
-        self._entries: OrderedDict[Any, Any] = OrderedDict()
-        self._limit = entries
+    def __init__(self, budget: int = 512 * 2**20) -> None:
+        self._entries: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+        self._budget = budget
+        self._bytes = 0
 
     def get(self, key: Any, compute: Callable[[], T]) -> T:
         """Return the value under ``key``, computing it when missing."""
         if key in self._entries:
             self._entries.move_to_end(key)
-            value: T = self._entries[key]
-            return value
-        value = self._entries[key] = compute()
-        if len(self._entries) > self._limit:
-            self._entries.popitem(last=False)
+            found: T = self._entries[key][0]
+            return found
+        value = compute()
+        size = _size_of(value)
+        self._entries[key] = value, size
+        self._bytes += size
+        while self._bytes > self._budget and len(self._entries) > 1:
+            self._bytes -= self._entries.popitem(last=False)[1][1]
         return value
+
+
+def _size_of(value: Any) -> int:
+    """Return about how many bytes a cached value holds."""
+    if isinstance(value, dict):
+        return sum(map(_size_of, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_size_of, value))
+    return 1024 + int(getattr(value, "nbytes", 0))
 
 
 @dataclass

@@ -83,7 +83,7 @@ def measure_latency(
     between runs; what was measured until then is returned.
     """
     run = _runner(model, image_shape, batch, threads)
-    _warm_up(run, seconds / 10)
+    _warm_up(run, min(0.1, seconds / 10))
     times: list[int] = []
     deadline = time.perf_counter() + seconds
     while True:

@@ -98,29 +98,39 @@ def predict_latency(
     """Predict the latency of ``kernels``, as kind "predicted".
 
     ``anchor``: the kernels and the *measured* latency of a related model (the baseline). Its ratio of
-    measured to predicted corrects this prediction, which is damped for kernels unlike it. The interval
+    measured to predicted corrects this prediction (by half, if only one of the two is int8). The interval
     is what the measuring command observed on recipes that nothing was fitted on.
     """
     times = kernel_times(kernels, table)
     total = table.run_ns + sum(entry.ns for entry in times)
     unknown = sum(entry.ns for entry in times if not entry.known) / total
     if anchor is not None:
-        total *= _correction(anchor, table)
+        total *= _correction(anchor, kernels, table)
     share = KNOWN * (1 - unknown) + UNKNOWN * unknown
     ms = total / 1e6
     batch = kernels[0].batch if kernels else 1
     device = table.device
     figure = Latency(device.name, device.runtime, batch, ms, ms / (1 + share), ms * (1 + share), "predicted")
     if unknown > 0.2:
-        reason = f"{unknown:.0%} of the time is in kernels that were not measured on this machine yet."
+        reason = (
+            f"{unknown * 100:.0f} % of the time is in kernels that were not measured on this machine yet."
+        )
         return replace(figure, reason=reason)
     return figure
 
 
-def _correction(anchor: tuple[Sequence[Kernel], Latency], table: KernelTable) -> float:
-    kernels, measured = anchor
-    predicted = table.run_ns + sum(entry.ns for entry in kernel_times(kernels, table))
-    return min(2.0, max(0.5, measured.ms * 1e6 / predicted)) if predicted else 1.0
+def _correction(
+    anchor: tuple[Sequence[Kernel], Latency], kernels: Sequence[Kernel], table: KernelTable
+) -> float:
+    """Return measured ÷ predicted of the anchor; its square root for kernels of another number type."""
+    known, measured = anchor
+    predicted = table.run_ns + sum(entry.ns for entry in kernel_times(known, table))
+    ratio = min(2.0, max(0.5, measured.ms * 1e6 / predicted))
+    return ratio if _is_int8(known) == _is_int8(kernels) else math.sqrt(ratio)
+
+
+def _is_int8(kernels: Sequence[Kernel]) -> bool:
+    return any(kernel.dtype == "int8" for kernel in kernels)
 
 
 def _features(points: np.ndarray) -> np.ndarray:

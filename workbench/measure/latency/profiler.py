@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from .measured import open_session, time_once
 from .sheet import Sheet, chain
 
 #: Profiled runs of a graph.
-_RUNS = 27
+_RUNS = 20
 #: Times that calibration is tried; the least counts, since noise only adds.
 _TRIES = 8
 #: How much more the profiler adds for each input of a node.
@@ -85,14 +86,14 @@ class Calibration:
         return {name: round(value, 2) for name, value in asdict(self).items()}
 
 
-def calibrate() -> Calibration:
-    """Measure what the profiler and a run cost on this machine, in about a tenth of a second."""
+def calibrate(stop: Callable[[], bool] = lambda: False) -> Calibration:
+    """Measure what the profiler and a run cost here; ``stop`` cuts it to one try of each graph."""
     small = Kernel("", "Conv", "fp32", "direct", 1, 16, (4, 4), (4, 4), window=(1, 1), stride=(1, 1))
     sheet = Sheet(False)
     for index in range(16):
         sheet.add(index, small)
     graphs = [(chain(1), _SCALAR), (sheet.model(), sheet.feeds), (chain(8), _SCALAR)]
-    alone, many, few = (_quickest(model, feeds) for model, feeds in graphs)
+    alone, many, few = (_quickest(model, feeds, stop) for model, feeds in graphs)
     return Calibration(alone[0], *many, *few)
 
 
@@ -117,18 +118,23 @@ class Canary:
 
 def profile(model: Any, feeds: dict[str, np.ndarray]) -> list[Node]:
     """Run ``model`` under the profiler and return its nodes."""
-    with tempfile.TemporaryDirectory() as folder:
-        session = open_session(model, profile_to=str(Path(folder) / "run"))
-        for _ in range(_RUNS):
-            session.run(None, feeds)
-        events = json.loads(Path(session.end_profiling()).read_text())
-    return _nodes(events)
+    prefix = Path(tempfile.gettempdir()) / f"kernels-{uuid.uuid4().hex}"
+    session = open_session(model, profile_to=str(prefix))
+    for _ in range(_RUNS):
+        session.run(None, feeds)
+    path = Path(session.end_profiling())
+    try:
+        return _nodes(json.loads(path.read_text()))
+    finally:
+        path.unlink()
 
 
 _SCALAR = {"x": np.zeros((1, 4), np.float32)}
 
 
-def _quickest(model: Any, feeds: dict[str, np.ndarray]) -> tuple[float, float, float]:
+def _quickest(
+    model: Any, feeds: dict[str, np.ndarray], stop: Callable[[], bool]
+) -> tuple[float, float, float]:
     """Return the run without the profiler, the sum of the nodes with it, and their weight."""
     session = open_session(model)
     plain, profiled = [], []
@@ -137,6 +143,8 @@ def _quickest(model: Any, feeds: dict[str, np.ndarray]) -> tuple[float, float, f
         plain.append(float(np.percentile(times[3:], 25)))
         nodes = profile(model, feeds)
         profiled.append(sum(node.ns for node in nodes))
+        if stop():
+            break
     return min(plain), min(profiled), sum(1 + _PER_INPUT * node.inputs for node in nodes)
 
 

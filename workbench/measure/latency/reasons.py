@@ -86,9 +86,9 @@ def _structural(
     share = 1 - _macs(present) / max(1, _macs(baseline))
     sentences = []
     if gain < -_SAME:
-        sentences.append(f"Slower although {share:.0%} of the multiplications are gone.")
+        sentences.append(f"Slower although {share * 100:.0f} % of the multiplications are gone.")
     elif gain < _SAME:
-        sentences.append(f"No faster although {share:.0%} of the multiplications are gone.")
+        sentences.append(f"No faster although {share * 100:.0f} % of the multiplications are gone.")
     uneven = [kernel for kernel in present if _falls_off_blocks(kernel)]
     if (
         uneven

@@ -2,8 +2,9 @@
 
 A table belongs to one processor, version of ONNX Runtime and number of threads. It is a JSON file:
 signature → list of (coordinates, nanoseconds under the profiler, inputs of the node). It grows in the
-background with the kernels that a model may need. Writers replace the file whole, after taking in what others wrote meanwhile; a file that
-cannot be read counts as empty, since everything in it can be measured again.
+background with the kernels that a model may need. Writers replace the file whole, after taking in what
+others wrote meanwhile; a file that cannot be read counts as empty, since everything in it can be
+measured again.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _FORMAT = 1
 #: each other out of the cache, which a small model's weights do not.
 _PARADE, _PARADE_BYTES = 12, 1 << 18
 #: Times that each kernel is measured while the machine is quiet, and times at most.
-_QUIET, _VISITS = 2, 5
+_QUIET, _VISITS = 2, 4
 
 
 class KernelTable:
@@ -98,13 +99,17 @@ class KernelTable:
         Meant for a background thread; one at a time grows a table. Saves when done.
         """
         deadline = time.perf_counter() + seconds
+
+        def stop() -> bool:
+            return cancelled() or time.perf_counter() > deadline
+
         with self._growing:
             wanted = self.wanted(kernels)
-            if not wanted:
+            if not wanted or stop():
                 return 0
-            self._calibrate()
-            measured = self._visit(wanted, lambda: cancelled() or time.perf_counter() > deadline)
-            self._calibrate()
+            self._calibrate(stop)
+            measured = self._visit(wanted, stop)
+            self._calibrate(stop)
             self.version += 1
             self.save()
         return measured
@@ -134,10 +139,10 @@ class KernelTable:
             self.version += 1
         return measured
 
-    def _calibrate(self) -> None:
+    def _calibrate(self, stop: Callable[[], bool]) -> None:
         from .profiler import calibrate
 
-        found = calibrate()
+        found = calibrate(stop)
         self.calibration = found.least(self.calibration) if self.calibration else found
 
     def _learn(self, found: Mapping[str, Mapping[Point, Raw]]) -> None:

@@ -34,34 +34,18 @@ def _bare(kernel: Kernel) -> Kernel:
 def _of(kernel: Kernel, block: int) -> Iterable[Kernel]:
     match kernel.type, kernel.dtype:
         case "Conv", "fp32" if kernel.groups == 1:
-            yield from _fp32(kernel, block)
+            return _fp32(kernel, block)
         case "Conv", "int8" if kernel.groups == 1:
-            image = kernel.inputs <= ALIGNMENT  # the image's own channels are never cut
-            inputs = [kernel.inputs] if image else _even(kernel.inputs, 8)
-            yield from _grid(kernel, inputs, _even(kernel.outputs, NARROW))
-            yield from _grid(kernel, inputs, [count for count in (4, 8, 12) if count <= kernel.outputs])
-            yield from _grid(kernel, inputs if image else _odd(kernel.inputs, 5), _odd(kernel.outputs, 3))
+            return _int8(kernel)
         case "DepthwiseConv", "fp32":
-            if block:
-                yield from _same(replace(kernel, layout="blocked"), _even(kernel.inputs, block))
-            yield from _same(replace(kernel, layout="plain"), _odd(kernel.inputs, 1))
+            return _fp32_depthwise(kernel, block)
         case "DepthwiseConv", "int8":
-            sixteens = [count for count in _even(kernel.inputs, 16) if count <= kernel.inputs]
-            yield from _same(kernel, sixteens)
-            yield from _same(kernel, [8, *(count - 8 for count in sixteens if count > 16)])
-            yield from _same(kernel, [count - left for count in (8, *sixteens) for left in (1, 4, 6)])
+            return _int8_depthwise(kernel)
         case (("Gemm" | "MatMul"), _):
-            yield from _grid(kernel, _even(kernel.inputs, 1), _even(kernel.outputs, 1))
+            return _grid(kernel, _even(kernel.inputs, 1), _even(kernel.outputs, 1))
         case (("MaxPool" | "AveragePool" | "GlobalAveragePool" | "Add" | "ReduceMean"), _):
-            layouts: tuple[Layout, ...] = (kernel.layout,)
-            if kernel.layout in ("blocked", "plain"):
-                layouts = ("blocked", "plain")
-            for layout in layouts:
-                step = block if layout == "blocked" else 1
-                if step:
-                    yield from _same(replace(kernel, layout=layout), _even(kernel.inputs, step))
-        case _:
-            return
+            return _pools(kernel, block)
+    return ()
 
 
 def _fp32(kernel: Kernel, block: int) -> Iterable[Kernel]:
@@ -80,6 +64,35 @@ def _fp32(kernel: Kernel, block: int) -> Iterable[Kernel]:
         yield from _grid(replace(kernel, layout="blocked"), _even(kernel.inputs, block), outputs)
     uneven = [count for count in _odd(kernel.inputs, 1) if count > block]
     yield from _grid(replace(kernel, layout="plain"), uneven, [*_odd(kernel.outputs, 1), kernel.outputs])
+
+
+def _fp32_depthwise(kernel: Kernel, block: int) -> Iterable[Kernel]:
+    if block:
+        yield from _same(replace(kernel, layout="blocked"), _even(kernel.inputs, block))
+    yield from _same(replace(kernel, layout="plain"), _odd(kernel.inputs, 1))
+
+
+def _int8(kernel: Kernel) -> Iterable[Kernel]:
+    image = kernel.inputs <= ALIGNMENT  # the image's own channels are never cut
+    inputs = [kernel.inputs] if image else _even(kernel.inputs, 8)
+    yield from _grid(kernel, inputs, _even(kernel.outputs, NARROW))
+    yield from _grid(kernel, inputs, [count for count in (4, 8, 12) if count <= kernel.outputs])
+    yield from _grid(kernel, inputs if image else _odd(kernel.inputs, 5), _odd(kernel.outputs, 3))
+
+
+def _int8_depthwise(kernel: Kernel) -> Iterable[Kernel]:
+    sixteens = [count for count in _even(kernel.inputs, 16) if count <= kernel.inputs]
+    yield from _same(kernel, sixteens)
+    yield from _same(kernel, [8, *(count - 8 for count in sixteens if count > 16)])
+    yield from _same(kernel, [count - left for count in (8, *sixteens) for left in (1, 4, 6)])
+
+
+def _pools(kernel: Kernel, block: int) -> Iterable[Kernel]:
+    layouts: tuple[Layout, ...] = ("blocked", "plain") if kernel.dtype == "fp32" else (kernel.layout,)
+    for layout in layouts:
+        step = block if layout == "blocked" else 1
+        if step:
+            yield from _same(replace(kernel, layout=layout), _even(kernel.inputs, step))
 
 
 def _grid(kernel: Kernel, inputs: Iterable[int], outputs: Iterable[int]) -> Iterable[Kernel]:

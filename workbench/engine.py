@@ -1,0 +1,255 @@
+"""The work behind a Session: from a recipe to its Snapshots, with everything worth keeping kept.
+
+An Engine has no thread of its own. ``snapshots`` does the work stage by stage, yielding each stage as
+it is ready, and asks ``check`` often whether the result is still wanted; what it learns on the way
+(compressed models, baseline logits, exact figures) stays for the next recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Generator, Iterator
+
+import numpy as np
+
+from workbench.compression import CompressedModel, Subject, compress_subject, context_for
+from workbench.data.dataset import Dataset
+from workbench.evaluation import Evaluator, Logits
+from workbench.history import History, Key, Record
+from workbench.latency import LatencyEstimator
+from workbench.measure.estimate import Latency, Size
+from workbench.measure.sampling import Figures, Sampler
+from workbench.models.model import Model
+from workbench.recipe import Recipe
+from workbench.run.runner import Runner, Stopped
+from workbench.snapshot import Baseline, Snapshot, sentence
+
+#: Compressed models kept ready, so that undo and redo show their sizes at once.
+KEPT_MODELS = 8
+
+Check = Callable[[], None]
+#: Yields Snapshots on the way, returns the exact figures and the logits of the whole split.
+Evaluation = Generator[Snapshot, None, tuple[Figures, Logits]]
+
+
+class Superseded(Exception):
+    """The recipe being worked on is no longer the wanted one."""
+
+
+class Engine:
+    """Measures recipes for one model on one split of one data set.
+
+    ``compress``, ``stop`` and ``measure_latency`` may be called from any thread; ``snapshots`` and
+    ``learn_latency`` from one at a time.
+    """
+
+    def __init__(self, model: Model, data: Dataset, split: str, history: History, seed: int = 0) -> None:
+        self.subject = Subject.of(model, data.image_shape)
+        self.split = data[split]
+        self.history = history
+        self.notes: tuple[str, ...] = (*model.notes, *data.notes)
+        self.baseline = Baseline()
+        self.measured: dict[str, Latency] = {}
+        normalization = model.normalization or data.normalization
+        self._seed = seed
+        self._evaluator = Evaluator(self.subject, self.split, normalization)
+        self._latency = LatencyEstimator(self.subject, self._evaluator.graph, data, normalization)
+        self.runtime = self._evaluator.runtime
+        self.key = Key(
+            model.name, self.subject.hash, data.name, f"{self.split.hash}:{normalization}", split, self.runtime
+        )
+        self._context = context_for(model, data)
+        self._compressing = threading.RLock()  # the context's caches are shared
+        self._timing = threading.Lock()  # held while time is measured: no images run meanwhile
+        self._sampler: Sampler | None = None
+        self._partial: list[Logits] = []
+        self._models: dict[str, CompressedModel] = {}
+        self._exact: dict[str, Figures] = {}
+        self._records: dict[str, int] = {}
+        self._runner: Runner | None = None
+
+    def compress(self, recipe: Recipe, check: Check = lambda: None) -> CompressedModel:
+        """Return the model under ``recipe``; the last few are kept."""
+        with self._compressing:
+            found = self._models.pop(recipe.hash, None)
+            if found is None:
+                self._context.check = check
+                found = compress_subject(self.subject, recipe, self._context)
+            self._models[recipe.hash] = found
+            while len(self._models) > KEPT_MODELS:
+                self._models.pop(next(iter(self._models)))
+            return found
+
+    def snapshots(self, generation: int, recipe: Recipe, parent: Recipe | None, check: Check) -> Iterator[Snapshot]:
+        """Yield the Snapshots of ``recipe``: stored figures, each look, and the exact, settled one.
+
+        ``parent`` is the setting it came from, as the history notes it. Raises ``Superseded`` or
+        ``Stopped`` where ``check`` or ``stop`` ends it.
+        """
+        compressed = self.compress(recipe, check)
+        first = self._stored_figures(generation, recipe, compressed)
+        yield first
+        if self._sampler is None:
+            yield from self._measure_baseline(first, check)
+        if recipe.hash not in self._exact:
+            figures, logits = yield from self._evaluate_truly(first, compressed, check)
+            self._keep(first, figures, logits, parent)
+        settled = first.with_figures(self._exact[recipe.hash])
+        yield dataclasses.replace(settled, baseline=self.baseline, notes=self._notes(compressed), settled=True)
+
+    def stop(self) -> None:
+        """Give up the batch that is running, from another thread."""
+        runner = self._runner
+        if runner is not None:
+            runner.stop()
+
+    def measure_latency(self, recipe: Recipe) -> Latency:
+        """Return the measured latency of ``recipe`` on this machine; no images run meanwhile."""
+        compressed = self.compress(recipe)
+        with self._timing:
+            latency = self._latency.measure(compressed)
+        self.measured[recipe.hash] = latency
+        self.history.note_measured_latency(self.key, recipe.hash, latency.ms)
+        return latency
+
+    def learn_latency(self, cancelled: Callable[[], bool]) -> Iterator[None]:
+        """Measure kernels that predictions lack, a few at a time; yield when predictions got better."""
+        while self._latency.unknown and not cancelled():
+            with self._timing:
+                self._latency.learn(cancelled, seconds=2)
+            yield
+
+    def refresh_latency(self, snapshot: Snapshot) -> Snapshot:
+        """Return ``snapshot`` with its latencies predicted anew."""
+        self.baseline = dataclasses.replace(self.baseline, latency=self._latency.predict(self.compress(Recipe())))
+        predicted = self._latency.predict(self.compress(snapshot.recipe))
+        measured = self.measured.get(snapshot.recipe_hash)
+        return dataclasses.replace(snapshot, baseline=self.baseline, latency=predicted, measured_latency=measured)
+
+    def latency_file(self, recipe: Recipe) -> bytes:
+        """Return the ONNX file that is timed for ``recipe``."""
+        return bytes(self._latency.file(self.compress(recipe)).SerializeToString())
+
+    def _stored_figures(self, generation: int, recipe: Recipe, compressed: CompressedModel) -> Snapshot:
+        """Return what is known without running an image: size, latency, layers."""
+        if self.baseline.size is None:
+            plain = self.compress(Recipe())
+            latency = self._latency.predict(plain)
+            self.baseline = dataclasses.replace(self.baseline, size=self._size(plain), latency=latency)
+        return Snapshot(
+            generation,
+            recipe,
+            self.baseline,
+            size=self._size(compressed),
+            latency=self._latency.predict(compressed),
+            measured_latency=self.measured.get(recipe.hash),
+            layers=compressed.layers,
+            runtime=self.runtime,
+            notes=self._notes(compressed),
+        )
+
+    def _size(self, compressed: CompressedModel) -> Size:
+        archive = compressed.archive
+        runtime_bytes = self._latency.runtime_bytes(compressed)
+        return Size(archive.nbytes, self.subject.dense_fp32_bytes, runtime_bytes, archive.entropy_bytes)
+
+    def _notes(self, compressed: CompressedModel) -> tuple[str, ...]:
+        return (*self.notes, *compressed.notes)
+
+    def _measure_baseline(self, first: Snapshot, check: Check) -> Iterator[Snapshot]:
+        """Find the dense model's logits on the whole split; interrupted, it goes on where it stopped."""
+        logits = self.history.baseline_logits(self.key)
+        if logits is None or len(logits) != len(self.split):
+            yield from self._run_baseline(first, check)
+            logits = np.concatenate(self._partial)
+            self._write(lambda: self.history.keep_baseline_logits(self.key, logits))
+        sampler = Sampler(logits, self.split.labels.numpy(), seed=self._seed, split=self.split.name)
+        figures = sampler.estimate(logits[sampler.order])
+        self._evaluator.set_order(sampler.order)
+        self.baseline = dataclasses.replace(
+            self.baseline, accuracy=figures.accuracy, loss=figures.loss, top5=figures.top5
+        )
+        self._sampler = sampler
+        plain = dataclasses.replace(first, recipe=Recipe(), size=self.baseline.size, latency=self.baseline.latency)
+        self._keep(plain, figures, logits[sampler.order], None)
+
+    def _run_baseline(self, first: Snapshot, check: Check) -> Iterator[Snapshot]:
+        self._runner = runner = self._evaluator.runner(self.compress(Recipe()))
+        check()
+        done = sum(map(len, self._partial))
+        for logits in self._evaluator.batches(runner, done):
+            self._partial.append(logits)
+            done += len(logits)
+            check()
+            if len(self._partial) % 8 == 0:
+                note = f"Measuring the baseline: {done:,} of {len(self.split):,} images."
+                yield dataclasses.replace(first, notes=(*first.notes, note))
+
+    def _evaluate_truly(self, first: Snapshot, compressed: CompressedModel, check: Check) -> Evaluation:
+        """Evaluate; where ONNX Runtime turns out to answer differently, again in PyTorch."""
+        try:
+            found = yield from self._evaluate(first, compressed, check)
+            if self._evaluator.confirm(compressed):
+                return found
+        except (Superseded, Stopped):
+            raise
+        except Exception:  # the runtime may choke on a structure it has not seen yet
+            if self._evaluator.confirm(compressed):
+                raise
+        return (yield from self._evaluate(first, compressed, check))
+
+    def _evaluate(self, first: Snapshot, compressed: CompressedModel, check: Check) -> Evaluation:
+        """Run the split look by look, yielding each; return the exact figures and all logits."""
+        assert self._sampler is not None
+        self._runner = runner = self._evaluator.runner(compressed)
+        first = dataclasses.replace(first, runtime=runner.runtime, baseline=self.baseline)
+
+        def check_and_give_way() -> None:
+            check()
+            with self._timing:  # a latency measurement that waits gets the machine for itself
+                pass
+
+        check()  # a stop before the runner was known must not be lost
+        for figures, logits in self._evaluator.looks(runner, self._sampler, check_and_give_way):
+            if figures.accuracy.kind != "exact":
+                yield first.with_figures(figures)
+        return figures, logits
+
+    def _keep(self, first: Snapshot, figures: Figures, logits: Logits, parent: Recipe | None) -> None:
+        """Remember a measured setting, in memory and in the history."""
+        assert self._sampler is not None and first.size is not None
+        recipe, size = first.recipe, first.size
+        self._exact[recipe.hash] = figures
+        predictions = np.empty(len(logits), np.int64)
+        predictions[self._sampler.order] = logits.argmax(1)
+        record = Record(
+            recipe_hash=recipe.hash,
+            recipe=recipe.to_json(),
+            n=figures.accuracy.n,
+            accuracy=figures.accuracy.value,
+            top5=figures.top5.value if figures.top5 else None,
+            loss=figures.loss.value,
+            agreement=figures.agreement.value,
+            bytes=size.bytes,
+            dense_fp32_bytes=size.dense_fp32_bytes,
+            runtime_bytes=size.runtime_bytes,
+            entropy_bytes=size.entropy_bytes,
+            latency_ms=first.latency.ms if first.latency else None,
+        )
+        before = self._records.get(parent.hash) if parent is not None else None
+
+        def write() -> None:
+            self._records[recipe.hash] = self.history.add(self.key, record, predictions, before)
+
+        self._write(write)
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write to the history; that it can't be written is said, and does not stop the figures."""
+        try:
+            write()
+        except Exception as error:  # a full disk, a locked or a vanished file
+            note = f"Measured settings are not being kept: {sentence(error)}"
+            if note not in self.notes:
+                self.notes = (*self.notes, note)
+
