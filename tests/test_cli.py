@@ -32,7 +32,8 @@ def test_evaluate_prints_the_contract(capsys: pytest.CaptureFixture[str], tmp_pa
     assert status == 0
     assert set(report) >= KEYS
     assert set(report["accuracy"]) == {"value", "low", "high", "n", "kind", "split"}
-    assert report["accuracy"]["kind"] == "exact" and report["accuracy"]["split"] == "test"
+    assert report["accuracy"]["kind"] == "exact"
+    assert report["accuracy"]["split"] == "test"
     assert set(report["size"]) >= {"bytes", "dense_fp32_bytes", "ratio", "kind"}
     assert report["size"]["bytes"] == saved.stat().st_size
     assert set(report["baseline"]) == {"accuracy", "size", "latency"}
@@ -59,7 +60,8 @@ def test_listings(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     assert status == 0
     assert all(entry["name"] for entry in entries)
     status, out, _ = run(capsys, verb)
-    assert status == 0 and len(out.splitlines()) == len(entries)
+    assert status == 0
+    assert len(out.splitlines()) == len(entries)
 
 
 def test_technique_entries_follow_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +91,9 @@ def test_bad_input_is_one_sentence_and_status_two(
     assert len(err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("text", ["- prune: {ratio: 1.2}", "- shrink: {}", "- prune: {layers: [head]}", "- prune: {ratio: ["])
+@pytest.mark.parametrize(
+    "text", ["- prune: {ratio: 1.2}", "- shrink: {}", "- prune: {layers: [head]}", "- prune: {ratio: ["]
+)
 def test_bad_recipes_are_status_two(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)

@@ -22,7 +22,7 @@ RECIPES = (
     "- quantize: {format: fp16}",
     "- quantize: {format: bf16}",
     "- prune: {granularity: filter, ratio: 0.5, scope: layer}\n- quantize: {bits: 8}",
-    "- prune: {granularity: filter, ratio: 0.3}\n- quantize: {bits: 8, activations: {bits: 8}}\n- recalibrate: {images: 64}",
+    "- prune: {granularity: filter, ratio: 0.3}\n- quantize: {activations: {bits: 8}}\n- recalibrate: {images: 64}",
 )
 
 
@@ -83,7 +83,8 @@ def test_layer_figures_add_up() -> None:
 
 def test_macs_follow_removed_channels() -> None:
     dense = wb.compress("lenet5", "[]", image_shape=SHAPE)
-    half = wb.compress("lenet5", "- prune: {granularity: filter, ratio: 0.5, scope: layer, multiple: 2}", image_shape=SHAPE)
+    text = "- prune: {granularity: filter, ratio: 0.5, scope: layer, multiple: 2}"
+    half = wb.compress("lenet5", text, image_shape=SHAPE)
     macs = [{layer.name: layer.macs for layer in item.layers} for item in (dense, half)]
     assert macs[1]["conv1"] == macs[0]["conv1"] / 2
     assert macs[1]["fc2"] == macs[0]["fc2"] / 2
@@ -98,7 +99,8 @@ def test_weight_summaries_draw_threshold_and_grid() -> None:
     assert int(summary.after.sum()) == kept
     assert summary.sparsity == pytest.approx(1 - kept / (300 * 784))
     assert set(ours.tensors["fc1.weight"].unique().tolist()) <= set(summary.grid.tolist())
-    assert summary.threshold is not None and summary.bits == 3
+    assert summary.threshold is not None
+    assert summary.bits == 3
     with pytest.raises(wb.WorkbenchError, match="There is no layer 'fc9'"):
         ours.summarize("fc9")
 

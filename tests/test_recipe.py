@@ -22,7 +22,9 @@ prune_settings = st.fixed_dictionaries(
         "scope": st.sampled_from(["global", "layer"]),
         "granularity": st.sampled_from(["weight", "filter"]),
         "layers": st.lists(st.sampled_from(["*", "fc", "stage1.*"]), min_size=1),
-        "overrides": st.dictionaries(st.sampled_from(["fc", "conv*"]), st.fixed_dictionaries({"ratio": st.floats(0, 0.9)})),
+        "overrides": st.dictionaries(
+            st.sampled_from(["fc", "conv*"]), st.fixed_dictionaries({"ratio": st.floats(0, 0.9)})
+        ),
     },
 )
 quantize_settings = st.fixed_dictionaries(

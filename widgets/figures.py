@@ -15,7 +15,11 @@ def accuracy_figure(snapshot: Snapshot) -> Figure | None:
     """Return the accuracy's figure, or None while this Recipe has none yet."""
     if snapshot.accuracy is None:
         return None
-    return _estimate(snapshot.accuracy) | {"recipe": snapshot.recipe_hash, "runtime": snapshot.runtime}
+    return _estimate(snapshot.accuracy) | {
+        "recipe": snapshot.recipe_hash,
+        "runtime": snapshot.runtime,
+        "agreement": round(snapshot.agreement.value, 4) if snapshot.agreement else None,
+    }
 
 
 def size_figure(snapshot: Snapshot) -> Figure | None:

@@ -75,10 +75,11 @@ function render({ model, el }) {
   const accuracy = card("accuracy", "Accuracy");
   const size = card("size", "Size");
   const latency = card("latency", "Latency");
+  const why = element("p", { class: "wb-why", "aria-hidden": "true" });
   const speaker = element("div", { class: "wb-hidden", "aria-live": "polite" });
   const problem = element("p", { class: "wb-problem", role: "alert" });
   const root = element("div", { class: "wb-scoreboard" },
-    element("div", { class: "wb-scores" }, accuracy.root, size.root, latency.root), problem, speaker);
+    element("div", { class: "wb-scores" }, accuracy.root, size.root, latency.root), why, problem, speaker);
   el.replaceChildren(root);
 
   const images = element("div");
@@ -90,7 +91,8 @@ function render({ model, el }) {
   const half = element("span");
   const level = element("span", { class: "wb-wide" });
   spread.append(half, " ", level);
-  accuracy.foot.append(images, spread, runner);
+  const agreement = element("div", { class: "wb-wide" });
+  accuracy.foot.append(images, spread, agreement, runner);
 
   const rows = [["Runtime file (ONNX)", "ONNX"], ["Entropy bound", "entropy"], ["Dense fp32", ""]].map(([name, slim]) => {
     const value = element("b");
@@ -112,7 +114,8 @@ function render({ model, el }) {
     const ghost = model.get("progress").predicted;
     accuracy.root.setAttribute("aria-busy", String(busy(figure)));
     if (!figure) { kindOf(accuracy, "measuring"); setText(counted, model.get("progress").notes?.at(-1) || "Running the first images."); return; }
-    describe(accuracy.root, figure, busy(figure));
+    const { value, low, high, n, kind, recipe, split } = figure;
+    describe(accuracy.root, { value, low, high, n, kind, recipe, split }, busy(figure));
     kindOf(accuracy, busy(figure) ? "measuring" : figure.kind);
     const exact = figure.kind === "exact";
     headline(accuracy, number(figure.value * 100, exact ? 2 : 1), "%");
@@ -123,6 +126,7 @@ function render({ model, el }) {
     setText(counter, `${figure.split} images`);
     setText(half, exact ? "every image" : `± ${number((figure.high - figure.low) * 50, 1)} points`);
     setText(level, exact ? "was run" : "at 95 % confidence");
+    setText(agreement, figure.agreement == null ? "" : `same answer as dense on ${number(figure.agreement * 100, 1)} %`);
     setText(runner, `run by ${runtimeName(figure.runtime)}`);
     const lowest = Math.min(figure.value, ghost?.value ?? 1, base?.value ?? 1);
     const floor = [0.8, 0.6, 0.4, 0.2, 0].find((edge) => lowest - 0.03 > edge) ?? 0;
@@ -169,6 +173,7 @@ function render({ model, el }) {
     setText(latency.change, change == null ? "" : Math.abs(change - 1) < 0.03 ? "same as dense" : change > 1 ? `${number(change, 1)}× faster` : `${number(1 / change, 1)}× slower`);
     setText(reason, figure.reason || `batch ${figure.batch}, ${runtimeName(figure.runtime)}, ${figure.device}`);
     reason.title = reason.textContent;
+    setText(why, figure.reason);
     setText(measured, figure.measured ? `measured ${milliseconds(figure.measured.value)} (${number(figure.measured.low, 2)}–${number(figure.measured.high, 2)})` : "not measured yet");
     const top = Math.max(value, high, base?.value ?? 0, figure.measured?.high ?? 0) * 1.08;
     place(latency.marks.fill, 0, value / top);

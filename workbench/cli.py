@@ -69,10 +69,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from workbench.analyze.report import evaluation_report, render_report
     from workbench.measure.latency.device import find_device
     from workbench.models.load import load_model
     from workbench.recipe import Recipe
-    from workbench.analyze.report import evaluation_report, render_report
     from workbench.session import Session
 
     if options.device is not None:

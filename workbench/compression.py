@@ -8,13 +8,13 @@ so that what is measured is what is saved.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -165,7 +165,7 @@ class CompressedModel:
         own = [name for name in self.tensors if name.startswith(prefix) and "." not in name[len(prefix) :]]
         shape = tuple(self.tensors[layer.weight].shape)
         # removing channels scales a layer's MACs as it scales its weights: positions stay the same
-        macs = round(layer.macs * self.tensors[layer.weight].numel() / max(1, np.prod(layer.shape)))
+        macs = round(layer.macs * self.tensors[layer.weight].numel() / max(1, math.prod(layer.shape)))
         return LayerFigures(
             name=layer.name,
             type=layer.type,
@@ -252,7 +252,8 @@ def load_compressed(path: str | Path, model: nn.Module | Model | str | None = No
         module = _build(base, edits, decoded)
     except (RuntimeError, AttributeError, IndexError, TypeError) as error:
         raise WorkbenchError(
-            f"'{Path(path).name}' does not fit the architecture {type(base).__name__}: {str(error).splitlines()[-1].strip()}"
+            f"'{Path(path).name}' does not fit the architecture {type(base).__name__}: "
+            f"{str(error).splitlines()[-1].strip()}"
         ) from error
     return LoadedModel(module, archive, Recipe.parse(list(archive.recipe or [])))
 
@@ -272,9 +273,8 @@ def _encode(draft: Draft, name: str, cache: Cache) -> Encoding:
     def compute() -> Encoding:
         if name in draft.codes:
             codes = draft.codes[name]
-            return encode_grid(
-                codes.codes.numpy(), codes.bits, codes.scale.numpy(), codes.zero_point.to(torch.uint8).numpy(), codes.axis
-            )
+            zero_point = codes.zero_point.to(torch.uint8).numpy()
+            return encode_grid(codes.codes.numpy(), codes.bits, codes.scale.numpy(), zero_point, codes.axis)
         kind = {torch.float16: "float16", torch.bfloat16: "bfloat16"}.get(draft.casts.get(name, torch.float32))
         return encode_values(draft.tensors[name].numpy(), type=kind)
 

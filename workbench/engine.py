@@ -115,10 +115,14 @@ class Engine:
 
     def learn_latency(self, cancelled: Callable[[], bool]) -> Iterator[None]:
         """Measure kernels that predictions lack, a few at a time; yield when predictions got better."""
-        while self._latency.unknown and not cancelled():
+        unknown = self._latency.unknown
+        while unknown and not cancelled():
             with self._timing:
                 self._latency.learn(cancelled, seconds=2)
+            before, unknown = unknown, self._latency.unknown
             yield
+            if unknown >= before:  # some kernels can't be timed here; trying again would never end
+                return
 
     def refresh_latency(self, snapshot: Snapshot) -> Snapshot:
         """Return ``snapshot`` with its latencies predicted anew."""
@@ -211,14 +215,17 @@ class Engine:
                 pass
 
         check()  # a stop before the runner was known must not be lost
+        *_, last = self._sampler.looks
         for figures, logits in self._evaluator.looks(runner, self._sampler, check_and_give_way):
-            if figures.accuracy.kind != "exact":
-                yield first.with_figures(figures)
-        return figures, logits
+            if figures.accuracy.n == last:
+                return figures, logits
+            yield first.with_figures(figures)
+        raise AssertionError("the last look is the whole split")
 
     def _keep(self, first: Snapshot, figures: Figures, logits: Logits, parent: Recipe | None) -> None:
         """Remember a measured setting, in memory and in the history."""
-        assert self._sampler is not None and first.size is not None
+        assert self._sampler is not None
+        assert first.size is not None
         recipe, size = first.recipe, first.size
         self._exact[recipe.hash] = figures
         predictions = np.empty(len(logits), np.int64)

@@ -160,7 +160,8 @@ class History:
     def baseline_logits(self, key: Key) -> NDArray[np.float32] | None:
         """Return the stored baseline logits ``(n, classes)``, or None."""
         with self._lock:
-            row = self._connection.execute(f"SELECT classes, logits FROM baselines WHERE {_WHERE}", _where(key)).fetchone()
+            found = self._connection.execute(f"SELECT classes, logits FROM baselines WHERE {_WHERE}", _where(key))
+            row = found.fetchone()
         if row is None:
             return None
         return np.frombuffer(zlib.decompress(row[1]), np.float32).reshape(-1, row[0])
@@ -182,7 +183,8 @@ class History:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
             raise HistoryError(
-                f"The history file '{self.path}' was written by a newer version; update the workbench or choose another file."
+                f"The history file '{self.path}' was written by a newer version; "
+                "update the workbench or choose another file."
             )
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -196,7 +198,8 @@ class History:
                 f"SELECT id, parent, time, {', '.join(_FIELDS)} FROM settings {condition}", values
             ).fetchall()
         for identity, parent, when, *figures in rows:
-            yield Record(*figures, id=identity, parent=parent, time=when)
+            named = dict(zip(_FIELDS, figures, strict=True))
+            yield Record(**named, id=identity, parent=parent, time=when)
 
 
 _WHERE = "model_hash = ? AND data_hash = ? AND split = ? AND runtime = ?"

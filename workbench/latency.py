@@ -110,9 +110,9 @@ class LatencyEstimator:
         return True
 
     @property
-    def unknown(self) -> bool:
-        """Whether kernels of this subject are still to be measured on this machine."""
-        return self._predictable and bool(self._open().wanted(self._all_kernels()))
+    def unknown(self) -> int:
+        """How many kernels of this subject are still to be measured on this machine."""
+        return len(self._open().wanted(self._all_kernels())) if self._predictable else 0
 
     def learn(self, cancelled: Callable[[], bool], seconds: float = 20) -> None:
         """Measure unknown kernels for at most so many seconds; what was measured is kept on disk."""
@@ -162,10 +162,8 @@ class LatencyEstimator:
         present: Latency,
         compressed: CompressedModel,
     ) -> Latency:
-        try:
-            from workbench.measure.latency import explain
-        except ImportError:
-            return present
+        from workbench.measure.latency import explain
+
         layers = compressed.layers
         weights = sum(layer.params for layer in layers)
         zeros = sum(layer.sparsity * layer.params for layer in layers)
@@ -174,8 +172,9 @@ class LatencyEstimator:
             after,
             baseline,
             present,
-            sparsity=zeros / weights if weights else 0.0,
-            bits=min((layer.bits for layer in layers), default=32),
+            table=self._open(),
+            sparsity=zeros / weights if weights and compressed.thresholds else 0.0,
+            bits=min((layer.bits for layer in layers if layer.bits < 32), default=None),
             activation_bits=min((grid.bits for grid in compressed.grids.values()), default=None),
         )
         return dataclasses.replace(present, reason=reason)

@@ -53,9 +53,7 @@ def wait_settled(page: Page, recipe: Recipe | str, seconds: float = 90) -> Figur
     """Wait until all three figures are of ``recipe`` and the accuracy is exact; return the accuracy."""
     wanted = Recipe.parse(recipe).hash if isinstance(recipe, str) else recipe.hash
     for metric, kind in (("size", ""), ("latency", ""), ("accuracy", "[data-kind=exact]")):
-        page.wait_for_selector(
-            f"[data-metric={metric}][data-recipe='{wanted}']{kind}", timeout=seconds * 1000
-        )
+        page.wait_for_selector(f"[data-metric={metric}][data-recipe='{wanted}']{kind}", timeout=seconds * 1000)
     return read(page, "accuracy")
 
 

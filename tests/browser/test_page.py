@@ -136,9 +136,7 @@ def test_two_hundred_moves_end_in_the_last_ones_figures_and_nothing_older_follow
           }
         }"""
     )
-    order = [
-        Recipe.parse(f"- prune: {{ratio: {(1 + (move * 7) % 90) / 100}}}").hash for move in range(1, 201)
-    ]
+    order = [Recipe.parse(f"- prune: {{ratio: {(1 + (move * 7) % 90) / 100}}}").hash for move in range(1, 201)]
     wait_settled(page, f"- prune: {{ratio: {(1 + (200 * 7) % 90) / 100}}}")
     for metric in ("accuracy", "size", "latency"):
         seen = [change["recipe"] for change in watched(page, metric)]
@@ -181,11 +179,7 @@ def test_undo_and_redo_walk_the_settled_settings(page: Page) -> None:
     wait_settled(page, "- quantize: {bits: 4}")
     page.get_by_role("button", name="Undo").click()
     wait_settled(page, Recipe())
-    assert (
-        page.get_by_label("Bit-width", exact=True)
-        .get_attribute("aria-valuetext", timeout=5_000)
-        .startswith("off")
-    )
+    assert page.get_by_label("Bit-width", exact=True).get_attribute("aria-valuetext", timeout=5_000).startswith("off")
     page.get_by_label("Bit-width", exact=True).press("Control+Shift+z")
     wait_settled(page, "- quantize: {bits: 4}")
     page.wait_for_function("document.querySelectorAll('input[type=range]')[1].value === '4'")
@@ -280,13 +274,18 @@ def test_at_1440_by_900_all_is_above_the_fold(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollHeight") <= 900
 
 
-@pytest.mark.skipif(
-    not os.environ.get("WORKBENCH_SCREENSHOTS"), reason="set WORKBENCH_SCREENSHOTS=1 to take them anew"
+@pytest.mark.skipif(not os.environ.get("WORKBENCH_SCREENSHOTS"), reason="set WORKBENCH_SCREENSHOTS=1 to take them anew")
+@pytest.mark.parametrize(
+    ("name", "width", "height", "scheme"),
+    [
+        ("app", 1440, 900, "light"),
+        ("app-dark", 1440, 900, "dark"),
+        ("app-phone", 390, 844, "light"),
+        ("app-phone-dark", 390, 844, "dark"),
+    ],
 )
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_screenshots_for_the_readme(
-    browser: Browser, app: Served, width: int, height: int, scheme: str
+    browser: Browser, app: Served, name: str, width: int, height: int, scheme: str
 ) -> None:
     folder = Path(os.environ.get("WORKBENCH_SCREENSHOTS_TO", ROOT / "docs"))
     folder.mkdir(exist_ok=True)
@@ -300,4 +299,4 @@ def test_screenshots_for_the_readme(
             recipe += "\n- recalibrate: {}"
         wait_settled(page, recipe)
         page.mouse.click(2, 2)
-        page.screenshot(path=folder / f"page-{width}-{scheme}.png")
+        page.screenshot(path=folder / f"{name}.png")

@@ -46,8 +46,7 @@ def what_runs(model: onnx.ModelProto, folder: Path) -> Counter[tuple[str, bool]]
 def what_we_say(model: onnx.ModelProto, int8: bool = False) -> Counter[tuple[str, bool]]:
     kernels = fused_kernels(model, IMAGE, int8=int8, block=find_block())
     return Counter(
-        (kernel.type.replace("DepthwiseConv", "Conv"), kernel.layout in ("blocked", "direct"))
-        for kernel in kernels
+        (kernel.type.replace("DepthwiseConv", "Conv"), kernel.layout in ("blocked", "direct")) for kernel in kernels
     )
 
 

@@ -106,9 +106,7 @@ def test_the_table_survives_on_disk(measured_table: KernelTable, lenet: onnx.Mod
     again = open_table(measured_table.path.parent)
     kernels = fused_kernels(lenet, IMAGE, block=again.block)
     assert again.wanted(kernels) == []
-    assert predict_latency(kernels, again).ms == pytest.approx(
-        predict_latency(kernels, measured_table).ms, rel=0.01
-    )
+    assert predict_latency(kernels, again).ms == pytest.approx(predict_latency(kernels, measured_table).ms, rel=0.01)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 99}', b"\xff\xfe\x00", b'{"format": 1}'])
@@ -160,9 +158,7 @@ def test_growing_leaves_nothing_wanted_and_saves_plain_json(measured_table: Kern
     assert all(len(row) == 4 for rows in stored["kernels"].values() for row in rows)
 
 
-def test_prediction_is_near_measurement_on_unseen_widths(
-    measured_table: KernelTable, lenet: onnx.ModelProto
-) -> None:
+def test_prediction_is_near_measurement_on_unseen_widths(measured_table: KernelTable, lenet: onnx.ModelProto) -> None:
     """A loose bound: a busy test machine must not fail it; the bench holds the tight one."""
     models = [lenet, slice_channels(lenet, lambda old: old * 2 // 5)]
     for model, result in zip(models, measure_interleaved(models, IMAGE, rounds=5), strict=True):
@@ -204,9 +200,7 @@ def test_bytes_that_are_no_model_are_refused() -> None:
 def test_masked_weights_give_no_speed_and_it_says_why() -> None:
     kernels = [convolution(32, 32)]
     text = explain(kernels, kernels, latency(1), latency(1), sparsity=0.6)
-    assert text == (
-        "No speed-up expected, because the pruned weights are masked and ONNX Runtime's kernels are dense."
-    )
+    assert text == ("No speed-up expected, because the pruned weights are masked and ONNX Runtime's kernels are dense.")
 
 
 def test_few_bits_give_no_speed_and_it_says_why() -> None:
@@ -223,9 +217,7 @@ def test_nothing_changed_needs_no_words() -> None:
 def test_slower_with_fewer_channels_is_explained_by_alignment() -> None:
     before, after = [convolution(64, 64)], [convolution(29, 64, "plain")]
     text = explain(before, after, latency(1), latency(1.3))
-    assert "Slower although 55 % of the multiplications are gone." in text.replace("%", " %").replace(
-        "  ", " "
-    )
+    assert "Slower although 55 % of the multiplications are gone." in text.replace("%", " %").replace("  ", " ")
     assert "29 input channels are no multiple of 4" in text
 
 

@@ -58,7 +58,8 @@ def test_simulated_activations_equal_quantize_linear(bits: int) -> None:
         if layer:
             grid = found.grids[layer]
             low, high = ((bound - grid.zero_point) * grid.scale for bound in (0, 2**grid.bits - 1))
-            for name, value in (("low", np.float32(low)), ("high", np.float32(high)), ("s", np.float32(grid.scale)), ("z", np.uint8(grid.zero_point))):
+            values = {"low": np.float32(low), "high": np.float32(high), "s": np.float32(grid.scale)}
+            for name, value in {**values, "z": np.uint8(grid.zero_point)}.items():
                 model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), f"{layer}.{name}"))
             nodes += [
                 onnx.helper.make_node("Clip", [node.input[0], f"{layer}.low", f"{layer}.high"], [f"{layer}.c"]),
@@ -84,7 +85,8 @@ def test_simulated_activations_equal_quantize_linear(bits: int) -> None:
 def test_the_runtime_file_is_small_and_decodes_as_we_do(text: str, most: float) -> None:
     found, graph = compressed("lenet5", text)
     integers = {
-        name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits) for name, codes in found.codes.items()
+        name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits)
+        for name, codes in found.codes.items()
     }
     halves = frozenset(found.casts)
     file = onnx_file(graph, found.tensors, integers, halves)

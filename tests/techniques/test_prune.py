@@ -115,10 +115,11 @@ def test_slices_equal_torch_pruning(module: nn.Module) -> None:
     for group in trace_channels(module, SHAPE).groups:
         if group.name in kept:
             gone = sorted(set(range(group.size)) - set(kept[group.name]))
-            prune_out = tp.prune_conv_out_channels if isinstance(layers[group.name], nn.Conv2d) else tp.prune_linear_out_channels
-            if getattr(layers[group.name], "groups", 1) > 1:
+            layer = layers[group.name]
+            prune_out = tp.prune_conv_out_channels if isinstance(layer, nn.Conv2d) else tp.prune_linear_out_channels
+            if getattr(layer, "groups", 1) > 1:
                 prune_out = tp.prune_depthwise_conv_out_channels
-            graph.get_pruning_group(layers[group.name], prune_out, idxs=gone).prune()
+            graph.get_pruning_group(layer, prune_out, idxs=gone).prune()
     expected = theirs.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in ours.module.state_dict().items())
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .app import serve
+from .app import ServingError, serve
 
-__all__ = ["serve"]
+__all__ = ["ServingError", "serve"]

@@ -1,0 +1,1 @@
+"""Understand a session: reports now; sensitivity and behaviour later."""

@@ -52,7 +52,9 @@ def render_report(report: dict[str, Any]) -> str:
         lines.extend([f"          {latency['reason']}"] if latency["reason"] else [])
     width = max(len(layer["name"]) for layer in report["layers"])
     lines.append("")
-    lines.append(f"{'layer'.ljust(width)}  {'shape':>16} {'params':>10} {'MACs':>12} {'zeros':>6} {'bits':>4} {'bytes':>10}")
+    lines.append(
+        f"{'layer'.ljust(width)}  {'shape':>16} {'params':>10} {'MACs':>12} {'zeros':>6} {'bits':>4} {'bytes':>10}"
+    )
     for layer in report["layers"]:
         shape = "×".join(str(size) for size in layer["shape"])
         lines.append(

@@ -1,0 +1,1 @@
+"""Ship a compressed model: exports to real runtimes."""

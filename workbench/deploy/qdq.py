@@ -49,9 +49,7 @@ def export_int8(
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     if calibration.ndim < 2 or len(calibration) == 0:
-        raise QuantizationError(
-            f"int8 export needs calibration images of shape (n, C, H, W), got {calibration.shape}."
-        )
+        raise QuantizationError(f"int8 export needs calibration images of shape (n, C, H, W), got {calibration.shape}.")
     if not np.isfinite(calibration).all():
         raise QuantizationError("The calibration images hold NaN or infinite values; remove them first.")
     options: dict[str, Any] = {"ActivationSymmetric": False, "WeightSymmetric": True}
@@ -119,8 +117,7 @@ class _Reader:
         self._name = inputs[0].name
         images = images[: whole or None] if inputs[0].type.tensor_type.shape.dim[0].dim_value else images
         self._batches: Iterator[np.ndarray] = (
-            np.ascontiguousarray(images[i : i + batch], dtype=np.float32)
-            for i in range(0, len(images), batch)
+            np.ascontiguousarray(images[i : i + batch], dtype=np.float32) for i in range(0, len(images), batch)
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:

@@ -31,7 +31,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class QuantizeInput:
-    """Round the input of ``layer`` to ``(clamp(round(x / scale) + zero_point, 0, 2**bits - 1) - zero_point) * scale``."""
+    """Round the input of ``layer`` to a grid of ``2**bits`` values.
+
+    ``(clamp(round(x / scale) + zero_point, 0, 2**bits - 1) - zero_point) * scale``
+    """
 
     layer: str
     bits: int
@@ -53,20 +56,8 @@ class Channels:
 
 def channels_of(module: nn.Module, side: Side) -> Channels | None:
     """Return where ``module`` keeps its channels on ``side``, or None where slicing is not known."""
-    if isinstance(module, nn.modules.conv._ConvTransposeNd):
-        if module.groups != 1:
-            return None
-        if side == "out":
-            return Channels({"weight": 1, "bias": 0}, ("out_channels",))
-        return Channels({"weight": 0}, ("in_channels",))
     if isinstance(module, nn.modules.conv._ConvNd):
-        if module.groups == 1:
-            if side == "out":
-                return Channels({"weight": 0, "bias": 0}, ("out_channels",))
-            return Channels({"weight": 1}, ("in_channels",))
-        if module.groups == module.in_channels == module.out_channels:
-            return Channels({"weight": 0, "bias": 0}, ("in_channels", "out_channels", "groups"))
-        return None
+        return _channels_of_convolution(module, side)
     if isinstance(module, nn.Linear):
         if side == "out":
             return Channels({"weight": 0, "bias": 0}, ("out_features",))
@@ -77,6 +68,17 @@ def channels_of(module: nn.Module, side: Side) -> Channels | None:
     if isinstance(module, nn.PReLU) and module.num_parameters > 1:
         return Channels({"weight": 0}, ("num_parameters",))
     return None
+
+
+def _channels_of_convolution(module: nn.modules.conv._ConvNd, side: Side) -> Channels | None:
+    if module.groups == module.in_channels == module.out_channels > 1 and not module.transposed:
+        return Channels({"weight": 0, "bias": 0}, ("in_channels", "out_channels", "groups"))
+    if module.groups != 1:
+        return None
+    out = 1 if module.transposed else 0
+    if side == "out":
+        return Channels({"weight": out, "bias": 0}, ("out_channels",))
+    return Channels({"weight": 1 - out}, ("in_channels",))
 
 
 def apply_edits(module: nn.Module, edits: Iterable[Edit]) -> None:

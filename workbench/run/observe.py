@@ -58,8 +58,8 @@ def recalibrate_batchnorm(
     """
     norms = {name: part for name, part in module.named_modules() if _has_statistics(part)}
     for norm in norms.values():
-        norm.reset_running_stats()  # type: ignore[operator]
-        norm.momentum = None  # type: ignore[assignment]
+        norm.reset_running_stats()
+        norm.momentum = None
         norm.train()
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.inference_mode():

@@ -9,7 +9,7 @@ loads, so that such a file is smaller and not faster. What ONNX cannot hold comp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def _integer_weight(
     values, zeros = codes.numpy(), zero_point.numpy().astype(np.uint8)
     scales = scale.numpy()[0:1].reshape(()) if scalar else scale.numpy()
     shape = () if scalar else zeros.shape
-    attributes = {} if scalar else {"axis": axis}
+    attributes: dict[str, Any] = {} if scalar else {"axis": axis}
     inputs = [f"{name}.codes", f"{name}.scale", f"{name}.zero_point"]
     nodes.append(helper.make_node("DequantizeLinear", inputs, [name], **attributes))
     return [

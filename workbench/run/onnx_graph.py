@@ -125,7 +125,7 @@ def export_graph(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
         try:
             return _strip(export(twin, example), module)
         except Exception as error:  # exporters raise whatever the user's code makes them raise
-            failures.append(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
+            failures.append(f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}")
     raise ExportError(f"The model cannot be written as ONNX ({'; then '.join(failures)[:300]}).")
 
 
@@ -148,7 +148,7 @@ def _export_by_tracing(module: nn.Module, example: Tensor) -> ModelProto:
         torch.onnx.export(
             module,
             (example,),
-            buffer,
+            buffer,  # type: ignore[arg-type]
             dynamo=False,
             opset_version=OPSET,
             do_constant_folding=False,
@@ -234,7 +234,7 @@ def _round_to_grid(graph: GraphProto, value: str, grid: InputGrid, number: int) 
     prefix = f"grid{number}"
     low, high = -grid.zero_point, 2**grid.bits - 1 - grid.zero_point
     for name, number_ in (("scale", grid.scale), ("low", low), ("high", high)):
-        graph.initializer.append(numpy_helper.from_array(np.float32(number_), f"{prefix}.{name}"))
+        graph.initializer.append(numpy_helper.from_array(np.asarray(number_, np.float32), f"{prefix}.{name}"))
     steps = [f"{prefix}.{name}" for name in ("divided", "rounded", "clipped", "value")]
     nodes = [
         helper.make_node("Div", [value, f"{prefix}.scale"], [steps[0]]),

@@ -20,7 +20,7 @@ from torch import Tensor
 from .runner import OnnxRunner
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 #: Bytes of activations kept, at most.
 KEPT_BYTES = 256 * 2**20
@@ -119,10 +119,12 @@ def deepest_shared(
     return None
 
 
-def _part(model: ModelProto, nodes: list[object], *, inputs: str | None = None, outputs: str | None = None) -> ModelProto:
+def _part(
+    model: ModelProto, nodes: list[NodeProto], *, inputs: str | None = None, outputs: str | None = None
+) -> ModelProto:
     import onnx
 
-    used = {name for node in nodes for name in node.input}  # type: ignore[attr-defined]
+    used = {name for node in nodes for name in node.input}
     part = onnx.ModelProto(ir_version=model.ir_version)
     part.opset_import.extend(model.opset_import)
     part.graph.name = model.graph.name

@@ -1,0 +1,1 @@
+"""Find the best recipe under a budget."""

@@ -170,7 +170,8 @@ def _filter_scores(draft: Draft, group: ChannelGroup, settings: PruneSettings, c
 def _snap(want: int, size: int, multiple: int) -> int:
     """Return the allowed count nearest to ``want``: a multiple, or all ``size``; never none."""
     allowed = [*range(multiple, size, multiple), size]
-    return min(allowed, key=lambda count: (abs(count - want), count))
+    nearest: int = min(allowed, key=lambda count: (abs(count - want), count))
+    return nearest
 
 
 def _cost(settings: PruneSettings) -> Cost:

@@ -123,7 +123,9 @@ def _quantize_inputs(draft: Draft, settings: Mapping[str, ActivationSettings], c
         name: chosen.percentile if chosen.observer == "percentile" else 100.0 for name, chosen in settings.items()
     }
     key = ("input ranges", draft.state, tuple(sorted(percentiles.items())), context.calibration.hash)
-    ranges = context.cache.get(key, lambda: observe_inputs(draft.build(), images, normalize, percentiles, context.check))
+    ranges = context.cache.get(
+        key, lambda: observe_inputs(draft.build(), images, normalize, percentiles, context.check)
+    )
     for name, chosen in settings.items():
         if name not in ranges:
             continue

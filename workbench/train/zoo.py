@@ -72,7 +72,7 @@ def train(name: str, schedule: Schedule) -> tuple[nn.Module, list[dict[str, floa
         for images, labels in _batches(data["train"], schedule):
             loss = F.cross_entropy(model(images), labels)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             scheduler.step()
             total += loss.item()
@@ -146,6 +146,7 @@ def _augment(images: Tensor, padding: int) -> Tensor:
 
 
 def main() -> None:
+    """Train the model named on the command line and save it."""
     parser = argparse.ArgumentParser(description="Train one checkpoint of the zoo.")
     parser.add_argument("name", choices=sorted(SCHEDULES))
     parser.add_argument("--epochs", type=int, help="default: the schedule of the model")

@@ -93,9 +93,7 @@ class Plan:
 def is_depthwise(node: Node, shapes: dict[str, Shape]) -> bool:
     """Judged by the weight's shape: after :func:`resize` the group count in the node is the old one."""
     weight = shapes[node.inputs[1]]
-    return bool(
-        node.attributes.get("group", 1) > 1 and weight[1] == 1 and weight[0] == shapes[node.inputs[0]][1]
-    )
+    return bool(node.attributes.get("group", 1) > 1 and weight[1] == 1 and weight[0] == shapes[node.inputs[0]][1])
 
 
 def _channels(shape: Shape) -> int:

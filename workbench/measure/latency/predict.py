@@ -2,13 +2,14 @@
 
 Within a signature the time is fitted as ``a + b·x + c·y + d·x·y`` (all ≥ 0; for a convolution: a call,
 reading, writing, multiplying), and the fit is then corrected by the measured points nearby, so that it
-is exact where something was measured. Signatures that were never measured borrow the throughput of the
-most similar ones, and the interval is wide.
+is exact where something was measured. Kernels of signatures that were never measured are guessed from
+their arithmetic and traffic, and the interval is wide.
 """
 
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ import numpy as np
 from workbench.measure.estimate import Latency
 
 from .kernel import Kernel
-from .signature import CONVOLUTIONS, PRODUCTS, place
+from .signature import CONVOLUTIONS, PRODUCTS, Place, place
 from .table import KernelTable, Point
 
 #: Half-width of the 95 % interval as a share of the figure, from tests/bench/latency.py: with all
@@ -54,39 +55,38 @@ class _Fit:
         return rough * float(np.exp(np.log(self.ratios) @ weight / weight.sum()))
 
 
-class KernelModel:
-    """Interpolates a table; forget it when the table's ``version`` changed."""
+class _Interpolation:
+    """What was worked out from one version of a table."""
 
-    def __init__(self, table: KernelTable) -> None:
-        self.table, self.version = table, table.version
+    def __init__(self, version: int) -> None:
+        self.version = version
         self._fits: dict[str, _Fit | None] = {}
+        self._times: dict[Place, float] = {}
 
-    def time(self, kernel: Kernel) -> KernelTime:
-        """Return the time of one kernel."""
-        signature, point = place(kernel, self.table.block)
-        fit = self._fit(signature)
-        if fit is not None:
-            return KernelTime(kernel, fit.at(point), True)
-        return KernelTime(kernel, self._borrowed(kernel, signature), False)
-
-    def _fit(self, signature: str) -> _Fit | None:
+    def time(self, kernel: Kernel, table: KernelTable) -> KernelTime:
+        where = place(kernel, table.block)
+        signature, point = where
         if signature not in self._fits:
-            points = self.table.points(signature)
+            points = table.points(signature)
             self._fits[signature] = _fit(points) if points else None
-        return self._fits[signature]
+        fit = self._fits[signature]
+        if fit is None:
+            return KernelTime(kernel, _borrowed(kernel), False)
+        if where not in self._times:
+            self._times[where] = fit.at(point)
+        return KernelTime(kernel, self._times[where], True)
 
-    def _borrowed(self, kernel: Kernel, signature: str) -> float:
-        if kernel.type in PRODUCTS or kernel.type in CONVOLUTIONS:
-            return _CALL + kernel.macs / _MACS[kernel.dtype] + kernel.bytes / _BANDWIDTH
-        if kernel.type == "View":
-            return _CALL / 4
-        return _CALL + kernel.bytes / _BANDWIDTH
+
+#: Tables, as long as they live, and what was worked out from them.
+_interpolations: weakref.WeakKeyDictionary[KernelTable, _Interpolation] = weakref.WeakKeyDictionary()
 
 
 def kernel_times(kernels: Sequence[Kernel], table: KernelTable) -> tuple[KernelTime, ...]:
     """Return each kernel's predicted time, in order."""
-    model = _model_of(table)
-    return tuple(model.time(kernel) for kernel in kernels)
+    known = _interpolations.get(table)
+    if known is None or known.version != table.version:
+        known = _interpolations[table] = _Interpolation(table.version)
+    return tuple(known.time(kernel, table) for kernel in kernels)
 
 
 def predict_latency(
@@ -112,16 +112,12 @@ def predict_latency(
     device = table.device
     figure = Latency(device.name, device.runtime, batch, ms, ms / (1 + share), ms * (1 + share), "predicted")
     if unknown > 0.2:
-        reason = (
-            f"{unknown * 100:.0f} % of the time is in kernels that were not measured on this machine yet."
-        )
+        reason = f"{unknown * 100:.0f} % of the time is in kernels not measured on this machine yet."
         return replace(figure, reason=reason)
     return figure
 
 
-def _correction(
-    anchor: tuple[Sequence[Kernel], Latency], kernels: Sequence[Kernel], table: KernelTable
-) -> float:
+def _correction(anchor: tuple[Sequence[Kernel], Latency], kernels: Sequence[Kernel], table: KernelTable) -> float:
     """Return measured ÷ predicted of the anchor; its square root for kernels of another number type."""
     known, measured = anchor
     predicted = table.run_ns + sum(entry.ns for entry in kernel_times(known, table))
@@ -148,6 +144,15 @@ def _fit(points: Mapping[Point, float]) -> _Fit:
     return _Fit(scale, coefficients, np.log(np.maximum(places, 1)), ratios)
 
 
+def _borrowed(kernel: Kernel) -> float:
+    """Guess a kernel of a signature that was never measured."""
+    if kernel.type in PRODUCTS or kernel.type in CONVOLUTIONS:
+        return _CALL + kernel.macs / _MACS[kernel.dtype] + kernel.bytes / _BANDWIDTH
+    if kernel.type == "View":
+        return _CALL / 4
+    return _CALL + kernel.bytes / _BANDWIDTH
+
+
 def _least_squares(features: np.ndarray) -> np.ndarray:
     """Return the coefficients ≥ 0 for which ``features @ coefficients`` is nearest to one.
 
@@ -163,13 +168,3 @@ def _least_squares(features: np.ndarray) -> np.ndarray:
             best, least = np.zeros(features.shape[1]), error
             best[columns] = found
     return best
-
-
-_models: dict[int, KernelModel] = {}
-
-
-def _model_of(table: KernelTable) -> KernelModel:
-    model = _models.get(id(table))
-    if model is None or model.table is not table or model.version != table.version:
-        model = _models[id(table)] = KernelModel(table)
-    return model

@@ -132,9 +132,7 @@ def profile(model: Any, feeds: dict[str, np.ndarray]) -> list[Node]:
 _SCALAR = {"x": np.zeros((1, 4), np.float32)}
 
 
-def _quickest(
-    model: Any, feeds: dict[str, np.ndarray], stop: Callable[[], bool]
-) -> tuple[float, float, float]:
+def _quickest(model: Any, feeds: dict[str, np.ndarray], stop: Callable[[], bool]) -> tuple[float, float, float]:
     """Return the run without the profiler, the sum of the nodes with it, and their weight."""
     session = open_session(model)
     plain, profiled = [], []

@@ -90,11 +90,7 @@ def _structural(
     elif gain < _SAME:
         sentences.append(f"No faster although {share * 100:.0f} % of the multiplications are gone.")
     uneven = [kernel for kernel in present if _falls_off_blocks(kernel)]
-    if (
-        uneven
-        and _time_share(uneven, present, table) > _NOTABLE
-        and any(k.layout == "blocked" for k in baseline)
-    ):
+    if uneven and _time_share(uneven, present, table) > _NOTABLE and any(k.layout == "blocked" for k in baseline):
         worst = max(uneven, key=lambda kernel: kernel.macs)
         sentences.append(
             f"{_count(uneven, 'layer')} run on a slower path: {worst.inputs} input channels are no multiple "
@@ -117,9 +113,7 @@ def _int8(present: Sequence[Kernel], gain: float, table: KernelTable | None) -> 
     if gain < -_SAME:
         sentences.append("int8 is slower than fp32 here.")
     narrow = [kernel for kernel in convolutions if kernel.outputs < NARROW]
-    uneven = [
-        kernel for kernel in convolutions if kernel.outputs % 4 or (kernel.inputs > 4 and kernel.inputs % 4)
-    ]
+    uneven = [kernel for kernel in convolutions if kernel.outputs % 4 or (kernel.inputs > 4 and kernel.inputs % 4)]
     uneven += [kernel for kernel in depthwise if kernel.outputs % 8]
     for kernels, words in (
         (

@@ -114,9 +114,7 @@ class Sheet:
         self.constant(f"{name}_codes", codes)
         self.constant(f"{name}_scale", np.full(channels, scale, np.float32))
         self.constant(f"{name}_zero", np.zeros(channels, codes.dtype))
-        self.node(
-            "DequantizeLinear", [f"{name}_codes", f"{name}_scale", f"{name}_zero"], name, {"axis": axis}
-        )
+        self.node("DequantizeLinear", [f"{name}_codes", f"{name}_scale", f"{name}_zero"], name, {"axis": axis})
 
     def settle(self, tensor: str) -> str:
         """Return the tensor as it lies between kernels: quantized in an int8 graph."""
@@ -156,9 +154,7 @@ def make_model(nodes: Iterable[Any], inputs: dict[str, Shape], outputs: Iterable
     """Return a model of float inputs and outputs."""
     from onnx import TensorProto, helper
 
-    entries = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()
-    ]
+    entries = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
     results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     graph = helper.make_graph(list(nodes), "parade", entries, results, weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -184,9 +180,7 @@ def _windows(kernel: Kernel) -> dict[str, Any]:
     """Return attributes that turn the kernel's image into its output image."""
     strides = kernel.stride or (1,) * len(kernel.image)
     pads = []
-    for size, result, window, stride in zip(
-        kernel.image, kernel.output_image, kernel.window, strides, strict=True
-    ):
+    for size, result, window, stride in zip(kernel.image, kernel.output_image, kernel.window, strides, strict=True):
         pads.append(max(0, (result - 1) * stride + window - size))
     half = [pad // 2 for pad in pads]
     rest = [pad - start for pad, start in zip(pads, half, strict=True)]

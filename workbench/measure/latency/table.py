@@ -224,9 +224,7 @@ def find_block() -> int:
         ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         graph = onnx.load(options.optimized_model_filepath).graph
     laid = {tensor.name: tensor.dims[0] for tensor in graph.initializer}
-    sizes = [
-        laid[node.input[1]] for node in graph.node if node.domain.endswith("nchwc") and node.op_type == "Conv"
-    ]
+    sizes = [laid[node.input[1]] for node in graph.node if node.domain.endswith("nchwc") and node.op_type == "Conv"]
     return int(sizes[0]) if sizes else 0
 
 

@@ -102,10 +102,7 @@ def _grid(kernel: Kernel, inputs: Iterable[int], outputs: Iterable[int]) -> Iter
 
 def _same(kernel: Kernel, channels: Iterable[int]) -> Iterable[Kernel]:
     groups = kernel.type == "DepthwiseConv"
-    return (
-        replace(kernel, inputs=count, outputs=count, groups=kernel.groups if groups else 1)
-        for count in channels
-    )
+    return (replace(kernel, inputs=count, outputs=count, groups=kernel.groups if groups else 1) for count in channels)
 
 
 def _even(channels: int, step: int) -> list[int]:
