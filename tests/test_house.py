@@ -61,9 +61,7 @@ def run_python(code: str) -> str:
 # Pins
 
 
-@pytest.mark.skipif(
-    sys.version_info[:2] != (3, 11) or sys.platform != "linux", reason="pinned on Linux, 3.11"
-)
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11) or sys.platform != "linux", reason="pinned on Linux, 3.11")
 def test_constraints_pin_everything_an_install_needs_at_the_version_installed() -> None:
     installed = {name: version(name).split("+")[0] for name in closure(declared("dev"))}
     assert read_pins().items() >= installed.items()
@@ -152,9 +150,7 @@ def test_imports_only_run_down() -> None:
 def test_contributing_tells_every_floor() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     assert "## ARCHITECTURE" in text
-    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0][
-        "layers"
-    ]
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
     for name in re.findall(r"\w+", " ".join(layers)):
         assert re.search(rf"\b{name}(/|\.py)`", text), f"CONTRIBUTING's table has no {name}"
 

@@ -66,9 +66,7 @@ class ControlsView(View):
         if self.session is None:
             return
         try:
-            self._generation = self.session.apply(
-                recipe_from_controls(ControlsState.from_page(change["new"]))
-            )
+            self._generation = self.session.apply(recipe_from_controls(ControlsState.from_page(change["new"])))
             self.error = ""
         except ValueError as problem:
             self.error = str(problem)

@@ -134,9 +134,7 @@ def dataset_names(shape: tuple[int, ...] | None) -> list[str]:
     """Return the data sets known by name whose images have ``shape`` (all where it is not known)."""
     from workbench.data.catalog import available_datasets
 
-    return [
-        entry.name for entry in available_datasets() if shape is None or entry.image_shape == tuple(shape)
-    ]
+    return [entry.name for entry in available_datasets() if shape is None or entry.image_shape == tuple(shape)]
 
 
 def describe_model(session: Session) -> str:
@@ -150,11 +148,7 @@ def describe_data(session: Session) -> str:
     """Say how many images each split has and how they are normalized."""
     data = session.data
     normalization = session.model.normalization or data.normalization
-    splits = [
-        f"{name} {len(data.splits[name]):,}"
-        for name in ("test", "validation", "train")
-        if name in data.splits
-    ]
+    splits = [f"{name} {len(data.splits[name]):,}" for name in ("test", "validation", "train") if name in data.splits]
     return " · ".join([*splits, f"normalised by {normalization}", *data.notes])
 
 

@@ -66,10 +66,7 @@ def steps_from_controls(state: ControlsState) -> list[dict[str, dict[str, Any]]]
     if state.ratio:
         filters = state.granularity == "filter"
         steps.append(
-            {
-                "prune": {"ratio": state.ratio / 100}
-                | _changed(state, "granularity", "scope", *["multiple"] * filters)
-            }
+            {"prune": {"ratio": state.ratio / 100} | _changed(state, "granularity", "scope", *["multiple"] * filters)}
         )
     if state.bits < OFF or state.activations:
         steps.append({"quantize": _quantize(state)})
@@ -86,9 +83,7 @@ def _quantize(state: ControlsState) -> dict[str, Any]:
 
 
 def _changed(state: ControlsState, *names: str) -> dict[str, Any]:
-    return {
-        name: getattr(state, name) for name in names if getattr(state, name) != getattr(ControlsState, name)
-    }
+    return {name: getattr(state, name) for name in names if getattr(state, name) != getattr(ControlsState, name)}
 
 
 def controls_from_recipe(recipe: Recipe, present: ControlsState | None = None) -> ControlsState | None:

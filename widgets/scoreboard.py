@@ -57,9 +57,7 @@ class ScoreboardView(View):
             if self.measuring or self.session is None:
                 return None
             self.measuring, self.problem = True, ""
-        thread = threading.Thread(
-            target=self._measure, args=(self.session,), daemon=True, name="workbench-measure"
-        )
+        thread = threading.Thread(target=self._measure, args=(self.session,), daemon=True, name="workbench-measure")
         thread.start()
         return thread
 

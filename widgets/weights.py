@@ -41,9 +41,7 @@ class WeightView(View):
     def begin(self, session: Session) -> None:
         """List the layers; keep the chosen one where the model has it, else take the largest."""
         self._drawn = None
-        self.layers = [
-            {"name": layer.name, "type": layer.type, "params": layer.params} for layer in session.layers
-        ]
+        self.layers = [{"name": layer.name, "type": layer.type, "params": layer.params} for layer in session.layers]
         if self.layer not in {layer.name for layer in session.layers}:
             self.layer = max(session.layers, key=lambda layer: layer.params).name if session.layers else ""
 

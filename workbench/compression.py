@@ -220,10 +220,12 @@ def compress(
 
 def context_for(model: Model, dataset: Dataset | None, check: Callable[[], None] = lambda: None) -> Context:
     """Return the context in which a model's recipes are calibrated on ``dataset``."""
+    weights = sum(4 * tensor.numel() for tensor in model.module.state_dict().values())
+    cache = Cache(max(32 * 2**20, 6 * weights))
     if dataset is None:
-        return Context(check=check)
+        return Context(cache=cache, check=check)
     calibration = dataset.splits.get("calibration")
-    return Context(calibration, model.normalization or dataset.normalization, check=check)
+    return Context(calibration, model.normalization or dataset.normalization, cache, check)
 
 
 def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> CompressedModel:

@@ -259,4 +259,3 @@ class Engine:
             note = f"Measured settings are not being kept: {sentence(error)}"
             if note not in self.notes:
                 self.notes = (*self.notes, note)
-

@@ -124,9 +124,7 @@ class History:
         )  # fmt: skip
         marks = ", ".join("?" * len(columns))
         with self._lock, self._connection:
-            self._connection.execute(
-                f"INSERT OR IGNORE INTO settings ({', '.join(columns)}) VALUES ({marks})", row
-            )
+            self._connection.execute(f"INSERT OR IGNORE INTO settings ({', '.join(columns)}) VALUES ({marks})", row)
             found = self._connection.execute(
                 f"SELECT id FROM settings WHERE {_WHERE} AND recipe_hash = ?", (*_where(key), record.recipe_hash)
             ).fetchone()

@@ -31,9 +31,7 @@ class LatencyEstimator:
     Predictions need kernels measured once on this machine; ``learn`` measures those that are missing.
     """
 
-    def __init__(
-        self, subject: Subject, graph: OnnxGraph | None, data: Dataset, normalization: Normalization
-    ) -> None:
+    def __init__(self, subject: Subject, graph: OnnxGraph | None, data: Dataset, normalization: Normalization) -> None:
         self._subject = subject
         self._graph = graph
         self._data = data
@@ -58,7 +56,7 @@ class LatencyEstimator:
             raise WorkbenchError(f"'{self._subject.model.name}' cannot be written as ONNX, so it cannot be timed.")
         if not runs_int8(compressed):
             return self._weight_file(compressed)
-        from workbench.deploy.qdq import export_int8
+        from workbench.run.qdq import export_int8
 
         if "calibration" not in self._data.splits:
             raise WorkbenchError("An int8 file needs calibration data, and this dataset has none.")

@@ -207,9 +207,7 @@ def _parse_layers(label: str, given: Any) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def _parse_overrides(
-    label: str, technique: Technique[Any], settings: Settings, given: Any
-) -> tuple[Override, ...]:
+def _parse_overrides(label: str, technique: Technique[Any], settings: Settings, given: Any) -> tuple[Override, ...]:
     if not isinstance(given, Mapping):
         raise RecipeError(f"In {label}, overrides must map a layer pattern to settings, not {given!r}.")
     overrides = []

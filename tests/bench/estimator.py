@@ -64,9 +64,7 @@ class Population:
             for name, (classes, place) in targets.items()
         }
         sampler = Sampler(stored.baseline, stored.labels)
-        scores = [
-            sampler.task.score(logits, stored.labels, stored.baseline) for logits in stored.logits
-        ]
+        scores = [sampler.task.score(logits, stored.labels, stored.baseline) for logits in stored.logits]
         answers = {name: np.stack([score[name] > 0 for score in scores]) for name in targets}
         return cls(margins, answers, np.stack([score["loss"] for score in scores]))
 
@@ -170,7 +168,9 @@ def main() -> int:
     print()
     narrow = {found["accuracy"].model: judge_width(found["accuracy"]) for found in replays}
     for name in FIGURES:
-        print(f"{name}: every bin of every model covered in ≥ {COVERED:.0%} of runs: {'yes' if covered[name] else 'NO'}")
+        print(
+            f"{name}: every bin of every model covered in ≥ {COVERED:.0%} of runs: {'yes' if covered[name] else 'NO'}"
+        )
     return 0 if covered["accuracy"] and narrow.get("resnet20", True) else 1
 
 

@@ -113,9 +113,7 @@ from workbench.session import Session
 with Session("resnet20", "fashion_mnist") as session:
     session.learn_latency()
 """
-    subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "WORKBENCH_HOME": str(home)}, cwd=ROOT, check=True
-    )
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "WORKBENCH_HOME": str(home)}, cwd=ROOT, check=True)
 
 
 def main() -> int:

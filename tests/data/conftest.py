@@ -29,9 +29,7 @@ def make_pair() -> Callable[..., Pair]:
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """Return a maker of PNG files: ``{"cat": 5}`` or ``{"train/cat": 5}``, the pixels drawn from a seed."""
 
-    def make(
-        counts: dict[str, int], size: tuple[int, int] = (8, 6), mode: str = "RGB", name: str = "pets"
-    ) -> Path:
+    def make(counts: dict[str, int], size: tuple[int, int] = (8, 6), mode: str = "RGB", name: str = "pets") -> Path:
         generator = np.random.default_rng(len(counts))
         for folder, count in counts.items():
             (tmp_path / name / folder).mkdir(parents=True)

@@ -187,10 +187,7 @@ def test_a_gap_in_the_labels_is_refused_unless_the_classes_are_given(make_pair: 
     images, labels = make_pair()
     labels = np.where(labels == 1, 3, labels)
     assert "is of class '1'" in refused((images, labels))
-    assert (
-        "No image in dataset 'arrays' is of class 'b'."
-        in load_dataset((images, labels), classes="abcd").notes
-    )
+    assert "No image in dataset 'arrays' is of class 'b'." in load_dataset((images, labels), classes="abcd").notes
 
 
 def test_one_class_in_arrays_is_refused(make_pair: MakePair) -> None:
@@ -228,9 +225,7 @@ def test_images_of_differing_sizes_are_refused() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 9), (3, 8, 8)])
-def test_train_and_test_images_that_differ_in_shape_are_refused(
-    make_pair: MakePair, shape: tuple[int, ...]
-) -> None:
+def test_train_and_test_images_that_differ_in_shape_are_refused(make_pair: MakePair, shape: tuple[int, ...]) -> None:
     sentence = refused({"train": make_pair(), "test": make_pair(30, shape)})
     assert "×".join(map(str, shape)) in sentence
     assert "1×8×8" in sentence

@@ -9,9 +9,7 @@ from workbench.data.dataset import Dataset, Normalization, Split
 from workbench.errors import WorkbenchError
 
 IMAGES = torch.randint(0, 256, (20, 3, 5, 4), generator=torch.Generator().manual_seed(0)).byte()
-DATA = Dataset(
-    "toy", {"test": Split("test", IMAGES, torch.arange(20) % 2)}, ("a", "b"), Normalization.of(IMAGES)
-)
+DATA = Dataset("toy", {"test": Split("test", IMAGES, torch.arange(20) % 2)}, ("a", "b"), Normalization.of(IMAGES))
 
 
 def test_normalised_training_images_have_mean_0_and_std_1_in_each_channel() -> None:
@@ -39,9 +37,7 @@ def test_normalising_leaves_the_images_as_they_were() -> None:
 
 
 @pytest.mark.parametrize(("mean", "std"), [((0.0,), (0.0,)), ((0.0, 0.0), (1.0,)), ((), ())])
-def test_a_normalisation_that_divides_by_nothing_is_refused(
-    mean: tuple[float, ...], std: tuple[float, ...]
-) -> None:
+def test_a_normalisation_that_divides_by_nothing_is_refused(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     with pytest.raises(WorkbenchError):
         Normalization(mean, std)
 

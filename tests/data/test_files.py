@@ -88,9 +88,7 @@ def test_labels_in_a_column_are_read(tmp_path: Path, make_pair: MakePair) -> Non
 
 
 @pytest.mark.parametrize("names", ["a,b,c", '["a", "b", "c"]'])
-def test_a_parquet_table_carries_images_and_class_names(
-    tmp_path: Path, make_pair: MakePair, names: str
-) -> None:
+def test_a_parquet_table_carries_images_and_class_names(tmp_path: Path, make_pair: MakePair, names: str) -> None:
     pair = make_pair(60, (6, 5, 3))
     data = load_dataset(write_parquet(tmp_path / "toy.parquet", pair, {"class_names": names}))
     assert data.classes == ("a", "b", "c")
@@ -124,9 +122,7 @@ def test_columns_of_another_name_and_a_struct_are_read(tmp_path: Path, make_pair
     photos = [{"bytes": value.as_py(), "path": "x.png"} for value in table["photo"]]
     described = {"info": {"features": {"species": {"names": ["a", "b", "c"]}}}}
     nested = pa.table({"photo": photos, "species": table["species"]})
-    pq.write_table(
-        nested.replace_schema_metadata({"huggingface": json.dumps(described)}), tmp_path / "nested.parquet"
-    )
+    pq.write_table(nested.replace_schema_metadata({"huggingface": json.dumps(described)}), tmp_path / "nested.parquet")
     first, second = load_dataset(plain), load_dataset(tmp_path / "nested.parquet")
     assert first["test"].hash == second["test"].hash
     assert second.classes == ("a", "b", "c")

@@ -34,9 +34,7 @@ def test_pixels_and_labels_are_those_of_the_files(make_folder: MakeFolder) -> No
 
 
 @pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "validation", "TEST")])
-def test_folders_named_after_sets_are_kept_apart(
-    make_folder: MakeFolder, names: tuple[str, str, str]
-) -> None:
+def test_folders_named_after_sets_are_kept_apart(make_folder: MakeFolder, names: tuple[str, str, str]) -> None:
     train, validation, test = names
     counts = {f"{train}/a": 5, f"{train}/b": 4, f"{validation}/a": 2, f"{validation}/b": 1}
     data = load_dataset(make_folder({**counts, f"{test}/a": 1, f"{test}/b": 2}))

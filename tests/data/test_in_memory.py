@@ -54,9 +54,7 @@ def test_uint8_images_are_normalised_by_train_and_float_images_are_left_as_they_
 
 
 def test_a_given_normalisation_is_used(make_pair: MakePair) -> None:
-    assert load_dataset(make_pair(), normalization=(0.5, 0.25)).normalization == Normalization(
-        (0.5,), (0.25,)
-    )
+    assert load_dataset(make_pair(), normalization=(0.5, 0.25)).normalization == Normalization((0.5,), (0.25,))
     colour = load_dataset(make_pair(60, (3, 4, 4)), normalization=((0.1, 0.2, 0.3), (1, 2, 3)))
     assert colour.normalization == Normalization((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
 

@@ -24,8 +24,7 @@ from workbench.errors import WorkbenchError
 HAVE_FULL = fashion_mnist.DEBIAN.exists()
 needs_full = pytest.mark.skipif(not HAVE_FULL, reason="Debian's dataset-fashion-mnist is not installed")
 NAMES = [
-    pytest.param(entry.name, marks=needs_full if entry.name.endswith(":full") else ())
-    for entry in available_datasets()
+    pytest.param(entry.name, marks=needs_full if entry.name.endswith(":full") else ()) for entry in available_datasets()
 ]
 
 
@@ -167,9 +166,7 @@ def test_a_damaged_bundle_is_refused_in_a_sentence(
         load_dataset("fashion_mnist")
 
 
-def test_a_full_set_that_cannot_be_fetched_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_set_that_cannot_be_fetched_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pooch
 
     def refuse(*_: object, **__: object) -> str:
@@ -177,9 +174,7 @@ def test_a_full_set_that_cannot_be_fetched_says_what_to_do(
 
     monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "nothing")
     monkeypatch.setattr(pooch, "retrieve", refuse)
-    with pytest.raises(
-        WorkbenchError, match=r"could not be fetched .*Network is unreachable.*dataset-fashion-mnist"
-    ):
+    with pytest.raises(WorkbenchError, match=r"could not be fetched .*Network is unreachable.*dataset-fashion-mnist"):
         load_dataset("fashion_mnist:full")
 
 

@@ -51,9 +51,7 @@ def dense(draw: st.DrawFn, shape: Shape) -> Encoding:
 
 
 @st.composite
-def encodings(
-    draw: st.DrawFn, shape: Shape | None = None, depth: int = 3, integers: bool = False
-) -> Encoding:
+def encodings(draw: st.DrawFn, shape: Shape | None = None, depth: int = 3, integers: bool = False) -> Encoding:
     """An encoding of the given shape; `integers` leaves out those that decode to anything but codes."""
     shape = draw(shapes) if shape is None else shape
     leaves = ["packed"] if integers else ["packed", "dense"]

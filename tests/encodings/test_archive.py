@@ -51,7 +51,11 @@ def test_everything_comes_back_to_the_bit(tmp_path) -> None:
     archive = small_archive()
     again = load_archive(archive.save(tmp_path / "x.wbz"))
     assert (again.model, again.recipe, again.edits, again.metadata) == (
-        archive.model, archive.recipe, archive.edits, archive.metadata)
+        archive.model,
+        archive.recipe,
+        archive.edits,
+        archive.metadata,
+    )
     assert list(again.tensors) == list(archive.tensors)
     for name, values in archive.decode().items():
         decoded = again.tensors[name].decode()
@@ -82,7 +86,8 @@ def test_any_tensors_under_any_names_round_trip(tensors) -> None:
     assert len(data) == archive.nbytes
     assert again.to_bytes() == data
     assert {n: e.decode().tobytes() for n, e in again.tensors.items()} == {
-        n: e.decode().tobytes() for n, e in tensors.items()}
+        n: e.decode().tobytes() for n, e in tensors.items()
+    }
 
 
 def test_a_resnet20_costs_less_than_two_kilobytes_of_header() -> None:

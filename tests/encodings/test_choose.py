@@ -25,8 +25,17 @@ from workbench.encodings import (
 )
 from workbench.encodings.choose import NESTING_BYTES
 
-RESNET20 = [(16, 1, 3, 3), *[(16, 16, 3, 3)] * 6, (32, 16, 3, 3), *[(32, 32, 3, 3)] * 5, (32, 16, 1, 1),
-            (64, 32, 3, 3), *[(64, 64, 3, 3)] * 5, (64, 32, 1, 1), (10, 64)]
+RESNET20 = [
+    (16, 1, 3, 3),
+    *[(16, 16, 3, 3)] * 6,
+    (32, 16, 3, 3),
+    *[(32, 32, 3, 3)] * 5,
+    (32, 16, 1, 1),
+    (64, 32, 3, 3),
+    *[(64, 64, 3, 3)] * 5,
+    (64, 32, 1, 1),
+    (10, 64),
+]
 
 
 def weights(seed: int = 0) -> list[np.ndarray]:
@@ -149,8 +158,10 @@ def test_the_zero_order_entropy_does_not_depend_on_the_encoding() -> None:
     q, _, zero = quantized(weights()[10], 3)
     mask = q != zero
     inner = Packed(q[mask], 3)
-    bounds = [e.entropy_bytes for e in (Packed(q, 3), Entropy(Packed(q, 8)), Bitmask.of(mask, inner),
-                                        RelativeIndex.of(mask, Entropy(inner)))]
+    bounds = [
+        e.entropy_bytes
+        for e in (Packed(q, 3), Entropy(Packed(q, 8)), Bitmask.of(mask, inner), RelativeIndex.of(mask, Entropy(inner)))
+    ]
     assert bounds == pytest.approx([bounds[0]] * 4)
     counts = np.bincount(q.ravel())
     p = counts[counts > 0] / q.size

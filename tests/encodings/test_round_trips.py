@@ -100,9 +100,18 @@ def test_values_that_do_not_belong_are_refused() -> None:
 def test_unknown_and_malformed_descriptions_are_refused() -> None:
     with pytest.raises(EncodingError, match="'huffman'"):
         unpack({"kind": "huffman"}, (3,), b"abc")
-    for description in ({}, {"kind": 3}, {"kind": "packed", "bits": True}, {"kind": "packed", "bits": 9},
-                        {"kind": "dense", "type": "object"}, {"kind": "bitmask"}, {"kind": "entropy"},
-                        {"kind": "grid", "zero": -1, "codes": {"kind": "packed", "bits": 8}}, [], None):
+    for description in (
+        {},
+        {"kind": 3},
+        {"kind": "packed", "bits": True},
+        {"kind": "packed", "bits": 9},
+        {"kind": "dense", "type": "object"},
+        {"kind": "bitmask"},
+        {"kind": "entropy"},
+        {"kind": "grid", "zero": -1, "codes": {"kind": "packed", "bits": 8}},
+        [],
+        None,
+    ):
         with pytest.raises(EncodingError):
             unpack(description, (3,), b"\0" * 7)
 

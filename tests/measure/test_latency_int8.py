@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from tests.bench.slicing import export_zoo
-from workbench.deploy.qdq import QuantizationError, export_int8
+from workbench.run.qdq import QuantizationError, export_int8
 
 IMAGE = (1, 28, 28)
 

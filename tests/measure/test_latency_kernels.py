@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.bench.slicing import export_zoo, slice_channels
-from workbench.deploy.qdq import export_int8
 from workbench.measure.latency import GraphError, fused_kernels, read_graph, resize
 from workbench.measure.latency.table import find_block
+from workbench.run.qdq import export_int8
 
 IMAGE = (1, 28, 28)
 NAMES = ("lenet300", "lenet5", "resnet20", "mobilenetv2")

@@ -69,9 +69,7 @@ EXPORTERS = {
 ZOO = [(name, exporter) for name in ARCHITECTURES for exporter in EXPORTERS if "older" in exporter]
 
 
-@pytest.mark.parametrize(
-    ("name", "exporter"), [*ZOO, ("lenet5", FIXED_NEW), ("resnet20", OPEN), ("mobilenetv2", OPEN)]
-)
+@pytest.mark.parametrize(("name", "exporter"), [*ZOO, ("lenet5", FIXED_NEW), ("resnet20", OPEN), ("mobilenetv2", OPEN)])
 def test_a_zoo_model_comes_back_with_its_layers_by_name(tmp_path, name, exporter):
     module = warm(ARCHITECTURES[name](), (1, 28, 28))
     model = load_model(export(module, tmp_path / "net.onnx", (1, 28, 28), **EXPORTERS[exporter]))
@@ -249,18 +247,14 @@ def test_a_truncated_file(lenet, share):
     assert "not a sound ONNX file" in refused(lenet)
 
 
-@pytest.mark.parametrize(
-    "content", [b"hello, this is text", b"PK\x03\x04" + bytes(100), b"\x89PNG\r\n" + bytes(50)]
-)
+@pytest.mark.parametrize("content", [b"hello, this is text", b"PK\x03\x04" + bytes(100), b"\x89PNG\r\n" + bytes(50)])
 def test_what_is_not_onnx(tmp_path, content):
     path = tmp_path / "net.onnx"
     path.write_bytes(content)
     assert "not a sound ONNX file" in refused(path)
 
 
-def small(
-    path: Path, *nodes: onnx.NodeProto, inputs=("x",), outputs=("y",), kind=TensorProto.FLOAT, **constants
-):
+def small(path: Path, *nodes: onnx.NodeProto, inputs=("x",), outputs=("y",), kind=TensorProto.FLOAT, **constants):
     graph = helper.make_graph(
         nodes,
         "small",
@@ -327,9 +321,7 @@ def test_images_that_are_not_float32(tmp_path):
 def test_a_result_that_differs_from_onnx_runtime_is_refused(lenet, monkeypatch):
     from workbench.models.onnx_import.rules import RULES
 
-    monkeypatch.setitem(
-        RULES, "Relu", lambda builder, op: builder.module(op, nn.LeakyReLU(0.05), op.input(0))
-    )
+    monkeypatch.setitem(RULES, "Relu", lambda builder, op: builder.module(op, nn.LeakyReLU(0.05), op.input(0)))
     assert "differs from ONNX Runtime's by" in refused(lenet)
 
 

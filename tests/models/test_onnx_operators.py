@@ -321,9 +321,7 @@ def test_layers_are_named_after_weights_then_nodes_then_operators(tmp_path):
     assert isinstance(module.get_submodule("stage1.1.conv_1"), nn.ReLU)
 
 
-@pytest.mark.parametrize(
-    "weight", ["forward.weight", "a b.c-d.weight", "..weight", "training.type.weight", "é.weight"]
-)
+@pytest.mark.parametrize("weight", ["forward.weight", "a b.c-d.weight", "..weight", "training.type.weight", "é.weight"])
 def test_odd_names_become_usable_ones(tmp_path, weight):
     path = save(tmp_path / "net.onnx", [node("Conv", f"x,{weight}")], (2, 5, 5), {weight: array(2, 2, 1, 1)})
     module = imported(path, (2, 5, 5))
@@ -356,9 +354,7 @@ def test_a_fixed_batch_in_a_reshape_becomes_any_batch(tmp_path, batch, target):
 
 
 def test_a_fixed_class_token_is_repeated_over_any_batch(tmp_path):
-    path = save(
-        tmp_path / "net.onnx", [node("Concat", "t,x", axis=1)], (3, 7), {"t": array(1, 1, 7)}, batch=1
-    )
+    path = save(tmp_path / "net.onnx", [node("Concat", "t,x", axis=1)], (3, 7), {"t": array(1, 1, 7)}, batch=1)
     assert load_model(path).module(torch.zeros(5, 3, 7)).shape == (5, 4, 7)
 
 

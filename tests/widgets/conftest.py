@@ -19,9 +19,7 @@ class CountingComm(BaseComm):
 
     sent: list[tuple[dict[str, Any], int]]
 
-    def publish_msg(
-        self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **_: Any
-    ) -> None:
+    def publish_msg(self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **_: Any) -> None:
         if msg_type == "comm_msg":
             size = len(json.dumps(data)) + sum(memoryview(buffer).nbytes for buffer in buffers or ())
             wire.append((data, size))

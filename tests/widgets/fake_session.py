@@ -100,9 +100,7 @@ class FakeSession:
         with self._wake:
             self.applied.append(recipe)
             self.recipe = recipe
-            generation = (
-                self.snapshot.generation + 1 if not self._pending else self._pending[0].generation + 1
-            )
+            generation = self.snapshot.generation + 1 if not self._pending else self._pending[0].generation + 1
             self._pending = self._course(generation, recipe)
             self._wake.notify_all()
             return generation
@@ -197,9 +195,7 @@ class FakeSession:
         looks = [
             replace(
                 first,
-                accuracy=Estimate(
-                    accuracy, accuracy - 0.4 / n**0.5, accuracy + 0.4 / n**0.5, n, "sampled", "test"
-                ),
+                accuracy=Estimate(accuracy, accuracy - 0.4 / n**0.5, accuracy + 0.4 / n**0.5, n, "sampled", "test"),
             )
             for n in LOOKS
         ]

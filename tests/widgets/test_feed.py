@@ -86,9 +86,7 @@ def test_all_views_of_a_session_share_one_thread_that_ends_with_the_last(session
     assert feed_threads() == before
 
 
-def test_a_broken_view_does_not_silence_the_others(
-    session: FakeSession, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_view_does_not_silence_the_others(session: FakeSession, caplog: pytest.LogCaptureFixture) -> None:
     def broken(_: Any) -> None:
         raise RuntimeError("canvas on fire")
 

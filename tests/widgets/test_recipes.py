@@ -32,9 +32,7 @@ def test_sliders_and_switches_are_the_steps_in_order() -> None:
 
 def test_channels_prune_filters_in_the_chosen_multiple() -> None:
     state = ControlsState(ratio=50, granularity="filter", multiple=4)
-    assert recipe_from_controls(state) == Recipe.parse(
-        "- prune: {ratio: 0.5, granularity: filter, multiple: 4}"
-    )
+    assert recipe_from_controls(state) == Recipe.parse("- prune: {ratio: 0.5, granularity: filter, multiple: 4}")
 
 
 def test_sixteen_bits_are_half_floats() -> None:

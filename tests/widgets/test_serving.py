@@ -59,10 +59,7 @@ except ValueError as error:
     print('said:', error)
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (
-        done.stdout
-        == f"said: Port {port} is taken or not allowed: choose another with --port, or 0 for any.\n"
-    )
+    assert done.stdout == f"said: Port {port} is taken or not allowed: choose another with --port, or 0 for any.\n"
 
 
 def test_a_missing_notebook_is_one_sentence(tmp_path: Path) -> None:

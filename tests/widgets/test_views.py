@@ -142,9 +142,7 @@ def test_a_refused_recipe_is_said_in_place_and_cleared_by_the_next(
 # Weights
 
 
-def test_weights_travel_as_typed_arrays_and_only_what_changed_is_sent(
-    session: FakeSession, sent: list[Any]
-) -> None:
+def test_weights_travel_as_typed_arrays_and_only_what_changed_is_sent(session: FakeSession, sent: list[Any]) -> None:
     view = WeightView(session, layer="fc")
     wait_until(view, "about", bool)
     edges = np.frombuffer(view.edges, np.float32)
@@ -233,9 +231,7 @@ def test_what_was_loaded_is_told_with_splits_and_normalisation(live: FakeSession
 # Together
 
 
-def test_a_move_sends_less_than_eight_kilobytes_until_it_has_settled(
-    live: FakeSession, sent: list[Any]
-) -> None:
+def test_a_move_sends_less_than_eight_kilobytes_until_it_has_settled(live: FakeSession, sent: list[Any]) -> None:
     page = Workbench(live)
     wait_until(page.scoreboard, "progress", lambda progress: progress.get("settled"))
     sizes = []

@@ -25,9 +25,7 @@ def load_in_memory(source: object, options: Options) -> Dataset:
 
     Several are a mapping ``{"train": ..., "test": ...}``, or ``((x, y), (x_test, y_test))``.
     """
-    options.only(
-        "classes", "normalization", "validation_share", "test_share", "seed", where="images in memory"
-    )
+    options.only("classes", "normalization", "validation_share", "test_share", "seed", where="images in memory")
     given = _by_set(source)
     parts, classes = {}, None
     for split, item in given.items():

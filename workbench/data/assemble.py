@@ -43,9 +43,7 @@ def assemble(
     what = f"dataset '{name}'"
     images = {key: to_images(part.images, _what(what, key, parts)) for key, part in parts.items()}
     _require_one_shape(images, what)
-    raw = {
-        key: to_labels(part.labels, len(images[key]), _what(what, key, parts)) for key, part in parts.items()
-    }
+    raw = {key: to_labels(part.labels, len(images[key]), _what(what, key, parts)) for key, part in parts.items()}
     labels, names = encode_labels(raw, options.classes or classes, what)
     found = {key: Split(key, images[key], labels[key]) for key in parts}
     remarks = [*notes, *_check_classes(found, names, what, declared=options.classes is not None)]
@@ -75,9 +73,7 @@ def _require_one_shape(images: Mapping[str, Tensor], what: str) -> None:
             )
 
 
-def _check_classes(
-    found: Mapping[str, Split], names: tuple[str, ...], what: str, *, declared: bool
-) -> list[str]:
+def _check_classes(found: Mapping[str, Split], names: tuple[str, ...], what: str, *, declared: bool) -> list[str]:
     """Raise for a class without images; where the person named the classes, return notes instead."""
     if len(names) < 2:
         raise WorkbenchError(f"{capital(what)} has only one class, '{names[0]}'; it takes two or more.")
@@ -90,8 +86,7 @@ def _check_classes(
         said = f"No image in {where} is of class {_listed(empty)}"
         if not declared:
             raise WorkbenchError(
-                f"{said}, although the class is known; add images or, if this is meant, name all classes "
-                f"with classes=."
+                f"{said}, although the class is known; add images or, if this is meant, name all classes with classes=."
             )
         notes.append(f"{said}.")
     return notes
@@ -112,8 +107,7 @@ def _normalization(train: Tensor, options: Options, what: str) -> tuple[Normaliz
     # Floats come out of somebody's own preprocessing, and their model was trained on just that.
     low, high = float(train.min()), float(train.max())
     return Normalization.identity(channels), (
-        f"Images are floats from {low:.3g} to {high:.3g} and are used as they are; pass normalization= to "
-        f"change that."
+        f"Images are floats from {low:.3g} to {high:.3g} and are used as they are; pass normalization= to change that."
     )
 
 

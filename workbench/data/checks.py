@@ -72,17 +72,14 @@ def encode_labels(
     """
     textual = {labels.dtype.kind == "U" for labels in given.values()}
     if len(textual) > 1:
-        raise WorkbenchError(
-            f"{capital(what)} labels one set with numbers and another with names; choose one."
-        )
+        raise WorkbenchError(f"{capital(what)} labels one set with numbers and another with names; choose one.")
     if textual == {True}:
         return _encode_names(given, classes, what)
     highest = max(int(labels.max()) for labels in given.values())
     total = sum(len(labels) for labels in given.values())
     if classes is None and highest >= total:
         raise WorkbenchError(
-            f"Label {highest} in {what} would make more classes than the {total:,} images; number the "
-            f"classes from 0."
+            f"Label {highest} in {what} would make more classes than the {total:,} images; number the classes from 0."
         )
     names = tuple(classes) if classes is not None else tuple(str(number) for number in range(highest + 1))
     for part, labels in given.items():
@@ -164,9 +161,7 @@ def _as_pixels(images: Tensor, what: str) -> Tensor:
         images = images.float()
         bad = int((~images.isfinite()).flatten(1).any(1).sum())
         if bad:
-            raise WorkbenchError(
-                f"{bad:,} of {len(images):,} images of {what} contain NaN or infinite values."
-            )
+            raise WorkbenchError(f"{bad:,} of {len(images):,} images of {what} contain NaN or infinite values.")
         return images
     if images.is_complex():
         raise WorkbenchError(f"The images of {what} are complex numbers; they must be real.")
@@ -175,8 +170,7 @@ def _as_pixels(images: Tensor, what: str) -> Tensor:
     low, high = int(images.min()), int(images.max())
     if low < 0 or high > 255:
         raise WorkbenchError(
-            f"The images of {what} are whole numbers from {low} to {high}; give uint8 from 0 to 255, or "
-            f"floats."
+            f"The images of {what} are whole numbers from {low} to {high}; give uint8 from 0 to 255, or floats."
         )
     return images.to(torch.uint8)
 

@@ -58,9 +58,7 @@ def cut(
     if validation is None:
         cut_validation, rest = _divide(train, [options.validation_share], names, options.seed, what)
         validation, train = train.take(cut_validation), train.take(rest)
-        notes.append(
-            f"Validation ({len(validation):,} images) was cut from train (by class, seed {options.seed})."
-        )
+        notes.append(f"Validation ({len(validation):,} images) was cut from train (by class, seed {options.seed}).")
     train = Split("train", train.images, train.labels)
     splits = {
         "train": train,
@@ -71,9 +69,7 @@ def cut(
     return splits, notes
 
 
-def stratified(
-    labels: NDArray[Any], shares: Sequence[float], seed: int, groups: NDArray[Any]
-) -> list[Tensor]:
+def stratified(labels: NDArray[Any], shares: Sequence[float], seed: int, groups: NDArray[Any]) -> list[Tensor]:
     """Return sorted indices of each share and, last, of the rest; every class in proportion.
 
     ``groups`` numbers equal images: a group is never divided. Each share gets at least one group of

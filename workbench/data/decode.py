@@ -135,9 +135,7 @@ def _read_head(encoded: Encoded) -> Head:
         return image.mode, image.size
 
 
-def _read_pixels(
-    encoded: Encoded, size: tuple[int, int], grey: bool, heads: Counter[Head]
-) -> NDArray[np.uint8]:
+def _read_pixels(encoded: Encoded, size: tuple[int, int], grey: bool, heads: Counter[Head]) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     with _open(encoded) as image:

@@ -24,6 +24,4 @@ def load_digits() -> Dataset:
     # 17 grey levels, 0..16, spread over 0..255
     pixels = np.rint(found.images * (255 / 16)).astype(np.uint8)
     classes = tuple(str(name) for name in found.target_names)
-    return assemble(
-        "digits", {"train": Part(pixels, found.target)}, Options(seed=SEED), classes=classes, source=SOURCE
-    )
+    return assemble("digits", {"train": Part(pixels, found.target)}, Options(seed=SEED), classes=classes, source=SOURCE)

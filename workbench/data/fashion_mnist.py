@@ -111,16 +111,13 @@ def _read_bundled(name: str) -> dict[str, NDArray[np.generic]]:
             raise ValueError("its SHA-256 differs")
     except (OSError, KeyError, ValueError) as error:
         raise WorkbenchError(
-            f"The bundled file '{shown(path)}' is missing or damaged ({_reason(error)}); install the "
-            f"project again."
+            f"The bundled file '{shown(path)}' is missing or damaged ({_reason(error)}); install the project again."
         ) from None
     with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
         return {key: arrays[key] for key in arrays.files}
 
 
-def _write_split(
-    path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], index: NDArray[np.int64]
-) -> None:
+def _write_split(path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], index: NDArray[np.int64]) -> None:
     np.savez_compressed(path, images=images, labels=labels.astype(np.uint8), index=index.astype(np.int32))
 
 
@@ -156,9 +153,7 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
             f"File '{shown(path)}' cannot be read: {_reason(error)}; remove it and try again."
         ) from None
     if hashlib.sha256(raw).hexdigest() != CONTENT_SHA256[path.name]:
-        raise WorkbenchError(
-            f"File '{shown(path)}' does not hold what was published; remove it and try again."
-        )
+        raise WorkbenchError(f"File '{shown(path)}' does not hold what was published; remove it and try again.")
     dimensions = raw[3]
     shape = np.frombuffer(raw, ">u4", dimensions, 4)
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()

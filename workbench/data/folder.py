@@ -54,9 +54,7 @@ def _sets(folder: Path) -> dict[str, Path]:
         return {"train": folder}
     twice = [split for split, count in Counter(named.values()).items() if count > 1]
     if twice:
-        raise WorkbenchError(
-            f"Folder '{shown(folder)}' has more than one folder for the {twice[0]} set; keep one."
-        )
+        raise WorkbenchError(f"Folder '{shown(folder)}' has more than one folder for the {twice[0]} set; keep one.")
     found = {split: path for path, split in named.items()}
     return {split: found[split] for split in ("train", "validation", "test") if split in found}
 

@@ -133,9 +133,7 @@ def _not_there(source: str) -> str:
         return f"There is no file or folder '{shown(source)}'."
     near = difflib.get_close_matches(source, names, 1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return (
-        f"There is no dataset or folder '{shown(source)}'; the named datasets are {', '.join(names)}.{hint}"
-    )
+    return f"There is no dataset or folder '{shown(source)}'; the named datasets are {', '.join(names)}.{hint}"
 
 
 def _article(name: str) -> str:

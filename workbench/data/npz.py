@@ -58,9 +58,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 f"arrays of numbers."
             ) from None
         cut = isinstance(error, zipfile.BadZipFile)
-        reason = (
-            "it is no zip archive, or damaged or cut short" if cut else shown(error) or type(error).__name__
-        )
+        reason = "it is no zip archive, or damaged or cut short" if cut else shown(error) or type(error).__name__
         raise WorkbenchError(f"File '{shown(path)}' cannot be read as .npz: {reason}.") from None
 
 

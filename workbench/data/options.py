@@ -63,8 +63,7 @@ def as_normalization(given: object) -> Normalization | None:
         if isinstance(error, WorkbenchError):
             raise
         raise WorkbenchError(
-            f"normalization must be a (mean, std) pair, of numbers or of one number per channel, "
-            f"not {given!r}."
+            f"normalization must be a (mean, std) pair, of numbers or of one number per channel, not {given!r}."
         ) from None
 
 

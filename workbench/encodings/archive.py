@@ -140,8 +140,10 @@ class Archive:
         try:
             tensors = _read_tensors(header, data, position, max_values)
             model, recipe, edits, metadata = (header[key] for key in ("model", "recipe", "edits", "metadata"))
-            _check(isinstance(model, dict) and isinstance(edits, list) and isinstance(metadata, dict),
-                   "its header lacks the model, the edits or the metadata")
+            _check(
+                isinstance(model, dict) and isinstance(edits, list) and isinstance(metadata, dict),
+                "its header lacks the model, the edits or the metadata",
+            )
         except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError) as error:
             raise ArchiveError(f"{name} does not hold what it says: {_sentence(error)}") from error
         return cls(tensors, model, recipe, edits, metadata)
@@ -195,12 +197,12 @@ def _read_header(data: bytes, name: str) -> tuple[dict[str, Any], int]:
     return header, PREAMBLE.size + size
 
 
-def _read_tensors(
-    header: Mapping[str, Any], data: bytes, position: int, max_values: int
-) -> dict[str, Encoding]:
+def _read_tensors(header: Mapping[str, Any], data: bytes, position: int, max_values: int) -> dict[str, Encoding]:
     names, kinds = header["names"], header["kinds"]
-    _check(all(isinstance(name, str) for name in names) and len(set(names)) == len(names),
-           "a tensor's name is missing or there twice")
+    _check(
+        all(isinstance(name, str) for name in names) and len(set(names)) == len(names),
+        "a tensor's name is missing or there twice",
+    )
     _check(all(_depth(kind) <= MAX_NESTING for kind in kinds), "encodings are nested too deeply")
     shapes = [_read_shape(shape, max_values) for shape in header["shapes"]]
     values = sum(_count(shape) for shape in shapes)
@@ -212,8 +214,7 @@ def _read_tensors(
         _check(isinstance(use, int) and 0 <= use < len(kinds), f"{name} has no encoding")
         size = size_of(kinds[use], shape)
         size = next(sizes, -1) if size is None else size
-        _check(isinstance(size, int) and 0 <= size <= end - position,
-               f"{name} has no valid size")
+        _check(isinstance(size, int) and 0 <= size <= end - position, f"{name} has no valid size")
         tensors[name] = unpack(kinds[use], shape, data[position : position + size])
         position += size
     _check(position == end, "bytes are left over after the last tensor")

@@ -50,8 +50,9 @@ class Grid(Encoding):
             raise EncodingError(f"a tensor of shape {self.shape} has no channel axis {self.axis}")
         channels = 1 if self.axis is None else self.shape[self.axis]
         if self.scale.shape != (channels,) or self.zero_point.shape != (channels,):
-            raise EncodingError(f"a grid of {channels} channels has {self.scale.shape} scales"
-                                f" and {self.zero_point.shape} zero points")
+            raise EncodingError(
+                f"a grid of {channels} channels has {self.scale.shape} scales and {self.zero_point.shape} zero points"
+            )
         if self.scale.dtype != np.float32 or self.zero_point.dtype.kind not in "iu":
             raise EncodingError("a grid's scales must be float32 and its zero points integers")
         if channels and not 0 <= int(self.zero_point.min()) <= int(self.zero_point.max()) <= 0xFFFF:

@@ -13,11 +13,11 @@ import numpy as np
 from .strata import Flags, Floats, Look
 
 #: Width, in 64ths of the cells, over which rates are pooled at the first look (one image a cell).
-POOLING = 4.0
+POOLING = 2.5
 #: Images' worth of trust in the flip rates that the size of the change of margin predicts.
-TRUST = 4.0
+TRUST = 6.0
 #: Flips among ``n`` images that are allowed for anywhere, though nothing points to them.
-UNFORESEEN = 0.1
+UNFORESEEN = 0.07
 #: Weight of the skewness term: 1/3 takes the rates as known (Cornish-Fisher), 1 as unknown (score test).
 SKEWNESS = 0.5
 #: Standard logistic distribution's standard deviation.

@@ -134,9 +134,7 @@ def _cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
 
 
 #: name -> constructor from the class names of a dataset.
-TASKS: dict[str, Callable[[Sequence[str]], Task]] = {
-    "classification": lambda classes: Classification(len(classes))
-}
+TASKS: dict[str, Callable[[Sequence[str]], Task]] = {"classification": lambda classes: Classification(len(classes))}
 
 
 def find_task(name: str, classes: Sequence[str]) -> Task:

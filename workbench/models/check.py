@@ -34,9 +34,7 @@ def check_model(
     return _outputs(module, output, classes)
 
 
-def require_model(
-    module: nn.Module, image_shape: tuple[int, ...], classes: int | Sequence[str] | None = None
-) -> None:
+def require_model(module: nn.Module, image_shape: tuple[int, ...], classes: int | Sequence[str] | None = None) -> None:
     """Raise ``ModelError`` with the first sentence of ``check_model``, if there is one."""
     problems = check_model(module, image_shape, classes)
     if problems:
@@ -105,9 +103,7 @@ def _watched(module: nn.Module, first: list[tuple[nn.Module, Tensor]]) -> Iterat
             handle.remove()
 
 
-def _channels(
-    module: nn.Module, image_shape: tuple[int, ...], first: list[tuple[nn.Module, Tensor]]
-) -> str | None:
+def _channels(module: nn.Module, image_shape: tuple[int, ...], first: list[tuple[nn.Module, Tensor]]) -> str | None:
     """Say so where it was the first convolution that failed, for want of other channels."""
     if len(first) != 1 or first[0][1].shape[1:] != image_shape:
         return None

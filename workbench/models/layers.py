@@ -110,11 +110,7 @@ def hooked(layers: dict[nn.Module, str], record: Callable[..., None]) -> Iterato
 def _names(module: nn.Module) -> dict[nn.Module, str]:
     """Return layer -> dotted name, shared modules once, an attention's own projection left out."""
     inner = {part.out_proj for part in module.modules() if isinstance(part, nn.MultiheadAttention)}
-    return {
-        part: name
-        for name, part in module.named_modules()
-        if isinstance(part, LAYER_TYPES) and part not in inner
-    }
+    return {part: name for name, part in module.named_modules() if isinstance(part, LAYER_TYPES) and part not in inner}
 
 
 def _row(name: str, layer: nn.Module, calls: _Calls, counted: dict[int, str]) -> Layer:

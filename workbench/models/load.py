@@ -100,9 +100,7 @@ def _load(source: Any, architecture: nn.Module | str | None, input_shape: tuple[
         module, notes = prepare(source)
         return Model(type(source).__name__, module, "module", notes=notes)
     if not isinstance(source, str | os.PathLike):
-        raise ModelError(
-            f"A model is a name, a file or an nn.Module, and {type(source).__name__} is none of them."
-        )
+        raise ModelError(f"A model is a name, a file or an nn.Module, and {type(source).__name__} is none of them.")
     if isinstance(source, str) and source in ARCHITECTURES:
         return load_zoo(source)
     from .hubs import load_from_hub, named
@@ -112,9 +110,7 @@ def _load(source: Any, architecture: nn.Module | str | None, input_shape: tuple[
     return _load_file(Path(source).expanduser(), architecture, input_shape)
 
 
-def _load_file(
-    path: Path, architecture: nn.Module | str | None, input_shape: tuple[int, ...] | None
-) -> Model:
+def _load_file(path: Path, architecture: nn.Module | str | None, input_shape: tuple[int, ...] | None) -> Model:
     suffix = path.suffix.lower()
     if path.is_dir():
         raise ModelError(f"{path} is a folder: give one file, {_suffixes()}.")

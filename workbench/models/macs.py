@@ -37,8 +37,7 @@ def _recurrent(layer: nn.RNNBase | nn.RNNCellBase, given: Any) -> int:
 
 def _attention(layer: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     query, key, value = (
-        args[index] if index < len(args) else kwargs[name]
-        for index, name in enumerate(("query", "key", "value"))
+        args[index] if index < len(args) else kwargs[name] for index, name in enumerate(("query", "key", "value"))
     )
     width = layer.embed_dim
     projections = (query.numel() + key.numel() + value.numel()) * width + query.numel() * width

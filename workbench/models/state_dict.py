@@ -116,8 +116,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         if "TorchScript" in str(error):
             raise ModelError(_refusal(path, str(error))) from error
         raise ModelError(
-            f"{path} is not a sound torch file ({_first_line(error)}): it may be truncated; "
-            "save or copy it again."
+            f"{path} is not a sound torch file ({_first_line(error)}): it may be truncated; save or copy it again."
         ) from error
     tensors = _tensors(loaded)
     if not tensors:
@@ -133,8 +132,7 @@ def _refusal(path: Path, message: str) -> str:
     held = found[1] if found else ""
     what = f"the Python object {held}" if held else "Python objects"
     return (
-        f"{path} holds {what} besides tensors, which can run any code while it is read, "
-        f"so it was not opened: {advice}."
+        f"{path} holds {what} besides tensors, which can run any code while it is read, so it was not opened: {advice}."
     )
 
 

@@ -215,9 +215,7 @@ def _set_groups(node: NodeProto, groups: int) -> None:
 
 def _layer_inputs(graph: GraphProto) -> dict[str, tuple[int, str]]:
     """Return layer -> (node, the value that enters it), for nodes that multiply by the layer's weight."""
-    moved = {
-        node.output[0]: node.input[0] for node in graph.node if node.op_type in ("Transpose", "Identity")
-    }
+    moved = {node.output[0]: node.input[0] for node in graph.node if node.op_type in ("Transpose", "Identity")}
     inputs = {}
     for index, node in enumerate(graph.node):
         if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") and len(node.input) > 1:

@@ -9,8 +9,6 @@ from .prune import PRUNE
 from .quantize import QUANTIZE
 from .recalibrate import RECALIBRATE
 
-TECHNIQUES: dict[str, Technique[Any]] = {
-    technique.name: technique for technique in (PRUNE, QUANTIZE, RECALIBRATE)
-}
+TECHNIQUES: dict[str, Technique[Any]] = {technique.name: technique for technique in (PRUNE, QUANTIZE, RECALIBRATE)}
 
 __all__ = ["TECHNIQUES", "Cost", "Settings", "Technique"]

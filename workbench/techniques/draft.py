@@ -71,7 +71,7 @@ class Codes:
 class Cache:
     """Computed values by key, within a budget of bytes; the least recently used is dropped first."""
 
-    def __init__(self, budget: int = 512 * 2**20) -> None:
+    def __init__(self, budget: int = 32 * 2**20) -> None:
         self._entries: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self._budget = budget
         self._bytes = 0

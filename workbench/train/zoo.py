@@ -92,9 +92,7 @@ def accuracy(model: nn.Module, split: Split) -> float:
     """Return the share of ``split`` that ``model`` classifies correctly."""
     model.eval()
     batches = zip(split.images.split(250), split.labels.split(250), strict=True)
-    correct = sum(
-        int((model(NORMALIZATION(images)).argmax(1) == labels).sum()) for images, labels in batches
-    )
+    correct = sum(int((model(NORMALIZATION(images)).argmax(1) == labels).sum()) for images, labels in batches)
     return correct / len(split)
 
 

@@ -33,7 +33,7 @@ def fused_kernels(
     """Return the kernels ONNX Runtime will run for ``batch`` images ``(C, H, W)``, in order.
 
     A graph that holds QuantizeLinear nodes is an int8 graph; ``int8=True`` asks what an fp32 graph
-    would run after :func:`workbench.deploy.qdq.export_int8`. ``block``: channels in a block of the
+    would run after :func:`workbench.run.qdq.export_int8`. ``block``: channels in a block of the
     NCHWc layout (16 with AVX-512, 8 with AVX2; 0 where ONNX Runtime has no blocked layout).
     """
     graph = model if isinstance(model, Graph) else read_graph(model)

@@ -58,7 +58,7 @@ def explain(
 def _unchanged(sparsity: float, bits: int | None, activation_bits: int | None) -> list[str]:
     reasons = []
     if sparsity > 0:
-        reasons.append("the pruned weights are masked and ONNX Runtime's kernels are dense")
+        reasons.append("kernels are dense and multiply the zeros too")
     if bits is not None:
         reasons.append(_why_not_int8(bits, activation_bits))
     if not reasons:
@@ -68,12 +68,12 @@ def _unchanged(sparsity: float, bits: int | None, activation_bits: int | None) -
 
 def _why_not_int8(bits: int, activation_bits: int | None) -> str:
     if bits < 8:
-        return f"weights below 8 bits ({bits} here) are unpacked to fp32 before they run: smaller, not faster"
+        return f"{bits}-bit weights are unpacked to fp32 to run"
     if activation_bits is None and bits == 8:
-        return "8-bit weights alone are unpacked to fp32: the int8 kernels need 8-bit activations too"
+        return "8-bit weights run as fp32 unless activations are 8 bits too"
     if activation_bits is not None and activation_bits < 8:
         return f"there are no kernels for activations of {activation_bits} bits: they are simulated in fp32"
-    return f"weights of {bits} bits are converted to fp32 before they run: smaller, not faster"
+    return f"{bits}-bit weights are converted to fp32 to run"
 
 
 def _unpacked(bits: int) -> list[str]:
@@ -118,7 +118,7 @@ def _int8(present: Sequence[Kernel], gain: float, table: KernelTable | None) -> 
     for kernels, words in (
         (
             uneven,
-            "have channel counts that are no multiple of 4 (depthwise: 8), which int8 kernels run slowly",
+            "have channel counts that int8 kernels run slowly: no multiple of 4 (depthwise: of 8)",
         ),
         (narrow, f"have fewer than {NARROW} output channels, which int8 kernels run slowly"),
     ):
@@ -141,7 +141,7 @@ def _time_share(kernels: Sequence[Kernel], among: Sequence[Kernel], table: Kerne
 
 
 def _count(kernels: Sequence[Kernel], noun: str) -> str:
-    return f"{len(kernels)} {noun}{'' if len(kernels) == 1 else 's'}"
+    return f"{len(kernels)} of the {noun}s"
 
 
 def _macs(kernels: Sequence[Kernel]) -> int:

@@ -35,9 +35,7 @@ _TRANSPARENT = ("Identity", "Transpose", "DequantizeLinear", "Cast", "Reshape", 
 Rule = Callable[["Builder", Op], "Value | tuple[Value, ...]"]
 
 
-def build(
-    model: ModelProto, path: Path, shape: tuple[int, ...], image: onnx.ValueInfoProto
-) -> fx.GraphModule:
+def build(model: ModelProto, path: Path, shape: tuple[int, ...], image: onnx.ValueInfoProto) -> fx.GraphModule:
     """Return the module of ``model`` for images of ``shape``; raises ``ModelError`` where it cannot."""
     from .rules import RULES
 
@@ -45,9 +43,7 @@ def build(
     if unknown:
         quantized = any("Quantize" in name or name.startswith("QLinear") for name in unknown)
         hint = "it is quantized already, so give the float model" if quantized else "export it without them"
-        raise UnknownOperator(
-            f"{path} uses operators the workbench does not read ({listed(unknown, 8)}): {hint}."
-        )
+        raise UnknownOperator(f"{path} uses operators the workbench does not read ({listed(unknown, 8)}): {hint}.")
     return Builder(model, shape, image, RULES, path).run()
 
 
@@ -63,9 +59,7 @@ class Builder:
         path: Path,
     ) -> None:
         self.model, self.rules, self.path = model, rules, path
-        self.opset = next(
-            (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1
-        )
+        self.opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
         self.root, self.constants, self.graph, self.names = nn.Module(), nn.Module(), fx.Graph(), Names()
         self.meta: dict[fx.Node, Any] = {}
         self.values: dict[str, Value] = {
@@ -111,9 +105,7 @@ class Builder:
 
     def module(self, op: Op, module: nn.Module, *inputs: Value, weights: tuple[int, ...] = ()) -> fx.Node:
         """Add a call of a new module, named after the inputs of ``op`` at the indices ``weights``."""
-        named = [
-            self.source.get(op.proto.input[index], "") for index in weights if index < len(op.proto.input)
-        ]
+        named = [self.source.get(op.proto.input[index], "") for index in weights if index < len(op.proto.input)]
         return self.call_module(self.install(self.names.claim(op.proto, named), module), *inputs)
 
     def call_module(self, target: str, *inputs: Value) -> fx.Node:

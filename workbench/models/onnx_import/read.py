@@ -39,9 +39,7 @@ def input_of(model: ModelProto, path: Path) -> onnx.ValueInfoProto:
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1:
-        raise ModelError(
-            f"{path} takes {_count(inputs, 'input')}, and the workbench gives one batch of images."
-        )
+        raise ModelError(f"{path} takes {_count(inputs, 'input')}, and the workbench gives one batch of images.")
     if len(model.graph.output) != 1:
         outputs = _count(model.graph.output, "output")
         raise ModelError(f"{path} gives {outputs}, and the workbench needs one tensor of logits.")

@@ -79,11 +79,7 @@ def gemm(builder: Builder, op: Op) -> Value:
     left = builder.call(torch.t, left) if op.attribute("transA", 0) else left
     right = builder.call(torch.t, right) if settings[0] else right
     product = builder.call(operator.mul, builder.call(torch.matmul, left, right), alpha)
-    return (
-        product
-        if bias is None
-        else builder.call(operator.add, product, builder.call(operator.mul, bias, beta))
-    )
+    return product if bias is None else builder.call(operator.add, product, builder.call(operator.mul, bias, beta))
 
 
 def matmul(builder: Builder, op: Op) -> Value:
@@ -155,9 +151,7 @@ def prelu(builder: Builder, op: Op) -> Value:
     per_channel = slope.shape in ((shape[1], *[1] * (len(shape) - 2)), (1, shape[1], *[1] * (len(shape) - 2)))
     if slope.size != 1 and not per_channel:
         raise CannotImport("has a slope that is not one a channel")
-    return builder.module(
-        op, _filled(nn.PReLU(slope.size), weight=slope.reshape(-1)), op.input(0), weights=(1,)
-    )
+    return builder.module(op, _filled(nn.PReLU(slope.size), weight=slope.reshape(-1)), op.input(0), weights=(1,))
 
 
 LAYERS: dict[str, Rule] = {

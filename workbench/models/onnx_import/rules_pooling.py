@@ -27,9 +27,7 @@ def max_pool(builder: Builder, op: Op) -> Value:
     images, kernel = builder.node(op.input(0)), op.attribute("kernel_shape")
     rank = len(kernel)
     pads = paddings(op, builder.shape(images), kernel)
-    if not is_symmetric(pads) or any(
-        2 * begin > width for (begin, _), width in zip(pads, kernel, strict=True)
-    ):
+    if not is_symmetric(pads) or any(2 * begin > width for (begin, _), width in zip(pads, kernel, strict=True)):
         images, pads = pad(builder, images, pads, float("-inf")), ((0, 0),) * rank
     layer: Any = _of_rank(_MAX, rank)(
         _plain(kernel), _plain(spatial(op, "strides", rank)), _plain(begins(pads)),
@@ -45,9 +43,7 @@ def average_pool(builder: Builder, op: Op) -> Value:
     pads = paddings(op, builder.shape(images), kernel)
     if any(dilation != 1 for dilation in spatial(op, "dilations", rank)):
         raise CannotImport("is dilated")
-    if not is_symmetric(pads) or any(
-        2 * begin > width for (begin, _), width in zip(pads, kernel, strict=True)
-    ):
+    if not is_symmetric(pads) or any(2 * begin > width for (begin, _), width in zip(pads, kernel, strict=True)):
         if not padded:
             raise CannotImport("pads its sides unevenly and leaves the padding out of its mean")
         images, pads = pad(builder, images, pads), ((0, 0),) * rank

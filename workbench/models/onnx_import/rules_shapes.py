@@ -44,10 +44,7 @@ def reshape(builder: Builder, op: Op) -> Value:
         return op.input(0)
     if len(full) == 2 and full[0] == given[0] == BATCH:
         return builder.call(torch.flatten, op.input(0), 1)
-    sizes = [
-        -1 if want == -1 and size % BATCH else builder.dim(size)
-        for want, size in zip(wanted, full, strict=True)
-    ]
+    sizes = [-1 if want == -1 and size % BATCH else builder.dim(size) for want, size in zip(wanted, full, strict=True)]
     return builder.call(torch.reshape, op.input(0), sizes)
 
 
@@ -170,9 +167,7 @@ def expand(builder: Builder, op: Op) -> Value:
     shape = np.broadcast_shapes(given, tuple(int(size) for size in _target(target)))
     if shape == given:
         return op.input(0)
-    return builder.call(
-        torch.Tensor.expand, builder.node(op.input(0)), *(builder.dim(size) for size in shape)
-    )
+    return builder.call(torch.Tensor.expand, builder.node(op.input(0)), *(builder.dim(size) for size in shape))
 
 
 def full(builder: Builder, op: Op) -> Value:
@@ -203,13 +198,7 @@ SHAPES: dict[str, Rule] = {
 def _with_batch(builder: Builder, given: tuple[int, ...], wanted: list[int]) -> list[int]:
     """Put the batch where the file fixed it: into a leading size that is a multiple of the fixed one."""
     fixed = builder.fixed_batch
-    if (
-        not wanted
-        or fixed is None
-        or not given
-        or given[0] % BATCH
-        or any(size % BATCH == 0 for size in wanted)
-    ):
+    if not wanted or fixed is None or not given or given[0] % BATCH or any(size % BATCH == 0 for size in wanted):
         return wanted
     if wanted[0] > 0 and wanted[0] % fixed == 0:
         return [wanted[0] // fixed * BATCH, *wanted[1:]]
