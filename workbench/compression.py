@@ -72,9 +72,24 @@ class Subject:
         return cls(model, image_shape, layers, model_hash(model.module))
 
     @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The uncompressed state dict."""
+        return {name: value.detach() for name, value in self.model.module.state_dict().items()}
+
+    @cached_property
+    def own_tensors(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the tensors that belong to each layer, its submodules' left out."""
+        names: dict[str, list[str]] = {layer.name: list(layer.weights) for layer in self.layers}
+        for tensor in self.tensors:
+            owner = tensor.rpartition(".")[0]
+            if owner in names and tensor not in names[owner]:
+                names[owner].append(tensor)
+        return {layer: tuple(found) for layer, found in names.items()}
+
+    @cached_property
     def dense_fp32_bytes(self) -> int:
         """Bytes of all parameters and buffers in float32, shared tensors once."""
-        tensors = {tensor.data_ptr(): tensor for tensor in self.model.module.state_dict().values()}
+        tensors = {tensor.data_ptr(): tensor for tensor in self.tensors.values()}
         return sum(4 * tensor.numel() for tensor in tensors.values())
 
 
@@ -161,8 +176,7 @@ class CompressedModel:
         weights = [self.tensors[name] for name in layer.weights]
         count = sum(weight.numel() for weight in weights)
         zeros = count - sum(int(torch.count_nonzero(weight)) for weight in weights)
-        prefix = f"{layer.name}." if layer.name else ""
-        own = [name for name in self.tensors if name.startswith(prefix) and "." not in name[len(prefix) :]]
+        own = self._subject.own_tensors[layer.name]
         shape = tuple(self.tensors[layer.weight].shape)
         # removing channels scales a layer's MACs as it scales its weights: positions stay the same
         macs = round(layer.macs * self.tensors[layer.weight].numel() / max(1, math.prod(layer.shape)))
@@ -170,11 +184,11 @@ class CompressedModel:
             name=layer.name,
             type=layer.type,
             shape=shape,
-            params=sum(self.tensors[name].numel() for name in {*own, *layer.weights}),
+            params=sum(self.tensors[name].numel() for name in own),
             macs=macs,
             sparsity=zeros / count if count else 0.0,
             bits=self._bits(layer.weight),
-            bytes=sum(self._encoded[name].nbytes for name in {*own, *layer.weights} if name in self._encoded),
+            bytes=sum(self._encoded[name].nbytes for name in own),
         )
 
     def _bits(self, weight: str) -> int:
@@ -221,7 +235,7 @@ def compress(
 def context_for(model: Model, dataset: Dataset | None, check: Callable[[], None] = lambda: None) -> Context:
     """Return the context in which a model's recipes are calibrated on ``dataset``."""
     weights = sum(4 * tensor.numel() for tensor in model.module.state_dict().values())
-    cache = Cache(max(32 * 2**20, 6 * weights))
+    cache = Cache(max(8 * 2**20, 6 * weights))
     if dataset is None:
         return Context(cache=cache, check=check)
     calibration = dataset.splits.get("calibration")
@@ -230,7 +244,7 @@ def context_for(model: Model, dataset: Dataset | None, check: Callable[[], None]
 
 def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> CompressedModel:
     """Return the subject compressed by ``recipe``, using and filling the context's cache."""
-    draft = Draft(subject.model.module, subject.layers, subject.image_shape, subject.hash)
+    draft = Draft(subject.model.module, subject.tensors, subject.layers, subject.image_shape, subject.hash)
     for step in recipe.steps:
         context.check()
         step.definition.apply(draft, step.resolve(draft.layers), context)

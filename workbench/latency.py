@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -39,13 +39,24 @@ class LatencyEstimator:
         self._table: KernelTable | None = None
         self._plain: Graph | None = None
         self._anchor: Latency | None = None
+        self._sizes: dict[Hashable, int] = {}
+        self._planned: dict[Hashable, tuple[Kernel, ...]] = {}
+        self._predicted: dict[Hashable, Latency] = {}
 
     def runtime_bytes(self, compressed: CompressedModel) -> int | None:
         """Return the size of the ONNX file a runtime would load; None where the model doesn't export.
 
         For int8 activations it is the size of the weight-only file, which differs by a few scales.
         """
-        return None if self._graph is None else int(self._weight_file(compressed).ByteSize())
+        if self._graph is None:
+            return None
+        # raw bytes: the file's size depends on shapes and types, not on values
+        shapes = tuple((name, tuple(compressed.tensors[name].shape)) for name in self._graph.names)
+        codes = tuple((name, item.bits <= 4, item.axis) for name, item in compressed.codes.items())
+        key = (shapes, codes, tuple(compressed.casts.items()))
+        if key not in self._sizes:
+            self._sizes[key] = int(self._weight_file(compressed).ByteSize())
+        return self._sizes[key]
 
     def file(self, compressed: CompressedModel) -> ModelProto:
         """Return the ONNX model a runtime would load: real int8 kernels where inputs are quantized too.
@@ -75,8 +86,14 @@ class LatencyEstimator:
         table = self._open()
         before, after = self._kernels(None), self._kernels(compressed)
         anchor = (before, self._anchor) if self._anchor else None
-        baseline, present = (predict_latency(kernels, table, anchor=anchor) for kernels in (before, after))
-        return self._explained(before, after, baseline, present, compressed)
+
+        def predict(kernels: tuple[Kernel, ...]) -> Latency:
+            key = (kernels, table.version, self._anchor)
+            if key not in self._predicted:
+                self._predicted[key] = predict_latency(kernels, table, anchor=anchor)
+            return self._predicted[key]
+
+        return self._explained(before, after, predict(before), predict(after), compressed)
 
     def measure(self, compressed: CompressedModel) -> Latency:
         """Return the measured latency of the exported model at batch 1, one thread, on this machine.
@@ -133,11 +150,22 @@ class LatencyEstimator:
             assert self._graph is not None
             self._plain = read_graph(self._baseline_file())
         graph, int8 = self._plain, False
+        shapes: dict[str, tuple[int, ...]] = {}
         if compressed is not None:
             assert self._graph is not None
-            shapes = {name: tuple(compressed.tensors[name].shape) for name in self._graph.names}
-            graph, int8 = resize(graph, shapes), runs_int8(compressed)
-        return fused_kernels(graph, self._subject.image_shape, int8=int8, block=table.block)
+            original = self._subject.tensors
+            present = {name: tuple(compressed.tensors[name].shape) for name in self._graph.names}
+            shapes = {name: shape for name, shape in present.items() if shape != tuple(original[name].shape)}
+            int8 = runs_int8(compressed)
+        key = (int8, tuple(shapes.items()))
+        if key not in self._planned:
+            if len(self._planned) > 256:
+                self._planned.clear()
+                self._predicted.clear()
+                self._sizes.clear()
+            graph = resize(graph, shapes) if shapes else graph
+            self._planned[key] = fused_kernels(graph, self._subject.image_shape, int8=int8, block=table.block)
+        return self._planned[key]
 
     def _baseline_file(self) -> ModelProto:
         assert self._graph is not None

@@ -39,6 +39,8 @@ def main() -> int:
                 f"ratio {ratios[-1]:.2f}, accuracy {ours.accuracy.value:.4f} and {by_hand:.4f}"
             )
     ratio = float(np.median(ratios))
+    work = 2 * sum(layer.macs for layer in session.layers) * len(data["test"]) / 1e9
+    print(f"the split is {work:,.0f} GFLOP of multiply-accumulates in fp32")
     print(f"{MODEL}, {len(data['test']):,} images: {ratio:.2f}× faster (median), must be ≥ {WANTED}×")
     return 0 if ratio >= WANTED else 1
 

@@ -20,6 +20,8 @@ TRUST = 6.0
 UNFORESEEN = 0.07
 #: Weight of the skewness term: 1/3 takes the rates as known (Cornish-Fisher), 1 as unknown (score test).
 SKEWNESS = 0.5
+#: The same for a mean, whose third moment is estimated from few images.
+HEAVY_TAIL = 0.5
 #: Standard logistic distribution's standard deviation.
 LOGISTIC = np.pi / np.sqrt(3)
 
@@ -53,15 +55,21 @@ def estimate_share(look: Look, z: float, points: Floats, before: Floats, after: 
 
 
 def estimate_mean(look: Look, t: float, before_mean: float, change: Floats) -> Interval:
-    """Estimate a mean over the whole set from the ``change`` ``(..., n)`` against the baseline's known mean."""
+    """Estimate a mean over the whole set from the ``change`` ``(..., n)`` against the baseline's known mean.
+
+    Variance and third moment of the change are pooled over neighbouring cells; ``t`` is Student's quantile.
+    """
     totals = look.totals(change)
     value = before_mean + totals @ look.flip
     kernel = look.kernel(_width(look))
     pooled = kernel @ look.counts
-    mean = totals @ kernel / pooled
-    variance = np.maximum(look.totals(change**2) @ kernel / pooled - mean**2, 0) * pooled / np.maximum(pooled - 1, 1)
-    half = t * np.sqrt(variance @ (look.flip**2 * look.counts * look.unseen))
-    return Interval(value, value - half, value + half)
+    mean, square, cube = ((look.totals(change**power) @ kernel) / pooled for power in (1, 2, 3))
+    spread = np.maximum(square - mean**2, 0) * pooled / np.maximum(pooled - 1, 1)
+    third = cube - 3 * mean * square + 2 * mean**3
+    share = look.flip**2 * look.counts * look.unseen
+    variance = spread @ share
+    skew = HEAVY_TAIL * (third @ (share * look.flip * np.abs(2 * look.unseen - 1))) / np.maximum(variance, 1e-30)
+    return Interval(value, value - _half(t, variance, -skew), value + _half(t, variance, skew))
 
 
 def _predict_rates(look: Look, points: Floats, before: Floats, after: Floats) -> Floats:

@@ -117,11 +117,18 @@ class Context:
 class Draft:
     """The model between two steps; techniques change it through its methods."""
 
-    def __init__(self, module: nn.Module, layers: tuple[Layer, ...], image_shape: tuple[int, ...], key: str) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        tensors: Mapping[str, Tensor],
+        layers: tuple[Layer, ...],
+        image_shape: tuple[int, ...],
+        key: str,
+    ) -> None:
         self.original = module
         self.image_shape = image_shape
         self.layers: Mapping[str, Layer] = {layer.name: layer for layer in layers}
-        self.tensors: dict[str, Tensor] = {name: value.detach() for name, value in module.state_dict().items()}
+        self.tensors: dict[str, Tensor] = dict(tensors)
         self.codes: dict[str, Codes] = {}
         self.casts: dict[str, torch.dtype] = {}
         self.edits: list[Edit] = []
