@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.bench.predictions import Predictions, available_models, load_predictions
-from workbench.measure.sampling import Sampler, margin
+from workbench.measure.answers import Answers
+from workbench.measure.sampling import Sampler
 from workbench.measure.shares import Interval
 
 Floats = NDArray[np.float64]
@@ -38,7 +40,7 @@ class Replay:
     exact: Floats
     covered: NDArray[np.bool_]
     half: Floats
-    wilson: Floats
+    wilson: Floats | None
     recipes: tuple[str, ...]
 
     def column(self, n: int) -> int:
@@ -57,16 +59,14 @@ class Population:
     @classmethod
     def of(cls, stored: Predictions) -> Population:
         """Compute them once; the orders only pick from them."""
-        predicted = stored.baseline.argmax(1)
-        targets = {"accuracy": (stored.labels, 1), "agreement": (predicted, 1), "top5": (stored.labels, 5)}
-        margins = {
-            name: np.stack([margin(logits, classes, place) for logits in stored.logits])
-            for name, (classes, place) in targets.items()
-        }
-        sampler = Sampler(stored.baseline, stored.labels)
-        scores = [sampler.task.score(logits, stored.labels, stored.baseline) for logits in stored.logits]
-        answers = {name: np.stack([score[name] > 0 for score in scores]) for name in targets}
-        return cls(margins, answers, np.stack([score["loss"] for score in scores]))
+        expected = stored.baseline.argmax(1)
+        found = [Answers(logits, stored.labels, expected) for logits in stored.logits]
+        names = found[0].shares
+        return cls(
+            {name: np.stack([answers.margin(name) for answers in found]) for name in names},
+            {name: np.stack([answers.right(name) for answers in found]) for name in names},
+            np.stack([answers.loss for answers in found]),
+        )
 
     def exact(self, name: str) -> Floats:
         """The figure of the whole set for each recipe."""
@@ -100,7 +100,7 @@ def replay(stored: Predictions, orders: int, figures: Sequence[str] = FIGURES) -
     return {
         name: Replay(
             stored.model, looks, disagreement, exact[name], covered[name], half[name],
-            wilson(exact[name], looks, total, z), stored.recipes,
+            None if name == "loss" else wilson(exact[name], looks, total, z), stored.recipes,
         )
         for name in figures
     }  # fmt: skip
@@ -115,8 +115,9 @@ def wilson(share: Floats, looks: Sequence[int], total: int, z: float) -> Floats:
 
 def print_table(name: str, results: Sequence[Replay]) -> bool:
     """Print a line for each model and bin, and for all models together; return whether every bin is covered."""
-    print(f"\n{name}: all looks cover; mean half-width (points) and its ratio to Wilson's")
-    print(f"{'model':12} {'disagree':9} recipes  covered  least   n=64  n=256 n=1024   ratio at 64, 256, 1024")
+    unit, ratio = ("nats / 100", "") if name == "loss" else ("points", "   ratio to Wilson's at each")
+    print(f"\n{name}: runs covered at all looks, in the mean and by the worst recipe; mean half-width, {unit}")
+    print(f"{'model':12} {'disagree':9} recipes  covered  worst   n=64  n=256 n=1024{ratio}")
     fine = True
     for low, high, label in BINS:
         lines = []
@@ -138,7 +139,7 @@ def _describe(result: Replay, chosen: NDArray[np.bool_], label: str) -> tuple[st
     half = result.half[chosen][:, columns]
     widths = " ".join(f"{100 * value:6.2f}" for value in half.mean(0))
     line = f"{result.model:12} {label:9} {chosen.sum():7d}  {shares.mean():7.1%} {shares.min():6.1%} {widths}"
-    if result.wilson.max() <= 0.5:
+    if result.wilson is not None:
         line += "   " + " ".join(f"{value:5.2f}" for value in (half / result.wilson[chosen][:, columns]).mean(0))
     return line, float(shares.mean()), int(chosen.sum())
 
@@ -150,8 +151,9 @@ def judge_width(result: Replay) -> bool:
     ratio = float((result.half / result.wilson)[near, result.column(256)].mean())
     print(
         f"{result.model}: ≤ 5 % disagreement ({near.sum()} recipes): {100 * first:.2f} points at 64 "
-        f"(must ≤ {100 * FIRST_WIDTH}, aim {100 * AIMS[0]}), {100 * second:.2f} at 256 "
-        f"(must ≤ {100 * SECOND_WIDTH}, aim {100 * AIMS[1]}), {ratio:.2f} × Wilson at 256 (must ≤ {AGAINST_WILSON})"
+        f"(must ≤ {100 * FIRST_WIDTH:g}, aim {100 * AIMS[0]:g}), {100 * second:.2f} at 256 "
+        f"(must ≤ {100 * SECOND_WIDTH:g}, aim {100 * AIMS[1]:g}), {ratio:.2f} × Wilson's at 256 "
+        f"(must ≤ {AGAINST_WILSON})"
     )
     return first <= FIRST_WIDTH and second <= SECOND_WIDTH and ratio <= AGAINST_WILSON
 
@@ -162,8 +164,15 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=500)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(available_models(MODELS)))
     options = parser.parse_args()
-    replays = [replay(load_predictions(name), options.orders) for name in options.models]
-    print(f"{options.orders} random orders of {len(replays[0]['accuracy'].looks)} looks each")
+    replays = []
+    for name in options.models:
+        start = time.perf_counter()
+        stored = load_predictions(name)
+        replays.append(replay(stored, options.orders))
+        recipes = (
+            f"{len(stored.recipes)} recipes, {options.orders} random orders, {len(replays[-1]['loss'].looks)} looks"
+        )
+        print(f"{name}: {recipes}, {time.perf_counter() - start:.0f} s", flush=True)
     covered = {name: print_table(name, [found[name] for found in replays]) for name in FIGURES}
     print()
     narrow = {found["accuracy"].model: judge_width(found["accuracy"]) for found in replays}

@@ -6,7 +6,7 @@ there is read, what is missing is run (ResNet-20: about 8 s a recipe at two thre
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,24 +62,25 @@ class Predictions:
     logits: tuple[NDArray[np.float32], ...]
 
 
-def recipes_for(layers: tuple[str, ...], recalibrates: bool, single: int) -> list[Recipe]:
-    """Return recipes over all degrees of damage; ``single``: how many layers get recipes of their own."""
+def recipes_for(layers: tuple[str, ...], recalibrates: bool, single: int = 3) -> list[Recipe]:
+    """Return recipes over all degrees of damage; ``single`` layers get recipes of their own."""
     texts = [*QUANTIZED, *PRUNED, *FILTERS, *ACTIVATIONS, *JOINT, *(RECALIBRATED if recalibrates else [])]
     for index in np.unique(np.linspace(0, len(layers) - 1, single).astype(int)):
         texts += [text.format(layer=layers[index]) for text in SINGLE]
     return [Recipe.parse(f"- {text}") for text in texts]
 
 
-def load_predictions(name: str, single: int = 3) -> Predictions:
-    """Return the zoo model's logits under its recipes, running those that are not kept yet."""
+def load_predictions(name: str, recipes: Sequence[Recipe] | None = None) -> Predictions:
+    """Return the zoo model's logits under ``recipes`` (default: all of ours), running those not kept yet."""
     data = load_dataset(DATASET)
     model = load_model(name)
     subject = Subject.of(model, data.image_shape)
     folder = cache_folder("predictions") / f"{name}-{subject.hash}"
     folder.mkdir(exist_ok=True)
-    names = tuple(layer.name for layer in subject.layers)
-    recalibrates = any("running_mean" in key for key in model.module.state_dict())
-    recipes = [Recipe(), *recipes_for(names, recalibrates, single)]
+    if recipes is None:
+        recalibrates = any("running_mean" in key for key in model.module.state_dict())
+        recipes = recipes_for(tuple(layer.name for layer in subject.layers), recalibrates)
+    recipes = [Recipe(), *recipes]
     missing = [recipe for recipe in recipes if not (folder / f"{recipe.hash}.npy").exists()]
     if missing:
         evaluator = Evaluator(subject, data["test"], model.normalization or data.normalization)

@@ -53,10 +53,10 @@ from numpy.typing import NDArray
 
 from workbench.errors import WorkbenchError
 
+from .answers import Answers
 from .estimate import Estimate
 from .shares import Interval, estimate_mean, estimate_share
 from .strata import Flags, Floats, Ints, Look, Strata
-from .task import Classification
 
 #: Two-sided error over all looks together.
 ERROR = 0.05
@@ -94,20 +94,16 @@ class Sampler:
         first: int = 64,
         split: str = "test",
     ) -> None:
-        self._baseline = np.asarray(baseline_logits)
+        logits = np.asarray(baseline_logits)
         self.labels: Ints = np.asarray(labels, dtype=np.int64)
-        _check(self._baseline, self.labels, first)
+        _check(logits, self.labels, first)
         self.split = split
-        self.task = Classification(self._baseline.shape[1])
-        self._before = self.task.score(self._baseline, self.labels, self._baseline)
-        self._classes = {"accuracy": (self.labels, 1), "agreement": (self._baseline.argmax(1), 1)}
-        if "top5" in self._before:
-            self._classes["top5"] = (self.labels, 5)
-        self._margins = {
-            name: margin(self._baseline, classes, place) for name, (classes, place) in self._classes.items()
-        }
-        right = self._before["accuracy"] > 0
-        self.strata = Strata.of(self._margins["accuracy"], right, min(first, len(self.labels)), seed)
+        self.predicted: Ints = logits.argmax(1)
+        before = Answers(logits, self.labels, self.predicted)
+        self._margins = {name: _finite(before.margin(name)) for name in before.shares}
+        self._loss = before.loss
+        cells = min(first, len(self.labels))
+        self.strata = Strata.of(self._margins["accuracy"], before.right("accuracy"), cells, seed)
         self._points = {name: self.strata.points(margins) for name, margins in self._margins.items()}
         self.order: Ints = self.strata.order
         self.looks = _doubling(len(self.labels), first)
@@ -123,18 +119,10 @@ class Sampler:
             raise WorkbenchError(
                 f"Cannot estimate from {len(logits)} rows of logits at n = {n}; n must be one of {self.looks}."
             )
-        values, index = np.asarray(logits)[:n], self.order[:n]
-        scores = self.task.score(values, self.labels[index], self._baseline[index])
-        if n == len(self.labels):
-            exact = {name: Estimate.exact(float(score.mean()), n, self.split) for name, score in scores.items()}
-            return Figures(exact["accuracy"], exact["agreement"], exact["loss"], exact.get("top5"))
-        look = self.strata.look(n)
-        shares = {
-            name: self._sampled(self.share(name, look, margin(values, classes[index], place), scores[name] > 0), n)
-            for name, (classes, place) in self._classes.items()
-        }
-        loss = self._sampled(self.mean_loss(look, scores["loss"]), n)
-        return Figures(shares["accuracy"], shares["agreement"], loss, shares.get("top5"))
+        index = self.order[:n]
+        answers = Answers(np.asarray(logits)[:n], self.labels[index], self.predicted[index])
+        found = self._exact(answers) if n == len(self.labels) else self._sampled(answers, n)
+        return Figures(found["accuracy"], found["agreement"], found["loss"], found.get("top5"))
 
     def share(self, name: str, look: Look, after: Floats, right: Flags) -> Interval:
         """Return intervals for a share from margins and answers ``(..., n)``, for many models at once."""
@@ -143,29 +131,31 @@ class Sampler:
 
     def mean_loss(self, look: Look, loss: Floats) -> Interval:
         """Return intervals for the mean loss from losses ``(..., n)``; one infinite loss makes it infinite."""
-        change = loss - self._before["loss"][look.index]
-        infinite = np.isinf(change).any(-1)
-        known = np.where(np.isfinite(change), change, 0.0)
+        before = np.where(np.isinf(self._loss), 0.0, self._loss)
+        infinite = np.asarray(np.isinf(loss).any(-1))
+        change = np.where(np.isinf(loss), 0.0, loss) - before[look.index]
         t = _student(self.z, len(look.index) / 4)
-        value, low, high = estimate_mean(look, t, float(self._before["loss"].mean()), known)
+        value, low, high = estimate_mean(look, t, float(before.mean()), change)
         low, high = np.maximum(low, 0), np.maximum(high, 0)
-        found = (np.where(infinite, np.inf, figure) for figure in (np.clip(value, low, high), low, high))
-        return Interval(*found)
+        return Interval(*(np.where(infinite, np.inf, figure) for figure in (np.clip(value, low, high), low, high)))
 
-    def _sampled(self, interval: Interval, n: int) -> Estimate:
-        value, low, high = (float(figure) for figure in interval)
-        return Estimate(value, low, high, n, "sampled", self.split)
+    def _sampled(self, answers: Answers, n: int) -> dict[str, Estimate]:
+        look = self.strata.look(n)
+        found = {name: self.share(name, look, answers.margin(name), answers.right(name)) for name in answers.shares}
+        found["loss"] = self.mean_loss(look, answers.loss)
+        return {
+            name: Estimate(float(value), float(low), float(high), n, "sampled", self.split)
+            for name, (value, low, high) in found.items()
+        }
+
+    def _exact(self, answers: Answers) -> dict[str, Estimate]:
+        figures = {name: answers.right(name).mean() for name in answers.shares}
+        figures["loss"] = answers.loss.mean()
+        return {name: Estimate.exact(float(value), len(self.labels), self.split) for name, value in figures.items()}
 
 
-def margin(logits: NDArray[np.float32], classes: Ints, place: int = 1) -> Floats:
-    """Return the logit of ``classes`` ``(n,)`` minus the ``place``-th largest of the other classes, ``(n,)``."""
-    rows = np.arange(len(logits))
-    own = logits[rows, classes].astype(np.float64)
-    others = logits.copy()
-    others[rows, classes] = -np.inf
-    rival = others.max(1) if place == 1 else np.partition(others, -place, axis=1)[:, -place]
-    with np.errstate(invalid="ignore"):
-        return np.asarray(own - rival)
+def _finite(margins: Floats) -> Floats:
+    return np.nan_to_num(margins, nan=0.0, posinf=1e30, neginf=-1e30)
 
 
 def _check(logits: NDArray[np.float32], labels: Ints, first: int) -> None:

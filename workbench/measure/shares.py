@@ -6,6 +6,7 @@ it: replaying many recipes at once is one call. ``sampling`` tells the method as
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +21,8 @@ TRUST = 6.0
 UNFORESEEN = 0.07
 #: Weight of the skewness term: 1/3 takes the rates as known (Cornish-Fisher), 1 as unknown (score test).
 SKEWNESS = 0.5
-#: The same for a mean, whose third moment is estimated from few images.
-HEAVY_TAIL = 0.5
+#: What Student's quantile is widened by for a mean, whose tails are heavy and seen on few images.
+HEAVY_TAIL = 1.1
 #: Standard logistic distribution's standard deviation.
 LOGISTIC = np.pi / np.sqrt(3)
 
@@ -68,7 +69,8 @@ def estimate_mean(look: Look, t: float, before_mean: float, change: Floats) -> I
     third = cube - 3 * mean * square + 2 * mean**3
     share = look.flip**2 * look.counts * look.unseen
     variance = spread @ share
-    skew = HEAVY_TAIL * (third @ (share * look.flip * np.abs(2 * look.unseen - 1))) / np.maximum(variance, 1e-30)
+    skew = (third @ (share * look.flip * np.abs(2 * look.unseen - 1))) / np.maximum(variance, 1e-30)
+    t *= HEAVY_TAIL
     return Interval(value, value - _half(t, variance, -skew), value + _half(t, variance, skew))
 
 
@@ -103,7 +105,7 @@ def _pool_rates(look: Look, hits: Floats, predicted: Floats) -> Floats:
 def _width(look: Look) -> float:
     """Cells to pool over: narrower as each cell holds more images."""
     cells = len(look.counts)
-    return max(0.7, POOLING * cells / 64 * np.sqrt(cells / len(look.index)))
+    return max(0.7, POOLING * cells / 64 * math.sqrt(cells / len(look.index)))
 
 
 def _half(z: float, variance: Floats, skew: Floats) -> Floats:
