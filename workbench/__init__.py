@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workbench.analyze.layers import layer_table
     from workbench.compression import CompressedModel, compress, load_compressed
     from workbench.data.dataset import Dataset, Normalization, Split
     from workbench.data.load import load_dataset
@@ -38,6 +39,7 @@ _HOMES = {
     "Step": "recipe",
     "WorkbenchError": "errors",
     "compress": "compression",
+    "layer_table": "analyze.layers",
     "load_compressed": "compression",
     "load_dataset": "data.load",
     "load_model": "models.load",
@@ -46,8 +48,8 @@ _HOMES = {
 __version__ = "0.1.0"
 __all__ = [
     "CompressedModel", "Dataset", "Estimate", "History", "Latency", "Model", "Normalization", "Recipe",
-    "Session", "Size", "Snapshot", "Split", "Step", "WorkbenchError", "compress", "load_compressed",
-    "load_dataset", "load_model",
+    "Session", "Size", "Snapshot", "Split", "Step", "WorkbenchError", "compress", "layer_table",
+    "load_compressed", "load_dataset", "load_model",
 ]  # fmt: skip
 
 

@@ -131,6 +131,10 @@ class Engine:
         measured = self.measured.get(snapshot.recipe_hash)
         return dataclasses.replace(snapshot, baseline=self.baseline, latency=predicted, measured_latency=measured)
 
+    def time_shares(self, recipe: Recipe) -> dict[str, float]:
+        """Return weight name → share of the predicted time under ``recipe``."""
+        return self._latency.time_shares(self.compress(recipe))
+
     def latency_file(self, recipe: Recipe) -> bytes:
         """Return the ONNX file that is timed for ``recipe``."""
         return bytes(self._latency.file(self.compress(recipe)).SerializeToString())

@@ -113,6 +113,20 @@ class LatencyEstimator:
         before, after = self._kernels(None), self._kernels(compressed)
         return self._explained(before, after, self._anchor, measured, compressed)
 
+    def time_shares(self, compressed: CompressedModel) -> dict[str, float]:
+        """Return weight name → share of the predicted time, for weights with a kernel of their own."""
+        if not self._predictable:
+            return {}
+        from workbench.measure.latency import kernel_times
+
+        times = kernel_times(self._kernels(compressed), self._open())
+        total = sum(entry.ns for entry in times)
+        shares: dict[str, float] = {}
+        for entry in times:
+            if entry.kernel.weight and total:
+                shares[entry.kernel.weight] = shares.get(entry.kernel.weight, 0.0) + entry.ns / total
+        return shares
+
     @cached_property
     def _predictable(self) -> bool:
         """Whether the kernels that ONNX Runtime would run for this model are known."""

@@ -203,6 +203,10 @@ class Session:
         """Return the distribution of a layer's weights before and after the present recipe."""
         return self.compressed.summarize(layer, bins)
 
+    def time_shares(self) -> dict[str, float]:
+        """Return weight name → share of the predicted time, for weights with a kernel of their own."""
+        return self._engine.time_shares(self._recipe)
+
     @property
     def can_undo(self) -> bool:
         """Whether there is an earlier measured setting."""

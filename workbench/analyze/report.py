@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from workbench.analyze.layers import layer_table
 from workbench.session import Session
 from workbench.snapshot import Snapshot
 
@@ -31,6 +32,7 @@ def evaluation_report(session: Session, snapshot: Snapshot) -> dict[str, Any]:
         "size": _json(snapshot.size),
         "latency": _json(snapshot.latency),
         "layers": [{**asdict(layer), "shape": list(layer.shape)} for layer in snapshot.layers],
+        "shares": {row.name: {"size": row.size_share, "time": row.time_share} for row in layer_table(session)},
         "notes": list(snapshot.notes),
     }
 
@@ -53,13 +55,16 @@ def render_report(report: dict[str, Any]) -> str:
     width = max(len(layer["name"]) for layer in report["layers"])
     lines.append("")
     lines.append(
-        f"{'layer'.ljust(width)}  {'shape':>16} {'params':>10} {'MACs':>12} {'zeros':>6} {'bits':>4} {'bytes':>10}"
+        f"{'layer'.ljust(width)}  {'shape':>16} {'params':>10} {'MACs':>12} {'zeros':>6} {'bits':>4} "
+        f"{'bytes':>10} {'size':>5} {'time':>5}"
     )
     for layer in report["layers"]:
         shape = "×".join(str(size) for size in layer["shape"])
+        share = report["shares"][layer["name"]]
+        time = "–" if share["time"] is None else f"{share['time']:.0%}"
         lines.append(
             f"{layer['name'].ljust(width)}  {shape:>16} {layer['params']:>10,} {layer['macs']:>12,} "
-            f"{layer['sparsity']:>6.0%} {layer['bits']:>4} {layer['bytes']:>10,}"
+            f"{layer['sparsity']:>6.0%} {layer['bits']:>4} {layer['bytes']:>10,} {share['size']:>5.0%} {time:>5}"
         )
     lines.extend(f"note: {note}" for note in report["notes"])
     return "\n".join(lines)
