@@ -11,20 +11,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .controls import ControlsView
+    from .examples import ExamplesView
+    from .export import ExportView
+    from .layers import LayersView
     from .picker import PickerView
+    from .recipe import RecipeView
     from .scoreboard import ScoreboardView
+    from .sensitivity import SensitivityView
+    from .tradeoff import TradeoffView
     from .weights import WeightView
     from .workbench import Workbench
 
 _HOMES = {
     "ControlsView": "controls",
+    "ExamplesView": "examples",
+    "ExportView": "export",
+    "LayersView": "layers",
     "PickerView": "picker",
+    "RecipeView": "recipe",
     "ScoreboardView": "scoreboard",
+    "SensitivityView": "sensitivity",
+    "TradeoffView": "tradeoff",
     "WeightView": "weights",
     "Workbench": "workbench",
 }
 
-__all__ = ["ControlsView", "PickerView", "ScoreboardView", "WeightView", "Workbench"]
+__all__ = [
+    "ControlsView", "ExamplesView", "ExportView", "LayersView", "PickerView", "RecipeView", "ScoreboardView",
+    "SensitivityView", "TradeoffView", "WeightView", "Workbench",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

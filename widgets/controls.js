@@ -9,18 +9,6 @@ const ADVANCED = [
   ["per", "One scale for each", [["channel", "channel"], ["tensor", "tensor"]]],
 ];
 
-const element = (tag, attributes = {}, ...children) => {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === true) node.setAttribute(name, "");
-    else if (value !== false && value != null) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-};
-
-let views = 0;
-
 function slider(id, name, min, max) {
   const input = element("input", { type: "range", id, min, max, step: 1 });
   const output = element("output", { for: id, "aria-live": "off" });
@@ -36,7 +24,7 @@ function switchOf(label, help) {
 }
 
 function render({ model, el }) {
-  const id = `wb-controls-${++views}`;
+  const id = uniqueId("controls");
   const { bits: positions, off } = model.get("positions");
   let state = { ...model.get("state"), ...model.get("follow") };
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import traitlets
 
 from .recipes import BITS, OFF, ControlsState, controls_from_recipe, recipe_from_controls
-from .view import View, source
+from .view import View, script, style
 
 if TYPE_CHECKING:
     from workbench.session import Session
@@ -21,8 +21,8 @@ class ControlsView(View):
     other way, and only when the Recipe was not set by this view: a slider under a hand is never moved.
     """
 
-    _esm = source("controls.js")
-    _css = source("base.css", "controls.css")
+    _esm = script("controls.js")
+    _css = style("controls.css")
     _positions: ClassVar[dict[str, Any]] = {"bits": list(BITS), "off": OFF}
 
     state = traitlets.Dict(ControlsState().to_page()).tag(sync=True, echo_update=False)

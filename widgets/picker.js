@@ -1,15 +1,5 @@
 // Model and data set, what was loaded, and undo/redo. Names go into the page as text, never as HTML.
 
-const element = (tag, attributes = {}, ...children) => {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-};
-
-const TITLES = { lenet300: "LeNet-300-100", lenet5: "LeNet-5", resnet20: "ResNet-20", mobilenetv2: "MobileNetV2", fashion_mnist: "Fashion-MNIST", digits: "Digits" };
-let views = 0;
-
 function field(id, name) {
   const select = element("select", { id });
   const facts = element("p");
@@ -18,7 +8,7 @@ function field(id, name) {
 
 function render({ model, el }) {
   el.classList.add("wb");
-  const id = `wb-picker-${++views}`;
+  const id = uniqueId("picker");
   const network = field(`${id}-model`, "Model");
   const data = field(`${id}-data`, "Data");
   const status = element("span", { class: "wb-status", role: "log", "aria-live": "polite", "aria-label": "Loading" });
@@ -38,7 +28,7 @@ function render({ model, el }) {
 
   const fill = (select, names, chosen) => {
     const all = names.includes(chosen) || !chosen ? names : [...names, chosen];
-    select.replaceChildren(...all.map((name) => element("option", { value: name }, TITLES[name] || name)));
+    select.replaceChildren(...all.map((name) => element("option", { value: name }, titleOf(name))));
     select.value = chosen;
   };
 

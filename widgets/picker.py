@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from .view import View, source
+from .view import View, script, style
 
 if TYPE_CHECKING:
     from workbench.session import Session
@@ -26,8 +26,8 @@ class PickerView(View):
     is being loaded, only the last is followed.
     """
 
-    _esm = source("picker.js")
-    _css = source("base.css", "picker.css")
+    _esm = script("picker.js")
+    _css = style("picker.css")
 
     models: traitlets.List[str] = traitlets.List().tag(sync=True)
     datasets: traitlets.List[str] = traitlets.List().tag(sync=True)
@@ -45,7 +45,6 @@ class PickerView(View):
         self._wish: tuple[str, str] | None = None
         self._loader: threading.Thread | None = None
         super().__init__(session, **traits)
-        self.on_msg(self._on_message)
 
     def begin(self, session: Session) -> None:
         """Say what this Session stands on."""
@@ -102,7 +101,8 @@ class PickerView(View):
         if self._loaded is not None:
             self._loaded(session)
 
-    def _on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
+    def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
+        """Choose another model or data set; undo and redo."""
         if content.get("do") == "choose":
             self.choose(str(content.get("model")), str(content.get("data")))
         elif content.get("do") == "undo" and self.session is not None and self.session.can_undo:

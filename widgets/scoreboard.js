@@ -3,26 +3,7 @@
 // the card is aria-busy and dimmed. The cards themselves are silent for screen readers (they change many
 // times a second); one hidden live region speaks when the figures have settled.
 
-const element = (tag, attributes = {}, ...children) => {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) if (value != null && value !== false) node.setAttribute(name, value === true ? "" : value);
-  node.append(...children);
-  return node;
-};
-const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-const number = (value, digits) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-const percent = (share) => `${Math.max(0, Math.min(100, share * 100))}%`;
-
-function bytes(count) {
-  if (count == null) return "–";
-  if (count < 1e3) return `${count} B`;
-  const [value, unit] = count < 1e6 ? [count / 1e3, "kB"] : [count / 1e6, "MB"];
-  return `${number(value, value < 10 ? 2 : value < 100 ? 1 : 0)} ${unit}`;
-}
-const milliseconds = (ms) => (ms == null ? "–" : `${number(ms, ms < 10 ? 2 : ms < 100 ? 1 : 0)} ms`);
-
-const RUNTIMES = { onnxruntime: "ONNX Runtime", torch: "PyTorch" };
-const runtimeName = (name) => RUNTIMES[name] || name || "";
+const inCss = (share) => `${Math.max(0, Math.min(100, share * 100))}%`;
 
 function card(metric, title) {
   const parts = {
@@ -50,8 +31,8 @@ function place(mark, left, width) {
   mark.hidden = left == null || Number.isNaN(left);
   mark.style.display = mark.hidden ? "none" : "";
   if (mark.hidden) return;
-  mark.style.left = percent(left);
-  if (width != null) mark.style.width = percent(Math.min(width, 1 - Math.max(0, left)));
+  mark.style.left = inCss(left);
+  if (width != null) mark.style.width = inCss(Math.min(width, 1 - Math.max(0, left)));
 }
 
 function describe(root, data, busy) {
@@ -127,7 +108,7 @@ function render({ model, el }) {
     setText(half, exact ? "every image" : `± ${number((figure.high - figure.low) * 50, 1)} points`);
     setText(level, exact ? "was run" : "at 95 % confidence");
     setText(agreement, figure.agreement == null ? "" : `same answer as dense on ${number(figure.agreement * 100, 1)} %`);
-    setText(runner, `run by ${runtimeName(figure.runtime)}`);
+    setText(runner, `run by ${titleOf(figure.runtime)}`);
     const lowest = Math.min(figure.value, ghost?.value ?? 1, base?.value ?? 1);
     const floor = [0.8, 0.6, 0.4, 0.2, 0].find((edge) => lowest - 0.03 > edge) ?? 0;
     const at = (value) => (value == null ? null : (value - floor) / (1 - floor));
@@ -171,7 +152,7 @@ function render({ model, el }) {
     headline(latency, text, unit);
     const change = base ? base.value / value : null;
     setText(latency.change, change == null ? "" : Math.abs(change - 1) < 0.03 ? "same as dense" : change > 1 ? `${number(change, 1)}× faster` : `${number(1 / change, 1)}× slower`);
-    setText(reason, figure.reason || `batch ${figure.batch}, ${runtimeName(figure.runtime)}, ${figure.device}`);
+    setText(reason, figure.reason || `batch ${figure.batch}, ${titleOf(figure.runtime)}, ${figure.device}`);
     reason.title = reason.textContent;
     setText(why, figure.reason);
     setText(measured, figure.measured ? `measured ${milliseconds(figure.measured.value)} (${number(figure.measured.low, 2)}–${number(figure.measured.high, 2)})` : "not measured yet");

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from . import figures
-from .view import View, source
+from .view import View, script, style
 
 if TYPE_CHECKING:
     from workbench.session import Session
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class ScoreboardView(View):
     """Shows the newest Snapshot's figures. A figure that does not change is not sent again."""
 
-    _esm = source("scoreboard.js")
-    _css = source("base.css", "scoreboard.css")
+    _esm = script("scoreboard.js")
+    _css = style("scoreboard.css")
 
     accuracy = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     size = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
@@ -29,10 +29,6 @@ class ScoreboardView(View):
     context = traitlets.Dict().tag(sync=True)
     measuring = traitlets.Bool(False).tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
-
-    def __init__(self, session: Session | None = None, **traits: Any) -> None:
-        super().__init__(session, **traits)
-        self.on_msg(self._on_message)
 
     def begin(self, session: Session) -> None:
         """Forget the figures of the Session before."""
@@ -70,6 +66,7 @@ class ScoreboardView(View):
         with self.publishing():
             self.measuring, self.problem = False, problem
 
-    def _on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
+    def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
+        """Measure when the button is pressed."""
         if content.get("do") == "measure":
             self.measure()

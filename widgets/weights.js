@@ -1,19 +1,9 @@
 // One layer's weights: grey before, accent after, with the pruning threshold and the quantizer's grid.
 // The bins arrive as typed arrays; drawing is one canvas pass, at most once a frame.
 
-const element = (tag, attributes = {}, ...children) => {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-};
-const typed = (view, Kind) => (view && view.byteLength ? new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)) : new Kind(0));
 const short = (value) => (Math.abs(value) < 1e-12 ? "0" : String(Number(value.toPrecision(2))));
-const count = (value) => value.toLocaleString("en");
 
 const MARGIN = { left: 46, right: 12, top: 10, bottom: 34 };
-let views = 0;
-
 function axisSteps(low, high, wanted) {
   const rough = (high - low) / wanted;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -32,7 +22,7 @@ function countSteps(top, log) {
 
 function render({ model, el }) {
   el.classList.add("wb");
-  const id = `wb-weights-${++views}`;
+  const id = uniqueId("weights");
   const picker = element("select", { id });
   const log = element("input", { type: "checkbox" });
   const fact = element("span", { class: "wb-fact wb-muted" });
@@ -184,7 +174,7 @@ function render({ model, el }) {
 
   let frame = 0;
   const later = () => { if (!frame) frame = requestAnimationFrame(() => { frame = 0; draw(); }); };
-  picker.addEventListener("change", () => { model.set("layer", picker.value); model.save_changes(); });
+  picker.addEventListener("change", () => model.send({ do: "select", layer: picker.value }));
   log.addEventListener("change", () => { model.set("log", log.checked); model.save_changes(); later(); });
   canvas.addEventListener("pointermove", (event) => { hover = event.offsetX; later(); });
   canvas.addEventListener("pointerleave", () => { hover = null; later(); });

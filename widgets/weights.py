@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import traitlets
 
-from .view import View, source
+from .view import View, script, style
 
 if TYPE_CHECKING:
     from workbench.session import Session
     from workbench.snapshot import Snapshot
+
+    from .marks import Marks
 
 BINS = 96
 
@@ -20,8 +22,8 @@ class WeightView(View):
     """A histogram drawn in the browser from a few hundred bytes a move."""
 
     patience = 0.15
-    _esm = source("weights.js")
-    _css = source("base.css", "weights.css")
+    _esm = script("weights.js")
+    _css = style("weights.css")
 
     layers: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     layer = traitlets.Unicode("").tag(sync=True)
@@ -33,17 +35,25 @@ class WeightView(View):
     about = traitlets.Dict().tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, session: Session | None = None, layer: str = "", **traits: Any) -> None:
+    def __init__(self, session: Session | None = None, **traits: Any) -> None:
         self._drawn: tuple[int, str] | None = None
-        super().__init__(session, layer=layer, **traits)
-        self.observe(self._on_layer, "layer")
+        super().__init__(session, **traits)
 
     def begin(self, session: Session) -> None:
-        """List the layers; keep the chosen one where the model has it, else take the largest."""
+        """List the layers."""
         self._drawn = None
         self.layers = [{"name": layer.name, "type": layer.type, "params": layer.params} for layer in session.layers]
-        if self.layer not in {layer.name for layer in session.layers}:
-            self.layer = max(session.layers, key=lambda layer: layer.params).name if session.layers else ""
+
+    def mark(self, marks: Marks) -> None:
+        """Show the layer selected last."""
+        if marks.layer != self.layer:
+            self.layer = marks.layer
+            self._show(self.layer)
+
+    def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
+        """Select a layer, for all views."""
+        if content.get("do") == "select" and self.session is not None:
+            self.marks.select(str(content.get("layer")))
 
     def draw(self, snapshot: Snapshot) -> None:
         """Draw the chosen layer once for each Recipe: accuracy's later looks change no weights."""
@@ -51,10 +61,6 @@ class WeightView(View):
         if key != self._drawn:
             self._drawn = key
             self._show(self.layer)
-
-    def _on_layer(self, change: dict[str, Any]) -> None:
-        if self.session is not None:
-            self._show(change["new"])
 
     def _show(self, layer: str) -> None:
         if self.session is None or not layer:

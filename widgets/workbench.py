@@ -9,20 +9,38 @@ import anywidget
 import ipywidgets
 
 from .controls import ControlsView
+from .examples import ExamplesView
+from .export import ExportView
+from .layers import LayersView
 from .picker import PickerView
+from .recipe import RecipeView
 from .scoreboard import ScoreboardView
-from .view import View, source
+from .sensitivity import SensitivityView
+from .tabs import TabsView
+from .tradeoff import TradeoffView
+from .view import View, style
 from .weights import WeightView
 
 if TYPE_CHECKING:
     from workbench.session import Session
+
+#: The panels behind the tabs, in the tabs' order.
+TABS: dict[str, tuple[str, type[View]]] = {
+    "layers": ("Layers", LayersView),
+    "sensitivity": ("Sensitivity", SensitivityView),
+    "tradeoff": ("Trade-off", TradeoffView),
+    "examples": ("Examples", ExamplesView),
+    "weights": ("Weights", WeightView),
+    "recipe": ("Recipe", RecipeView),
+    "export": ("Export", ExportView),
+}
 
 
 class PageStyle(anywidget.AnyWidget):
     """Carries the page's grid to the browser; draws nothing."""
 
     _esm = "export default { render({ el }) { el.hidden = true; el.style.display = 'none'; } }"
-    _css = source("base.css", "workbench.css")
+    _css = style("workbench.css")
 
 
 class Workbench(ipywidgets.Box):
@@ -31,6 +49,8 @@ class Workbench(ipywidgets.Box):
     Without arguments it opens what the app opens: ResNet-20 on Fashion-MNIST. Given names, it shows itself
     at once and loads in the background; ``session`` waits for that. A Session it opened itself is closed
     with it, or when another is picked; one it was given is left alone.
+
+    ``views`` maps names to the views, ``panels`` those behind the tabs.
     """
 
     def __init__(self, session: Session | str | None = None, data: str | None = None) -> None:
@@ -39,9 +59,25 @@ class Workbench(ipywidgets.Box):
         self.scoreboard = ScoreboardView()
         self.controls = ControlsView()
         self.weights = WeightView()
-        for view, area in self._areas().items():
+        self.strip = ExamplesView(strip=True)
+        self.panels: dict[str, View] = {
+            name: make(visible=place == 0) for place, (name, (_, make)) in enumerate(TABS.items())
+        }
+        self.tabs = TabsView(
+            tabs=[{"name": name, "title": title} for name, (title, _) in TABS.items()], chosen=next(iter(TABS))
+        )
+        for area, view in self._areas().items():
             view.add_class(f"wb-area-{area}")
-        page = ipywidgets.Box([PageStyle(), *self._areas()])
+        for place, (name, view) in enumerate(self.panels.items()):
+            view.add_class("wb-panel")
+            view.add_class(f"wb-panel-{name}")
+            if place:
+                view.add_class("wb-panel-hidden")
+        left = ipywidgets.Box([self.controls, self.weights])
+        left.add_class("wb-left")
+        right = ipywidgets.Box([self.scoreboard, self.tabs, *self.panels.values(), self.strip])
+        right.add_class("wb-right")
+        page = ipywidgets.Box([PageStyle(), self.picker, left, right])
         page.add_class("wb-page")
         super().__init__([page])
         self.add_class("wb-host")
@@ -61,9 +97,14 @@ class Workbench(ipywidgets.Box):
             raise RuntimeError(self.picker.error or "No model is loaded.")
         return session
 
+    @property
+    def views(self) -> tuple[View, ...]:
+        """All views, in the order in which they are drawn: what a hand on a slider waits for comes first."""
+        return (self.scoreboard, self.controls, self.weights, self.picker, *self.panels.values(), self.strip)
+
     def close(self) -> None:
         """Close the views, and the Session if the Workbench opened it."""
-        for view in self._areas():
+        for view in self.views:
             view.close()
         own = self._own
         self._own = None
@@ -71,17 +112,18 @@ class Workbench(ipywidgets.Box):
             own.close()
         super().close()
 
-    def _areas(self) -> dict[View, str]:
+    def _areas(self) -> dict[str, anywidget.AnyWidget]:
         return {
-            self.picker: "head",
-            self.scoreboard: "scores",
-            self.controls: "controls",
-            self.weights: "main",
+            "head": self.picker,
+            "scores": self.scoreboard,
+            "controls": self.controls,
+            "weights": self.weights,
+            "tabs": self.tabs,
+            "strip": self.strip,
         }
 
     def _attach(self, session: Session) -> None:
-        # The scoreboard first: what a hand on a slider waits for is drawn before the rest.
-        for view in (self.scoreboard, self.controls, self.weights, self.picker):
+        for view in self.views:
             if view.session is not session:
                 view.attach(session)
 

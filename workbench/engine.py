@@ -12,13 +12,16 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from workbench.compression import CompressedModel, Subject, compress_subject, context_for
 from workbench.data.dataset import Dataset
 from workbench.evaluation import Evaluator, Logits
 from workbench.history import History, Key, Record
 from workbench.latency import LatencyEstimator
-from workbench.measure.estimate import Latency, Size
+from workbench.measure.estimate import Estimate, Latency, Size
+from workbench.measure.flips import Flip, FlipFinder
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.model import Model
 from workbench.recipe import Recipe
@@ -29,6 +32,8 @@ from workbench.snapshot import Baseline, Snapshot, sentence
 KEPT_MODELS = 8
 
 Check = Callable[[], None]
+#: Foresees a compressed model's accuracy without running an image; None where it cannot say.
+Surrogate = Callable[[CompressedModel], Estimate | None]
 #: Yields Snapshots on the way, returns the exact figures and the logits of the whole split.
 Evaluation = Generator[Snapshot, None, tuple[Figures, Logits]]
 
@@ -51,7 +56,7 @@ class Engine:
         self.notes: tuple[str, ...] = (*model.notes, *data.notes)
         self.baseline = Baseline()
         self.measured: dict[str, Latency] = {}
-        normalization = model.normalization or data.normalization
+        self._normalization = normalization = model.normalization or data.normalization
         self._seed = seed
         self._evaluator = Evaluator(self.subject, self.split, normalization)
         self._latency = LatencyEstimator(self.subject, self._evaluator.graph, data, normalization)
@@ -62,7 +67,10 @@ class Engine:
         self._context = context_for(model, data)
         self._compressing = threading.RLock()  # the context's caches are shared
         self._timing = threading.Lock()  # held while time is measured: no images run meanwhile
+        self.surrogate: Surrogate | None = None
         self._sampler: Sampler | None = None
+        self._finder: FlipFinder | None = None
+        self._flips: dict[str, tuple[Flip, ...]] = {}
         self._partial: list[Logits] = []
         self._models: dict[str, CompressedModel] = {}
         self._exact: dict[str, Figures] = {}
@@ -92,10 +100,10 @@ class Engine:
         yield first
         if self._sampler is None:
             yield from self._measure_baseline(first, check)
-        if recipe.hash not in self._exact:
+        if recipe.hash not in self._exact and not self._recall(recipe, compressed):
             figures, logits = yield from self._evaluate_truly(first, compressed, check)
             self._keep(first, figures, logits, parent)
-        settled = first.with_figures(self._exact[recipe.hash])
+        settled = first.with_figures(self._exact[recipe.hash], self._flips.get(recipe.hash, ()))
         yield dataclasses.replace(settled, baseline=self.baseline, notes=self._notes(compressed), settled=True)
 
     def stop(self) -> None:
@@ -139,6 +147,21 @@ class Engine:
         """Return the ONNX file that is timed for ``recipe``."""
         return bytes(self._latency.file(self.compress(recipe)).SerializeToString())
 
+    def answer(self, recipe: Recipe, image: Tensor) -> tuple[Logits, Logits]:
+        """Return the class probabilities of one image ``(C, H, W)``: the dense model's and the compressed one's."""
+        batch = self._normalization(image[None])
+        found = []
+        for wanted in (Recipe(), recipe):
+            with torch.inference_mode():
+                logits = self.compress(wanted).module(batch)
+            found.append(np.asarray(logits.float().softmax(1)[0].numpy()))
+        return found[0], found[1]
+
+    def wait_while_timing(self) -> None:
+        """Return once no latency is being measured."""
+        with self._timing:
+            pass
+
     def _stored_figures(self, generation: int, recipe: Recipe, compressed: CompressedModel) -> Snapshot:
         """Return what is known without running an image: size, latency, layers."""
         if self.baseline.size is None:
@@ -152,6 +175,7 @@ class Engine:
             size=self._size(compressed),
             latency=self._latency.predict(compressed),
             measured_latency=self.measured.get(recipe.hash),
+            predicted=self.surrogate(compressed) if self.surrogate else None,
             layers=compressed.layers,
             runtime=self.runtime,
             notes=self._notes(compressed),
@@ -179,6 +203,7 @@ class Engine:
             self.baseline, accuracy=figures.accuracy, loss=figures.loss, top5=figures.top5
         )
         self._sampler = sampler
+        self._finder = FlipFinder(logits, sampler.labels, sampler.order)
         plain = dataclasses.replace(first, recipe=Recipe(), size=self.baseline.size, latency=self.baseline.latency)
         self._keep(plain, figures, logits[sampler.order], None)
 
@@ -223,7 +248,7 @@ class Engine:
         for figures, logits in self._evaluator.looks(runner, self._sampler, check_and_give_way):
             if figures.accuracy.n == last:
                 return figures, logits
-            yield first.with_figures(figures)
+            yield first.with_figures(figures, self._found(logits))
         raise AssertionError("the last look is the whole split")
 
     def _keep(self, first: Snapshot, figures: Figures, logits: Logits, parent: Recipe | None) -> None:
@@ -232,6 +257,7 @@ class Engine:
         assert first.size is not None
         recipe, size = first.recipe, first.size
         self._exact[recipe.hash] = figures
+        self._flips[recipe.hash] = self._found(logits)
         predictions = np.empty(len(logits), np.int64)
         predictions[self._sampler.order] = logits.argmax(1)
         record = Record(
@@ -254,6 +280,27 @@ class Engine:
             self._records[recipe.hash] = self.history.add(self.key, record, predictions, before)
 
         self._write(write)
+
+    def _recall(self, recipe: Recipe, compressed: CompressedModel) -> bool:
+        """Take a setting measured earlier from the history; only its flipped images are run again."""
+        assert self._finder is not None
+        record = self.history.find(self.key, recipe.hash)
+        if record is None or record.id is None or record.n != len(self.split):
+            return False
+
+        def exact(value: float) -> Estimate:
+            return Estimate.exact(value, record.n, self.split.name)
+
+        top5 = None if record.top5 is None else exact(record.top5)
+        self._exact[recipe.hash] = Figures(exact(record.accuracy), exact(record.agreement), exact(record.loss), top5)
+        self._records[recipe.hash] = record.id
+        flipped = self._finder.differing(self.history.predictions(record.id))
+        logits = self._evaluator.run_images(self._evaluator.runner(compressed), flipped)
+        self._flips[recipe.hash] = self._finder.describe(flipped, logits)
+        return True
+
+    def _found(self, logits: Logits) -> tuple[Flip, ...]:
+        return self._finder.find(logits) if self._finder else ()
 
     def _write(self, write: Callable[[], None]) -> None:
         """Write to the history; that it can't be written is said, and does not stop the figures."""

@@ -76,6 +76,12 @@ class Evaluator:
             images = self._images(first, min(first + BATCH, stop))
             yield runner.logits(images, first) if isinstance(runner, PrefixRunner) else runner.logits(images)
 
+    def run_images(self, runner: Runner, indices: NDArray[np.int64]) -> Logits:
+        """Return the logits of these images of the split ``(n, classes)``."""
+        if not len(indices):
+            return np.empty((0, 1), np.float32)
+        return runner.logits(self._normalize(self.split.images[torch.from_numpy(indices)]).contiguous())
+
     def looks(self, runner: Runner, sampler: Sampler, check: Check) -> Iterator[tuple[Figures, Logits]]:
         """Yield the figures at each look of ``sampler``, with the logits so far; the last is exact."""
         collected: list[Logits] = []

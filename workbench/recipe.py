@@ -77,7 +77,7 @@ class Step:
                     f"Step '{self.technique}': the pattern '{pattern}' matches no layer; the layers are {shown}."
                 )
         chosen = [name for name in names if any(fnmatchcase(name, pattern) for pattern in self.layers)]
-        return {name: self._settings_of(name) for name in chosen}
+        return {name: self.settings_of(name) for name in chosen}
 
     def to_data(self) -> dict[str, Any]:
         """Return the step as the one-key mapping of the YAML, with the settings that were given."""
@@ -97,7 +97,8 @@ class Step:
             "overrides": [[override.pattern, override.to_data()] for override in self.overrides],
         }
 
-    def _settings_of(self, name: str) -> Settings:
+    def settings_of(self, name: str) -> Settings:
+        """Return the settings of the layer ``name``, its overrides merged in."""
         matching = [override for override in self.overrides if fnmatchcase(name, override.pattern)]
         if not matching:
             return self.settings

@@ -17,14 +17,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from torch import nn
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from workbench.compression import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
-from workbench.engine import Engine, Superseded
+from workbench.engine import Engine, Superseded, Surrogate
 from workbench.errors import WorkbenchError
-from workbench.history import History, HistoryError, Key
+from workbench.history import History, HistoryError, Key, Record
 from workbench.measure.estimate import Latency
 from workbench.measure.weights import WeightSummary
 from workbench.models.check import require_model
@@ -206,6 +208,40 @@ class Session:
     def time_shares(self) -> dict[str, float]:
         """Return weight name → share of the predicted time, for weights with a kernel of their own."""
         return self._engine.time_shares(self._recipe)
+
+    def records(self) -> list[Record]:
+        """Return every setting measured with this model on this split, oldest first."""
+        return self.history.records(self.key)
+
+    def answer(self, image: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return class probabilities ``(classes,)`` for one image, by the dense and by the compressed model.
+
+        ``image`` ``(C, H, W)`` is of the data set's shape: ``uint8``, or floats on the data set's own scale.
+        """
+        return self._engine.answer(self._recipe, image)
+
+    def onnx_file(self) -> bytes:
+        """Return the ONNX file that a runtime would load for the present recipe.
+
+        Raises ``WorkbenchError`` where the model cannot be written as ONNX.
+        """
+        return self._engine.latency_file(self._recipe)
+
+    def foresee(self, surrogate: Surrogate | None) -> None:
+        """Let ``surrogate`` predict the accuracy of recipes from now on, before an image is run."""
+        self._engine.surrogate = surrogate
+
+    def give_way(self, cancelled: Callable[[], bool]) -> None:
+        """Wait until the present recipe has settled and nothing is being timed: for work in the background."""
+        with self._state:
+            while not (self._snapshot.settled and not self._pending) and not self._closed and not cancelled():
+                self._state.wait(0.1)
+        self._engine.wait_while_timing()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session has ended."""
+        return self._closed
 
     @property
     def can_undo(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from workbench.compression import LayerFigures
 from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Estimate, Latency, Size
+from workbench.measure.flips import Flip
 from workbench.measure.sampling import Figures
 from workbench.recipe import Recipe
 
@@ -28,7 +29,9 @@ class Snapshot:
 
     ``generation`` grows with every recipe set; ``settled`` tells that nothing more will come for this
     one. ``runtime`` names what ran the images. ``predicted`` is the accuracy from a surrogate, where
-    one has been measured. ``error`` is a sentence where the recipe could not be carried out.
+    one has been measured. ``flips`` are the first images, in the sample's order, that the compressed
+    model answers otherwise than the dense one. ``error`` is a sentence where the recipe could not be
+    carried out.
     """
 
     generation: int
@@ -43,6 +46,7 @@ class Snapshot:
     latency: Latency | None = None
     measured_latency: Latency | None = None
     layers: tuple[LayerFigures, ...] = ()
+    flips: tuple[Flip, ...] = ()
     runtime: str = ""
     settled: bool = False
     notes: tuple[str, ...] = ()
@@ -53,7 +57,7 @@ class Snapshot:
         """The hash of ``recipe``."""
         return self.recipe.hash
 
-    def with_figures(self, figures: Figures) -> Snapshot:
+    def with_figures(self, figures: Figures, flips: tuple[Flip, ...] = ()) -> Snapshot:
         """Return the same moment with the figures of a look."""
         return replace(
             self,
@@ -61,6 +65,7 @@ class Snapshot:
             top5=figures.top5,
             loss=figures.loss,
             agreement=figures.agreement,
+            flips=flips,
         )
 
 

@@ -165,9 +165,9 @@ def test_weights_travel_as_typed_arrays_and_only_what_changed_is_sent(session: F
 
 def test_choosing_a_layer_on_the_page_draws_it(session: FakeSession) -> None:
     view = WeightView(session)
-    view.set_state({"layer": "conv1"})
+    view._handle_custom_msg({"do": "select", "layer": "conv1"}, [])
     wait_until(view, "about", lambda about: about.get("layer") == "conv1")
-    view.set_state({"layer": "nowhere"})
+    view._handle_custom_msg({"do": "select", "layer": "nowhere"}, [])
     wait_until(view, "error", bool)
     assert view.error == "There is no layer 'nowhere'."
     view.close()

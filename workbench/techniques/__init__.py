@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .base import Cost, Settings, Technique
+from .base import Cost, Dial, Settings, Technique
 from .prune import PRUNE
 from .quantize import QUANTIZE
 from .recalibrate import RECALIBRATE
 
 TECHNIQUES: dict[str, Technique[Any]] = {technique.name: technique for technique in (PRUNE, QUANTIZE, RECALIBRATE)}
 
-__all__ = ["TECHNIQUES", "Cost", "Settings", "Technique"]
+__all__ = ["TECHNIQUES", "Cost", "Dial", "Settings", "Technique"]

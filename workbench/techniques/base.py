@@ -7,7 +7,7 @@ A new technique is one file that makes a ``Technique`` and one line in the regis
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -35,12 +35,28 @@ S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True)
+class Dial:
+    """The one setting of a technique that a slider moves, and that a sensitivity sweep varies.
+
+    ``neutral`` is the value that leaves a layer as it is; ``levels`` are the values a sweep tries, from
+    mild to harsh; ``alone`` are settings that make a layer's own value exactly its own (not a share of
+    a ranking over many layers); ``percent`` tells that the value is a share, shown in per cent.
+    """
+
+    setting: str
+    neutral: float
+    levels: tuple[float, ...]
+    alone: Mapping[str, Any] = field(default_factory=dict)
+    percent: bool = False
+
+
+@dataclass(frozen=True)
 class Technique(Generic[S]):
     """One published way to compress.
 
     ``apply`` changes the Draft for the layers it is given, each with its own settings. ``cost`` tells
     from the settings whether the step follows a slider. ``examples`` are recipes in YAML that work on
-    any model of the zoo.
+    any model of the zoo. ``dial`` is None where no single setting stands for how hard it compresses.
     """
 
     name: str
@@ -50,6 +66,7 @@ class Technique(Generic[S]):
     apply: Callable[[Draft, Mapping[str, S], Context], None]
     cost: Callable[[S], Cost]
     examples: tuple[str, ...]
+    dial: Dial | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of ``workbench techniques --json``."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from workbench.models.channels import ChannelGroup
 
-from .base import Cost, Settings, Technique
+from .base import Cost, Dial, Settings, Technique
 from .draft import Context, Draft
 
 
@@ -191,4 +191,5 @@ PRUNE = Technique(
         "- prune: {threshold: 0.01}",
         "- prune: {granularity: filter, ratio: 0.5, scope: layer}",
     ),
+    dial=Dial("ratio", 0.0, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), {"scope": "layer"}, percent=True),
 )

@@ -18,8 +18,12 @@ from workbench.errors import WorkbenchError
 from workbench.models.edits import QuantizeInput
 from workbench.run.observe import observe_inputs
 
-from .base import Cost, Settings, Technique
+from .base import Cost, Dial, Settings, Technique
 from .draft import Codes, Context, Draft
+
+
+#: The bit-width that leaves a layer's weights in fp32.
+AS_IT_IS = 32
 
 
 class ActivationSettings(Settings):
@@ -37,9 +41,11 @@ class ActivationSettings(Settings):
 class QuantizeSettings(Settings):
     """Settings of ``quantize``."""
 
-    bits: int = Field(8, ge=1, le=16, description="Bits of a weight: 1 to 8 as integers, or 16.")
-    format: Literal["integer", "fp16", "bf16"] = Field(
-        "integer", description="Integers on a uniform grid (1 to 8 bits), or a 16-bit float."
+    bits: int = Field(
+        8, ge=1, le=32, description="Bits of a weight: 1 to 8 as integers, 16 as a float, 32 to leave it as it is."
+    )
+    format: Literal["integer", "fp16", "bf16"] | None = Field(
+        None, description="Integers on a uniform grid (1 to 8 bits), or a 16-bit float (fp16 unless said)."
     )
     scheme: Literal["affine", "symmetric"] = Field(
         "affine", description="Fit the grid to minimum and maximum, or centre it on zero."
@@ -54,25 +60,36 @@ class QuantizeSettings(Settings):
     def _sixteen_bits_are_floats(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        bits, form = data.get("bits"), data.get("format", "fp16" if data.get("bits") == 16 else "integer")
+        bits, form = data.get("bits"), data.get("format")
         if form in ("fp16", "bf16"):
             if bits not in (None, 16):
                 raise ValueError(f"format {form} has 16 bits, not {bits}; leave bits out or use format integer")
-            return {**data, "bits": 16, "format": form}
-        if isinstance(bits, int) and bits > 8:
-            raise ValueError(f"bits is {bits}, but it should be 1 to 8 (integers) or 16 (fp16, bf16)")
+            # fp16 is what 16 bits mean anyway, so that both ways to say it are one setting
+            said = {key: value for key, value in data.items() if key != "format" or value != "fp16"}
+            return {**said, "bits": 16}
+        if form == "integer" and bits in (16, AS_IT_IS):
+            raise ValueError(f"integers have 1 to 8 bits, not {bits}; leave format out or use fp16 or bf16")
+        if isinstance(bits, int) and bits > 8 and bits not in (16, AS_IT_IS):
+            raise ValueError(f"bits is {bits}, but it should be 1 to 8 (integers), 16 (fp16, bf16) or 32 (as it is)")
         return data
+
+    @property
+    def kind(self) -> Literal["integer", "fp16", "bf16"]:
+        """The format chosen, or the one that follows from the bits."""
+        return self.format or ("fp16" if self.bits == 16 else "integer")
 
 
 def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Context) -> None:
     """Quantize each layer's weight, then calibrate and quantize the inputs where that is asked."""
     for name, chosen in settings.items():
+        if chosen.bits == AS_IT_IS:
+            continue
         how = chosen.model_dump_json(exclude={"activations"})
         for weight in draft.layers[name].weights:
-            if chosen.format == "integer":
+            if chosen.kind == "integer":
                 draft.set_codes(weight, quantize_weight(draft, weight, draft.output_axis(name), chosen, context), how)
             else:
-                draft.set_cast(weight, torch.float16 if chosen.format == "fp16" else torch.bfloat16, how)
+                draft.set_cast(weight, torch.float16 if chosen.kind == "fp16" else torch.bfloat16, how)
     with_inputs = {name: chosen.activations for name, chosen in settings.items() if chosen.activations}
     if with_inputs:
         _quantize_inputs(draft, with_inputs, context)
@@ -151,4 +168,5 @@ QUANTIZE = Technique(
         "- quantize: {format: fp16}",
         "- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8}}",
     ),
+    dial=Dial("bits", AS_IT_IS, (8, 7, 6, 5, 4, 3, 2, 1), {"format": None}),
 )

@@ -1,0 +1,116 @@
+// What the views share: building elements, numbers as text, drawing once a frame. Prepended to each view's
+// own module. Names from outside go into the page as text, never as HTML.
+
+const element = (tag, attributes = {}, ...children) => {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+};
+const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+const button = (text, attributes = {}) => element("button", { type: "button", class: "wb-button", ...attributes }, text);
+
+let counted = 0;
+const uniqueId = (name) => `wb-${name}-${(counted += 1)}-${Math.random().toString(36).slice(2, 8)}`;
+
+const typed = (view, Kind) => (view && view.byteLength ? new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)) : new Kind(0));
+
+const number = (value, digits) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const count = (value) => value.toLocaleString("en");
+const percent = (share, digits = 1) => `${number(share * 100, digits)} %`;
+function bytes(size) {
+  if (size == null) return "–";
+  if (size < 1e3) return `${size} B`;
+  const [value, unit] = size < 1e6 ? [size / 1e3, "kB"] : [size / 1e6, "MB"];
+  return `${number(value, value < 10 ? 2 : value < 100 ? 1 : 0)} ${unit}`;
+}
+const milliseconds = (ms) => (ms == null ? "–" : `${number(ms, ms < 10 ? 2 : ms < 100 ? 1 : 0)} ms`);
+function compact(value) {
+  if (value < 1e4) return count(value);
+  const [scaled, unit] = value < 1e6 ? [value / 1e3, "k"] : value < 1e9 ? [value / 1e6, "M"] : [value / 1e9, "G"];
+  return `${number(scaled, scaled < 10 ? 2 : scaled < 100 ? 1 : 0)} ${unit}`;
+}
+function duration(seconds) {
+  if (seconds == null) return "";
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  return `${Math.round(seconds / 60)} min`;
+}
+
+const NAMES = {
+  lenet300: "LeNet-300-100", lenet5: "LeNet-5", resnet20: "ResNet-20", mobilenetv2: "MobileNetV2",
+  fashion_mnist: "Fashion-MNIST", "fashion_mnist:full": "Fashion-MNIST, all of it", digits: "Digits",
+  onnxruntime: "ONNX Runtime", torch: "PyTorch",
+};
+const titleOf = (name) => NAMES[name] || name || "";
+
+// Calls `draw` when any of the traits changed: once for those that arrive together, at most once a frame.
+// Returns what ends that. A hidden page gets no frames, so there it is a microtask.
+function onTraits(model, names, draw, { frame = false } = {}) {
+  let queued = 0;
+  const run = () => { queued = 0; draw(); };
+  const later = () => {
+    if (queued) return;
+    if (frame && document.visibilityState === "visible") queued = requestAnimationFrame(run);
+    else { queued = -1; queueMicrotask(run); }
+  };
+  const events = names.map((name) => `change:${name}`);
+  for (const event of events) model.on(event, later);
+  later.end = () => {
+    if (queued > 0) cancelAnimationFrame(queued);
+    for (const event of events) model.off(event, later);
+  };
+  return later;
+}
+
+// Tells the kernel whether anyone can see the view (a hidden tab cannot be seen): unseen views are not drawn.
+function reportVisibility(model, el) {
+  const report = () => {
+    const visible = el.isConnected && el.getClientRects().length > 0;
+    if (model.get("visible") === visible) return;
+    model.set("visible", visible);
+    model.save_changes();
+  };
+  const sizes = new ResizeObserver(report);
+  sizes.observe(el);
+  return () => sizes.disconnect();
+}
+
+// Calls `redraw` when the theme or the element's size changes: for what is drawn on a canvas.
+function onLooks(el, redraw) {
+  const sizes = new ResizeObserver(() => redraw());
+  sizes.observe(el);
+  const themes = new MutationObserver(() => redraw());
+  themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class", "data-vscode-theme-kind"] });
+  return () => { sizes.disconnect(); themes.disconnect(); };
+}
+
+// A canvas fitted to its element and the screen's density. Returns its pen and size, or null where it has none.
+function fitCanvas(canvas) {
+  const { clientWidth: width, clientHeight: height } = canvas;
+  if (!width || !height) return null;
+  const scale = window.devicePixelRatio || 1;
+  const [wide, high] = [Math.round(width * scale), Math.round(height * scale)];
+  if (canvas.width !== wide || canvas.height !== high) { canvas.width = wide; canvas.height = high; }
+  const pen = canvas.getContext("2d");
+  pen.setTransform(scale, 0, 0, scale, 0, 0);
+  pen.clearRect(0, 0, width, height);
+  return { pen, width, height };
+}
+const coloursOf = (el) => { const style = getComputedStyle(el); return (name) => style.getPropertyValue(`--wb-${name}`).trim(); };
+
+// A "?" that opens a short explanation beside it. Escape or a click elsewhere closes it.
+function help(about, text) {
+  const id = uniqueId("help");
+  const bubble = element("span", { class: "wb-help-text", id, role: "tooltip" }, text);
+  bubble.hidden = true;
+  const mark = element("button", { type: "button", class: "wb-help", "aria-label": `Help: ${about}`, "aria-expanded": "false", "aria-controls": id }, "?");
+  const root = element("span", { class: "wb-help-box" }, mark, bubble);
+  const show = (open) => { bubble.hidden = !open; mark.setAttribute("aria-expanded", String(open)); };
+  mark.addEventListener("click", (event) => { event.preventDefault(); show(bubble.hidden); });
+  root.addEventListener("keydown", (event) => { if (event.key === "Escape" && !bubble.hidden) { event.stopPropagation(); show(false); mark.focus(); } });
+  root.addEventListener("focusout", (event) => { if (!root.contains(event.relatedTarget)) show(false); });
+  return root;
+}

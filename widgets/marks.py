@@ -1,0 +1,95 @@
+"""What a person has marked in a Session: the selected layers and the locked ones.
+
+Views share the Session and nothing else, so the marks hang on the Session: every view of it asks for
+the same ``Marks``. They also hold the lock under which a view changes the recipe, so that of two edits
+made at once from two views neither is lost.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.recipe import Recipe
+    from workbench.session import Session
+
+Listener = Callable[["Marks"], None]
+
+_marks: weakref.WeakKeyDictionary[Any, Marks] = weakref.WeakKeyDictionary()
+_marks_lock = threading.Lock()
+
+
+class Marks:
+    """Selected and locked layers of one Session; safe to use from several threads."""
+
+    def __init__(self, selected: Iterable[str] = ()) -> None:
+        self._lock = threading.RLock()
+        self._selected = tuple(selected)
+        self._locked: frozenset[str] = frozenset()
+        self._listeners: list[Listener] = []
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """The selected layers' names, the one chosen last at the end."""
+        return self._selected
+
+    @property
+    def layer(self) -> str:
+        """The layer chosen last, or an empty string."""
+        return self._selected[-1] if self._selected else ""
+
+    @property
+    def locked(self) -> frozenset[str]:
+        """The layers that no slider, preset or search may change."""
+        return self._locked
+
+    def select(self, *layers: str) -> None:
+        """Select these layers and tell every view."""
+        with self._lock:
+            if layers == self._selected:
+                return
+            self._selected = layers
+        self._tell()
+
+    def lock(self, layers: Iterable[str], locked: bool = True) -> None:
+        """Lock or unlock these layers and tell every view."""
+        with self._lock:
+            before = self._locked
+            self._locked = before | set(layers) if locked else before - set(layers)
+            if before == self._locked:
+                return
+        self._tell()
+
+    def change(self, session: Session, edit: Callable[[Recipe], Recipe]) -> int:
+        """Set the session's recipe to ``edit`` of the present one; return the new generation."""
+        with self._lock:
+            return session.apply(edit(session.recipe))
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` when a mark changes; return what ends that."""
+        with self._lock:
+            self._listeners.append(listener)
+
+        def leave() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return leave
+
+    def _tell(self) -> None:
+        for listener in list(self._listeners):
+            listener(self)
+
+
+def marks_of(session: Session) -> Marks:
+    """Return the marks of ``session``; at first its largest layer is selected."""
+    with _marks_lock:
+        found = _marks.get(session)
+        if found is None:
+            largest = max(session.layers, key=lambda layer: layer.params, default=None)
+            found = _marks[session] = Marks([largest.name] if largest else [])
+        return found

@@ -1,0 +1,157 @@
+"""Recipes changed a little: functions from a recipe to a recipe, for sliders, tables and searches.
+
+Every edit keeps what it does not name: other steps, layer patterns, other layers' own settings. What a
+person built in YAML survives a moved slider. Each technique's ``Dial`` says which setting is meant by
+"how hard": ``ratio`` for pruning, ``bits`` for quantization.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from workbench.errors import WorkbenchError
+from workbench.recipe import Recipe, Step
+from workbench.techniques import TECHNIQUES, Dial
+
+
+def step_of(recipe: Recipe, technique: str) -> Step | None:
+    """Return the recipe's first step of ``technique``, which is the one that edits change."""
+    return next((step for step in recipe.steps if step.technique == technique), None)
+
+
+def with_settings(recipe: Recipe, technique: str, settings: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with these settings of ``technique`` for all its layers; the step is added if missing.
+
+    Settings at their default are left out, except the dial's.
+
+    >>> with_settings(Recipe(), "prune", {"ratio": 0.4, "scope": "global"}).to_data()
+    [{'prune': {'ratio': 0.4}}]
+    """
+    return _edited(recipe, technique, lambda fields, _: _tidy(technique, {**fields, **settings}))
+
+
+def without(recipe: Recipe, technique: str) -> Recipe:
+    """Return the recipe without its steps of ``technique``."""
+    return Recipe(tuple(step for step in recipe.steps if step.technique != technique))
+
+
+def released(recipe: Recipe, technique: str) -> Recipe:
+    """Return the recipe with ``technique`` at its neutral value; layers with a value of their own keep it.
+
+    A step that would do nothing is dropped.
+    """
+    step = step_of(recipe, technique)
+    if step is None:
+        return recipe
+    dial = TECHNIQUES[technique].dial
+    if dial is None or not any(dial.setting in override.changed for override in step.overrides):
+        return without(recipe, technique)
+    return with_settings(recipe, technique, {dial.setting: dial.neutral})
+
+
+def layer_setting(recipe: Recipe, technique: str, layer: str) -> float:
+    """Return the dial's value for ``layer``; the neutral one where no step acts on it."""
+    dial = _dial(technique)
+    step = step_of(recipe, technique)
+    if step is None or not any(fnmatchcase(layer, pattern) for pattern in step.layers):
+        return dial.neutral
+    return float(getattr(step.settings_of(layer), dial.setting))
+
+
+def own_setting(recipe: Recipe, technique: str, layer: str) -> float | None:
+    """Return the dial's value that ``layer`` alone was given, or None where it follows the others."""
+    dial = _dial(technique)
+    step = step_of(recipe, technique)
+    name = glob.escape(layer)
+    for override in step.overrides if step else ():
+        if override.pattern == name and dial.setting in override.changed:
+            return float(getattr(override.settings, dial.setting))
+    return None
+
+
+def with_layer(recipe: Recipe, technique: str, layers: Iterable[str], value: float) -> Recipe:
+    """Return the recipe with the dial at ``value`` for each of ``layers`` alone.
+
+    >>> with_layer(Recipe.parse("- prune: {ratio: 0.6}"), "prune", ["fc"], 0.2).to_data()
+    [{'prune': {'ratio': 0.6, 'overrides': {'fc': {'ratio': 0.2, 'scope': 'layer'}}}}]
+    """
+    dial = _dial(technique)
+    names = tuple(layers)
+
+    def edit(fields: dict[str, Any], step: Step | None) -> dict[str, Any]:
+        fields.setdefault(dial.setting, _plain(dial.neutral))
+        # what must be unset for this layer is only said where it is set for all
+        alone = {key: aim for key, aim in dial.alone.items() if aim is not None or fields.get(key) is not None}
+        patterns = step.layers if step else ("*",)
+        overlooked = [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)]
+        if overlooked:
+            fields["layers"] = [*patterns, *map(glob.escape, overlooked)]
+        overrides = dict(fields.get("overrides", {}))
+        for name in names:
+            own = overrides.pop(glob.escape(name), {})
+            overrides[glob.escape(name)] = {**own, **alone, dial.setting: _plain(value)}
+        return {**fields, "overrides": overrides}
+
+    return _edited(recipe, technique, edit)
+
+
+def without_layers(recipe: Recipe, layers: Iterable[str]) -> Recipe:
+    """Return the recipe with no settings that ``layers`` alone were given; steps left idle are dropped."""
+    names = {glob.escape(layer) for layer in layers}
+    for step in recipe.steps:
+        if any(override.pattern in names for override in step.overrides):
+            recipe = _edited(recipe, step.technique, lambda fields, _: _forget(fields, names))
+            recipe = _without_idle(recipe, step.technique)
+    return recipe
+
+
+def _forget(fields: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    kept = {pattern: own for pattern, own in fields.pop("overrides", {}).items() if pattern not in names}
+    return {**fields, **({"overrides": kept} if kept else {})}
+
+
+def _without_idle(recipe: Recipe, technique: str) -> Recipe:
+    step, dial = step_of(recipe, technique), TECHNIQUES[technique].dial
+    if step is None or dial is None or step.overrides or getattr(step.settings, dial.setting) != dial.neutral:
+        return recipe
+    return without(recipe, technique)
+
+
+def _edited(recipe: Recipe, technique: str, edit: Any) -> Recipe:
+    """Return the recipe with the fields of one step changed by ``edit(fields, step)``."""
+    data = recipe.to_data()
+    place = next((at for at, step in enumerate(recipe.steps) if step.technique == technique), None)
+    if place is None:
+        order = list(TECHNIQUES)
+        place = sum(order.index(step.technique) <= order.index(technique) for step in recipe.steps)
+        data.insert(place, {technique: edit({}, None)})
+    else:
+        data[place] = {technique: edit(dict(data[place][technique]), recipe.steps[place])}
+    return Recipe.parse(data)
+
+
+def _tidy(technique: str, fields: dict[str, Any]) -> dict[str, Any]:
+    definition = TECHNIQUES[technique]
+    kept = {definition.dial.setting} if definition.dial else set()
+    known = definition.settings.model_fields
+
+    def is_default(name: str, value: Any) -> bool:
+        return name not in kept and name in known and value == known[name].default
+
+    return {name: _plain(value) for name, value in fields.items() if not is_default(name, value)}
+
+
+def _plain(value: Any) -> Any:
+    """Return whole floats as integers: 4 bits, not 4.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _dial(technique: str) -> Dial:
+    dial = TECHNIQUES[technique].dial if technique in TECHNIQUES else None
+    if dial is None:
+        known = ", ".join(name for name, entry in TECHNIQUES.items() if entry.dial)
+        raise WorkbenchError(f"'{technique}' has no setting for each layer; those that have one are {known}.")
+    return dial
