@@ -101,16 +101,17 @@ function fitCanvas(canvas) {
 }
 const coloursOf = (el) => { const style = getComputedStyle(el); return (name) => style.getPropertyValue(`--wb-${name}`).trim(); };
 
-// A "?" that opens a short explanation beside it. Escape or a click elsewhere closes it.
+// A "?" that opens a short explanation beside it, above everything else. Escape or a click elsewhere closes it.
 function help(about, text) {
   const id = uniqueId("help");
-  const bubble = element("span", { class: "wb-help-text", id, role: "tooltip" }, text);
-  bubble.hidden = true;
-  const mark = element("button", { type: "button", class: "wb-help", "aria-label": `Help: ${about}`, "aria-expanded": "false", "aria-controls": id }, "?");
-  const root = element("span", { class: "wb-help-box" }, mark, bubble);
-  const show = (open) => { bubble.hidden = !open; mark.setAttribute("aria-expanded", String(open)); };
-  mark.addEventListener("click", (event) => { event.preventDefault(); show(bubble.hidden); });
-  root.addEventListener("keydown", (event) => { if (event.key === "Escape" && !bubble.hidden) { event.stopPropagation(); show(false); mark.focus(); } });
-  root.addEventListener("focusout", (event) => { if (!root.contains(event.relatedTarget)) show(false); });
-  return root;
+  const bubble = element("span", { class: "wb-help-text", id, popover: "auto", role: "note" }, text);
+  const mark = element("button", { type: "button", class: "wb-help", "aria-label": `Help: ${about}`, popovertarget: id, "aria-describedby": id }, "?");
+  bubble.addEventListener("toggle", (event) => {
+    if (event.newState !== "open") return;
+    const at = mark.getBoundingClientRect();
+    const { offsetWidth: width, offsetHeight: height } = bubble;
+    bubble.style.left = `${Math.max(8, Math.min(at.left - 12, window.innerWidth - width - 8))}px`;
+    bubble.style.top = `${at.bottom + 6 + height < window.innerHeight ? at.bottom + 6 : Math.max(8, at.top - height - 6)}px`;
+  });
+  return element("span", { class: "wb-help-box" }, mark, bubble);
 }

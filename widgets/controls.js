@@ -1,13 +1,9 @@
-// The controls. The page holds their state and sends it whole; ipywidgets keeps one message in flight
-// and merges later ones, so the newest state wins. `seq` makes each state different from the last sent:
-// without it, going back to a state the kernel has since left would count as no change.
+// The controls. The page holds their state and sends it whole, with the names of the controls touched since
+// it last followed the kernel; ipywidgets keeps one message in flight and merges later ones, so the newest
+// state wins. `seq` makes each state different from the last sent: without it, going back to a state the
+// kernel has since left would count as no change.
 
-const ADVANCED = [
-  ["scope", "Prune", [["global", "smallest in the whole network"], ["layer", "same ratio in each layer"]]],
-  ["multiple", "Channels kept in multiples of", [[1, "1"], [2, "2"], [4, "4"], [8, "8"], [16, "16"]]],
-  ["scheme", "Quantize", [["affine", "affine"], ["symmetric", "symmetric"]]],
-  ["per", "One scale for each", [["channel", "channel"], ["tensor", "tensor"]]],
-];
+const shownValue = (value) => (value == null ? "not set" : String(value));
 
 function slider(id, name, min, max) {
   const input = element("input", { type: "range", id, min, max, step: 1 });
@@ -17,16 +13,52 @@ function slider(id, name, min, max) {
   return { root, input, output, track };
 }
 
-function switchOf(label, help) {
+function switchOf(label, text) {
   const input = element("input", { type: "checkbox", role: "switch", "aria-label": label });
-  const root = element("label", { class: "wb-switch" }, input, element("span", {}, label, element("small", {}, help)));
-  return { root, input };
+  const small = element("small", {}, text);
+  return { input, small, root: element("label", { class: "wb-switch" }, input, element("span", {}, label, small)) };
+}
+
+// One advanced setting: its label, its control, and its line of help. `read` gives its value, or undefined
+// where what was typed is no number in range (the sentence then stands below).
+function advancedField(id, field, changed) {
+  const helpId = `${id}-help`;
+  const said = element("small", { id: helpId }, field.help);
+  let control;
+  if (field.kind === "choice") {
+    control = element("select", { id, "aria-describedby": helpId }, ...field.options.map((value, index) => element("option", { value: index }, shownValue(value))));
+    control.addEventListener("change", () => changed(field.options[Number(control.value)]));
+  } else if (field.kind === "flag") {
+    control = element("input", { type: "checkbox", id, "aria-describedby": helpId });
+    control.addEventListener("change", () => changed(control.checked));
+  } else {
+    control = element("input", { type: "text", inputmode: "decimal", id, "aria-describedby": helpId, autocomplete: "off", placeholder: field.optional ? "not set" : "" });
+    control.addEventListener("change", () => {
+      const text = control.value.trim().replace(",", ".");
+      const value = text === "" && field.optional ? null : Number(text);
+      const fits = value === null || (text !== "" && Number.isFinite(value) && (!field.whole || Number.isInteger(value)) && !(value < field.min) && !(value > field.max));
+      control.setAttribute("aria-invalid", String(!fits));
+      const range = [field.min == null ? "" : `from ${field.min}`, field.max == null ? "" : `to ${field.max}`].filter(Boolean).join(" ");
+      said.textContent = fits ? field.help : `“${control.value}” does not fit: type a ${field.whole ? "whole number" : "number"} ${range}.`;
+      said.classList.toggle("wb-invalid", !fits);
+      if (fits) changed(value);
+    });
+  }
+  const show = (value) => {
+    if (control.getAttribute("aria-invalid") === "true" || control === document.activeElement) return;
+    if (field.kind === "choice") control.value = String(Math.max(0, field.options.findIndex((option) => option === value)));
+    else if (field.kind === "flag") control.checked = Boolean(value);
+    else control.value = value == null ? "" : String(value);
+  };
+  return { show, nodes: [element("label", { for: id }, field.label), control, said] };
 }
 
 function render({ model, el }) {
   const id = uniqueId("controls");
   const { bits: positions, off } = model.get("positions");
-  let state = { ...model.get("state"), ...model.get("follow") };
+  const initial = { ...model.get("state") };
+  let state = { ...initial, ...model.get("follow") };
+  let touched = new Set();
 
   const ratio = slider(`${id}-ratio`, "Pruning ratio", 0, 95);
   const bits = slider(`${id}-bits`, "Bit-width", 1, positions.length);
@@ -35,39 +67,38 @@ function render({ model, el }) {
     const input = element("input", { type: "radio", name: `${id}-kind`, value });
     return { input, root: element("label", {}, input, element("span", {}, text)) };
   });
-  const activations = switchOf("8-bit activations", "Ranges are calibrated on training images.");
+  const activations = switchOf("8-bit activations", "Calibrated on training images.");
   const recalibrate = switchOf("Recalibrate BatchNorm", "");
-  const recalibrateHelp = recalibrate.root.querySelector("small");
-  const reset = element("button", { type: "button", class: "wb-button wb-reset" }, "Reset");
+  const presets = element("div", { class: "wb-presets", role: "group", "aria-label": "Start from" });
+  const reset = button("Reset", { class: "wb-button wb-reset", title: "Back to the dense model. Locked layers keep their settings." });
   const note = element("p", { class: "wb-note" });
   const problem = element("p", { class: "wb-problem", role: "alert" });
-  const recipe = element("pre", { tabindex: 0, "aria-label": "Recipe" });
-  const selects = ADVANCED.map(([key, label, options]) => {
-    const select = element("select", { id: `${id}-${key}` }, ...options.map(([value, text]) => element("option", { value }, text)));
-    return { key, select, label: element("label", { for: select.id }, label) };
-  });
+  const advanced = element("div", { class: "wb-advanced" });
+  let fields = [];
 
   el.classList.add("wb");
-  const root = element("div", { class: "wb-controls wb-card" },
+  el.replaceChildren(element("div", { class: "wb-controls wb-card" },
+    element("section", { "aria-label": "Start", class: "wb-start" }, presets, reset),
     element("section", { "aria-label": "Prune" },
-      element("div", { class: "wb-head" }, element("h2", {}, "Prune"),
+      element("div", { class: "wb-head" },
+        element("h2", {}, "Prune ", help("pruning", "Weights: the smallest are set to zero; the file shrinks, the speed stays. Channels: whole filters are removed; the model really gets smaller and faster, and loses more accuracy.")),
         element("fieldset", { class: "wb-segments", role: "radiogroup", "aria-label": "What is pruned" }, ...kinds.map((kind) => kind.root))),
       ratio.root, note),
-    element("section", { "aria-label": "Quantize" }, element("h2", {}, "Quantize"), bits.root, activations.root),
-    element("section", { "aria-label": "Repair" }, recalibrate.root),
-    element("details", {}, element("summary", {}, "Advanced"),
-      element("div", { class: "wb-advanced" }, ...selects.flatMap(({ label, select }) => [label, select]))),
-    problem, reset,
-    element("section", { class: "wb-recipe", "aria-label": "The recipe as text" }, element("h2", {}, "Recipe"), recipe));
-  el.replaceChildren(root);
+    element("section", { "aria-label": "Quantize" },
+      element("div", { class: "wb-head" }, element("h2", {}, "Quantize ", help("quantization", "Each weight is stored in so many bits instead of 32. Down to about 5 bits most networks hardly notice. With 8-bit activations too, runtimes use integer kernels and run faster."))),
+      bits.root, activations.root, recalibrate.root),
+    element("details", {}, element("summary", {}, "Advanced"), advanced),
+    problem));
 
   const fill = (input) => input.style.setProperty("--wb-fill", `calc(8px + (100% - 16px) * ${(input.value - input.min) / (input.max - input.min)})`);
   const showBits = (value) => (value === off ? "off" : value === 16 ? "fp16" : `${value} bit`);
+  const valueOf = (technique, field) => state.advanced?.[technique]?.[field.name] ?? field.default;
 
   function show() {
     ratio.input.value = state.ratio;
-    ratio.output.textContent = state.ratio ? `${state.ratio} %` : "off";
-    ratio.input.setAttribute("aria-valuetext", state.ratio ? `${state.ratio} percent` : "off");
+    const shown = `${Number(state.ratio.toFixed(1))}`;
+    ratio.output.textContent = state.ratio ? `${shown} %` : "off";
+    ratio.input.setAttribute("aria-valuetext", state.ratio ? `${shown} percent` : "off");
     ratio.input.toggleAttribute("data-off", !state.ratio);
     bits.input.value = positions.indexOf(state.bits) + 1;
     bits.output.textContent = showBits(state.bits);
@@ -78,30 +109,52 @@ function render({ model, el }) {
     for (const { input } of kinds) input.checked = input.value === state.granularity;
     activations.input.checked = state.activations;
     recalibrate.input.checked = state.recalibrate;
-    for (const { key, select } of selects) select.value = String(state[key]);
+    for (const { technique, field, show: put } of fields) put(valueOf(technique, field));
   }
 
   function showModel() {
     const has = model.get("batchnorm");
     recalibrate.input.disabled = !has;
-    recalibrateHelp.textContent = has ? "Often wins back most of what pruning lost." : "This model has no BatchNorm.";
-    note.textContent = state.custom ? "This recipe was set elsewhere; moving a control replaces it." : (model.get("note") || "Drag to remove the smallest weights.");
-    recipe.textContent = model.get("recipe") || "Nothing yet: the dense model.";
-    problem.textContent = model.get("error");
+    setText(recalibrate.small, has ? "Wins back much of what pruning lost." : "This model has no BatchNorm.");
+    setText(note, model.get("note") || "Drag to remove the smallest weights.");
+    setText(problem, model.get("error"));
   }
 
-  function change(changes) {
-    state = { ...state, ...changes, custom: false };
+  function build() {
+    presets.replaceChildren(...model.get("presets").map(({ name, help: about }) => {
+      const chip = button(name, { class: "wb-chip", title: about });
+      chip.addEventListener("click", () => model.send({ do: "start", preset: name }));
+      return chip;
+    }));
+    fields = [];
+    advanced.replaceChildren(...model.get("advanced").flatMap(({ technique, fields: all }) => {
+      if (!all.length) return [];
+      const rows = all.map((field) => {
+        const made = advancedField(uniqueId(`advanced-${technique}`), field, (value) => {
+          const own = { ...state.advanced?.[technique], [field.name]: value };
+          change({ advanced: { ...state.advanced, [technique]: own } }, `advanced.${technique}.${field.name}`);
+        });
+        fields.push({ technique, field, ...made });
+        return made.nodes;
+      });
+      return [element("h3", {}, technique[0].toUpperCase() + technique.slice(1)), ...rows.flat()];
+    }));
     show();
-    const { custom, generation, ...sent } = state;
-    model.set("state", { ...sent, seq: (model.get("state").seq || 0) + 1 });
+  }
+
+  function change(changes, ...names) {
+    state = { ...state, ...changes };
+    for (const name of names.length ? names : Object.keys(changes)) touched.add(name);
+    show();
+    const { generation, ...sent } = state;
+    model.set("state", { ...sent, touched: [...touched], seq: (model.get("state").seq || 0) + 1 });
     model.save_changes();
   }
 
   function follow() {
     state = { ...state, ...model.get("follow") };
+    touched = new Set();
     show();
-    showModel();
   }
 
   ratio.input.addEventListener("input", () => change({ ratio: ratio.input.valueAsNumber }));
@@ -116,19 +169,14 @@ function render({ model, el }) {
     change(on && state.bits === off ? { bits: 8, activations: on } : { activations: on });
   });
   recalibrate.input.addEventListener("change", () => change({ recalibrate: recalibrate.input.checked }));
-  for (const { key, select } of selects) {
-    select.addEventListener("change", () => change({ [key]: key === "multiple" ? Number(select.value) : select.value }));
-  }
-  reset.addEventListener("click", () => change(model.get("untouched")));
+  reset.addEventListener("click", () => model.send({ do: "start", preset: "" }));
 
-  model.on("change:follow", follow);
-  model.on("change:note change:error change:batchnorm change:recipe", showModel);
-  show();
+  const followed = onTraits(model, ["follow"], follow);
+  const modelled = onTraits(model, ["note", "error", "batchnorm"], showModel);
+  const built = onTraits(model, ["presets", "advanced"], build);
+  build();
   showModel();
-  return () => {
-    model.off("change:follow", follow);
-    model.off("change:note change:error change:batchnorm change:recipe", showModel);
-  };
+  return () => { followed.end(); modelled.end(); built.end(); };
 }
 
 export default { render };

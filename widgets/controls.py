@@ -1,4 +1,4 @@
-"""The controls: two sliders, the switches, and the rest folded away."""
+"""The controls: presets, two sliders, the switches, and the rest folded away."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
-from .recipes import BITS, OFF, ControlsState, controls_from_recipe, recipe_from_controls
+from .fields import fields_of
+from .presets import PRESETS
+from .recipes import BITS, MAIN, OFF, ControlsState, controls_from_recipe, edited, keeping_locked, unshown
 from .view import View, script, style
 
 if TYPE_CHECKING:
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 class ControlsView(View):
     """Edits a Session's Recipe; follows it when it is changed elsewhere.
 
-    The page sends ``state`` as a whole, so a newer one simply replaces an older. ``follow`` goes the
-    other way, and only when the Recipe was not set by this view: a slider under a hand is never moved.
+    The page sends ``state`` as a whole, with the names of the controls ``touched`` since it last followed,
+    so a newer state simply replaces an older. ``follow`` goes the other way, and only when the Recipe was
+    not set by this view: a slider under a hand is never moved. Locked layers keep their own settings
+    through presets and resets.
     """
 
     _esm = script("controls.js")
@@ -28,10 +32,10 @@ class ControlsView(View):
     state = traitlets.Dict(ControlsState().to_page()).tag(sync=True, echo_update=False)
     follow = traitlets.Dict().tag(sync=True)
     positions = traitlets.Dict(_positions).tag(sync=True)
-    untouched = traitlets.Dict(ControlsState().to_page()).tag(sync=True)
+    presets: traitlets.List[dict[str, str]] = traitlets.List().tag(sync=True)
+    advanced: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     batchnorm = traitlets.Bool(True).tag(sync=True)
     note = traitlets.Unicode("").tag(sync=True)
-    recipe = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
@@ -45,38 +49,64 @@ class ControlsView(View):
         self._generation = -1
         self._dense = sum(layer.params for layer in session.layers)
         self.batchnorm = _has_batchnorm(session.model.module)
+        self.presets = [{"name": preset.name, "help": preset.help} for preset in PRESETS]
+        self.advanced = _advanced_fields()
         self.error = ""
 
     def draw(self, snapshot: Snapshot) -> None:
         """Show what was reached, and follow a Recipe that was set elsewhere."""
         with self.publishing():
-            self.note = _reached(snapshot, self._dense)
-            self.recipe = snapshot.recipe.to_yaml() if snapshot.recipe else ""
+            self.note = " ".join(filter(None, (_reached(snapshot, self._dense), unshown(snapshot.recipe))))
             if snapshot.generation > self._generation:
                 self._generation = snapshot.generation
                 self._follow(snapshot)
 
+    def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
+        """Start from a preset, or from the dense model."""
+        preset = next((preset for preset in PRESETS if preset.name == content.get("preset")), None)
+        if content.get("do") == "start" and self.session is not None:
+            self._start(preset.recipe(self.batchnorm).to_data() if preset else [])
+
+    def _start(self, steps: list[Any]) -> None:
+        from workbench.recipe import Recipe
+
+        wanted = Recipe.parse(steps)
+        locked = self.marks.locked
+        # the generation stays behind on purpose: the controls follow what they did not set themselves
+        self.change(lambda present: keeping_locked(wanted, present, locked))
+        with self.publishing():
+            self.error = ""
+
     def _follow(self, snapshot: Snapshot) -> None:
-        present = ControlsState.from_page(self.state)
-        state = controls_from_recipe(snapshot.recipe, present)
-        shown = state or present
-        self.follow = {**shown.to_page(), "custom": state is None, "generation": snapshot.generation}
+        shown = controls_from_recipe(snapshot.recipe, ControlsState.from_page(self.state))
+        self.follow = {**shown.to_page(), "generation": snapshot.generation}
 
     def _on_state(self, change: dict[str, Any]) -> None:
         if self.session is None:
             return
+        state = ControlsState.from_page(change["new"])
+        touched = [name for name in change["new"].get("touched", ()) if isinstance(name, str)]
         try:
-            self._generation = self.session.apply(recipe_from_controls(ControlsState.from_page(change["new"])))
+            self._generation = self.change(lambda present: edited(present, state, touched))
             self.error = ""
         except ValueError as problem:
             self.error = str(problem)
+
+
+def _advanced_fields() -> list[dict[str, Any]]:
+    from workbench.techniques import TECHNIQUES
+
+    return [
+        {"technique": name, "summary": TECHNIQUES[name].summary, "fields": fields_of(TECHNIQUES[name], main)}
+        for name, main in MAIN.items()
+    ]
 
 
 def _reached(snapshot: Snapshot, dense: int) -> str:
     """Say which share of the weights is gone, counting removed channels as well as zeros."""
     kept = sum(layer.params * (1 - layer.sparsity) for layer in snapshot.layers)
     share = 1 - kept / dense if dense and snapshot.layers else 0.0
-    return f"{100 * share:.1f} % of weights removed" if share > 0.0005 else ""
+    return f"{100 * share:.1f} % of weights removed." if share > 0.0005 else ""
 
 
 def _has_batchnorm(module: Any) -> bool:

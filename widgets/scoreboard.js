@@ -5,6 +5,12 @@
 
 const inCss = (share) => `${Math.max(0, Math.min(100, share * 100))}%`;
 
+const HELP = {
+  accuracy: "The share of images answered right. It is sampled first: the bar is the 95 % interval, which holds at every look. When every image of the split has been run, it is exact. The grey mark is the dense model, the dashed ring what a sensitivity sweep predicts.",
+  size: "The packed file you can download, to the byte. A runtime loads another file: ONNX holds zeros as full weights, so pruning does not shrink it. The entropy bound is the least any coder of single weights could reach.",
+  latency: "Milliseconds for one image on this machine, one thread. Predicted from kernels measured once here, with its 95 % interval; press Measure to time the real file. The reason says why nothing is gained where nothing is.",
+};
+
 function card(metric, title) {
   const parts = {
     kind: element("span", { class: "wb-kind" }),
@@ -14,7 +20,7 @@ function card(metric, title) {
     foot: element("div", { class: "wb-foot" }),
   };
   const root = element("div", { class: "wb-score wb-card", role: "status", "aria-live": "off", "aria-label": title, "data-metric": metric },
-    element("div", { class: "wb-title" }, element("h2", {}, title), parts.kind),
+    element("div", { class: "wb-title" }, element("h2", {}, title, " ", help(title.toLowerCase(), HELP[metric])), parts.kind),
     element("div", { class: "wb-headline" }, parts.value, parts.change), parts.plot, parts.foot);
   const marks = {};
   for (const name of ["range", "fill", "mark", "ghost", "point"]) {
@@ -108,7 +114,7 @@ function render({ model, el }) {
     setText(half, exact ? "every image" : `± ${number((figure.high - figure.low) * 50, 1)} points`);
     setText(level, exact ? "was run" : "at 95 % confidence");
     setText(agreement, figure.agreement == null ? "" : `same answer as dense on ${number(figure.agreement * 100, 1)} %`);
-    setText(runner, `run by ${titleOf(figure.runtime)}`);
+    setText(runner, ghost ? `predicted ${percent(ghost.value)} (${number(ghost.low * 100, 0)}–${number(ghost.high * 100, 0)})` : `run by ${titleOf(figure.runtime)}`);
     const lowest = Math.min(figure.value, ghost?.value ?? 1, base?.value ?? 1);
     const floor = [0.8, 0.6, 0.4, 0.2, 0].find((edge) => lowest - 0.03 > edge) ?? 0;
     const at = (value) => (value == null ? null : (value - floor) / (1 - floor));

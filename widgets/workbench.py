@@ -17,6 +17,7 @@ from .recipe import RecipeView
 from .scoreboard import ScoreboardView
 from .sensitivity import SensitivityView
 from .tabs import TabsView
+from .tour import TourView
 from .tradeoff import TradeoffView
 from .view import View, style
 from .weights import WeightView
@@ -59,6 +60,7 @@ class Workbench(ipywidgets.Box):
         self.scoreboard = ScoreboardView()
         self.controls = ControlsView()
         self.weights = WeightView()
+        self.tour = TourView()
         self.strip = ExamplesView(strip=True)
         self.panels: dict[str, View] = {
             name: make(visible=place == 0) for place, (name, (_, make)) in enumerate(TABS.items())
@@ -77,7 +79,7 @@ class Workbench(ipywidgets.Box):
         left.add_class("wb-left")
         right = ipywidgets.Box([self.scoreboard, self.tabs, *self.panels.values(), self.strip])
         right.add_class("wb-right")
-        page = ipywidgets.Box([PageStyle(), self.picker, left, right])
+        page = ipywidgets.Box([PageStyle(), self.picker, self.tour, left, right])
         page.add_class("wb-page")
         super().__init__([page])
         self.add_class("wb-host")
@@ -100,7 +102,7 @@ class Workbench(ipywidgets.Box):
     @property
     def views(self) -> tuple[View, ...]:
         """All views, in the order in which they are drawn: what a hand on a slider waits for comes first."""
-        return (self.scoreboard, self.controls, self.weights, self.picker, *self.panels.values(), self.strip)
+        return (self.scoreboard, self.controls, self.weights, self.picker, *self.panels.values(), self.strip, self.tour)
 
     def close(self) -> None:
         """Close the views, and the Session if the Workbench opened it."""
@@ -115,6 +117,7 @@ class Workbench(ipywidgets.Box):
     def _areas(self) -> dict[str, anywidget.AnyWidget]:
         return {
             "head": self.picker,
+            "hint": self.tour,
             "scores": self.scoreboard,
             "controls": self.controls,
             "weights": self.weights,

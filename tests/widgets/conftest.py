@@ -67,3 +67,9 @@ def wait_until(view: Any, trait: str, holds: Callable[[Any], bool], seconds: flo
     finally:
         view.unobserve(look, trait)
     return getattr(view, trait)
+
+
+def move(view: Any, **changes: Any) -> None:
+    """Do what a slider on the page does."""
+    seq = view.state.get("seq", 0) + 1
+    view.set_state({"state": {**view.state, **changes, "touched": list(changes), "seq": seq}})

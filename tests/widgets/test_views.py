@@ -6,18 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.widgets.conftest import wait_until
+from tests.widgets.conftest import move, wait_until
 from tests.widgets.fake_session import REASON, TOTAL, FakeSession
 from widgets import ControlsView, PickerView, ScoreboardView, WeightView, Workbench
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
-
-
-def move(view: ControlsView, **changes: Any) -> None:
-    """Do what a slider on the page does."""
-    seq = view.state.get("seq", 0) + 1
-    view.set_state({"state": {**view.state, **changes, "seq": seq}})
-
 
 # Scoreboard
 
@@ -80,62 +73,6 @@ def test_an_error_of_the_worker_is_shown_as_a_sentence(live: FakeSession) -> Non
     live.fail("The pattern 'x' matches no layer.")
     wait_until(view, "progress", lambda progress: progress["error"])
     assert view.progress["error"] == "The pattern 'x' matches no layer."
-    view.close()
-
-
-# Controls
-
-
-def test_a_slider_move_sets_the_sessions_recipe(session: FakeSession) -> None:
-    view = ControlsView(session)
-    move(view, ratio=60)
-    move(view, bits=4)
-    view.close()
-    assert session.recipe == Recipe.parse("- prune: {ratio: 0.6}\n- quantize: {bits: 4}")
-    assert len(session.applied) == 2
-
-
-def test_a_slider_under_a_hand_is_never_moved(session: FakeSession) -> None:
-    view = ControlsView(session)
-    wait_until(view, "follow", bool)
-    follows = []
-    view.observe(lambda change: follows.append(change["new"]), "follow")
-    for ratio in range(10, 60, 10):
-        move(view, ratio=ratio)
-        session.step()
-    wait_until(view, "recipe", lambda text: "0.5" in text)
-    view.close()
-    assert not follows
-
-
-def test_controls_follow_a_recipe_set_elsewhere(session: FakeSession) -> None:
-    view = ControlsView(session)
-    move(view, ratio=80)
-    session.apply(Recipe.parse("- prune: {ratio: 0.3}\n- recalibrate: {}"))
-    session.step()
-    wait_until(view, "follow", lambda follow: follow.get("ratio") == 30)
-    assert view.follow["recalibrate"]
-    assert not view.follow["custom"]
-    session.apply(Recipe.parse("- prune: {ratio: 0.3, layers: [fc]}"))
-    session.step()
-    wait_until(view, "follow", lambda follow: follow["custom"])
-    view.close()
-
-
-def test_a_refused_recipe_is_said_in_place_and_cleared_by_the_next(
-    session: FakeSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    view = ControlsView(session)
-
-    def refuse(_: Recipe) -> int:
-        raise WorkbenchError("This session is closed; open a new one.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "apply", refuse)
-        move(view, ratio=10)
-    assert view.error == "This session is closed; open a new one."
-    move(view, ratio=20)
-    assert view.error == ""
     view.close()
 
 

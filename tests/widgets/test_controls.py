@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.widgets.conftest import move, wait_until
+from tests.widgets.fake_session import FakeSession
+from widgets import ControlsView
+from widgets.marks import marks_of
+from widgets.presets import PRESETS
+from workbench.editing import own_setting, with_layer
+from workbench.errors import WorkbenchError
+from workbench.recipe import Recipe
+
+
+def test_a_slider_move_sets_the_sessions_recipe(session: FakeSession) -> None:
+    view = ControlsView(session)
+    move(view, ratio=60)
+    move(view, bits=4)
+    view.close()
+    assert session.recipe == Recipe.parse("- prune: {ratio: 0.6}\n- quantize: {bits: 4}")
+    assert len(session.applied) == 2
+
+
+def test_a_slider_under_a_hand_is_never_moved(session: FakeSession) -> None:
+    view = ControlsView(session)
+    wait_until(view, "follow", bool)
+    follows = []
+    view.observe(lambda change: follows.append(change["new"]), "follow")
+    for ratio in range(10, 60, 10):
+        move(view, ratio=ratio)
+        session.step()
+    wait_until(view, "note", lambda note: True)
+    view.close()
+    assert not follows
+
+
+def test_controls_follow_a_recipe_set_elsewhere(session: FakeSession) -> None:
+    view = ControlsView(session)
+    move(view, ratio=80)
+    session.apply(Recipe.parse("- prune: {ratio: 0.3}\n- recalibrate: {}"))
+    session.step()
+    wait_until(view, "follow", lambda follow: follow.get("ratio") == 30)
+    assert view.follow["recalibrate"]
+    assert view.note == ""
+    session.apply(Recipe.parse("- prune: {ratio: 0.3, layers: [fc]}"))
+    session.step()
+    wait_until(view, "note", lambda note: "it is kept" in note)
+    view.close()
+
+
+def test_a_refused_recipe_is_said_in_place_and_cleared_by_the_next(
+    session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = ControlsView(session)
+
+    def refuse(_: Recipe) -> int:
+        raise WorkbenchError("This session is closed; open a new one.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "apply", refuse)
+        move(view, ratio=10)
+    assert view.error == "This session is closed; open a new one."
+    move(view, ratio=20)
+    assert view.error == ""
+    view.close()
+
+
+def start(view: ControlsView, preset: str) -> None:
+    view._handle_custom_msg({"do": "start", "preset": preset}, [])
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_a_preset_sets_its_recipe_and_the_controls_follow(session: FakeSession, preset: Any) -> None:
+    view = ControlsView(session)
+    move(view, ratio=20)
+    start(view, preset.name)
+    assert session.recipe == preset.recipe(batchnorm=True)
+    session.step()
+    bits = {step.technique: step.settings for step in session.recipe.steps}.get("quantize")
+    wait_until(view, "follow", lambda follow: follow.get("bits") == (bits.bits if bits else 32))
+    start(view, "")
+    view.close()
+    assert session.recipe == Recipe()
+
+
+def test_presets_repair_only_what_has_batchnorm() -> None:
+    half = next(preset for preset in PRESETS if preset.name == "Half the channels")
+    assert [step.technique for step in half.recipe(True).steps] == ["prune", "recalibrate"]
+    assert [step.technique for step in half.recipe(False).steps] == ["prune"]
+
+
+def test_locked_layers_keep_their_settings_through_presets_and_reset(session: FakeSession) -> None:
+    view = ControlsView(session)
+    session.apply(with_layer(with_layer(Recipe(), "prune", ["fc"], 0.2), "prune", ["conv1"], 0.9))
+    marks_of(session).lock(["fc"])
+    start(view, "8 bit")
+    assert own_setting(session.recipe, "prune", "fc") == 0.2
+    assert own_setting(session.recipe, "prune", "conv1") is None
+    assert "quantize" in [step.technique for step in session.recipe.steps]
+    start(view, "")
+    view.close()
+    assert own_setting(session.recipe, "prune", "fc") == 0.2
+    assert [step.technique for step in session.recipe.steps] == ["prune"]
+
+
+def test_a_setting_out_of_range_is_one_sentence_and_changes_nothing(session: FakeSession) -> None:
+    view = ControlsView(session)
+    move(view, ratio=40)
+    before = session.recipe
+    advanced = {"prune": {"multiple": 9000}}
+    seq = view.state["seq"] + 1
+    view.set_state({"state": {**view.state, "advanced": advanced, "touched": ["advanced.prune.multiple"], "seq": seq}})
+    view.close()
+    assert "multiple is 9000" in view.error
+    assert session.recipe == before

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from widgets.fields import fields_of
+from workbench.techniques import TECHNIQUES
+
+
+def test_every_setting_of_every_technique_has_a_field_with_its_help() -> None:
+    for technique in TECHNIQUES.values():
+        names = {field["name"].partition(".")[0] for field in fields_of(technique)}
+        single = {"criterion"}  # one possible value: nothing to choose
+        assert names == set(technique.settings.model_fields) - single
+        assert all(field["help"].endswith((".", ")")) for field in fields_of(technique))
+
+
+def test_kinds_and_ranges_come_from_the_settings_type() -> None:
+    fields = {field["name"]: field for field in fields_of(TECHNIQUES["prune"])}
+    assert fields["scope"]["options"] == ["global", "layer"]
+    assert (fields["multiple"]["min"], fields["multiple"]["max"], fields["multiple"]["whole"]) == (1, 64, True)
+    assert fields["threshold"]["optional"]
+    assert fields["threshold"]["default"] is None
+    nested = {field["name"] for field in fields_of(TECHNIQUES["quantize"], ["activations.bits"])}
+    assert {"activations.observer", "activations.percentile"} <= nested
+    assert "activations.bits" not in nested
+
+
+def test_an_optional_choice_offers_nothing_first() -> None:
+    fields = {field["name"]: field for field in fields_of(TECHNIQUES["quantize"])}
+    assert fields["format"]["options"][0] is None

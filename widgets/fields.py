@@ -1,0 +1,68 @@
+"""A technique's settings as fields a page can draw: made from the settings' type, so that none is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.techniques import Technique
+
+Field = dict[str, Any]
+
+
+def fields_of(technique: Technique[Any], skip: Collection[str] = ()) -> list[Field]:
+    """Return the settings of ``technique`` but those in ``skip``, each as plain data.
+
+    ``name`` (dotted for nested settings), ``label``, ``help``, ``default``, and ``kind``: ``choice`` with
+    its ``options``, ``flag``, or ``number`` with ``min``, ``max``, ``whole`` and ``optional``. A setting
+    with one possible value is left out.
+    """
+    schema = technique.settings.model_json_schema()
+    return _fields(schema, schema.get("$defs", {}), "", skip)
+
+
+def _fields(
+    schema: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str, skip: Collection[str]
+) -> list[Field]:
+    found = []
+    for name, rule in schema.get("properties", {}).items():
+        path = prefix + name
+        if path in skip:
+            continue
+        inner = _nested(rule, definitions)
+        if inner is not None:
+            found += _fields(inner, definitions, f"{path}.", skip)
+        elif (field := _field(path, rule)) is not None:
+            found.append(field)
+    return found
+
+
+def _field(path: str, rule: Mapping[str, Any]) -> Field | None:
+    common = {
+        "name": path,
+        "label": path.replace("_", " ").replace(".", " ").capitalize(),
+        "help": rule.get("description", ""),
+        "default": rule.get("default"),
+    }
+    variants = rule.get("anyOf", [rule])
+    optional = any(variant.get("type") == "null" for variant in variants)
+    shape: Mapping[str, Any] = next((variant for variant in variants if variant.get("type") != "null"), {})
+    if "enum" in shape:
+        return {**common, "kind": "choice", "options": [*([None] if optional else []), *shape["enum"]]}
+    if shape.get("type") == "boolean":
+        return {**common, "kind": "flag"}
+    if shape.get("type") in ("integer", "number"):
+        low = shape.get("minimum", shape.get("exclusiveMinimum"))
+        high = shape.get("maximum", shape.get("exclusiveMaximum"))
+        whole = shape["type"] == "integer"
+        return {**common, "kind": "number", "min": low, "max": high, "whole": whole, "optional": optional}
+    return None
+
+
+def _nested(rule: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    for variant in (rule, *rule.get("anyOf", ())):
+        if "$ref" in variant:
+            found: Mapping[str, Any] = definitions[variant["$ref"].rpartition("/")[2]]
+            return found
+    return None
