@@ -152,6 +152,48 @@ def test_measured_settings_are_kept_with_parent_and_predictions(data: wb.Dataset
     history.close()
 
 
+def test_a_setting_measured_before_is_recalled_with_its_flips(data: wb.Dataset, tmp_path: Path) -> None:
+    path, recipe = str(tmp_path / "history.sqlite"), PRUNE.format(0.9)
+    with Session("lenet300", data, history=path) as session:
+        session.measure()
+        first = session.measure(recipe)
+    with Session("lenet300", data, history=path) as session:
+        session.measure()
+        session.apply(recipe)
+        trail = list(session.snapshots())
+        recalled = trail[-1]
+        records = session.records()
+    assert [item.accuracy.kind for item in trail if item.accuracy] == ["exact"]
+    assert (recalled.accuracy, recalled.agreement, recalled.loss) == (first.accuracy, first.agreement, first.loss)
+    assert len(first.flips) > 10
+    assert [(flip.image, flip.before, flip.after) for flip in recalled.flips] == [
+        (flip.image, flip.before, flip.after) for flip in first.flips
+    ]
+    for before, after in zip(first.flips, recalled.flips, strict=True):
+        assert after.after_confidence == pytest.approx(before.after_confidence, abs=1e-4)
+    assert len(records) == 2
+
+
+def test_records_can_be_asked_for_from_one_on(session: Session) -> None:
+    session.measure()
+    last = session.records()[-1].id
+    session.measure(PRUNE.format(0.5))
+    assert [record.recipe_hash for record in session.records(after=last)] == [session.recipe.hash]
+    assert session.records(after=session.records()[-1].id) == []
+
+
+def test_flips_are_those_the_two_models_really_answer_differently(session: Session, data: wb.Dataset) -> None:
+    snapshot = session.measure(PRUNE.format(0.9))
+    images = data["test"].images
+    assert snapshot.flips
+    for flip in snapshot.flips[:5]:
+        dense, compressed = session.answer(images[flip.image])
+        assert (dense.argmax(), compressed.argmax()) == (flip.before, flip.after)
+        assert dense.max() == pytest.approx(flip.before_confidence, abs=1e-3)
+        assert compressed.max() == pytest.approx(flip.after_confidence, abs=1e-3)
+        assert flip.label == data["test"].labels[flip.image]
+
+
 def test_a_bad_recipe_reaches_the_listener_as_a_sentence(session: Session) -> None:
     session.measure()
     seen: list[Snapshot] = []

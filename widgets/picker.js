@@ -1,52 +1,75 @@
 // Model and data set, what was loaded, and undo/redo. Names go into the page as text, never as HTML.
 
-function field(id, name) {
+function field(model, kind, name) {
+  const id = uniqueId(`picker-${kind}`);
   const select = element("select", { id });
   const facts = element("p");
-  return { select, facts, root: element("div", { class: "wb-field" }, element("label", { for: id }, name), select, facts) };
+  const opener = openerOf(model, kind);
+  const open = button("Open…", { "aria-label": kind === "model" ? "Open a model" : "Open data", "aria-haspopup": "dialog" });
+  open.addEventListener("click", () => opener.open());
+  select.addEventListener("change", () => model.send({ do: "choose", kind, name: select.value }));
+  const label = element("label", { for: id }, name);
+  return { select, facts, opener, open, root: element("div", { class: "wb-field" }, element("div", {}, label, select, open), facts, opener.dialog) };
 }
 
 function render({ model, el }) {
   el.classList.add("wb");
-  const id = uniqueId("picker");
-  const network = field(`${id}-model`, "Model");
-  const data = field(`${id}-data`, "Data");
+  const network = field(model, "model", "Model");
+  const data = field(model, "data", "Data");
   const status = element("span", { class: "wb-status", role: "log", "aria-live": "polite", "aria-label": "Loading" });
   const problem = element("p", { class: "wb-problem", role: "alert" });
-  const undo = element("button", { type: "button", class: "wb-button", title: "Ctrl+Z" }, "Undo");
-  const redo = element("button", { type: "button", class: "wb-button", title: "Ctrl+Shift+Z" }, "Redo");
+  const dismiss = button("Dismiss");
+  const trouble = element("div", { class: "wb-trouble" }, problem, dismiss);
+  const waiting = element("p", { role: "status" });
+  const partner = button("");
+  const discard = button("Discard");
+  const pending = element("div", { class: "wb-pending" }, waiting, partner, discard);
+  const undo = button("Undo", { title: "Ctrl+Z" });
+  const redo = button("Redo", { title: "Ctrl+Shift+Z" });
   const tools = element("div", { class: "wb-tools" }, status, undo, redo);
+  const address = keepAddress(model);
+  if (window.workbenchPage) {
+    tools.append(copyButton("Link", "Copy a link to this recipe", () => { address.flush(); return window.location.href; }));
+  }
   if (window.workbenchTheme) {
-    const theme = element("button", { type: "button", class: "wb-button" });
+    const theme = button("");
     const label = () => { theme.textContent = window.workbenchTheme.dark() ? "Light" : "Dark"; };
     theme.addEventListener("click", () => { window.workbenchTheme.toggle(); label(); });
     theme.setAttribute("aria-label", "Switch between light and dark");
     label();
     tools.append(theme);
   }
-  el.replaceChildren(element("div", { class: "wb-picker" }, element("h1", {}, "Compression Workbench"), network.root, data.root, tools, problem));
+  el.replaceChildren(element("div", { class: "wb-picker" },
+    element("h1", {}, "Compression Workbench"), network.root, data.root, tools, pending, trouble));
 
   const fill = (select, names, chosen) => {
     const all = names.includes(chosen) || !chosen ? names : [...names, chosen];
-    select.replaceChildren(...all.map((name) => element("option", { value: name }, titleOf(name))));
+    const listed = [...select.options].map((option) => option.value);
+    if (listed.join("\n") !== all.join("\n")) select.replaceChildren(...all.map((name) => element("option", { value: name }, titleOf(name))));
     select.value = chosen;
   };
+  const tell = (node, text) => { setText(node, text); node.title = text; };
 
   function draw() {
     const chosen = model.get("chosen");
     fill(network.select, model.get("models"), chosen.model);
     fill(data.select, model.get("datasets"), chosen.data);
-    network.facts.textContent = model.get("model_facts");
-    data.facts.textContent = model.get("data_facts");
-    status.textContent = model.get("status");
-    problem.textContent = model.get("error");
+    tell(network.facts, model.get("model_facts"));
+    tell(data.facts, model.get("data_facts"));
+    setText(status, model.get("status"));
+    setText(problem, model.get("error"));
+    trouble.hidden = !model.get("error");
     undo.disabled = !model.get("can").undo;
     redo.disabled = !model.get("can").redo;
+    const { kind, name, why } = model.get("pending");
+    pending.hidden = !kind;
+    setText(waiting, kind ? `${titleOf(name)} is loaded and waits for ${kind === "model" ? "data" : "a model"} that fits. ${why}` : "");
+    setText(partner, kind === "model" ? "Open data…" : "Open a model…");
   }
 
-  const choose = () => model.send({ do: "choose", model: network.select.value, data: data.select.value });
-  network.select.addEventListener("change", choose);
-  data.select.addEventListener("change", choose);
+  partner.addEventListener("click", () => (model.get("pending").kind === "model" ? data : network).opener.open());
+  dismiss.addEventListener("click", () => model.send({ do: "dismiss" }));
+  discard.addEventListener("click", () => model.send({ do: "discard" }));
   undo.addEventListener("click", () => model.send({ do: "undo" }));
   redo.addEventListener("click", () => model.send({ do: "redo" }));
   const keys = (event) => {
@@ -63,13 +86,15 @@ function render({ model, el }) {
   let listening = null;
   const listen = requestAnimationFrame(() => { listening = scope(); listening.addEventListener("keydown", keys); });
 
-  const events = ["models", "datasets", "chosen", "model_facts", "data_facts", "status", "error", "can"].map((name) => `change:${name}`);
-  for (const event of events) model.on(event, draw);
+  const drawing = onTraits(model, ["models", "datasets", "chosen", "model_facts", "data_facts", "pending", "status", "error", "can"], draw);
   draw();
   return () => {
     cancelAnimationFrame(listen);
     listening?.removeEventListener("keydown", keys);
-    for (const event of events) model.off(event, draw);
+    drawing.end();
+    address.end();
+    network.opener.end();
+    data.opener.end();
   };
 }
 

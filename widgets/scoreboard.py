@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
-from . import figures
+from . import figures, plots
 from .view import View, script, style
 
 if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
+
     from workbench.session import Session
     from workbench.snapshot import Snapshot
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 class ScoreboardView(View):
     """Shows the newest Snapshot's figures. A figure that does not change is not sent again."""
 
+    figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 1.2)
     _esm = script("scoreboard.js")
     _css = style("scoreboard.css")
 
@@ -46,6 +49,13 @@ class ScoreboardView(View):
             self.latency = figures.latency_figure(snapshot) or self.latency
             self.baseline = figures.baseline_figures(snapshot)
             self.progress = figures.progress(snapshot)
+
+    def plot(self, area: FigureBase) -> None:
+        """Draw the three figures beside one another."""
+        from .scoreboard_figure import plot_scores
+
+        if self.session is not None:
+            plot_scores(area, self.session.snapshot)
 
     def measure(self) -> threading.Thread | None:
         """Measure the present Recipe's latency on a thread of its own; the Snapshot brings the figure."""

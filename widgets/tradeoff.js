@@ -1,8 +1,262 @@
+// The trade-off of every setting tried. Hovering or walking with the arrow keys tells of a setting, a click
+// or Enter goes back to it. On touch the first tap tells and the second goes.
+
+const REACH = 16;
+const TRAITS = ["edition", "points", "added", "added_upto", "dense", "present", "present_words", "x", "y", "log", "near", "scope", "problem"];
+
+function choice(id, name, options) {
+  const select = element("select", { id }, ...options.map(([value, text]) => element("option", { value }, text)));
+  return { select, root: element("span", { class: "wb-choice" }, element("label", { for: id }, name), select) };
+}
+function tick(name) {
+  const input = element("input", { type: "checkbox" });
+  return { input, text: name, root: element("label", { class: "wb-tick" }, input, ` ${name}`) };
+}
+
 function render({ model, el }) {
   el.classList.add("wb");
-  el.replaceChildren(element("div", { class: "wb-card" }, element("h2", {}, "Trade-off")));
+  const id = uniqueId("tradeoff");
+  const metrics = Object.entries(METRICS).map(([value, { title }]) => [value, title]);
+  const up = choice(`${id}-y`, "Up", metrics);
+  const across = choice(`${id}-x`, "Across", metrics);
+  const scope = choice(`${id}-scope`, "Settings", [["all", "all ever measured"], ["session", "of this session"]]);
+  const log = tick("log scale");
+  const near = tick("only near dense");
+  near.root.title = "Leave out accuracies more than 10 points below the dense model's.";
+  const canvas = element("canvas", {
+    tabindex: 0, role: "application", "aria-roledescription": "scatter plot", "aria-label": "Settings tried", "aria-describedby": `${id}-keys`,
+  });
+  const words = element("b");
+  const figures = element("span", { class: "wb-muted" });
+  const go = button("Go back to it");
+  const speaker = element("div", { class: "wb-hidden", "aria-live": "polite" });
+  const problem = element("p", { class: "wb-problem", role: "alert" });
+  const heading = element("h3");
+  const columns = [element("th", { scope: "col" }), element("th", { scope: "col" })];
+  const rows = element("tbody");
+  const list = element("div", { class: "wb-front", tabindex: 0, role: "region", "aria-label": "Pareto front" },
+    element("table", {}, element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Setting"), ...columns)), rows));
+  el.replaceChildren(element("div", { class: "wb-tradeoff wb-card" },
+    element("div", { class: "wb-head" }, element("h2", {}, "Trade-off"), up.root, across.root, log.root, near.root, scope.root),
+    problem,
+    element("div", { class: "wb-legend", "aria-hidden": "true" },
+      ...[["exact", "measured on every image"], ["sampled", "left while sampled, with interval"], ["front", "Pareto front"], ["dense", "dense"], ["present", "now"]]
+        .map(([name, text]) => element("span", {}, element("i", { class: `wb-${name}` }), text))),
+    element("div", { class: "wb-plot-box" }, canvas),
+    element("div", { class: "wb-told" }, element("div", { class: "wb-lines" }, words, figures), go),
+    element("div", { class: "wb-best" }, heading, list),
+    element("p", { class: "wb-hidden", id: `${id}-keys` }, "Left and right arrow keys walk the settings, Enter goes back to one."),
+    speaker));
+
+  const store = pointStore(model);
+  const [xAxis, yAxis] = [axis(), axis()];
+  let shown = [], sorted = [], front = [], dense = null, present = null, chosen = null, places = null, asked = -1, frame = 0, frontKey = "", near10 = 0;
+
+  const metric = (name) => METRICS[model.get(name)];
+  const useLog = (which) => Boolean(which.scaled && model.get("log"));
+  const later = () => { if (!frame) frame = requestAnimationFrame(() => { frame = 0; draw(); }); };
+  const one = (trait) => unpack(model.get(trait))[0] ?? null;
+
+  function gather() {
+    if (!store.read() && asked !== model.get("added_upto")) { asked = model.get("added_upto"); model.send({ do: "all" }); }
+    dense = one("dense");
+    present = one("present");
+    if (present) present.words = model.get("present_words");
+    const [x, y] = [metric("x"), metric("y")];
+    near10 = model.get("near") && dense && Number.isFinite(dense.accuracy) ? dense.accuracy - 0.1 : -1;
+    const known = (p) => p && Number.isFinite(x.value(p)) && Number.isFinite(y.value(p)) && p.accuracy >= near10;
+    const wanted = model.get("scope");
+    shown = store.points.filter((p) => known(p) && (wanted === "all" || p.mine));
+    front = paretoFront(shown.filter((p) => p.kind === EXACT), x, y);
+    sorted = [...shown].sort((a, b) => x.value(a) - x.value(b) || y.value(a) - y.value(b));
+    if (chosen && !shown.includes(chosen)) chosen = shown.find((p) => p.place === chosen.place) ?? null;
+    rescale(x, y);
+    fillFront(x, y);
+    controls();
+  }
+
+  function rescale(x, y) {
+    const held = [...shown, dense, present && present.accuracy >= near10 ? present : null].filter(Boolean);
+    const smooth = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    for (const [scale, which] of [[xAxis, x], [yAxis, y]]) {
+      const values = held.map(which.value).filter(Number.isFinite);
+      const least = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+      const same = scale.of === which && scale.log === useLog(which) && scale.near === near10 && scale.scope === model.get("scope");
+      if (!same || !scale.holds(least)) {
+        if (present) values.push(...[which.low(present), which.high(present)].filter(Number.isFinite)); // room for its interval
+        scale.aim(spanOf(values, which, useLog(which)), useLog(which), smooth && scale.of === which);
+      }
+      Object.assign(scale, { of: which, near: near10, scope: model.get("scope") });
+    }
+  }
+
+  function controls() {
+    across.select.value = model.get("x");
+    up.select.value = model.get("y");
+    scope.select.value = model.get("scope");
+    log.input.checked = model.get("log");
+    near.input.checked = model.get("near");
+    setText(problem, model.get("problem"));
+    const counted = `${count(shown.length)} ${shown.length === 1 ? "setting" : "settings"}, ${count(front.length)} on the Pareto front`;
+    canvas.setAttribute("aria-label", `${metric("y").title} against ${metric("x").title.toLowerCase()}: ${counted}`);
+    setText(heading, shown.length ? `Pareto front: ${count(front.length)} of ${count(shown.length)}` : "No settings yet");
+  }
+
+  // Rows are kept by their setting, so that neither focus nor scroll is lost when a setting joins.
+  const kept = new Map();
+  function fillFront(x, y) {
+    [y, x].forEach((which, index) => setText(columns[index], which.title));
+    const key = front.map((p) => p.place).join();
+    if (key !== frontKey) {
+      frontKey = key;
+      const wanted = [...front].reverse().map((p) => {
+        if (!kept.has(p.place)) kept.set(p.place, frontRow(p.place));
+        return kept.get(p.place).root;
+      });
+      const had = el.contains(document.activeElement) ? document.activeElement : null;
+      rows.replaceChildren(...wanted);
+      if (had && had !== document.activeElement && had.isConnected) had.focus();
+    }
+    for (const p of front) {
+      const row = kept.get(p.place);
+      setText(row.button, p.words);
+      row.button.title = p.words;
+      setText(row.cells[0], y.show(y.value(p), p));
+      setText(row.cells[1], x.show(x.value(p), p));
+    }
+  }
+  function frontRow(place) {
+    const link = element("button", { type: "button", class: "wb-link" });
+    const cells = [element("td"), element("td")];
+    link.addEventListener("click", () => goTo(store.points[place]));
+    const root = element("tr", {}, element("th", { scope: "row" }, link), ...cells);
+    const choose = () => { chosen = store.points[place]; later(); };
+    root.addEventListener("pointerenter", choose);
+    link.addEventListener("focus", choose);
+    root.addEventListener("pointerleave", () => { chosen = null; later(); });
+    return { root, button: link, cells };
+  }
+
+  const isPresent = (p) => Boolean(p && present && p.place === present.place);
+  const whenOf = (p) => {
+    if (!Number.isFinite(p.minutes)) return "";
+    const time = new Date((model.get("epoch") + p.minutes * 60) * 1000);
+    const today = time.toDateString() === new Date().toDateString();
+    return today ? time.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" }) : time.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+  };
+  function tellOf(p) {
+    const half = p.high - p.low > 0 ? ` ± ${number((p.high - p.low) * 50, 1)} points` : "";
+    const timed = Number.isFinite(p.ms) ? milliseconds(p.ms) + (Number.isFinite(p.measured) ? `, measured ${milliseconds(p.measured)}` : "") : "";
+    const accuracy = Number.isFinite(p.accuracy) ? `${METRICS.accuracy.show(p.accuracy, p)}${half}${p.kind === 0 ? " predicted" : ""}` : "";
+    const images = p.n ? `${count(p.n)} images` : "";
+    return [accuracy, METRICS.size.show(p.bytes), timed, images, whenOf(p)].filter(Boolean).join(" · ");
+  }
+  function tell() {
+    const p = chosen || present;
+    setText(words, p ? (chosen && !isPresent(chosen) ? chosen.words : `Now: ${present.words}`) : "");
+    setText(figures, p ? tellOf(p) : "Settings appear here as they are measured.");
+    go.disabled = !chosen || isPresent(chosen);
+  }
+  function chainOf(p) {
+    const chain = [];
+    for (let at = p; at && chain.length < 6 && !chain.includes(at); at = store.points[at.parent]) chain.push(at);
+    return chain;
+  }
+
+  function draw() {
+    tell();
+    const fitted = fitCanvas(canvas);
+    if (!fitted) return;
+    const [x, y] = [metric("x"), metric("y")];
+    const font = `11px ${getComputedStyle(el).fontFamily}`;
+    places = drawPlot({ ...fitted, colour: coloursOf(el), font }, {
+      x, y, xAxis, yAxis, shown, front, dense, present, chosen, chain: chosen ? chainOf(chosen) : [], crowded: shown.length > 300,
+    });
+    if (xAxis.moving || yAxis.moving) later();
+  }
+
+  function nearest(event) {
+    if (!places) return null;
+    let found = null, best = REACH ** 2;
+    for (const p of shown) {
+      const [px, py] = places.at(p);
+      const distance = (px - event.offsetX) ** 2 + (py - event.offsetY) ** 2;
+      if (distance < best) { best = distance; found = p; }
+    }
+    return found;
+  }
+  function goTo(p) {
+    if (!p || isPresent(p)) return;
+    model.send({ do: "go", place: p.place, edition: model.get("edition") });
+  }
+  canvas.addEventListener("pointermove", (event) => {
+    if (event.pointerType === "touch") return;
+    const found = nearest(event);
+    canvas.style.cursor = found && !isPresent(found) ? "pointer" : "";
+    if (found !== chosen) { chosen = found; later(); }
+  });
+  canvas.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch" && chosen) { chosen = null; later(); } });
+  canvas.addEventListener("click", (event) => {
+    const found = nearest(event);
+    const touch = event.pointerType === "touch";
+    if (!touch || found === chosen) goTo(found);
+    chosen = found;
+    later();
+  });
+  go.addEventListener("click", () => goTo(chosen));
+  canvas.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const at = chosen ? sorted.indexOf(chosen) : present ? sorted.findIndex(isPresent) : -1;
+    const to = { ArrowRight: at + 1, ArrowUp: at + 1, ArrowLeft: at < 0 ? 0 : at - 1, ArrowDown: at < 0 ? 0 : at - 1, Home: 0, End: sorted.length - 1 }[event.key];
+    if (event.key === "Enter" && chosen) goTo(chosen);
+    else if (event.key === "Escape" && chosen) chosen = null;
+    else if (to != null && sorted.length) {
+      chosen = sorted[Math.max(0, Math.min(sorted.length - 1, to))];
+      speaker.textContent = `${isPresent(chosen) ? "Now: " : ""}${chosen.words}: ${tellOf(chosen)}`;
+    } else return;
+    event.preventDefault();
+    later();
+  });
+  canvas.addEventListener("blur", () => { if (!go.matches(":hover, :active")) { chosen = null; later(); } });
+
+  // Beside the other views the page's head has the undo keys; alone, this view has them.
+  const keys = (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || el.closest(".wb-page")) return;
+    const key = event.key.toLowerCase();
+    const what = key === "z" ? (event.shiftKey ? "redo" : "undo") : key === "y" ? "redo" : "";
+    if (!what) return;
+    event.preventDefault();
+    event.stopPropagation();
+    model.send({ do: what });
+  };
+  el.addEventListener("keydown", keys);
+
+  function set(changes) {
+    for (const [name, value] of Object.entries(changes)) model.set(name, value);
+    model.save_changes();
+  }
+  // The same figure on both axes would be a line: the other axis takes what this one had.
+  function chooseAxis(name, other, value) {
+    set({ [name]: value, ...(model.get(other) === value ? { [other]: model.get(name) } : {}) });
+  }
+  across.select.addEventListener("change", () => chooseAxis("x", "y", across.select.value));
+  up.select.addEventListener("change", () => chooseAxis("y", "x", up.select.value));
+  scope.select.addEventListener("change", () => set({ scope: scope.select.value }));
+  log.input.addEventListener("change", () => set({ log: log.input.checked }));
+  near.input.addEventListener("change", () => set({ near: near.input.checked }));
+
+  const update = onTraits(model, TRAITS, () => { gather(); later(); });
+  const looks = onLooks(canvas, later);
   const unseen = reportVisibility(model, el);
-  return () => unseen();
+  gather();
+  later();
+  return () => {
+    cancelAnimationFrame(frame);
+    update.end();
+    looks();
+    unseen();
+    el.removeEventListener("keydown", keys);
+  };
 }
 
 export default { render };

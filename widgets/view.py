@@ -25,6 +25,7 @@ import traitlets
 
 from .feed import listen
 from .marks import Marks, marks_of
+from .picture import Pictured
 
 if TYPE_CHECKING:
     from workbench.recipe import Recipe
@@ -49,11 +50,12 @@ def _source(*names: str) -> str:
     return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)
 
 
-class View(anywidget.AnyWidget):
+class View(Pictured, anywidget.AnyWidget):
     """A widget that draws one Session's Snapshots.
 
     Subclasses write ``draw``, and where they need it ``begin`` (a new Session), ``mark`` (a selection or
-    a lock changed) and ``receive`` (the page sent a message).
+    a lock changed) and ``receive`` (the page sent a message). Those that show data also write ``plot``,
+    from which ``figure()`` and ``save(path)`` come.
     """
 
     #: Seconds a view that computes lets a Recipe's first accuracy go before it.
@@ -128,7 +130,11 @@ class View(anywidget.AnyWidget):
     def close(self) -> None:
         """Leave the Session and the page."""
         self.detach()
+        self._forget_picture()
         super().close()
+
+    def _shown_session(self) -> Session | None:
+        return self.session
 
     def _draw_if_current(self, session: Session) -> Callable[[Snapshot], None]:
         def draw(snapshot: Snapshot) -> None:

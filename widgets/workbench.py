@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anywidget
 import ipywidgets
 
+from . import plots
 from .controls import ControlsView
 from .examples import ExamplesView
 from .export import ExportView
 from .layers import LayersView
 from .picker import PickerView
+from .picture import Pictured
 from .recipe import RecipeView
 from .scoreboard import ScoreboardView
 from .sensitivity import SensitivityView
@@ -23,6 +25,8 @@ from .view import View, style
 from .weights import WeightView
 
 if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
+
     from workbench.session import Session
 
 #: The panels behind the tabs, in the tabs' order.
@@ -44,7 +48,7 @@ class PageStyle(anywidget.AnyWidget):
     _css = style("workbench.css")
 
 
-class Workbench(ipywidgets.Box):
+class Workbench(Pictured, ipywidgets.Box):
     """The whole page over a Session: ``Workbench(session)``, or ``Workbench("resnet20", "fashion_mnist")``.
 
     Without arguments it opens what the app opens: ResNet-20 on Fashion-MNIST. Given names, it shows itself
@@ -54,12 +58,14 @@ class Workbench(ipywidgets.Box):
     ``views`` maps names to the views, ``panels`` those behind the tabs.
     """
 
+    figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 4.4)
+
     def __init__(self, session: Session | str | None = None, data: str | None = None) -> None:
         self._own: Session | None = None
-        self.picker = PickerView(loaded=self._show)
+        self.picker = PickerView(loaded=self._show, unread=self._keep)
         self.scoreboard = ScoreboardView()
         self.controls = ControlsView()
-        self.weights = WeightView()
+        self.weights = WeightView(compact=True)
         self.tour = TourView()
         self.strip = ExamplesView(strip=True)
         self.panels: dict[str, View] = {
@@ -104,8 +110,15 @@ class Workbench(ipywidgets.Box):
         """All views, in the order in which they are drawn: what a hand on a slider waits for comes first."""
         return (self.scoreboard, self.controls, self.weights, self.picker, *self.panels.values(), self.strip, self.tour)
 
+    def plot(self, area: FigureBase) -> None:
+        """Draw the headline figures, the layers and the selected layer's weights."""
+        from .workbench_figure import plot_page
+
+        plot_page(area, self.scoreboard, self.panels["layers"], self.weights)
+
     def close(self) -> None:
         """Close the views, and the Session if the Workbench opened it."""
+        self._forget_picture()
         for view in self.views:
             view.close()
         own = self._own
@@ -113,6 +126,12 @@ class Workbench(ipywidgets.Box):
         if own is not None:
             own.close()
         super().close()
+
+    def _shown_session(self) -> Session | None:
+        return self.scoreboard.session
+
+    def _parts(self) -> tuple[View, ...]:
+        return self.views
 
     def _areas(self) -> dict[str, anywidget.AnyWidget]:
         return {
@@ -129,6 +148,13 @@ class Workbench(ipywidgets.Box):
         for view in self.views:
             if view.session is not session:
                 view.attach(session)
+
+    def _keep(self, recipe: str) -> None:
+        """Put a recipe that could not be applied into the editor, and show it."""
+        editor = self.panels["recipe"]
+        assert isinstance(editor, RecipeView)
+        editor.keep(recipe)
+        self.tabs.chosen = "recipe"
 
     def _show(self, session: Session) -> None:
         own = self._own

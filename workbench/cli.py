@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     evaluate.set_defaults(run=_evaluate)
 
+    _add_sensitivity(verbs.add_parser("sensitivity", help="measure what each layer costs when it alone is compressed"))
+
     listings = (
         ("models", _models, "list the zoo"),
         ("datasets", _datasets, "list the named data sets"),
@@ -60,12 +62,50 @@ def _parser() -> argparse.ArgumentParser:
         listing.add_argument("--json", action="store_true", help="print JSON")
         listing.set_defaults(run=run)
 
-    app = verbs.add_parser("app", help="serve the app and print its URL")
-    app.add_argument("--port", type=int, metavar="N", help="port (default: 8866, or the next free one)")
-    app.add_argument("--ip", default="localhost", metavar="ADDRESS", help="address to listen on")
+    _add_app(verbs.add_parser("app", help="serve the app and print its URL"))
+    return parser
+
+
+def _add_sensitivity(sensitivity: argparse.ArgumentParser) -> None:
+    sensitivity.add_argument("--model", required=True, metavar="M", help="zoo name, file, or torchvision:NAME")
+    sensitivity.add_argument("--data", required=True, metavar="D", help="name, folder of images, .npz or .parquet")
+    sensitivity.add_argument("--technique", default="prune", metavar="T", help="what to compress by (default: prune)")
+    sensitivity.add_argument("--setting", metavar="S", help="setting to vary (default: the technique's ratio or bits)")
+    sensitivity.add_argument("--values", metavar="V1,V2", help="its values, mild to harsh (default: the usual ones)")
+    sensitivity.add_argument("--layers", metavar="L1,L2", help="names or patterns of layers (default: all)")
+    sensitivity.add_argument("--recipe", metavar="FILE", help="recipe whose other settings of the technique are used")
+    sensitivity.add_argument("--architecture", metavar="NAME", help="zoo architecture of a state-dict file")
+    sensitivity.add_argument("--split", default="test", help="split to measure on (default: test)")
+    sensitivity.add_argument(
+        "--tolerance", type=float, metavar="P", help="stop at ± P points, or a tenth of the loss (default: every image)"
+    )
+    sensitivity.add_argument("--json", action="store_true", help="print JSON")
+    sensitivity.set_defaults(run=_sensitivity)
+
+
+def _add_app(app: argparse.ArgumentParser) -> None:
+    app.add_argument("--port", type=int, metavar="N", help="port, 0 for any (default: 8866, or the next free one)")
+    app.add_argument(
+        "--ip",
+        default="localhost",
+        metavar="ADDRESS",
+        help="address to listen on, 0.0.0.0 for all; beyond localhost a token is asked for (default: localhost)",
+    )
+    app.add_argument("--base-url", default="/", metavar="/PATH/", help="path under which a proxy serves the app")
+    app.add_argument(
+        "--max-kernels", type=int, metavar="N", help="pages open at once, at most (default: as many as memory allows)"
+    )
+    app.add_argument(
+        "--data-folder",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder that pages may load data from; may be repeated (default: any on localhost, none beyond)",
+    )
+    app.add_argument("--pool", type=int, default=1, metavar="N", help="pages kept ready for who comes next (default: 1)")
     app.add_argument("--no-browser", action="store_true", help="do not open a browser")
     app.set_defaults(run=_app)
-    return parser
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -86,6 +126,36 @@ def _evaluate(options: argparse.Namespace) -> int:
             session.compressed.save(options.save)
         report = evaluation_report(session, snapshot)
     print(json.dumps(report, indent=1) if options.json else render_report(report))
+    return 0
+
+
+def _sensitivity(options: argparse.Namespace) -> int:
+    import yaml
+
+    from workbench.analyze.report import render_sensitivity, sensitivity_report
+    from workbench.analyze.sensitivity import measure_sensitivity
+    from workbench.models.load import load_model
+    from workbench.recipe import Recipe
+    from workbench.session import Session
+
+    try:
+        values = [yaml.safe_load(value) for value in options.values.split(",")] if options.values else None
+    except yaml.YAMLError as error:
+        raise WorkbenchError(f"The values '{options.values}' cannot be read; write them as 0.2,0.5,0.8.") from error
+    recipe = Recipe.parse(_read_recipe(options.recipe)) if options.recipe else Recipe()
+    model = load_model(options.model, architecture=options.architecture)
+    with Session(model, options.data, split=options.split) as session:
+        job = measure_sensitivity(
+            session,
+            options.technique,
+            setting=options.setting,
+            values=values,
+            layers=options.layers.split(",") if options.layers else None,
+            tolerance=options.tolerance / 100 if options.tolerance else None,
+            recipe=recipe,
+        )
+        report = sensitivity_report(session, job.result())
+    print(json.dumps(report, indent=1) if options.json else render_sensitivity(report))
     return 0
 
 
@@ -151,7 +221,17 @@ def _app(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise WorkbenchError(f"The app needs '{error.name}': install compression-workbench[app].") from error
     try:
-        serving.serve(options.port, ip=options.ip, open_browser=not options.no_browser)
+        serving.serve(
+            serving.Options(
+                port=options.port,
+                ip=options.ip,
+                base_url=options.base_url,
+                open_browser=not options.no_browser,
+                spare=options.pool,
+                max_kernels=options.max_kernels,
+                data_folders=tuple(options.data_folder),
+            )
+        )
     except serving.ServingError as error:
         raise WorkbenchError(str(error)) from error
     return 0

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,8 +23,8 @@ from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.encodings import Archive, Encoding, encode_grid, encode_values, load_archive
 from workbench.errors import WorkbenchError
-from workbench.measure.weights import WeightSummary, summarize_weights
-from workbench.models.edits import Edit, QuantizeInput, apply_edits, edit_from_json, edit_to_json
+from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
+from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, channels_of, edit_from_json, edit_to_json
 from workbench.models.layers import Layer, layers_of
 from workbench.models.load import load_model
 from workbench.models.model import Model
@@ -108,11 +109,7 @@ class CompressedModel:
         self.tensors: Mapping[str, Tensor] = draft.tensors
         self.thresholds: Mapping[str, float] = draft.thresholds
         self.notes: tuple[str, ...] = tuple(draft.notes)
-        self.grids = {
-            edit.layer: InputGrid(edit.bits, edit.scale, edit.zero_point)
-            for edit in self.edits
-            if isinstance(edit, QuantizeInput)
-        }
+        self.grids = input_grids(self.edits)
         self.codes = draft.codes
         self.versions: Mapping[str, str] = {name: draft.version(name) for name in draft.tensors}
         self._subject = subject
@@ -157,25 +154,46 @@ class CompressedModel:
 
     def summarize(self, layer: str, bins: int = 64) -> WeightSummary:
         """Return the distribution of a layer's weights before and after; unknown names raise ``WorkbenchError``."""
-        found = next((item for item in self._subject.layers if item.name == layer), None)
-        if found is None:
-            names = ", ".join(item.name for item in self._subject.layers[:6])
-            raise WorkbenchError(f"There is no layer '{layer}'; the first ones are {names}.")
+        found = self._layer(layer)
         codes = self.codes.get(found.weight)
         return summarize_weights(
             layer,
-            self._subject.model.module.get_parameter(found.weight).detach(),
-            self.tensors[found.weight],
+            [self._subject.tensors[name] for name in found.weights],
+            [self.tensors[name] for name in found.weights],
             self.thresholds.get(layer),
             codes.levels().numpy() if codes is not None else None,
-            codes.bits if codes is not None else None,
+            self._bits(found.weight),
             bins,
         )
 
+    def summarize_channels(self, layer: str) -> ChannelSummary:
+        """Return what the weights of each output channel span, before and after; errors as ``summarize``."""
+        found = self._layer(layer)
+        module = self._subject.model.module.get_submodule(layer)
+        axis = 1 if isinstance(module, nn.modules.conv._ConvTransposeNd) else 0
+        before, codes = self._subject.tensors[found.weight], self.codes.get(found.weight)
+        kept = torch.arange(before.shape[axis])
+        for edit in self.edits:
+            if isinstance(edit, Slice) and edit.layer == layer:
+                places = channels_of(module, edit.side)
+                if places is not None and places.axes["weight"] == axis:
+                    kept = kept[torch.tensor(edit.keep)]
+        steps = codes.scale if codes is not None else None
+        return summarize_channels(
+            layer, before, self.tensors[found.weight], axis, kept, self.thresholds.get(layer), steps
+        )
+
+    def _layer(self, name: str) -> Layer:
+        found = next((item for item in self._subject.layers if item.name == name), None)
+        if found is None:
+            names = ", ".join(item.name for item in self._subject.layers[:6])
+            raise WorkbenchError(f"There is no layer '{name}'; the first ones are {names}.")
+        return found
+
     def _figures(self, layer: Layer) -> LayerFigures:
-        weights = [self.tensors[name] for name in layer.weights]
-        count = sum(weight.numel() for weight in weights)
-        zeros = count - sum(int(torch.count_nonzero(weight)) for weight in weights)
+        weights = [self.tensors[name].numpy() for name in layer.weights]
+        count = sum(weight.size for weight in weights)
+        zeros = count - sum(int(np.count_nonzero(weight != 0)) for weight in weights)
         own = self._subject.own_tensors[layer.name]
         shape = tuple(self.tensors[layer.weight].shape)
         # removing channels scales a layer's MACs as it scales its weights: positions stay the same
@@ -244,15 +262,27 @@ def context_for(model: Model, dataset: Dataset | None, check: Callable[[], None]
 
 def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> CompressedModel:
     """Return the subject compressed by ``recipe``, using and filling the context's cache."""
+    draft = draft_for(subject, recipe, context)
+    encoded = dict(_untouched(subject, context))
+    for name in draft.touched:
+        context.check()
+        encoded[name] = _encode(draft, name, context.cache)
+    return CompressedModel(subject, recipe, draft, encoded)
+
+
+def input_grids(edits: Iterable[Edit]) -> dict[str, InputGrid]:
+    """Return layer → the grid on which what enters it is rounded."""
+    quantized = (edit for edit in edits if isinstance(edit, QuantizeInput))
+    return {edit.layer: InputGrid(edit.bits, edit.scale, edit.zero_point) for edit in quantized}
+
+
+def draft_for(subject: Subject, recipe: Recipe, context: Context) -> Draft:
+    """Return what ``recipe`` makes of the subject's tensors and structure, before anything is packed."""
     draft = Draft(subject.model.module, subject.tensors, subject.layers, subject.image_shape, subject.hash)
     for step in recipe.steps:
         context.check()
         step.definition.apply(draft, step.resolve(draft.layers), context)
-    encoded = {}
-    for name in draft.tensors:
-        context.check()
-        encoded[name] = _encode(draft, name, context.cache)
-    return CompressedModel(subject, recipe, draft, encoded)
+    return draft
 
 
 def load_compressed(path: str | Path, model: nn.Module | Model | str | None = None) -> LoadedModel:
@@ -281,6 +311,19 @@ def model_hash(module: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _untouched(subject: Subject, context: Context) -> Mapping[str, Encoding]:
+    """Return the encodings of the uncompressed tensors, in their order: most of what any recipe leaves."""
+
+    def compute() -> dict[str, Encoding]:
+        encoded = {}
+        for name, tensor in subject.tensors.items():
+            context.check()
+            encoded[name] = encode_values(tensor.numpy())
+        return encoded
+
+    return context.cache.get(("encodings", subject.hash), compute)
 
 
 def _encode(draft: Draft, name: str, cache: Cache) -> Encoding:

@@ -10,11 +10,18 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe, Step
 from workbench.techniques import TECHNIQUES, Dial
+
+
+class DialValue(NamedTuple):
+    """Where the dial stands for one layer, and whether the layer alone was given that."""
+
+    value: float
+    own: bool
 
 
 def step_of(recipe: Recipe, technique: str) -> Step | None:
@@ -72,17 +79,49 @@ def own_setting(recipe: Recipe, technique: str, layer: str) -> float | None:
     return None
 
 
+def dial_values(recipe: Recipe, technique: str, layers: Iterable[str]) -> dict[str, DialValue]:
+    """Return ``layer_setting`` of every layer and whether it is its own; quick for hundreds of them.
+
+    >>> recipe = Recipe.parse("- prune: {ratio: 0.6, overrides: {fc: {ratio: 0.2}}}")
+    >>> dial_values(recipe, "prune", ["conv", "fc"])
+    {'conv': DialValue(value=0.6, own=False), 'fc': DialValue(value=0.2, own=True)}
+    """
+    dial, step, names = _dial(technique), step_of(recipe, technique), tuple(layers)
+    if step is None:
+        return dict.fromkeys(names, DialValue(dial.neutral, False))
+    own = {override.pattern: override for override in step.overrides if dial.setting in override.changed}
+    # where every override names one layer, none needs to be matched against every other
+    alone = {override.pattern for override in step.overrides} <= {glob.escape(name) for name in names}
+    found = {}
+    for name in names:
+        override = own.get(glob.escape(name))
+        if not alone or step.layers != ("*",):
+            found[name] = DialValue(layer_setting(recipe, technique, name), override is not None)
+        else:
+            settings = override.settings if override else step.settings
+            found[name] = DialValue(float(getattr(settings, dial.setting)), override is not None)
+    return found
+
+
 def with_layer(recipe: Recipe, technique: str, layers: Iterable[str], value: float) -> Recipe:
     """Return the recipe with the dial at ``value`` for each of ``layers`` alone.
 
     >>> with_layer(Recipe.parse("- prune: {ratio: 0.6}"), "prune", ["fc"], 0.2).to_data()
-    [{'prune': {'ratio': 0.6, 'overrides': {'fc': {'ratio': 0.2, 'scope': 'layer'}}}}]
+    [{'prune': {'ratio': 0.6, 'overrides': {'fc': {'scope': 'layer', 'ratio': 0.2}}}}]
     """
+    return with_layers(recipe, technique, dict.fromkeys(layers, value))
+
+
+def with_layers(recipe: Recipe, technique: str, values: Mapping[str, float]) -> Recipe:
+    """Return the recipe with the dial at its own value for each layer that ``values`` names."""
     dial = _dial(technique)
-    names = tuple(layers)
+    names = tuple(values)
+    if not names:
+        return recipe
 
     def edit(fields: dict[str, Any], step: Step | None) -> dict[str, Any]:
-        fields.setdefault(dial.setting, _plain(dial.neutral))
+        if step is None:
+            fields[dial.setting] = _plain(dial.neutral)
         # what must be unset for this layer is only said where it is set for all
         alone = {key: aim for key, aim in dial.alone.items() if aim is not None or fields.get(key) is not None}
         patterns = step.layers if step else ("*",)
@@ -92,32 +131,39 @@ def with_layer(recipe: Recipe, technique: str, layers: Iterable[str], value: flo
         overrides = dict(fields.get("overrides", {}))
         for name in names:
             own = overrides.pop(glob.escape(name), {})
-            overrides[glob.escape(name)] = {**own, **alone, dial.setting: _plain(value)}
+            overrides[glob.escape(name)] = {**own, **alone, dial.setting: _plain(values[name])}
         return {**fields, "overrides": overrides}
 
     return _edited(recipe, technique, edit)
 
 
-def without_layers(recipe: Recipe, layers: Iterable[str]) -> Recipe:
-    """Return the recipe with no settings that ``layers`` alone were given; steps left idle are dropped."""
+def without_layers(recipe: Recipe, layers: Iterable[str], technique: str | None = None) -> Recipe:
+    """Return the recipe with no settings that ``layers`` alone were given; steps left idle are dropped.
+
+    ``technique``: forget only the settings of this one.
+    """
     names = {glob.escape(layer) for layer in layers}
-    for step in recipe.steps:
-        if any(override.pattern in names for override in step.overrides):
-            recipe = _edited(recipe, step.technique, lambda fields, _: _forget(fields, names))
-            recipe = _without_idle(recipe, step.technique)
-    return recipe
+    steps: list[Any] = []
+    for step, data in zip(recipe.steps, recipe.to_data(), strict=True):
+        kept = {override.pattern: override.to_data() for override in step.overrides if override.pattern not in names}
+        if technique not in (None, step.technique) or len(kept) == len(step.overrides):
+            steps.append(data)
+        elif kept or not _is_idle(step):
+            rest = {key: value for key, value in data[step.technique].items() if key != "overrides"}
+            steps.append({step.technique: {**rest, **({"overrides": kept} if kept else {})}})
+    return Recipe.parse(steps)
 
 
-def _forget(fields: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    kept = {pattern: own for pattern, own in fields.pop("overrides", {}).items() if pattern not in names}
-    return {**fields, **({"overrides": kept} if kept else {})}
-
-
-def _without_idle(recipe: Recipe, technique: str) -> Recipe:
-    step, dial = step_of(recipe, technique), TECHNIQUES[technique].dial
-    if step is None or dial is None or step.overrides or getattr(step.settings, dial.setting) != dial.neutral:
-        return recipe
-    return without(recipe, technique)
+def _is_idle(step: Step) -> bool:
+    """Return whether ``step`` does nothing to layers without settings of their own."""
+    dial, known = step.definition.dial, step.definition.settings.model_fields
+    # what is optional acts beside the dial: a threshold, quantized activations
+    optional = [name for name, setting in known.items() if setting.default is None]
+    return (
+        dial is not None
+        and getattr(step.settings, dial.setting) == dial.neutral
+        and all(getattr(step.settings, name) is None for name in optional)
+    )
 
 
 def _edited(recipe: Recipe, technique: str, edit: Any) -> Recipe:

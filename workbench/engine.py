@@ -1,8 +1,8 @@
 """The work behind a Session: from a recipe to its Snapshots, with everything worth keeping kept.
 
-An Engine has no thread of its own. ``snapshots`` does the work stage by stage, yielding each stage as
-it is ready, and asks ``check`` often whether the result is still wanted; what it learns on the way
-(compressed models, baseline logits, exact figures) stays for the next recipe.
+An Engine has no thread of its own. ``outline`` finds what needs no image; ``measure`` does the rest stage
+by stage, yielding each as it is ready. Both ask ``check`` often whether the result is still wanted, and
+what they learn on the way (compressed models, baseline logits, exact figures) stays for the next recipe.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from workbench.compression import CompressedModel, Subject, compress_subject, context_for
 from workbench.data.dataset import Dataset
+from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator, Logits
 from workbench.history import History, Key, Record
 from workbench.latency import LatencyEstimator
@@ -25,8 +26,10 @@ from workbench.measure.flips import Flip, FlipFinder
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.model import Model
 from workbench.recipe import Recipe
+from workbench.run.onnx_graph import OnnxGraph
 from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Baseline, Snapshot, sentence
+from workbench.techniques.draft import Context
 
 #: Compressed models kept ready, so that undo and redo show their sizes at once.
 KEPT_MODELS = 8
@@ -38,6 +41,23 @@ Surrogate = Callable[[CompressedModel], Estimate | None]
 Evaluation = Generator[Snapshot, None, tuple[Figures, Logits]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Footing:
+    """What work beside the sliders needs to run images as the engine does, on threads of its own.
+
+    ``images(first, last)`` are normalised and in the order of ``sampler``; ``graph`` is None where PyTorch
+    runs them. ``context`` is the work's own, so that it does not push out what the person's recipes cached.
+    """
+
+    subject: Subject
+    graph: OnnxGraph | None
+    sampler: Sampler
+    images: Callable[[int, int], Tensor]
+    context: Context
+    baseline: Baseline
+    runtime: str
+
+
 class Superseded(Exception):
     """The recipe being worked on is no longer the wanted one."""
 
@@ -45,11 +65,12 @@ class Superseded(Exception):
 class Engine:
     """Measures recipes for one model on one split of one data set.
 
-    ``compress``, ``stop`` and ``measure_latency`` may be called from any thread; ``snapshots`` and
-    ``learn_latency`` from one at a time.
+    ``compress``, ``stop`` and ``measure_latency`` may be called from any thread, ``outline`` from one and
+    ``measure`` and ``learn_latency`` from one, which may be another.
     """
 
     def __init__(self, model: Model, data: Dataset, split: str, history: History, seed: int = 0) -> None:
+        self._data = data
         self.subject = Subject.of(model, data.image_shape)
         self.split = data[split]
         self.history = history
@@ -89,15 +110,34 @@ class Engine:
                 self._models.pop(next(iter(self._models)))
             return found
 
-    def snapshots(self, generation: int, recipe: Recipe, parent: Recipe | None, check: Check) -> Iterator[Snapshot]:
-        """Yield the Snapshots of ``recipe``: stored figures, each look, and the exact, settled one.
+    def outline(self, generation: int, recipe: Recipe, check: Check) -> Snapshot:
+        """Return what is known of ``recipe`` without running an image: size, latency, layers."""
+        compressed = self.compress(recipe, check)
+        if self.baseline.size is None:
+            plain = self.compress(Recipe())
+            latency = self._latency.predict(plain)
+            self.baseline = dataclasses.replace(self.baseline, size=self._size(plain), latency=latency)
+        return Snapshot(
+            generation,
+            recipe,
+            self.baseline,
+            size=self._size(compressed),
+            latency=self._latency.predict(compressed),
+            measured_latency=self.measured.get(recipe.hash),
+            predicted=self.surrogate(compressed) if self.surrogate else None,
+            layers=compressed.layers,
+            runtime=self.runtime,
+            notes=self._notes(compressed),
+        )
+
+    def measure(self, first: Snapshot, parent: Recipe | None, check: Check) -> Iterator[Snapshot]:
+        """Yield the Snapshots that follow ``first``, as outlined: each look, and the exact, settled one.
 
         ``parent`` is the setting it came from, as the history notes it. Raises ``Superseded`` or
         ``Stopped`` where ``check`` or ``stop`` ends it.
         """
+        recipe = first.recipe
         compressed = self.compress(recipe, check)
-        first = self._stored_figures(generation, recipe, compressed)
-        yield first
         if self._sampler is None:
             yield from self._measure_baseline(first, check)
         if recipe.hash not in self._exact and not self._recall(recipe, compressed):
@@ -157,29 +197,18 @@ class Engine:
             found.append(np.asarray(logits.float().softmax(1)[0].numpy()))
         return found[0], found[1]
 
+    def footing(self, check: Check) -> Footing:
+        """Return what other work needs to run images likewise; the baseline must have been measured."""
+        if self._sampler is None:
+            raise WorkbenchError("The dense model has not been measured yet.")
+        context, evaluator = context_for(self.subject.model, self._data, check), self._evaluator
+        images = evaluator.images
+        return Footing(self.subject, evaluator.graph, self._sampler, images, context, self.baseline, self.runtime)
+
     def wait_while_timing(self) -> None:
         """Return once no latency is being measured."""
         with self._timing:
             pass
-
-    def _stored_figures(self, generation: int, recipe: Recipe, compressed: CompressedModel) -> Snapshot:
-        """Return what is known without running an image: size, latency, layers."""
-        if self.baseline.size is None:
-            plain = self.compress(Recipe())
-            latency = self._latency.predict(plain)
-            self.baseline = dataclasses.replace(self.baseline, size=self._size(plain), latency=latency)
-        return Snapshot(
-            generation,
-            recipe,
-            self.baseline,
-            size=self._size(compressed),
-            latency=self._latency.predict(compressed),
-            measured_latency=self.measured.get(recipe.hash),
-            predicted=self.surrogate(compressed) if self.surrogate else None,
-            layers=compressed.layers,
-            runtime=self.runtime,
-            notes=self._notes(compressed),
-        )
 
     def _size(self, compressed: CompressedModel) -> Size:
         archive = compressed.archive

@@ -73,8 +73,16 @@ class Evaluator:
         """Yield the logits of images ``start..stop`` of the order, batch by batch."""
         stop = len(self.split) if stop is None else stop
         for first in range(start, stop, BATCH):
-            images = self._images(first, min(first + BATCH, stop))
+            images = self.images(first, min(first + BATCH, stop))
             yield runner.logits(images, first) if isinstance(runner, PrefixRunner) else runner.logits(images)
+
+    def images(self, first: int, last: int) -> Tensor:
+        """Return images ``first..last`` of the order, normalised, ``(n, C, H, W)``."""
+        if self._prepared is None and self.split.images[0].numel() * 4 * len(self.split) <= PREPARED_BYTES:
+            self._prepared = self._normalize(self._gather(0, len(self.split))).contiguous()
+        if self._prepared is not None:
+            return self._prepared[first:last]
+        return self._normalize(self._gather(first, last)).contiguous()
 
     def run_images(self, runner: Runner, indices: NDArray[np.int64]) -> Logits:
         """Return the logits of these images of the split ``(n, classes)``."""
@@ -108,13 +116,6 @@ class Evaluator:
         if self._prefix is None or self._prefix.key != key:
             self._prefix = Prefix(key, cut)
         return self._prefix
-
-    def _images(self, first: int, last: int) -> Tensor:
-        if self._prepared is None and self.split.images[0].numel() * 4 * len(self.split) <= PREPARED_BYTES:
-            self._prepared = self._normalize(self._gather(0, len(self.split))).contiguous()
-        if self._prepared is not None:
-            return self._prepared[first:last]
-        return self._normalize(self._gather(first, last)).contiguous()
 
     def _gather(self, first: int, last: int) -> Tensor:
         if self._order is None:

@@ -135,9 +135,9 @@ class History:
         rows = self._select(f"WHERE {_WHERE} AND recipe_hash = ?", (*_where(key), recipe_hash))
         return next(rows, None)
 
-    def records(self, key: Key) -> list[Record]:
-        """Return all records of a model on a split, oldest first."""
-        return list(self._select(f"WHERE {_WHERE} ORDER BY id", _where(key)))
+    def records(self, key: Key, after: int = 0) -> list[Record]:
+        """Return the records of a model on a split, oldest first; with ``after``, those with a larger id."""
+        return list(self._select(f"WHERE {_WHERE} AND id > ? ORDER BY id", (*_where(key), after)))
 
     def predictions(self, identity: int) -> NDArray[np.uint16]:
         """Return the predicted class of every image of the split, in the split's order."""

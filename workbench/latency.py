@@ -13,6 +13,7 @@ from workbench.compression import CompressedModel, Subject
 from workbench.data.dataset import Dataset, Normalization
 from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Latency
+from workbench.models.edits import Slice
 from workbench.run.onnx_file import onnx_file
 from workbench.run.onnx_graph import OnnxGraph
 
@@ -54,9 +55,10 @@ class LatencyEstimator:
         shapes = tuple((name, tuple(compressed.tensors[name].shape)) for name in self._graph.names)
         codes = tuple((name, item.bits <= 4, item.axis) for name, item in compressed.codes.items())
         key = (shapes, codes, tuple(compressed.casts.items()))
-        if key not in self._sizes:
-            self._sizes[key] = int(self._weight_file(compressed).ByteSize())
-        return self._sizes[key]
+        size = self._sizes.get(key)
+        if size is None:
+            size = self._sizes[key] = int(self._weight_file(compressed).ByteSize())
+        return size
 
     def file(self, compressed: CompressedModel) -> ModelProto:
         """Return the ONNX model a runtime would load: real int8 kernels where inputs are quantized too.
@@ -89,9 +91,10 @@ class LatencyEstimator:
 
         def predict(kernels: tuple[Kernel, ...]) -> Latency:
             key = (kernels, table.version, self._anchor)
-            if key not in self._predicted:
-                self._predicted[key] = predict_latency(kernels, table, anchor=anchor)
-            return self._predicted[key]
+            found = self._predicted.get(key)
+            if found is None:
+                found = self._predicted[key] = predict_latency(kernels, table, anchor=anchor)
+            return found
 
         return self._explained(before, after, predict(before), predict(after), compressed)
 
@@ -166,20 +169,27 @@ class LatencyEstimator:
         graph, int8 = self._plain, False
         shapes: dict[str, tuple[int, ...]] = {}
         if compressed is not None:
-            assert self._graph is not None
-            original = self._subject.tensors
-            present = {name: tuple(compressed.tensors[name].shape) for name in self._graph.names}
-            shapes = {name: shape for name, shape in present.items() if shape != tuple(original[name].shape)}
+            shapes = self._resized(compressed)
             int8 = runs_int8(compressed)
         key = (int8, tuple(shapes.items()))
-        if key not in self._planned:
+        found = self._planned.get(key)  # other threads may clear it at any moment
+        if found is None:
             if len(self._planned) > 256:
                 self._planned.clear()
                 self._predicted.clear()
                 self._sizes.clear()
             graph = resize(graph, shapes) if shapes else graph
-            self._planned[key] = fused_kernels(graph, self._subject.image_shape, int8=int8, block=table.block)
-        return self._planned[key]
+            found = self._planned[key] = fused_kernels(graph, self._subject.image_shape, int8=int8, block=table.block)
+        return found
+
+    def _resized(self, compressed: CompressedModel) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the tensors that have lost channels."""
+        assert self._graph is not None
+        if not any(isinstance(edit, Slice) for edit in compressed.edits):
+            return {}
+        original = self._subject.tensors
+        present = {name: tuple(compressed.tensors[name].shape) for name in self._graph.names}
+        return {name: shape for name, shape in present.items() if shape != tuple(original[name].shape)}
 
     def _baseline_file(self) -> ModelProto:
         assert self._graph is not None
@@ -229,8 +239,9 @@ class LatencyEstimator:
 
 def runs_int8(compressed: CompressedModel) -> bool:
     """Whether the exported model runs on int8 kernels: 8-bit inputs and integer weights in every layer."""
-    layers = [layer for layer in compressed.layers if layer.macs]
-    return bool(compressed.grids) and all(
-        layer.bits <= 8 and layer.name in compressed.grids and compressed.grids[layer.name].bits == 8
-        for layer in layers
+    grids = compressed.grids
+    return bool(grids) and all(
+        layer.bits <= 8 and layer.name in grids and grids[layer.name].bits == 8
+        for layer in compressed.layers
+        if layer.macs
     )

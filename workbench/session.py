@@ -1,10 +1,12 @@
 """One person's model, data and recipe: set the recipe, and Snapshots arrive.
 
 Who owns what. The caller's threads (a notebook cell, comm callbacks) only exchange the wanted recipe
-and read the latest Snapshot, under one condition variable; they never wait for work. One worker thread
-drives the Engine, which does the work stage by stage, and publishes each stage as it is ready: size
-and latency, then sampled accuracy that narrows look by look, then exact. Setting a recipe raises the
-generation and tells the running batch to stop; the worker drops what is left of the old recipe at its
+and read the latest Snapshot, under one condition variable; they never wait for work. Two worker threads
+drive the Engine, which does the work stage by stage, and publish each stage as it is ready. The first
+finds size and latency and hands the Snapshot on; the second measures accuracy, sampled and narrowing
+look by look, then exact. They are two so that a size never waits for what can't be given up at once: a
+runtime that is loading a deep model, a kernel that is being timed. Setting a recipe raises the
+generation and tells the running batch to stop; the workers drop what is left of the old recipe at their
 next check, and nothing of an older generation is published after that. Exact figures are kept by
 recipe, in memory and in the history, so that going back is free.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
@@ -24,7 +27,7 @@ from torch import Tensor, nn
 from workbench.compression import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
-from workbench.engine import Engine, Superseded, Surrogate
+from workbench.engine import Engine, Footing, Superseded, Surrogate
 from workbench.errors import WorkbenchError
 from workbench.history import History, HistoryError, Key, Record
 from workbench.measure.estimate import Latency
@@ -34,6 +37,7 @@ from workbench.models.layers import Layer
 from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
+from workbench.run import garbage
 from workbench.run.runner import Stopped
 from workbench.snapshot import Snapshot, sentence
 from workbench.undo import UndoPath
@@ -80,13 +84,21 @@ class Session:
         self._generation = 0
         self._recipe = Recipe()
         self._pending = False
+        self._outlined: Snapshot | None = None
         self._closed = False
         self._snapshot = Snapshot(0, Recipe())
         self._trail: list[Snapshot] = []
         self._listeners: list[Listener] = []
-        self._thread = threading.Thread(target=self._work, name=f"workbench-{self.model.name}", daemon=True)
+        self._due: deque[tuple[Snapshot, list[Listener]]] = deque()
+        self._telling = False
+        self._threads = [
+            threading.Thread(target=work, name=f"workbench-{self.model.name}-{what}", daemon=True)
+            for what, work in (("size", self._outline), ("accuracy", self._measure))
+        ]
+        garbage.hold()
         self.apply(Recipe())
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -122,6 +134,10 @@ class Session:
     def compressed(self) -> CompressedModel:
         """The model under the present recipe."""
         return self._engine.compress(self._recipe)
+
+    def compress(self, recipe: Recipe) -> CompressedModel:
+        """Return the model under ``recipe``, whichever is set; the last few are kept ready."""
+        return self._engine.compress(recipe)
 
     def apply(self, recipe: Recipe | str) -> int:
         """Set the recipe and return its generation at once; Snapshots of it will follow."""
@@ -190,7 +206,7 @@ class Session:
             self._refresh_latency()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` with every Snapshot, on the worker's thread; return what ends that."""
+        """Call ``listener`` with every Snapshot, in order, on a worker's thread; return what ends that."""
         with self._state:
             self._listeners.append(listener)
 
@@ -209,9 +225,12 @@ class Session:
         """Return weight name → share of the predicted time, for weights with a kernel of their own."""
         return self._engine.time_shares(self._recipe)
 
-    def records(self) -> list[Record]:
-        """Return every setting measured with this model on this split, oldest first."""
-        return self.history.records(self.key)
+    def records(self, after: int = 0) -> list[Record]:
+        """Return every setting measured with this model on this split, oldest first.
+
+        With ``after``, only the records with a larger id.
+        """
+        return self.history.records(self.key, after)
 
     def answer(self, image: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return class probabilities ``(classes,)`` for one image, by the dense and by the compressed model.
@@ -220,21 +239,29 @@ class Session:
         """
         return self._engine.answer(self._recipe, image)
 
-    def onnx_file(self) -> bytes:
-        """Return the ONNX file that a runtime would load for the present recipe.
+    def onnx_file(self, recipe: Recipe | None = None) -> bytes:
+        """Return the ONNX file that a runtime would load for ``recipe``, by default the present one.
 
         Raises ``WorkbenchError`` where the model cannot be written as ONNX.
         """
-        return self._engine.latency_file(self._recipe)
+        return self._engine.latency_file(self._recipe if recipe is None else recipe)
 
     def foresee(self, surrogate: Surrogate | None) -> None:
         """Let ``surrogate`` predict the accuracy of recipes from now on, before an image is run."""
         self._engine.surrogate = surrogate
 
+    def footing(self, check: Callable[[], None] = lambda: None) -> Footing:
+        """Return what work in the background needs to run images as this session does.
+
+        ``check`` raises when the work is no longer wanted. Raises ``WorkbenchError`` before the dense model's
+        figures are known; after ``give_way`` they are.
+        """
+        return self._engine.footing(check)
+
     def give_way(self, cancelled: Callable[[], bool]) -> None:
         """Wait until the present recipe has settled and nothing is being timed: for work in the background."""
         with self._state:
-            while not (self._snapshot.settled and not self._pending) and not self._closed and not cancelled():
+            while not self._is_settled() and not self._closed and not cancelled():
                 self._state.wait(0.1)
         self._engine.wait_while_timing()
 
@@ -262,13 +289,16 @@ class Session:
         return self._go(self._path.after(self._recipe))
 
     def close(self) -> None:
-        """Stop the worker and wait for its end; closing twice does no harm."""
+        """Stop the workers and wait for their end; closing twice does no harm."""
         with self._state:
+            if not self._closed:
+                garbage.release()
             self._closed = True
             self._engine.stop()
             self._state.notify_all()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        if threading.current_thread() not in self._threads:
+            for thread in self._threads:
+                thread.join()
         if self._own_history:
             self.history.close()
 
@@ -280,7 +310,8 @@ class Session:
     ) -> None:
         self.close()
 
-    def _work(self) -> None:
+    def _outline(self) -> None:
+        """Publish the size and latency of each recipe, and hand it on to be measured."""
         while True:
             with self._state:
                 while not self._pending and not self._closed:
@@ -289,26 +320,55 @@ class Session:
                     return
                 self._pending = False
                 generation, recipe = self._generation, self._recipe
-            try:
-                self._serve(generation, recipe)
-                for _ in self._engine.learn_latency(lambda: self._pending or self._closed):
-                    self._refresh_latency()
-            except (Superseded, Stopped):
-                continue
-            except Exception as error:  # whatever goes wrong must reach the person as a sentence
-                failed = Snapshot(generation, recipe, self._engine.baseline, settled=True, error=sentence(error))
-                with contextlib.suppress(Superseded):
-                    self._publish(failed)
+            with self._reporting(generation, recipe):
+                first = self._engine.outline(generation, recipe, self._check_for(generation))
+                self._publish(first)
+                with self._state:
+                    self._outlined = first
+                    self._state.notify_all()
 
-    def _serve(self, generation: int, recipe: Recipe) -> None:
+    def _measure(self) -> None:
+        """Publish the accuracy of each recipe that was outlined; between recipes, learn what kernels take."""
+        while True:
+            with self._state:
+                while self._outlined is None and not self._closed:
+                    self._state.wait()
+                if self._closed or self._outlined is None:
+                    return
+                first, self._outlined = self._outlined, None
+            with self._reporting(first.generation, first.recipe):
+                check = self._check_for(first.generation)
+                check()
+                for snapshot in self._engine.measure(first, self._path.current, check):
+                    if snapshot.settled:
+                        self._path.visit(first.recipe)
+                    self._publish(snapshot)
+                for _ in self._engine.learn_latency(lambda: self._closed or not self._is_settled()):
+                    self._refresh_latency()
+
+    def _is_settled(self) -> bool:
+        return self._snapshot.settled and self._snapshot.generation == self._generation
+
+    def _check_for(self, generation: int) -> Callable[[], None]:
+        """Return what raises as soon as work on this generation is no longer wanted."""
+
         def check() -> None:
             if self._closed or self._generation != generation:
                 raise Superseded
 
-        for snapshot in self._engine.snapshots(generation, recipe, self._path.current, check):
-            if snapshot.settled:
-                self._path.visit(recipe)
-            self._publish(snapshot)
+        return check
+
+    @contextlib.contextmanager
+    def _reporting(self, generation: int, recipe: Recipe) -> Iterator[None]:
+        """Publish whatever goes wrong inside as a sentence."""
+        try:
+            yield
+        except (Superseded, Stopped):
+            pass
+        except Exception as error:
+            failed = Snapshot(generation, recipe, self._engine.baseline, settled=True, error=sentence(error))
+            with contextlib.suppress(Superseded):
+                self._publish(failed)
 
     def _publish(self, snapshot: Snapshot) -> None:
         with self._state:
@@ -316,9 +376,9 @@ class Session:
                 raise Superseded
             self._snapshot = snapshot
             self._trail.append(snapshot)
-            listeners = list(self._listeners)
+            self._due.append((snapshot, list(self._listeners)))
             self._state.notify_all()
-        _tell(listeners, snapshot)
+        self._tell()
 
     def _refresh_latency(self) -> None:
         """Tell the listeners the present latency anew: it was measured, or its prediction improved."""
@@ -328,22 +388,30 @@ class Session:
             if self._snapshot is not current or self._closed:
                 return
             self._snapshot = refreshed
-            listeners = list(self._listeners)
-        _tell(listeners, refreshed)
+            self._due.append((refreshed, list(self._listeners)))
+        self._tell()
+
+    def _tell(self) -> None:
+        """Call the listeners with what is due, in the order published; one thread at a time does so for all."""
+        while True:
+            with self._state:
+                if self._telling or not self._due:
+                    return
+                self._telling = True
+                snapshot, listeners = self._due.popleft()
+            for listener in listeners:
+                try:
+                    listener(snapshot)
+                except Exception as error:  # one broken view must not silence the others
+                    warnings.warn(f"A listener of the session failed: {sentence(error)}", stacklevel=2)
+            with self._state:
+                self._telling = False
 
     def _go(self, recipe: Recipe | None) -> Recipe:
         if recipe is not None:
             self._path.visit(recipe)
             self.apply(recipe)
         return self._recipe
-
-
-def _tell(listeners: list[Listener], snapshot: Snapshot) -> None:
-    for listener in listeners:
-        try:
-            listener(snapshot)
-        except Exception as error:  # one broken view must not silence the others
-            warnings.warn(f"A listener of the session failed: {sentence(error)}", stacklevel=2)
 
 
 def _open(history: History | str | None) -> tuple[History, tuple[str, ...]]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import urllib.error
 import urllib.request
-from pathlib import Path
 from urllib.parse import urlparse
 
 import psutil
@@ -15,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import open_page
-from tests.browser.launch import ROOT, Served
+from tests.browser.launch import Served
 from tests.browser.reading import clear_watch, read, wait_settled, watched
 from workbench.recipe import Recipe
 
@@ -185,20 +183,6 @@ def test_undo_and_redo_walk_the_settled_settings(page: Page) -> None:
     page.wait_for_function("document.querySelectorAll('input[type=range]')[1].value === '4'")
 
 
-def test_histogram_shows_the_chosen_layer(page: Page) -> None:
-    layers = page.get_by_label("Layer", exact=True)
-    names = layers.evaluate("select => [...select.options].map(option => option.value)")
-    layers.select_option(names[-1])
-    page.wait_for_function(
-        "name => document.querySelector('.wb-weights canvas').getAttribute('aria-label').includes(name)",
-        arg=names[-1],
-    )
-    page.get_by_label("Pruning ratio", exact=True).fill("50")
-    page.wait_for_function(
-        "document.querySelector('.wb-weights canvas').getAttribute('aria-label').includes('pruned below')"
-    )
-
-
 def test_another_model_can_be_picked(browser: Browser, app: Served) -> None:
     with open_page(browser, app) as page:
         picker = page.get_by_label("Model", exact=True)
@@ -272,31 +256,3 @@ def test_on_a_phone_the_figures_stay_in_sight_and_nothing_overflows(browser: Bro
 
 def test_at_1440_by_900_all_is_above_the_fold(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollHeight") <= 900
-
-
-@pytest.mark.skipif(not os.environ.get("WORKBENCH_SCREENSHOTS"), reason="set WORKBENCH_SCREENSHOTS=1 to take them anew")
-@pytest.mark.parametrize(
-    ("name", "width", "height", "scheme"),
-    [
-        ("app", 1440, 900, "light"),
-        ("app-dark", 1440, 900, "dark"),
-        ("app-phone", 390, 844, "light"),
-        ("app-phone-dark", 390, 844, "dark"),
-    ],
-)
-def test_screenshots_for_the_readme(
-    browser: Browser, app: Served, name: str, width: int, height: int, scheme: str
-) -> None:
-    folder = Path(os.environ.get("WORKBENCH_SCREENSHOTS_TO", ROOT / "docs"))
-    folder.mkdir(exist_ok=True)
-    viewport = {"width": width, "height": height}
-    with open_page(browser, app, viewport=viewport, color_scheme=scheme) as page:
-        page.get_by_label("Pruning ratio", exact=True).fill("60")
-        page.get_by_label("Bit-width", exact=True).fill("4")
-        recipe = "- prune: {ratio: 0.6}\n- quantize: {bits: 4}"
-        if page.get_by_role("switch", name="Recalibrate BatchNorm").is_enabled():
-            switch(page, "Recalibrate BatchNorm")
-            recipe += "\n- recalibrate: {}"
-        wait_settled(page, recipe)
-        page.mouse.click(2, 2)
-        page.screenshot(path=folder / f"{name}.png")

@@ -12,13 +12,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from workbench.compression import LayerFigures
-from workbench.data.dataset import Normalization
+from workbench.data.dataset import Normalization, Split
+from workbench.editing import dial_values
 from workbench.errors import WorkbenchError
+from workbench.history import History, Key, Record
 from workbench.measure.estimate import Estimate, Latency, Size
+from workbench.measure.flips import TOLD, Flip
 from workbench.measure.weights import WeightSummary
+from workbench.models.layers import Layer
 from workbench.recipe import Recipe
 from workbench.snapshot import Baseline, Snapshot
 
@@ -45,6 +50,32 @@ LAYERS = (
 )
 
 
+def dense(figures: LayerFigures) -> Layer:
+    weight = f"{figures.name}.weight"
+    return Layer(
+        figures.name, figures.type, weight, figures.shape, figures.params, figures.macs, 4 * figures.macs, (), (weight,)
+    )
+
+
+IMAGES = Split(
+    "test",
+    torch.from_numpy(np.random.default_rng(0).integers(0, 256, (TOTAL, 1, 28, 28), np.uint8)),
+    torch.from_numpy(np.random.default_rng(1).integers(0, 10, TOTAL)),
+)
+
+
+def flips_of(recipe: Recipe) -> list[tuple[int, Flip]]:
+    """Which images a recipe flips, each with its place in the sample; the dense model is always right."""
+    settings = [step.settings.model_dump() for step in recipe.steps]
+    share = sum(one.get("ratio", 0) * 0.05 + (32 - one.get("bits", 32)) * 0.001 for one in settings)
+    rng = np.random.default_rng(int(recipe.hash, 16))
+    places = np.sort(rng.choice(TOTAL, int(share * TOTAL), replace=False))
+    labels = IMAGES.labels.numpy()
+    return [
+        (int(at), Flip(int(at), int(labels[at]), int(labels[at]), 0.6, int(labels[at] + 1) % 10, 0.5)) for at in places
+    ]
+
+
 def settings(recipe: Recipe, technique: str) -> dict[str, Any]:
     for step in recipe.steps:
         if step.technique == technique:
@@ -53,9 +84,20 @@ def settings(recipe: Recipe, technique: str) -> dict[str, Any]:
 
 
 class FakeSession:
-    """Emits one Snapshot for each ``step()``; with ``auto`` a thread steps, every ``pause`` seconds."""
+    """Emits one Snapshot for each ``step()``; with ``auto`` a thread steps, every ``pause`` seconds.
 
-    def __init__(self, model: Any = None, data: Any = None, *, auto: bool = True, pause: float = 0.0) -> None:
+    The figures of ``layers``, where they are given, follow the recipe.
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        data: Any = None,
+        *,
+        auto: bool = True,
+        pause: float = 0.0,
+        layers: tuple[LayerFigures, ...] | None = None,
+    ) -> None:
         self.model = model or SimpleNamespace(
             name="resnet20",
             origin="zoo",
@@ -78,12 +120,17 @@ class FakeSession:
             notes=(),
             source="Fashion-MNIST",
         )
-        self.layers = LAYERS
+        self._follow = layers is not None
+        self._layers = layers or LAYERS
+        self.layers = tuple(dense(figures) for figures in self._layers)
         self.baseline = Baseline(
             Estimate.exact(0.931, TOTAL, "test"),
             Size(DENSE + 9_000, DENSE, 1_098_000, 980_000),
             Latency("this machine", "onnxruntime", 1, 0.95, 0.92, 0.99, "measured"),
         )
+        self.split = IMAGES
+        self.key = Key("resnet20", "m", "fashion_mnist", "d", "test", "onnxruntime")
+        self.history = History(":memory:")
         self._listeners: list[Callable[[Snapshot], None]] = []
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
@@ -115,9 +162,33 @@ class FakeSession:
             if not self._pending:
                 return False
             self.snapshot = self._pending.pop(0)
+        if self.snapshot.settled and self.snapshot.accuracy is not None:
+            self._keep(self.snapshot)
         for callback in list(self._listeners):
             callback(self.snapshot)
         return True
+
+    def records(self, after: int = 0) -> list[Record]:
+        return self.history.records(self.key, after)
+
+    def answer(self, image: torch.Tensor) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """The dense model sees the mean grey value's class, the compressed one the class after it."""
+        shares = np.full(10, 0.05, np.float32)
+        seen = int(image.float().mean() / 25.6) % 10
+        dense, compressed = shares.copy(), shares.copy()
+        dense[seen] = compressed[(seen + 1) % 10 if self.recipe else seen] = 0.55
+        return dense, compressed
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        recipe, size, latency = snapshot.recipe, snapshot.size, snapshot.latency
+        predictions = IMAGES.labels.numpy().copy()
+        for _, flip in flips_of(recipe):
+            predictions[flip.image] = flip.after
+        record = Record(
+            recipe.hash, recipe.to_json(), TOTAL, snapshot.accuracy.value, None, 0.2, 0.95, size.bytes, DENSE,
+            size.runtime_bytes, size.entropy_bytes, latency.ms,
+        )  # fmt: skip
+        self.history.add(self.key, record, predictions, None)
 
     def fail(self, sentence: str) -> None:
         """Emit a Snapshot that carries an error."""
@@ -154,6 +225,10 @@ class FakeSession:
             float((after == 0).mean()), quantize.get("bits", 32),
         )  # fmt: skip
 
+    def time_shares(self) -> dict[str, float]:
+        total = sum(layer.macs for layer in self.layers)
+        return {layer.weight: layer.macs / total for layer in self.layers if layer.type == "Conv2d"}
+
     @property
     def can_undo(self) -> bool:
         return len(self.applied) > 1
@@ -188,15 +263,34 @@ class FakeSession:
         accuracy = 0.931 - 0.3 * ratio**4 - 0.4 * 2.0**-bits * 2
         size = int(DENSE * max(0.02, (1 - ratio) * bits / 32 + 0.01))
         first = Snapshot(
-            generation, recipe, self.baseline, size=Size(size, DENSE, DENSE, int(size * 0.9)), layers=LAYERS,
+            generation, recipe, self.baseline, size=Size(size, DENSE, DENSE, int(size * 0.9)),
+            layers=self._figures(recipe),
             runtime="onnxruntime",
             latency=Latency("this machine", "onnxruntime", 1, 0.95, 0.9, 1.0, "predicted", REASON),
         )  # fmt: skip
-        looks = [
+        flips = flips_of(recipe)
+
+        def look(n: int) -> Snapshot:
+            half = 0.4 / n**0.5
+            seen = tuple(flip for place, flip in flips if place < n)[:TOLD]
+            sampled = Estimate(accuracy, accuracy - half, accuracy + half, n, "sampled", "test")
+            agreement = replace(sampled, value=1 - len(flips) / TOTAL)
+            return replace(first, accuracy=sampled, agreement=agreement, flips=seen)
+
+        last = replace(look(TOTAL), accuracy=Estimate.exact(accuracy, TOTAL, "test"), settled=True)
+        return [first, *map(look, LOOKS), last]
+
+    def _figures(self, recipe: Recipe) -> tuple[LayerFigures, ...]:
+        if not self._follow:
+            return self._layers
+        names = [layer.name for layer in self._layers]
+        ratios, bits = dial_values(recipe, "prune", names), dial_values(recipe, "quantize", names)
+        return tuple(
             replace(
-                first,
-                accuracy=Estimate(accuracy, accuracy - 0.4 / n**0.5, accuracy + 0.4 / n**0.5, n, "sampled", "test"),
+                layer,
+                sparsity=ratios[layer.name].value,
+                bits=int(bits[layer.name].value),
+                bytes=int(layer.params * (1 - ratios[layer.name].value) * bits[layer.name].value / 8) + 20,
             )
-            for n in LOOKS
-        ]
-        return [first, *looks, replace(first, accuracy=Estimate.exact(accuracy, TOTAL, "test"), settled=True)]
+            for layer in self._layers
+        )

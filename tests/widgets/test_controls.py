@@ -6,7 +6,7 @@ import pytest
 
 from tests.widgets.conftest import move, wait_until
 from tests.widgets.fake_session import FakeSession
-from widgets import ControlsView
+from widgets import ControlsView, ScoreboardView
 from widgets.marks import marks_of
 from widgets.presets import PRESETS
 from workbench.editing import own_setting, with_layer
@@ -25,14 +25,16 @@ def test_a_slider_move_sets_the_sessions_recipe(session: FakeSession) -> None:
 
 def test_a_slider_under_a_hand_is_never_moved(session: FakeSession) -> None:
     view = ControlsView(session)
+    witness = ScoreboardView(session)  # drawn after the controls, by the same thread
     wait_until(view, "follow", bool)
     follows = []
     view.observe(lambda change: follows.append(change["new"]), "follow")
     for ratio in range(10, 60, 10):
         move(view, ratio=ratio)
         session.step()
-    wait_until(view, "note", lambda note: True)
+    wait_until(witness, "progress", lambda progress: progress.get("recipe") == session.recipe.hash)
     view.close()
+    witness.close()
     assert not follows
 
 

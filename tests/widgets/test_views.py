@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 from tests.widgets.conftest import move, wait_until
 from tests.widgets.fake_session import REASON, TOTAL, FakeSession
-from widgets import ControlsView, PickerView, ScoreboardView, WeightView, Workbench
+from widgets import ControlsView, ScoreboardView, WeightView, Workbench
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
 
@@ -107,61 +106,6 @@ def test_choosing_a_layer_on_the_page_draws_it(session: FakeSession) -> None:
     view._handle_custom_msg({"do": "select", "layer": "nowhere"}, [])
     wait_until(view, "error", bool)
     assert view.error == "There is no layer 'nowhere'."
-    view.close()
-
-
-# Picker
-
-
-def test_of_many_wishes_only_the_last_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    started, free = threading.Event(), threading.Event()
-    opened: list[tuple[str, str]] = []
-    closed: list[FakeSession] = []
-
-    class Closing(FakeSession):
-        def close(self) -> None:
-            closed.append(self)
-            super().close()
-
-    def open_slowly(model: str, data: str) -> Any:
-        opened.append((model, data))
-        started.set()
-        assert free.wait(10)
-        session = Closing()
-        session.model.name = model
-        return session
-
-    monkeypatch.setattr("widgets.picker.open_session", open_slowly)
-    shown: list[Any] = []
-    view = PickerView(loaded=shown.append, models=["a", "b", "c"])
-    thread = view.choose("a", "d")
-    assert started.wait(10)
-    for name in ("b", "c"):
-        view.choose(name, "d")
-    free.set()
-    thread.join(10)
-    assert opened == [("a", "d"), ("c", "d")]
-    assert [session.model.name for session in shown] == ["c"]
-    assert [session.model.name for session in closed] == ["a"]
-    assert view.status == ""
-    view.close()
-    shown[0].close()
-
-
-def test_a_model_that_cannot_be_loaded_is_said_and_the_session_stays(live: FakeSession) -> None:
-    view = PickerView(live)
-    view.choose("no such model", "fashion_mnist").join(60)
-    assert "no such model" in view.error
-    assert view.session is live
-    assert view.chosen["model"] == "resnet20"
-    view.close()
-
-
-def test_what_was_loaded_is_told_with_splits_and_normalisation(live: FakeSession) -> None:
-    view = PickerView(live)
-    assert "32 parameters" in view.model_facts
-    for fact in ("test 10,000", "validation 5,000", "train 10,000", "mean 0.286; std 0.353"):
-        assert fact in view.data_facts
     view.close()
 
 

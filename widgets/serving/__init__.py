@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .app import ServingError, serve
+from .app import Options, ServingError, serve
 
-__all__ = ["ServingError", "serve"]
+__all__ = ["Options", "ServingError", "serve"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,84 +24,147 @@ PORT = 8866
 #: Voila loads every labextension it finds, and some break it; these are what the page needs.
 EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
 LOCAL = ("localhost", "127.0.0.1", "::1")
+#: Names the folders that a kernel may load data from; unset means any, empty none.
+DATA_FOLDERS = "WORKBENCH_DATA_FOLDERS"
+#: Memory to reckon with for each page, and pages at most unless told otherwise.
+KERNEL_BYTES, MOST_KERNELS = 2**30 // 3, 40
+#: Idle seconds after which a page on a shared server makes room.
+IDLE_SECONDS = 2 * 3600.0
 
 
 class ServingError(WorkbenchError):
     """Why the app cannot be served, in one sentence."""
 
 
-def serve(
-    port: int | None = None,
-    *,
-    ip: str = "localhost",
-    base_url: str = "/",
-    open_browser: bool = True,
-    pool: int = 1,
-    notebook: Path = NOTEBOOK,
-) -> None:
+@dataclass(frozen=True)
+class Options:
+    """How to serve: what ``workbench app`` takes.
+
+    ``port`` None takes 8866 or the next free one, 0 any. ``spare`` pages are kept ready, so that one that
+    opens need not wait for torch. ``max_kernels`` None: as many as memory allows. ``data_folders`` are the
+    folders that a page may load data from; beyond localhost none unless given.
+    """
+
+    port: int | None = None
+    ip: str = "localhost"
+    base_url: str = "/"
+    open_browser: bool = True
+    spare: int = 1
+    max_kernels: int | None = None
+    data_folders: tuple[Path, ...] = ()
+    notebook: Path = NOTEBOOK
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.ip in LOCAL
+
+
+def serve(options: Options) -> None:
     """Serve the app until interrupted, printing its URL first.
 
-    ``port`` None takes 8866 or the next free one, 0 any. ``pool`` kernels are started ahead, so that a
-    page need not wait for torch. Listening beyond localhost asks for a token, which the URL carries.
-    Raises ``ServingError`` where the notebook is missing, Voila is not installed or the port is taken.
+    Listening beyond localhost asks for a token, which the URL carries. Raises ``ServingError`` where an
+    option makes no sense, the notebook is missing, Voila is not installed or the port is taken.
     """
-    if not notebook.exists():
-        raise ServingError(f"The app's notebook is not at {notebook}; reinstall, or run from a checkout.")
-    prepare_environment()
+    check(options)
+    prepare_environment(options)
+    # jsonschema, which Jupyter's event log needs, would build the grammar of web addresses: one second
+    # of a start, for a check that nothing here asks for.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     try:
         from .server import Server
     except ImportError as error:
         raise ServingError(
             f"Serving the app needs Voila ({error.name} is missing): install the 'app' extra."
         ) from error
-    server = Server(config=configuration(ip, base_url, pool, open_browser))
-    server.wanted_ports = candidates(port)
-    server.initialize([str(notebook)])
+    server = Server(config=configuration(options))
+    server.wanted_ports = candidates(options.port)
+    server.initialize([str(options.notebook)])
     server.start()
 
 
-def prepare_environment() -> None:
+def check(options: Options) -> None:
+    """Raise ``ServingError`` where the options cannot be followed."""
+    if not options.notebook.exists():
+        raise ServingError(f"The app's notebook is not at {options.notebook}; reinstall, or run from a checkout.")
+    if options.max_kernels is not None and options.max_kernels < 1:
+        raise ServingError(f"--max-kernels must be at least 1, not {options.max_kernels}.")
+    for folder in options.data_folders:
+        if not folder.is_dir():
+            raise ServingError(f"--data-folder: '{folder}' is not a folder.")
+
+
+def prepare_environment(options: Options) -> None:
     """Set what this process and its kernels must see before torch or Jupyter are imported."""
+    os.environ["WORKBENCH_SERVED"] = "1"  # pages may not write to this machine's disk
     # With the default policy idle OpenMP threads spin, and two pages slow each other tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # glibc otherwise keeps an arena for each of a kernel's many threads.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
+    if options.data_folders or not options.local:
+        os.environ[DATA_FOLDERS] = os.pathsep.join(str(folder.resolve()) for folder in options.data_folders)
     for name, folder in (("JUPYTER_PATH", SHARE), ("PYTHONPATH", ROOT)):
         others = [part for part in os.environ.get(name, "").split(os.pathsep) if part and part != str(folder)]
         os.environ[name] = os.pathsep.join([str(folder), *others])
 
 
-def configuration(ip: str, base_url: str, pool: int, open_browser: bool) -> Config:
+def configuration(options: Options) -> Config:
     """Return Voila's settings: nothing from a network, nothing from disk but the page."""
     from traitlets.config import Config
 
     from .connection import PageConnection
     from .identity import PageIdentityProvider
+    from .kernels import PageKernels
 
     config = Config()
-    config.Voila.ip = ip
-    config.Voila.base_url = base_url if base_url.endswith("/") else base_url + "/"
-    config.Voila.open_browser = open_browser
-    config.Voila.auto_token = ip not in LOCAL
+    config.Voila.ip = options.ip
+    config.Voila.base_url = base = "/" + "".join(f"{part}/" for part in options.base_url.split("/") if part)
+    config.Voila.open_browser = options.open_browser
+    config.Voila.auto_token = not options.local
     config.Voila.config_file_paths = []
     config.Voila.log_level = "ERROR"
-    config.Voila.tornado_settings = {"ws_ping_interval": 30_000, "ws_ping_timeout": 30_000}
+    config.Voila.tornado_settings = {
+        "ws_ping_interval": 30_000,
+        "ws_ping_timeout": 30_000,
+        "xsrf_cookie_kwargs": {"path": base},
+        "login_url": base + "login",
+    }
     config.Voila.identity_provider_class = PageIdentityProvider
     config.Voila.kernel_websocket_connection_class = PageConnection
+    config.VoilaConfiguration.multi_kernel_manager_class = PageKernels
     config.VoilaConfiguration.template = "workbench"
     config.VoilaConfiguration.theme = "light"
-    config.VoilaConfiguration.preheat_kernel = pool > 0
-    config.VoilaConfiguration.default_pool_size = pool
     config.VoilaConfiguration.extension_allowlist = list(EXTENSIONS)
-    config.VoilaConfiguration.file_allowlist = []
-    config.VoilaConfiguration.file_denylist = [".*"]
+    config.PageKernels.spare = options.spare
+    config.PageKernels.limit = options.max_kernels or places()
+    # On one's own machine a page may stay open over night; on a shared one it makes room.
+    config.PageKernels.idle_limit = 0.0 if options.local else IDLE_SECONDS
+    config.PageKernels.cull_idle_timeout = config.PageKernels.cull_interval = 60
     if os.name == "posix":  # sockets in a private folder rather than open ports
         config.KernelManager.transport = "ipc"
+    # A kernel restarted in place would know nothing of the page's widgets: the page is told instead.
+    config.KernelRestarter.restart_limit = 0
+    config.KernelRestarter.time_to_dead = 1.0
     config.ZMQChannelsWebsocketConnection.limit_rate = False
-    # Not at once: a kernel that starts takes the processor from the page that has just opened.
-    config.VoilaKernelManager.fill_delay = 5
-    config.MappingKernelManager.cull_idle_timeout = 600
-    config.MappingKernelManager.cull_interval = 60
     return config
+
+
+def places() -> int:
+    """Return how many kernels this machine's free memory holds, up to 40."""
+    return max(2, min(MOST_KERNELS, int(available_bytes() / KERNEL_BYTES)))
+
+
+def available_bytes() -> int:
+    """Return the memory that processes may still take: the machine's, or what a container leaves of it."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024)
+    with contextlib.suppress(OSError, ValueError):
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        found.append(max(0, limit - used))
+    return min(found, default=4 * KERNEL_BYTES)
 
 
 def candidates(port: int | None) -> Iterator[int]:

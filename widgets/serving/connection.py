@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyter_core.utils import ensure_async
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from tornado.ioloop import IOLoop
 from traitlets import Float
@@ -22,7 +21,7 @@ class PromptConnection(ZMQChannelsWebsocketConnection):
 class PageConnection(PromptConnection):
     """Ends the kernel when its page has been gone for a while, for pages that could not say goodbye."""
 
-    grace = Float(20.0, config=True, help="Seconds a page may be gone (a reload, a lost network).")
+    grace = Float(30.0, config=True, help="Seconds a page may be gone: a lost network that comes back.")
 
     def disconnect(self) -> None:  # type: ignore[override]
         """Disconnect, and look again after the grace."""
@@ -31,5 +30,5 @@ class PageConnection(PromptConnection):
 
     async def _end_if_left(self) -> None:
         kernels = self.multi_kernel_manager
-        if self.kernel_id in kernels and not kernels._kernel_connections.get(self.kernel_id):
-            await ensure_async(kernels.shutdown_kernel(self.kernel_id))
+        if self.kernel_id in kernels and not kernels.state(self.kernel_id).get("connected"):
+            await kernels.end(self.kernel_id)

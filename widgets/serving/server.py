@@ -1,9 +1,10 @@
-"""Voila's application with its own way of listening: one port or a clear sentence, and the URL printed."""
+"""Voila's application with its own way of listening, and with no handler that the page can do without."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import webbrowser
 from collections.abc import Iterator
@@ -12,9 +13,18 @@ from typing import Any
 import tornado.httpserver
 import tornado.ioloop
 import tornado.netutil
+from jupyter_server.base.handlers import FileFindHandler
+from jupyter_server.services.kernels.handlers import KernelHandler
 from voila.app import Voila
+from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
+from voila.static_file_handler import MultiStaticFileHandler, TemplateStaticFileHandler
+from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
-from .app import ServingError, announce
+from .app import EXTENSIONS, ServingError, announce
+from .identity import LoginHandler, guarded
+from .page import PageHandler, StateHandler
+
+_KERNEL = r"(?P<kernel_id>[\w-]+)"
 
 
 class Server(Voila):
@@ -22,6 +32,36 @@ class Server(Voila):
 
     name = "voila"
     wanted_ports: Iterator[int] = iter(())
+
+    @property
+    def notebook_name(self) -> str:
+        """The notebook's path, seen from the folder it is served from."""
+        return os.path.relpath(self.notebook_path, self.root_dir)
+
+    def init_handlers(self) -> list[Any]:
+        """Return what the page asks for, every part of it behind the token where there is one."""
+        extensions = "|".join(map(re.escape, EXTENSIONS))
+        files: dict[str, tuple[Any, dict[str, Any]]] = {
+            r"voila/templates/(.*)": (TemplateStaticFileHandler, {}),
+            r"voila/static/(.*)": (MultiStaticFileHandler, {"paths": self.static_paths}),
+            rf"voila/labextensions/((?:{extensions})/.*)": (
+                FileFindHandler,
+                {"path": self.labextensions_path, "no_cache_paths": ["/"]},
+            ),
+        }
+        handlers: dict[str, Any] = {
+            r"": PageHandler,
+            r"login": LoginHandler,
+            rf"voila/page/{_KERNEL}": StateHandler,
+            rf"api/kernels/{_KERNEL}": KernelHandler,
+            rf"api/kernels/{_KERNEL}/channels": VoilaKernelWebsocketHandler,
+            rf"voila/api/shutdown/{_KERNEL}": VoilaShutdownKernelHandler,
+        }
+        base = re.escape(self.base_url)
+        return [
+            *((base + path, handler) for path, handler in handlers.items()),
+            *((base + path, guarded(handler), options) for path, (handler, options) in files.items()),
+        ]
 
     def start(self) -> None:
         """Take a port before any kernel is started, then serve until stopped."""
@@ -31,16 +71,18 @@ class Server(Voila):
 
     def listen(self) -> None:
         """Serve on the sockets taken, until interrupted; then end every kernel."""
-        tornado.httpserver.HTTPServer(self.app).add_sockets(self._sockets)
+        tornado.httpserver.HTTPServer(self.app, xheaders=True).add_sockets(self._sockets)
         announce(self.page_url)
         if self.open_browser:
             self.launch_browser()
         self.ioloop = tornado.ioloop.IOLoop.current()
+        self.ioloop.add_callback(self.kernel_manager.refill)
         try:
             self.ioloop.start()
         except KeyboardInterrupt:
             pass
         finally:
+            self.ioloop.run_sync(self.kernel_manager.shutdown_all)
             self.stop()
 
     @property

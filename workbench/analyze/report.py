@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from workbench.analyze.layers import layer_table
+from workbench.analyze.sensitivity import Sensitivity
 from workbench.session import Session
 from workbench.snapshot import Snapshot
 
@@ -67,6 +68,34 @@ def render_report(report: dict[str, Any]) -> str:
             f"{layer['sparsity']:>6.0%} {layer['bits']:>4} {layer['bytes']:>10,} {share['size']:>5.0%} {time:>5}"
         )
     lines.extend(f"note: {note}" for note in report["notes"])
+    return "\n".join(lines)
+
+
+def sensitivity_report(session: Session, found: Sensitivity) -> dict[str, Any]:
+    """Return the report of a sweep: what was asked, the baseline, and every layer's accuracies."""
+    return {
+        "model": session.model.name,
+        "dataset": session.data.name,
+        "runtime": session.runtime,
+        **found.to_json(),
+    }
+
+
+def render_sensitivity(report: dict[str, Any]) -> str:
+    """Return the report of a sweep as lines for a terminal: points lost, layer by layer."""
+    baseline, layers = report["baseline"], report["layers"]
+    width = max(len(layer["name"]) for layer in layers)
+    most = max(estimate["n"] for layer in layers for estimate in layer["accuracy"])
+    lines = [
+        f"{report['model']} on {report['dataset']}, up to {most:,} of {baseline['n']:,} {baseline['split']} images, "
+        f"{report['runtime']}",
+        f"points lost against {baseline['value']:.2%} with {report['technique']} on one layer alone, "
+        f"{report['setting']} at",
+        " ".join([" " * width, *(f"{level!s:>7}" for level in layers[0]["setting"])]),
+    ]
+    for layer in layers:
+        lost = [100 * (baseline["value"] - estimate["value"]) for estimate in layer["accuracy"]]
+        lines.append(" ".join([layer["name"].ljust(width), *(f"{points:7.2f}" for points in lost)]))
     return "\n".join(lines)
 
 

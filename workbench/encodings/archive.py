@@ -114,9 +114,9 @@ class Archive:
         kinds: dict[str, tuple[int, dict[str, Any]]] = {}
         uses, sizes = [], []
         for encoding in self.tensors.values():
-            description = encoding.describe()
-            uses.append(kinds.setdefault(repr(description), (len(kinds), description))[0])
-            if size_of(description, encoding.shape) is None:
+            text, description, open_size = encoding.described
+            uses.append(kinds.setdefault(text, (len(kinds), description))[0])
+            if open_size:
                 sizes.append(encoding.nbytes)
         return {
             "model": dict(self.model),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -70,6 +71,12 @@ class Encoding(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Say in plain JSON data how to read the bytes; the shape is kept beside it, not in it."""
+
+    @cached_property
+    def described(self) -> tuple[str, Description, bool]:
+        """The description as text and as data, and whether it leaves the size open; worked out once."""
+        description = self.describe()
+        return repr(description), description, size_of(description, self.shape) is None
 
     @classmethod
     @abstractmethod

@@ -69,12 +69,13 @@ def encode_codes(codes: Array, bits: int, mask: Mask | None = None, background: 
     if mask is not None:
         codes = np.asarray(codes * mask + blank * ~mask)  # much faster than np.where
     left = codes != blank
-    positions = np.flatnonzero(left)
+    kept = int(np.count_nonzero(left))
     # An ideal code for the codes alone is never longer than one for mask and values together. Sparse can
     # only win through what Huffman codes lose: a whole bit, at least, for a symbol that is nearly certain.
-    if (bits <= 8 and positions.size * 2 > codes.size + 64) or positions.size == codes.size:
+    if (bits <= 8 and kept * 2 > codes.size + 64) or kept == codes.size:
         return _smallest_codes(codes, bits)
-    hopeless = bits > 2 and positions.size * 5 < codes.size
+    positions = np.flatnonzero(left)
+    hopeless = bits > 2 and kept * 5 < codes.size
     dense = Packed(codes, bits) if hopeless else _smallest_codes(codes, bits)
     values = _smallest_codes(codes.ravel().take(positions), bits)
     return _smaller(dense, _smallest_sparse(left, positions, values))
@@ -114,7 +115,7 @@ def _as_codes(values: Array, bits: int) -> NDArray[np.uint8 | np.uint16]:
     if values.dtype.kind not in "iub":
         raise EncodingError(f"codes must be integers, not {values.dtype}")
     if values.size and (values.dtype != code_type(bits) or bits < 8):
-        low, high = int(values.min()), int(values.max())
+        low, high = int(values.min()) if values.dtype.kind == "i" else 0, int(values.max())
         if low < 0 or high >> bits:
             raise EncodingError(f"codes from {low} to {high} do not fit in {bits} bits")
     return np.asarray(values, dtype=code_type(bits), order="C")
@@ -139,7 +140,7 @@ def _smallest_codes(codes: NDArray[np.uint8 | np.uint16], bits: int) -> Encoding
         return packed
     best: Encoding = packed
     for width in ENTROPY_WIDTHS[bits]:
-        best = _smaller(best, Entropy(Packed(codes, width)))
+        best = _smaller(best, Entropy(packed if width == bits else Packed(codes, width)))
     return best
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,6 +86,10 @@ class Dense(Encoding):
 
         Floating-point weights are practically all distinct, so counting symbols would say nothing.
         """
+        return self._entropy
+
+    @cached_property
+    def _entropy(self) -> float:
         kept = int(np.count_nonzero(nonzero_bits(self.values)))
         return mask_entropy_bytes(self.values.size, kept) + kept * self.values.dtype.itemsize
 

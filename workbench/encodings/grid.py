@@ -9,6 +9,7 @@ it, so that decoding gives the simulated weights bit for bit (Jacob et al. 2018,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,13 +86,13 @@ class Grid(Encoding):
         return values.reshape([-1 if i == self.axis else 1 for i in range(len(self.shape))])
 
     def pack(self) -> bytes:
-        zeros = self._zeros()
+        zeros = self._zeros
         return self._scales().pack() + (zeros.pack() if zeros else b"") + self.codes.pack()
 
     @property
     def nbytes(self) -> int:
-        zeros = self._zeros()
-        return self._scales().nbytes + (zeros.nbytes if zeros else 0) + self.codes.nbytes
+        zeros = self._zeros
+        return self.scale.nbytes + (zeros.nbytes if zeros else 0) + self.codes.nbytes
 
     @property
     def entropy_bytes(self) -> float:
@@ -101,6 +102,7 @@ class Grid(Encoding):
     def _scales(self) -> Dense:
         return Dense(self.scale, "float32")
 
+    @cached_property
     def _zeros(self) -> Packed | None:
         """Zero points in the fewest bits; None where all are equal: the description holds the one."""
         if self.zero_point.size <= 1 or (self.zero_point == self.zero_point[0]).all():
@@ -111,7 +113,7 @@ class Grid(Encoding):
         return Packed(self.zero_point.astype(np.uint8), width)
 
     def describe(self) -> dict[str, Any]:
-        zeros = self._zeros()
+        zeros = self._zeros
         same = int(self.zero_point[0]) if self.zero_point.size else 0
         axis = {} if self.axis is None else {"axis": self.axis}
         zero = same if zeros is None else zeros.describe()

@@ -28,6 +28,35 @@ class Flip:
         """Whether the dense model was right and the compressed one is not."""
         return self.before == self.label
 
+    @property
+    def won(self) -> bool:
+        """Whether the compressed model is right and the dense one was not."""
+        return self.after == self.label
+
+
+@dataclass(frozen=True)
+class FlipCounts:
+    """How many of ``total`` images got another answer: right ones lost, wrong ones won back, and others."""
+
+    lost: int
+    won: int
+    other: int
+    total: int
+
+    @property
+    def changed(self) -> int:
+        """All images with another answer."""
+        return self.lost + self.won + self.other
+
+
+def count_flips(
+    dense: NDArray[np.integer[Any]], compressed: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]
+) -> FlipCounts:
+    """Return the counts for two models' answers ``(N,)`` to images with ``labels`` ``(N,)``."""
+    changed = dense != compressed
+    lost, won = int((changed & (dense == labels)).sum()), int((changed & (compressed == labels)).sum())
+    return FlipCounts(lost, won, int(changed.sum()) - lost - won, len(labels))
+
 
 class FlipFinder:
     """Compares a compressed model's logits with the dense model's on the same images.
@@ -35,9 +64,7 @@ class FlipFinder:
     ``baseline`` ``(N, C)`` are the dense model's logits of the whole split, ``order`` the images' order.
     """
 
-    def __init__(
-        self, baseline: NDArray[np.float32], labels: NDArray[np.int64], order: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, baseline: NDArray[np.float32], labels: NDArray[np.int64], order: NDArray[np.int64]) -> None:
         self._labels, self._order = labels, order
         self._answers = baseline.argmax(1)
         self._confidence = confidences(baseline)
@@ -53,7 +80,8 @@ class FlipFinder:
 
     def differing(self, answers: NDArray[np.integer[Any]], limit: int = TOLD) -> NDArray[np.int64]:
         """Return the first ``limit`` images, in the order, whose ``answers`` ``(N,)`` are not the dense model's."""
-        return self._order[answers[self._order] != self._answers[self._order]][:limit]
+        differs = answers[self._order] != self._answers[self._order]
+        return np.asarray(self._order[differs][:limit], np.int64)
 
     def describe(self, images: NDArray[np.int64], logits: NDArray[np.float32]) -> tuple[Flip, ...]:
         """Return the flips of ``images`` with their logits ``(n, C)``; those that agree after all are left out."""

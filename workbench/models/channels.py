@@ -42,11 +42,12 @@ class ChannelGroup:
 
     def slices(self, keep: Tensor) -> list[Slice]:
         """Return the edits that keep the channels where ``keep`` (bool, ``(size,)``) is true."""
-        edits = []
+        kept: dict[tuple[int, ...], tuple[int, ...]] = {}  # most members number their channels alike
         for member in self.members:
-            kept = keep[torch.tensor(member.channel)].nonzero().flatten()
-            edits.append(Slice(member.layer, member.side, tuple(kept.tolist())))
-        return edits
+            if member.channel not in kept:
+                places = keep[torch.tensor(member.channel)].nonzero().flatten()
+                kept[member.channel] = tuple(places.tolist())
+        return [Slice(member.layer, member.side, kept[member.channel]) for member in self.members]
 
 
 @dataclass(frozen=True)

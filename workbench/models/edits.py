@@ -9,7 +9,7 @@ what enters a layer to a uniform grid.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -91,12 +91,14 @@ def apply_edits(module: nn.Module, edits: Iterable[Edit]) -> None:
             layer.register_forward_pre_hook(InputQuantizer(edit))
 
 
-def slice_tensors(tensors: dict[str, Tensor], layer: nn.Module, edit: Slice) -> list[tuple[str, int]]:
-    """Slice the entries of ``layer`` in a state dict in place; return the names and axes changed."""
+def slice_tensors(tensors: dict[str, Tensor], layer: nn.Module, edit: Slice, keep: Tensor) -> list[tuple[str, int]]:
+    """Slice the entries of ``layer`` in a state dict in place; return the names and axes changed.
+
+    ``keep`` is ``edit.keep`` as a tensor.
+    """
     channels = channels_of(layer, edit.side)
     if channels is None:
         raise WorkbenchError(f"The channels of layer '{edit.layer}' ({type(layer).__name__}) cannot be sliced.")
-    keep = torch.tensor(edit.keep)
     changed = []
     for tensor, axis in channels.axes.items():
         name = f"{edit.layer}.{tensor}" if edit.layer else tensor
@@ -121,7 +123,7 @@ class InputQuantizer:
 def edit_to_json(edit: Edit) -> dict[str, Any]:
     """Return plain data for the archive."""
     kind = next(name for name, type_ in _KINDS.items() if isinstance(edit, type_))
-    return {"kind": kind, **asdict(edit)}
+    return {"kind": kind, **vars(edit)}
 
 
 def edit_from_json(data: Mapping[str, Any]) -> Edit:

@@ -11,7 +11,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -61,16 +61,18 @@ class OnnxGraph:
         self,
         tensors: Mapping[str, Tensor],
         grids: Mapping[str, InputGrid] | None = None,
+        only: Collection[str] | None = None,
     ) -> ModelProto:
         """Return the model with ``tensors`` as its initializers.
 
-        ``grids`` maps layer names to the grid their input is rounded to (simulated in float).
+        ``grids`` maps layer names to the grid their input is rounded to (simulated in float). ``only``
+        names the initializers to put in, where the model is not to be run as it is.
         """
         import onnx
 
         model = onnx.ModelProto()
         model.CopyFrom(self._skeleton)
-        for name in self.names:
+        for name in self.names if only is None else only:
             model.graph.initializer.append(to_proto(name, tensors[name]))
         for index, weight in self._depthwise:
             _set_groups(model.graph.node[index], tensors[weight].shape[0])

@@ -11,10 +11,12 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,7 +44,10 @@ class Codes:
 
     def decode(self) -> Tensor:
         """Return the float32 values the codes stand for."""
-        return (self.codes - self._spread(self.zero_point)) * self._spread(self.scale)
+        values = self.codes.numpy().astype(np.float32)  # NumPy's calls cost less than PyTorch's on small tensors
+        values -= self._spread(self.zero_point).numpy()
+        values *= self._spread(self.scale).numpy()
+        return torch.from_numpy(values)
 
     def levels(self) -> Tensor:
         """Return the values the codes can take; of the slice with the median scale where there are several."""
@@ -136,10 +141,20 @@ class Draft:
         self.notes: list[str] = []
         self._key = key
         self._versions: dict[str, str] = {}
+        self._kept: dict[tuple[int, ...], tuple[Tensor, str]] = {}
+
+    @cached_property
+    def _modules(self) -> Mapping[str, nn.Module]:
+        return dict(self.original.named_modules(remove_duplicate=False))
 
     def version(self, tensor: str) -> str:
         """Return the hash of everything done to ``tensor`` so far."""
         return self._versions.get(tensor, f"{self._key}:{tensor}")
+
+    @property
+    def touched(self) -> Collection[str]:
+        """The tensors to which anything has been done."""
+        return self._versions.keys()
 
     @property
     def state(self) -> str:
@@ -150,7 +165,7 @@ class Draft:
 
     def output_axis(self, layer: str) -> int:
         """Return the axis of the layer's weight that counts its outputs."""
-        return 1 if isinstance(self.original.get_submodule(layer), nn.modules.conv._ConvTransposeNd) else 0
+        return 1 if isinstance(self._modules[layer], nn.modules.conv._ConvTransposeNd) else 0
 
     def set_tensor(self, name: str, value: Tensor, how: str) -> None:
         """Replace a tensor by float values; ``how`` says in a few words what made them."""
@@ -173,20 +188,30 @@ class Draft:
         self.casts[name] = dtype
         self._bump(name, how)
 
-    def mask(self, name: str, pruned: Tensor, how: str) -> None:
-        """Set the weights where ``pruned`` is true to zero, keeping the grid if there is one."""
-        self.tensors[name] = self.tensors[name].masked_fill(pruned, 0)
+    def zero_small(self, name: str, threshold: float, how: str, spared: Tensor | None = None) -> None:
+        """Set the weights of at most this magnitude to zero, keeping the grid if there is one.
+
+        ``spared`` are flat places that keep their value all the same.
+        """
+        before = self.tensors[name]
+        values = torch.nn.functional.hardshrink(before, threshold)
+        if spared is not None:
+            values = values.contiguous()
+            values.view(-1)[spared] = before.reshape(-1)[spared]
+        self.tensors[name] = values
         if name in self.codes:
-            self.codes[name] = self.codes[name].masked(pruned)
+            self.codes[name] = self.codes[name].masked(values == 0)
         self._bump(name, how)
 
     def slice(self, edit: Slice) -> None:
         """Keep only some channels of one side of a layer."""
-        keep = torch.tensor(edit.keep)
-        for name, axis in slice_tensors(self.tensors, self.original.get_submodule(edit.layer), edit):
+        if edit.keep not in self._kept:
+            self._kept[edit.keep] = torch.tensor(edit.keep), f"slice {edit.keep}"
+        keep, how = self._kept[edit.keep]
+        for name, axis in slice_tensors(self.tensors, self._modules[edit.layer], edit, keep):
             if name in self.codes:
                 self.codes[name] = self.codes[name].sliced(axis, keep)
-            self._bump(name, f"slice {axis} {edit.keep}")
+            self._bump(name, f"{axis} {how}")
         self.edits.append(edit)
 
     def quantize_input(self, edit: QuantizeInput) -> None:

@@ -7,6 +7,7 @@ together are found by the dependency graph of Fang et al. 2023.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Literal
@@ -19,6 +20,7 @@ from workbench.models.channels import ChannelGroup
 
 from .base import Cost, Dial, Settings, Technique
 from .draft import Context, Draft
+from .ranking import Ranking
 
 
 class PruneSettings(Settings):
@@ -57,42 +59,43 @@ def apply(draft: Draft, settings: Mapping[str, PruneSettings], context: Context)
 def _prune_weights(draft: Draft, names: list[str], settings: PruneSettings, context: Context) -> None:
     pools = [names] if settings.scope == "global" else [[name] for name in names]
     for pool in pools:
-        weights = [weight for name in pool for weight in draft.layers[name].weights]
-        threshold = settings.threshold
-        count = None
+        weights = list(dict.fromkeys(weight for name in pool for weight in draft.layers[name].weights))
+        threshold, surplus = settings.threshold, 0
         if threshold is None:
-            ranked = _ranked(draft, weights, context)
-            count = round(settings.ratio * len(ranked))
+            ranking = _ranked(draft, weights, context)
+            count = round(settings.ratio * len(ranking))
             if count == 0:
                 continue
-            threshold = float(ranked[count - 1])
-        pruned = {weight: draft.tensors[weight].abs() <= threshold for weight in weights}
-        if count is not None:
-            _spare_ties(draft, pruned, threshold, count)
-        for weight, mask in pruned.items():
-            draft.mask(weight, mask, f"prune {threshold!r} {count} of {weights}")
+            threshold, no_larger = ranking.smallest(count)
+            surplus = no_larger - count if threshold else 0  # what is zero already may as well be pruned
+        spared = _last_ties(draft, weights, threshold, surplus)
+        how = f"prune {threshold!r}, {surplus} spared, of {' '.join(map(draft.version, weights))}"
+        how = hashlib.sha256(how.encode()).hexdigest()
+        for weight in weights:
+            draft.zero_small(weight, threshold, how, spared.get(weight))
         for name in pool:
             draft.thresholds[name] = max(threshold, draft.thresholds.get(name, 0.0))
 
 
-def _ranked(draft: Draft, weights: list[str], context: Context) -> Tensor:
-    """Return the magnitudes of ``weights`` together in ascending order."""
-    key = ("ranked", *(draft.version(weight) for weight in weights))
+def _ranked(draft: Draft, weights: list[str], context: Context) -> Ranking:
+    """Return the order of the magnitudes of ``weights`` together."""
+    key = ("ranked", *map(draft.version, weights))
     return context.cache.get(
-        key, lambda: torch.cat([draft.tensors[weight].abs().flatten() for weight in weights]).sort().values
+        key, lambda: Ranking(torch.cat([draft.tensors[weight].abs().flatten() for weight in weights]).numpy())
     )
 
 
-def _spare_ties(draft: Draft, pruned: dict[str, Tensor], threshold: float, count: int) -> None:
-    """Give back weights of exactly the threshold's magnitude, last first, until ``count`` are pruned."""
-    surplus = sum(int(mask.sum()) for mask in pruned.values()) - count
-    for weight, mask in reversed(pruned.items()):
-        if surplus <= 0 or threshold == 0:
-            return
-        tied = (draft.tensors[weight].abs() == threshold).flatten().nonzero().flatten()
-        spared = tied[-surplus:]
-        mask.view(-1)[spared] = False
-        surplus -= len(spared)
+def _last_ties(draft: Draft, weights: list[str], threshold: float, surplus: int) -> dict[str, Tensor]:
+    """Return weight → flat places of the last ``surplus`` values whose magnitude is exactly the threshold."""
+    spared: dict[str, Tensor] = {}
+    for weight in reversed(weights):
+        if surplus <= 0:
+            break
+        tied = (draft.tensors[weight].abs() == threshold).flatten().nonzero().flatten()[-surplus:]
+        if len(tied):
+            spared[weight] = tied
+            surplus -= len(tied)
+    return spared
 
 
 def _prune_filters(draft: Draft, settings: Mapping[str, PruneSettings], context: Context) -> None:
@@ -191,5 +194,7 @@ PRUNE = Technique(
         "- prune: {threshold: 0.01}",
         "- prune: {granularity: filter, ratio: 0.5, scope: layer}",
     ),
-    dial=Dial("ratio", 0.0, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), {"scope": "layer"}, percent=True),
+    dial=Dial(
+        "ratio", 0.0, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), {"scope": "layer", "threshold": None}, percent=True
+    ),
 )

@@ -7,10 +7,13 @@ choose them, so that ``torch.fake_quantize_*`` gives the same values.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -20,7 +23,6 @@ from workbench.run.observe import observe_inputs
 
 from .base import Cost, Dial, Settings, Technique
 from .draft import Codes, Context, Draft
-
 
 #: The bit-width that leaves a layer's weights in fp32.
 AS_IT_IS = 32
@@ -81,34 +83,56 @@ class QuantizeSettings(Settings):
 
 def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Context) -> None:
     """Quantize each layer's weight, then calibrate and quantize the inputs where that is asked."""
+    pools: dict[QuantizeSettings, dict[str, int]] = defaultdict(dict)
     for name, chosen in settings.items():
-        if chosen.bits == AS_IT_IS:
-            continue
+        if chosen.bits != AS_IT_IS:
+            pools[chosen].update(dict.fromkeys(draft.layers[name].weights, draft.output_axis(name)))
+    for chosen, weights in pools.items():
         how = chosen.model_dump_json(exclude={"activations"})
-        for weight in draft.layers[name].weights:
-            if chosen.kind == "integer":
-                draft.set_codes(weight, quantize_weight(draft, weight, draft.output_axis(name), chosen, context), how)
-            else:
+        if chosen.kind == "integer":
+            for weight, codes in quantize_weights(draft, weights, chosen, context).items():
+                draft.set_codes(weight, codes, how)
+        else:
+            for weight in weights:
                 draft.set_cast(weight, torch.float16 if chosen.kind == "fp16" else torch.bfloat16, how)
     with_inputs = {name: chosen.activations for name, chosen in settings.items() if chosen.activations}
     if with_inputs:
         _quantize_inputs(draft, with_inputs, context)
 
 
-def quantize_weight(draft: Draft, name: str, axis: int, settings: QuantizeSettings, context: Context) -> Codes:
-    """Return the weight ``name`` on the grid of ``settings``, rounding half to even."""
-    weight = draft.tensors[name]
-    per_channel = settings.per == "channel"
-    low, high = context.cache.get(
-        ("range", draft.version(name), settings.per), lambda: _range(weight, axis if per_channel else None)
-    )
-    scale, zero_point = grid(low, high, settings.bits, settings.scheme)
-    shape = [1] * weight.ndim
-    if per_channel:
-        shape[axis] = -1
-    codes = (weight * scale.reciprocal().view(shape)).round_()
-    codes = codes.add_(zero_point.view(shape)).clamp_(0, 2**settings.bits - 1).to(torch.uint8)
-    return Codes(codes, scale, zero_point, axis if per_channel else None, settings.bits)
+def quantize_weights(
+    draft: Draft, weights: Mapping[str, int], settings: QuantizeSettings, context: Context
+) -> dict[str, Codes]:
+    """Return ``weights`` (name → output axis) on their grids, rounding half to even.
+
+    The grids are worked out for all of them at once: a deep model has hundreds of small ones.
+    """
+    axes = {name: axis if settings.per == "channel" else None for name, axis in weights.items()}
+    ranges = [
+        context.cache.get(
+            ("range", draft.version(name), settings.per), lambda name=name, axis=axis: _range(draft.tensors[name], axis)
+        )
+        for name, axis in axes.items()
+    ]
+    low, high = (torch.from_numpy(np.concatenate(bounds)) for bounds in zip(*ranges, strict=True))
+    scales, zero_points = grid(low, high, settings.bits, settings.scheme)
+    sizes = [len(bounds) for bounds, _ in ranges]
+    grids = zip(axes.items(), scales.split(sizes), zero_points.split(sizes), strict=True)
+    return {
+        name: _on_grid(draft.tensors[name], scale, zero_point, axis, settings.bits)
+        for (name, axis), scale, zero_point in grids
+    }
+
+
+def _on_grid(weight: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None, bits: int) -> Codes:
+    # in NumPy, whose calls cost a fraction of PyTorch's on tensors this small
+    shape = [-1 if dimension == axis else 1 for dimension in range(weight.ndim)]
+    codes = weight.numpy() * scale.reciprocal().view(shape).numpy()
+    np.rint(codes, out=codes)
+    codes += zero_point.view(shape).numpy()
+    np.maximum(codes, 0, out=codes)
+    np.minimum(codes, 2**bits - 1, out=codes)
+    return Codes(torch.from_numpy(codes.astype(np.uint8)), scale, zero_point, axis, bits)
 
 
 def grid(low: Tensor, high: Tensor, bits: int, scheme: str) -> tuple[Tensor, Tensor]:
@@ -126,10 +150,10 @@ def grid(low: Tensor, high: Tensor, bits: int, scheme: str) -> tuple[Tensor, Ten
     return scale, (-low / scale).round_().clamp_(0, levels)
 
 
-def _range(weight: Tensor, axis: int | None) -> tuple[Tensor, Tensor]:
-    flat = weight.reshape(1, -1) if axis is None else weight.movedim(axis, 0).flatten(1)
-    low, high = torch.aminmax(flat, dim=1)
-    return low, high
+def _range(weight: Tensor, axis: int | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    values = weight.numpy()
+    flat = values.reshape(1, -1) if axis is None else np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+    return flat.min(axis=1), flat.max(axis=1)
 
 
 def _quantize_inputs(draft: Draft, settings: Mapping[str, ActivationSettings], context: Context) -> None:

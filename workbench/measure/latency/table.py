@@ -17,9 +17,11 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from workbench.data.alone import alone
 
 from .device import Device, cpu_identity, this_machine
 from .kernel import Kernel
@@ -103,7 +105,9 @@ class KernelTable:
         def stop() -> bool:
             return cancelled() or time.perf_counter() > deadline
 
-        with self._growing, _alone(self.path, stop):
+        # two processes at once would disturb each other's times
+        one = alone(self.path.with_suffix(".growing"), stop) if self.path else contextlib.nullcontext()
+        with self._growing, one:
             if self.path is not None and self._take_in(self.path):  # another process may have grown it
                 self.version += 1
             wanted = self.wanted(kernels)
@@ -290,27 +294,6 @@ def _replace(path: Path, content: dict[str, Any]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-@contextlib.contextmanager
-def _alone(path: Path | None, stop: Callable[[], bool]) -> Iterator[None]:
-    """Wait until no other process grows the table at ``path``: two at once would disturb each other's times."""
-    if path is None:
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.with_suffix(".growing").open("w"))
-            while not stop():
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(0.05)
-        yield
 
 
 @contextlib.contextmanager

@@ -1,0 +1,256 @@
+"""How the app is served: its skeleton, its banner, its token, its places; and that nothing is left behind."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.launch import Served, serve_app
+from tests.browser.reading import read, wait_ready, wait_settled
+from tests.browser.wire import wire_to
+from workbench.recipe import Recipe
+
+BASE = "/proxy/x/"
+
+
+@contextmanager
+def tab(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
+    """Open ``url`` in a browser that has never been here, and close it as a person would."""
+    context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+    page = context.new_page()
+    page.goto(url)
+    yield page
+    page.close(run_before_unload=True)
+    context.close()
+
+
+def kernel_id(page: Page) -> str:
+    return str(page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"))
+
+
+def kernel_process(served: Served, page: Page) -> psutil.Process:
+    name = kernel_id(page)
+    for child in psutil.Process(served.pid).children(recursive=True):
+        if any(name in part for part in child.cmdline()):
+            return child
+    raise AssertionError(f"no process runs kernel {name}")
+
+
+# ── the skeleton ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_skeleton_lies_where_the_page_will(browser: Browser, app: Served) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.add_init_script(
+        """document.addEventListener("DOMContentLoaded", () => {
+          const box = (part) => document.querySelector(part).getBoundingClientRect().toJSON();
+          window.skeleton = Object.fromEntries(["controls", "weights", "scores", "tabs", "panel", "strip"]
+            .map((part) => [part, box(`.sk-${part}`)]));
+        })"""
+    )
+    page.goto(app.url)
+    wait_ready(page)
+    skeleton = page.evaluate("window.skeleton")
+    for part in ("controls", "weights", "scores", "tabs", "panel", "strip"):
+        selector = ".wb-panel:not(.wb-panel-hidden)" if part == "panel" else f".wb-area-{part}"
+        real = page.eval_on_selector(selector, "part => part.getBoundingClientRect().toJSON()")
+        for side in ("left", "top", "right", "bottom"):
+            assert abs(real[side] - skeleton[part][side]) <= 6, (part, side, real, skeleton[part])
+    page.close(run_before_unload=True)
+    context.close()
+
+
+# ── the banner ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_killed_kernel_is_said_and_one_button_brings_the_recipe_back(browser: Browser, app: Served) -> None:
+    recipe = Recipe.parse("- quantize: {bits: 5}")
+    with tab(browser, app.url) as page:
+        wait_ready(page)
+        page.get_by_label("Bit-width", exact=True).fill("5")
+        wait_settled(page, recipe)
+        banner = page.get_by_role("alert").filter(has=page.get_by_role("button", name="Start again"))
+        expect(banner).to_be_hidden()
+        address = page.url
+        kernel_process(app, page).kill()
+        expect(banner).to_be_visible(timeout=5_000)
+        expect(banner).to_contain_text("stopped unexpectedly; your recipe is kept")
+        assert page.url == address
+        assert read(page, "accuracy").recipe == recipe.hash
+        page.get_by_role("button", name="Start again").click()
+        expect(banner).to_be_hidden()
+        wait_settled(page, recipe)
+        assert page.get_by_label("Bit-width", exact=True).get_attribute("aria-valuetext") == "5 bit"
+
+
+def test_a_short_loss_of_the_network_mends_itself(browser: Browser, app: Served) -> None:
+    with wire_to(app.url) as wire, tab(browser, wire.through(app.url)) as page:
+        wait_ready(page)
+        kernel = kernel_id(page)
+        wire.cut()
+        banner = page.get_by_role("alert").filter(has_text="Connection lost, trying again.")
+        expect(banner).to_be_visible(timeout=5_000)
+        expect(page.get_by_role("button", name="Start again")).to_be_hidden()
+        page.get_by_label("Bit-width", exact=True).fill("4")  # moved meanwhile: it counts when the line is back
+        wire.mend()
+        expect(banner).to_be_hidden(timeout=10_000)
+        wait_settled(page, "- quantize: {bits: 4}")
+        assert kernel_id(page) == kernel
+
+
+# ── nothing is left behind ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_page_closed_in_the_middle_of_a_drag_leaves_nothing(browser: Browser, app: Served) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(app.url)
+    wait_ready(page)
+    kernel = kernel_process(app, page)
+    processes = [kernel, *kernel.children(recursive=True)]
+    page.evaluate(
+        """() => {
+          const slider = document.querySelector("input[type=range]");
+          let move = 0;
+          setInterval(() => {
+            slider.value = 1 + ((move += 1) * 7) % 90;
+            slider.dispatchEvent(new Event("input", { bubbles: true }));
+          }, 30);
+        }"""
+    )
+    before = read(page, "size").recipe
+    page.wait_for_function("r => document.querySelector('[data-metric=size]').dataset.recipe !== r", arg=before)
+    page.close(run_before_unload=True)
+    context.close()
+    assert psutil.wait_procs(processes, timeout=15)[1] == []
+
+
+# ── beyond this machine: a token, a path of its own, and places that run out ─────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def public(chromium: Path, tmp_path_factory: pytest.TempPathFactory, app: Served) -> Iterator[Served]:
+    """Serve the app to everyone, under a path, with one place."""
+    home = tmp_path_factory.mktemp("public")
+    options = ("--ip", "0.0.0.0", "--base-url", BASE, "--max-kernels", "1", "--pool", "0")
+    with serve_app(home, *options) as served:
+        parts = urlsplit(served.url)
+        yield Served(parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl(), served.pid)
+
+
+def fetch(url: str, **headers: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.read().decode()
+
+
+def test_without_the_token_there_is_nothing_but_the_question_for_it(public: Served) -> None:
+    address, token = public.url.split("?token=")
+    assert len(token) >= 32
+    status, login = fetch(address)
+    assert status == 200
+    assert "asks for a token" in login
+    guarded = (
+        "voila/static/voila.js",
+        "voila/templates/workbench/static/voila-style.js",
+        "voila/labextensions/anywidget/package.json",
+        "voila/page/some-kernel",
+        "api/kernels/some-kernel",
+    )
+    for path in guarded:
+        assert fetch(address + path)[0] == 403, path
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "x"}
+    assert fetch(address + "api/kernels/some-kernel/channels", **upgrade)[0] == 403
+    authorized = {"Authorization": f"token {token}"}
+    assert fetch(address + guarded[0], **authorized)[0] == 200
+    assert json.loads(fetch(address + "voila/page/some-kernel", **authorized)[1]) == {"open": False, "reason": "unknown"}
+    for path in ("voila/files/app.ipynb", "voila/files/.git/config", "app.ipynb", "voila/labextensions/other/x.js"):
+        for headers in ({}, authorized):
+            assert fetch(address + path, **headers)[0] in (403, 404), path
+    assert not psutil.Process(public.pid).children()  # none of this started a kernel
+
+
+def test_a_wrong_token_is_said_and_the_right_one_opens_the_page(browser: Browser, public: Served) -> None:
+    address, token = public.url.split("?token=")
+    with tab(browser, address) as page:
+        page.get_by_label("Token").fill("guess")
+        page.get_by_role("button", name="Open").click()
+        expect(page.get_by_role("alert")).to_contain_text("not this server’s token")
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Open").click()
+        wait_ready(page)
+        assert page.url == address
+
+
+def test_the_skeleton_is_sent_before_there_is_a_kernel(public: Served) -> None:
+    wait_for_place(public)
+    parts = urlsplit(public.url)
+    connection = http.client.HTTPConnection("127.0.0.1", parts.port or 0, timeout=30)
+    connection.request("GET", f"{parts.path}?{parts.query}")
+    reply = connection.getresponse()
+    first = b""
+    while b'id="wb-banner"' not in first:
+        first += reply.read1()
+    assert b'id="loading_text">Starting a kernel' in first
+    assert b'id="jupyter-config-data"' not in first
+    # who hangs up now has no use for a kernel
+    kernels = psutil.Process(public.pid).children()
+    connection.close()
+    reply.close()
+    assert psutil.wait_procs(kernels, timeout=20)[1] == []
+    wait_for_place(public)
+
+
+def test_the_whole_page_works_under_its_path(browser: Browser, public: Served) -> None:
+    wait_for_place(public)
+    context = browser.new_context()
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    page.goto(public.url)
+    wait_ready(page)
+    page.get_by_label("Bit-width", exact=True).fill("6")
+    wait_settled(page, "- quantize: {bits: 6}")
+    assert "token" not in parse_qs(urlsplit(page.url).query)
+    asked = [url for url in asked if not url.startswith(("data:", "blob:"))]
+    assert any(url.startswith("ws://") for url in asked)
+    assert {(urlsplit(url).netloc, urlsplit(url).path.startswith(BASE)) for url in asked} == {
+        (urlsplit(public.url).netloc, True)
+    }
+    kernel = kernel_process(public, page)
+    with tab(browser, public.url) as other:
+        expect(other.get_by_role("heading")).to_have_text("All places are taken")
+        expect(other.get_by_role("main")).to_contain_text("One page is open on this server")
+        expect(other.get_by_role("status")).to_have_text("This page tries again every 10 seconds.")
+        status, _ = fetch(public.url)
+        assert status == 503
+        assert psutil.Process(public.pid).children() == [kernel]
+        page.close(run_before_unload=True)
+        context.close()
+        kernel.wait(15)
+        # by itself: nobody touches the page that was refused
+        other.wait_for_selector("[role=status][data-metric=accuracy]", timeout=40_000)
+
+
+def wait_for_place(served: Served, seconds: float = 20) -> None:
+    """Wait until the kernel of the page before has ended."""
+    children = psutil.Process(served.pid).children()
+    assert psutil.wait_procs(children, timeout=seconds)[1] == []

@@ -1,0 +1,96 @@
+"""Bytes on their way to a page: made on a thread, sent in pieces, each answered.
+
+The page answers every piece, and only a few are under way at a time, so that a file of any size neither
+fills the socket nor outlives its page: where answers stop coming, the thread ends.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from workbench.errors import WorkbenchError
+from workbench.jobs import Job
+
+PIECE = 512 * 1024
+#: Pieces sent ahead of the page's answers.
+AHEAD = 4
+#: Seconds without an answer after which the page is taken to be gone.
+PATIENCE = 30.0
+
+Send = Callable[[dict[str, Any], list[bytes]], None]
+
+
+class Downloads:
+    """What one view sends to its page; each download has a ticket that the page gave it."""
+
+    def __init__(self, send: Send, patience: float = PATIENCE) -> None:
+        self._send, self._patience = send, patience
+        self._answers = threading.Condition()
+        self._answered: dict[int, int] = {}
+        self._jobs: dict[int, Job[None]] = {}
+
+    def start(self, ticket: int, name: str, make: Callable[[], bytes]) -> Job[None]:
+        """Make the bytes and send them as a file called ``name``; return the job that does it."""
+
+        def work(job: Job[None]) -> None:
+            try:
+                self._deliver(job, ticket, name, make())
+            except WorkbenchError as error:
+                self._send({"download": ticket, "problem": str(error)}, [])
+                raise
+            finally:
+                with self._answers:
+                    self._answered.pop(ticket, None)
+                    self._jobs.pop(ticket, None)
+
+        with self._answers:
+            self._answered[ticket] = 0
+            job = self._jobs[ticket] = Job("download", work)
+        return job
+
+    def answer(self, ticket: int, pieces: int) -> None:
+        """Note that the page has ``pieces`` pieces."""
+        with self._answers:
+            if ticket in self._answered:
+                self._answered[ticket] = max(self._answered[ticket], pieces)
+                self._answers.notify_all()
+
+    def cancel(self, ticket: int) -> None:
+        """Send no more of this download."""
+        with self._answers:
+            job = self._jobs.get(ticket)
+            if job is not None:
+                job.cancel()
+                self._answers.notify_all()
+
+    def close(self) -> None:
+        """End all downloads."""
+        for ticket in list(self._jobs):
+            self.cancel(ticket)
+
+    def _deliver(self, job: Job[None], ticket: int, name: str, data: bytes) -> None:
+        job.check()
+        self._send({"download": ticket, "name": name, "bytes": len(data)}, [])
+        view = memoryview(data)
+        pieces = -(-len(data) // PIECE)
+        for number in range(pieces):
+            self._await(job, ticket, number - AHEAD + 1)
+            self._send({"download": ticket, "piece": number}, [bytes(view[number * PIECE : (number + 1) * PIECE])])
+            job.advance(number + 1, pieces)
+        self._await(job, ticket, pieces)
+
+    def _await(self, job: Job[None], ticket: int, pieces: int) -> None:
+        """Wait until the page has so many pieces. Raises ``WorkbenchError`` where it stays silent."""
+        with self._answers:
+            while self._answered[ticket] < pieces:
+                before = self._answered[ticket]
+                came = self._answers.wait_for(
+                    lambda: job.cancelled or self._answered[ticket] > before,  # noqa: B023
+                    self._patience,
+                )
+                job.check()
+                if not came:
+                    raise WorkbenchError("The download stopped: the page did not answer. Start it again.")
+        job.check()

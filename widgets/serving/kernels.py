@@ -1,0 +1,140 @@
+"""The kernels behind the pages: one a page, a few kept ready, never more than the machine can hold.
+
+A kernel starts for a Page and ends with it. A Page is *spare* while no browser has asked for it, *open*
+from then on until its kernel has ended. Spare ones count towards the limit too, so that keeping some
+ready never takes the place of a page; but a page that comes finds the spare one, and no place is lost.
+
+A kernel ends when its page says goodbye, when the page has been gone for a while (see ``connection``),
+when no page came to fetch it, when it died, or, where that is set, when its page has been idle for
+hours. Why is remembered for a while, so that a page that comes back can be told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict, deque
+from typing import Any, Literal
+
+from jupyter_core.utils import ensure_async
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.ioloop import IOLoop
+from traitlets import Float, Integer
+
+from .page import Page
+
+Reason = Literal["closed", "died", "idle"]
+
+#: How many ended kernels' reasons are kept.
+REMEMBERED = 500
+
+
+class PageKernels(AsyncMappingKernelManager):
+    """Starts and ends the pages' kernels."""
+
+    limit = Integer(40, config=True, help="Kernels at most: pages open and spare ones together.")
+    spare = Integer(1, config=True, help="Pages kept ready.")
+    refill_delay = Float(5.0, config=True, help="Seconds before another is made ready: the page just opened comes first.")
+    patience = Float(60.0, config=True, help="Seconds within which a page must connect to its kernel.")
+    idle_limit = Float(0.0, config=True, help="Seconds after which an open but idle page's kernel ends; 0: never.")
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._spares: deque[Page] = deque()
+        self._open: dict[str, Page] = {}
+        self._reasons: OrderedDict[str, Reason] = OrderedDict()
+        self._starting = asyncio.Semaphore(max(2, os.cpu_count() or 2))
+        self._stopping = False
+
+    @property
+    def pages(self) -> int:
+        """How many pages are open."""
+        return len(self._open)
+
+    def open_page(self) -> Page | None:
+        """Return a page for the browser that asks, the spare one if there is one; None where all are taken."""
+        if self._stopping or (not self._spares and self.pages >= self.limit):
+            return None
+        page = self._spares.popleft() if self._spares else Page(self)
+        self._open[page.kernel_id] = page
+        self._later(self.refill_delay, self.refill)
+        return page
+
+    def expect(self, page: Page) -> None:
+        """End the page's kernel unless its browser connects in time: what fetched it may have been no browser."""
+
+        async def look() -> None:
+            if not self._kernel_connections.get(page.kernel_id):
+                await self.end(page.kernel_id)
+
+        self._later(self.patience, look)
+
+    def refill(self) -> None:
+        """Make pages ready, as many as are wanted and fit."""
+        while not self._stopping and len(self._spares) < self.spare and self.pages + len(self._spares) < self.limit:
+            self._spares.append(Page(self))
+
+    def state(self, kernel_id: str) -> dict[str, Any]:
+        """Return what a page wants to know of its kernel: whether it is there, connected, and why it ended."""
+        if kernel_id in self._open and kernel_id not in self._reasons:
+            return {"open": True, "connected": bool(self._kernel_connections.get(kernel_id))}
+        return {"open": False, "reason": self._reasons.get(kernel_id, "unknown")}
+
+    async def start_for(self, page: Page, kernel_name: str) -> Any:
+        """Start the page's kernel and return its manager; of many at once, some wait for others."""
+        async with self._starting:
+            if page.cancelled:
+                raise asyncio.CancelledError
+            await self.start_kernel(kernel_id=page.kernel_id, kernel_name=kernel_name, path="", env=dict(os.environ))
+        return self.get_kernel(page.kernel_id)
+
+    async def end(self, kernel_id: str, reason: Reason = "closed") -> None:
+        """End a kernel, running or still starting; one that has ended already is no harm."""
+        self._note(kernel_id, reason)
+        page = self._open.get(kernel_id) or next((page for page in self._spares if page.kernel_id == kernel_id), None)
+        if page is not None:
+            await page.cancel()
+        if kernel_id in self:
+            # At once, with what it has started: what is worth keeping is on disk already, and an
+            # interpreter that has torch to take down spends seconds on it.
+            await ensure_async(super().shutdown_kernel(kernel_id, now=True))
+        self._forget(kernel_id, refill=reason != "died")
+
+    async def shutdown_kernel(self, kernel_id: str, *_args: Any, **_options: Any) -> None:
+        """Shut a kernel down: the page says goodbye."""
+        await self.end(kernel_id)
+
+    async def shutdown_all(self, *_args: Any, **_options: Any) -> None:
+        """End every kernel, also those still starting, and start no more."""
+        self._stopping = True
+        known = {*self._open, *(page.kernel_id for page in self._spares), *self.list_kernel_ids()}
+        await asyncio.gather(*map(self.end, known), return_exceptions=True)
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """End the kernel of a page that is open but idle for hours, where that is set; spare ones stay."""
+        kernel = self._kernels[kernel_id]
+        page = self._open.get(kernel_id)
+        if page is None or not self.idle_limit or kernel.execution_state == "busy":
+            return
+        from jupyter_server._tz import utcnow
+
+        if (utcnow() - kernel.last_activity).total_seconds() > self.idle_limit:
+            await self.end(kernel_id, "idle")
+
+    def _handle_kernel_died(self, kernel_id: str) -> None:
+        self._later(0, lambda: self.end(kernel_id, "died"))
+
+    def _note(self, kernel_id: str, reason: Reason) -> None:
+        self._reasons.setdefault(kernel_id, reason)
+        while len(self._reasons) > REMEMBERED:
+            self._reasons.popitem(last=False)
+
+    def _forget(self, kernel_id: str, refill: bool) -> None:
+        self._open.pop(kernel_id, None)
+        self._spares = deque(page for page in self._spares if page.kernel_id != kernel_id)
+        if refill:  # not after one that died: its successor would too
+            self._later(self.refill_delay, self.refill)
+
+    def _later(self, seconds: float, call: Any) -> None:
+        if not self._stopping:
+            IOLoop.current().call_later(seconds, call)

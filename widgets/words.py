@@ -1,0 +1,67 @@
+"""A recipe in a few words, as it is named beside its figures: ``60 % pruned · 4 bit · recalibrated``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Fields = Mapping[str, Any]
+
+
+def in_words(steps: Sequence[Mapping[str, Fields]]) -> str:
+    """Return ``steps``, a recipe as plain data, in a few words.
+
+    >>> in_words([{"prune": {"ratio": 0.6}}, {"quantize": {"bits": 4}}, {"recalibrate": {}}])
+    '60 % pruned · 4 bit · recalibrated'
+    """
+    phrases = []
+    for step in steps:
+        for name, fields in step.items():
+            phrase = _PHRASES.get(name, lambda _, name=name: name)(fields or {})
+            phrases += [_with_layers(phrase, fields or {})] if phrase or (fields or {}).get("overrides") else []
+    return " · ".join(phrases) or "dense"
+
+
+def _prune(fields: Fields) -> str:
+    what = "of channels " if fields.get("granularity") == "filter" else ""
+    if fields.get("threshold") is not None:
+        return f"weights under {fields['threshold']:g} pruned"
+    ratio = fields.get("ratio", 0.5)
+    each = "of each layer " if fields.get("scope") == "layer" and not what else ""
+    return f"{_percent(ratio)} {what or each}pruned" if ratio else ""
+
+
+def _quantize(fields: Fields) -> str:
+    bits = fields.get("bits", 16 if fields.get("format") in ("fp16", "bf16") else 8)
+    if bits == 32:
+        return ""
+    width = str(fields.get("format") or "fp16") if bits == 16 else f"{bits} bit"
+    details = ["symmetric"] if fields.get("scheme") == "symmetric" else []
+    details += ["per tensor"] if fields.get("per") == "tensor" else []
+    activations = fields.get("activations")
+    if activations is not None:
+        details.append(f"activations {activations.get('bits', 8)} bit")
+    return ", ".join([width, *details])
+
+
+def _recalibrate(fields: Fields) -> str:
+    return "recalibrated"
+
+
+_PHRASES: dict[str, Callable[[Fields], str]] = {"prune": _prune, "quantize": _quantize, "recalibrate": _recalibrate}
+
+
+def _with_layers(phrase: str, fields: Fields) -> str:
+    """Add which layers a step is about, where it is not all of them alike."""
+    notes = []
+    layers = fields.get("layers", ["*"])
+    if list(layers) != ["*"]:
+        notes.append(f"in {layers[0]}" if len(layers) == 1 else f"in {len(layers)} patterns")
+    own = len(fields.get("overrides") or {})
+    if own:
+        notes.append(f"{own} {'layer' if own == 1 else 'layers'} apart")
+    return f"{phrase or 'as it is'} ({', '.join(notes)})" if notes else phrase
+
+
+def _percent(share: float) -> str:
+    return f"{round(share * 100, 1):g} %"

@@ -1,0 +1,164 @@
+"""The sensitivity sweeps of one Session: what each has found, and the one that runs.
+
+They hang on the Session, so that every view of it shows the same sweep and a finished one is there when
+someone comes back. A sweep that is started again refines what the one before found: of each cell the
+figure from more images is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from workbench.compression import draft_for
+from workbench.errors import WorkbenchError
+from workbench.jobs import Progress
+from workbench.recipe import Recipe
+
+from .sensitivity import Sensitivity, measure_sensitivity
+from .surrogate import REMEMBERED, AccuracySurrogate
+
+if TYPE_CHECKING:
+    from workbench.engine import Footing
+    from workbench.history import Record
+    from workbench.session import Session
+    from workbench.snapshot import Snapshot
+
+    from .sweep import SensitivityJob
+
+Listener = Callable[["Studies"], None]
+
+_studies: weakref.WeakKeyDictionary[Any, Studies] = weakref.WeakKeyDictionary()
+_studies_lock = threading.Lock()
+
+
+class Studies:
+    """Sweeps of one Session; safe to use from several threads. It does not keep the Session alive."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._found: dict[str, Sensitivity] = {}
+        self._job: SensitivityJob | None = None
+        self._listeners: list[Listener] = []
+        self._surrogate: AccuracySurrogate | None = None
+        self.technique = ""
+        self.tolerance: float | None = None
+        self.progress: Progress | None = None
+
+    @property
+    def found(self) -> Mapping[str, Sensitivity]:
+        """What is known of each technique."""
+        with self._lock:
+            return dict(self._found)
+
+    @property
+    def running(self) -> bool:
+        """Whether a sweep is under way."""
+        return self._job is not None
+
+    def start(self, session: Session, technique: str, tolerance: float | None = None) -> SensitivityJob:
+        """Start a sweep of ``technique``'s dial over all layers; one that runs is cancelled.
+
+        Raises ``WorkbenchError`` as ``measure_sensitivity`` does.
+        """
+        job = measure_sensitivity(session, technique, tolerance=tolerance)
+        with self._lock:
+            before, self._job = self._job, job
+            self.technique, self.tolerance, self.progress = technique, tolerance, job.progress
+        if before is not None:
+            before.cancel()
+        job.subscribe(lambda progress: self._follow(job, progress))
+        self._follow(job, job.progress)  # it may have ended before it was listened to
+        return job
+
+    def cancel(self) -> None:
+        """Ask the sweep to end; what it found stays."""
+        job = self._job
+        if job is not None:
+            job.cancel()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` on a sweep's thread when anything changed; return what ends that."""
+        with self._lock:
+            self._listeners.append(listener)
+
+        def leave() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return leave
+
+    def _follow(self, job: SensitivityJob, progress: Progress) -> None:
+        with self._lock:
+            if job is not self._job:
+                return
+            self.progress = progress
+            latest = job.latest
+            if latest is not None:
+                before = self._found.get(self.technique)
+                self._found[self.technique] = latest.refining(before) if before else latest
+            if progress.state != "running":
+                self._job = None
+        if progress.state in ("done", "cancelled") and not job.session.closed:
+            self._foresee(job.session)
+        for listener in list(self._listeners):
+            listener(self)
+
+    def _foresee(self, session: Session) -> None:
+        """Let the Session foresee the accuracy of recipes from what is known."""
+        footing = session.footing()
+        with self._lock:
+            surrogate = self._surrogate
+            if surrogate is None:
+                chance = 1 / len(session.data.classes)
+                surrogate = self._surrogate = AccuracySurrogate(footing.subject, chance)
+                session.subscribe(_noting(surrogate))
+            surrogate.learn(self._found.values())
+        if surrogate.ready:
+            _look_back(surrogate, session, footing)
+            session.foresee(surrogate)
+
+
+def _noting(surrogate: AccuracySurrogate) -> Callable[[Snapshot], None]:
+    """Return a listener that tells the surrogate what recipes truly have."""
+
+    def note(snapshot: Snapshot) -> None:
+        accuracy = snapshot.accuracy
+        if snapshot.settled and accuracy is not None and accuracy.kind == "exact":
+            surrogate.note(snapshot.recipe_hash, accuracy.value)
+
+    return note
+
+
+def _look_back(surrogate: AccuracySurrogate, session: Session, footing: Footing) -> None:
+    """Let the surrogate learn from what the history holds of this model, newest first, for a second at most."""
+    end = time.monotonic() + 1
+    for record in reversed(_records(session)):
+        if time.monotonic() > end or session.closed:
+            return
+        with contextlib.suppress(WorkbenchError):  # a recipe of another version
+            recipe = Recipe.parse(record.recipe)
+            if record.n == len(session.split) and surrogate.covers(recipe):
+                draft = draft_for(footing.subject, recipe, footing.context)
+                surrogate.note_past(recipe, draft.thresholds, draft.edits, record.accuracy)
+
+
+def _records(session: Session) -> list[Record]:
+    try:
+        return session.records()[-REMEMBERED:]
+    except WorkbenchError:  # the history can't be read: then there is nothing to learn from
+        return []
+
+
+def studies_of(session: Session) -> Studies:
+    """Return the sweeps of ``session``."""
+    with _studies_lock:
+        found = _studies.get(session)
+        if found is None:
+            found = _studies[session] = Studies()
+        return found

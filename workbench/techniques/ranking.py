@@ -1,0 +1,45 @@
+"""Magnitudes of many weights, ready to answer which one is the k-th smallest.
+
+A slider that moves asks for another k of the same weights. Sorting millions of them takes most of a
+second; but the bits of floats ≥ 0, read as integers, are in the floats' order, so that counting by the
+upper 16 bits (a radix sort's first pass) leaves only the few of one count to look through.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Up to so many are sorted at once, which then costs less than counting.
+SORTED = 1 << 17
+
+
+class Ranking:
+    """The order of float32 ``magnitudes`` (n,), all ≥ 0."""
+
+    def __init__(self, magnitudes: NDArray[np.float32]) -> None:
+        self._bits = magnitudes.view(np.uint32)
+        self._sorted = len(magnitudes) <= SORTED
+        if self._sorted:
+            self._bits = np.sort(self._bits)
+            return
+        self._upper = (self._bits >> 16).astype(np.uint16)
+        self._upto = np.cumsum(np.bincount(self._upper))
+
+    def __len__(self) -> int:
+        return len(self._bits)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return self._bits.nbytes + (0 if self._sorted else self._upper.nbytes + self._upto.nbytes)
+
+    def smallest(self, count: int) -> tuple[float, int]:
+        """Return the ``count``-th smallest magnitude (from 1), and how many are no larger than it."""
+        inside, before = self._bits, 0
+        if not self._sorted:
+            bucket = int(np.searchsorted(self._upto, count))
+            before = int(self._upto[bucket - 1]) if bucket else 0
+            inside = np.sort(self._bits[self._upper == bucket])
+        found = inside[count - before - 1]
+        return float(found.view(np.float32)), before + int(np.searchsorted(inside, found, "right"))
