@@ -174,9 +174,12 @@ function render({ model, el }) {
   const followed = onTraits(model, ["follow"], follow);
   const modelled = onTraits(model, ["note", "error", "batchnorm"], showModel);
   const built = onTraits(model, ["presets", "advanced"], build);
+  // What was sent while the connection went dead may be lost (the served page says when it is back).
+  const sendAgain = () => { if (touched.size) change({}, ...touched); };
+  window.addEventListener("workbench-reconnected", sendAgain);
   build();
   showModel();
-  return () => { followed.end(); modelled.end(); built.end(); };
+  return () => { followed.end(); modelled.end(); built.end(); window.removeEventListener("workbench-reconnected", sendAgain); };
 }
 
 export default { render };

@@ -9,6 +9,8 @@ function renderStrip(model, el) {
   const row = element("div", { class: "wb-strip-row", role: "list", "aria-label": "Test images whose answer changed" });
   el.replaceChildren(element("div", { class: "wb-strip wb-card" }, element("div", { class: "wb-strip-head" }, title, summary), row));
   const cards = [];
+  // Only what scrolls (on a phone) needs a stop of the tab key.
+  const stop = () => { row.tabIndex = row.scrollWidth > row.clientWidth + 1 ? 0 : -1; };
 
   function draw() {
     const flips = flipsOf(model);
@@ -23,11 +25,11 @@ function renderStrip(model, el) {
       card.root.hidden = place >= flips.length;
       if (flips[place]) card.show(flips[place], classes, pool);
     });
+    stop();
     setText(summary, summaryOf(model.get("about"), flips.length));
     wantPictures(model, flips.map((flip) => flip.image));
   }
-  // Only what scrolls (on a phone) needs a stop of the tab key.
-  const sizes = new ResizeObserver(() => { row.tabIndex = row.scrollWidth > row.clientWidth + 1 ? 0 : -1; });
+  const sizes = new ResizeObserver(stop);
   sizes.observe(row);
   return { draw, names: TRAITS, end: () => sizes.disconnect() };
 }

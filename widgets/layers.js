@@ -45,7 +45,8 @@ function render({ model, el }) {
   const header = element("div", { role: "row", class: "wb-row wb-headrow", "aria-rowindex": 1 });
   const all = element("input", { type: "checkbox", "aria-label": "Select all layers shown" });
   const body = element("div", { role: "rowgroup" });
-  const grid = element("div", { role: "grid", "aria-label": "Layers", "aria-multiselectable": "true" }, element("div", { role: "rowgroup", class: "wb-headgroup" }, header), body);
+  // JupyterLab's own keys (A, arrows, Enter) are not meant for a notebook while they are pressed in here.
+  const grid = element("div", { role: "grid", "aria-label": "Layers", "aria-multiselectable": "true", "data-lm-suppress-shortcuts": "true" }, element("div", { role: "rowgroup", class: "wb-headgroup" }, header), body);
   const bubble = element("p", { class: "wb-problem wb-bubble", role: "alert", id: uniqueId("layers-problem") });
   const nothing = element("p", { class: "wb-muted wb-nothing" }, "No layer has such a name or type.");
   const scroller = element("div", { class: "wb-scroller" }, grid, nothing, bubble);
@@ -286,7 +287,9 @@ function render({ model, el }) {
     const [key, index] = place.split(" ");
     const box = fieldOf(key, Number(index)).getBoundingClientRect();
     const frame = scroller.getBoundingClientRect();
-    bubble.style.top = `${box.bottom - frame.top + scroller.scrollTop + 4}px`;
+    const [above, below] = [box.top - bubble.offsetHeight - 4, box.bottom + 4];
+    const fits = below + bubble.offsetHeight < frame.bottom || above < frame.top + header.offsetHeight;
+    bubble.style.top = `${(fits ? below : above) - frame.top + scroller.scrollTop}px`;
     bubble.style.left = `${Math.max(8, Math.min(box.left - frame.left, frame.width - 324)) + scroller.scrollLeft}px`;
   }
   const mail = courier(model, (content, problem) => {

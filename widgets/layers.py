@@ -22,10 +22,14 @@ import traitlets
 from workbench.editing import dial_values, step_of, with_layers, without_layers
 from workbench.errors import WorkbenchError
 
+from . import plots
 from .recipes import BITS, OFF
 from .view import View, script, style
 
 if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
+
+    from workbench.measure.estimate import Latency
     from workbench.models.layers import Layer
     from workbench.recipe import Recipe
     from workbench.session import Session
@@ -46,6 +50,7 @@ def _column() -> traitlets.Bytes:
 class LayersView(View):
     """A table of the layers: sort, search, select, and give each its own ratio and bits, or lock it."""
 
+    figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 3.8)
     _esm = script("courier.js", "layers_columns.js", "layers_rows.js", "layers.js")
     _css = style("layers.css")
     _positions: ClassVar[dict[str, Any]] = {"bits": list(BITS), "off": OFF}
@@ -73,13 +78,13 @@ class LayersView(View):
 
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
         self._names: tuple[str, ...] = ()
-        self._drawn = -1
+        self._drawn: tuple[int, Latency | None] = (-1, None)
         self._asked: deque[tuple[int, int]] = deque()
         super().__init__(session, **traits)
 
     def begin(self, session: Session) -> None:
         """List the layers; what moves is empty until the first Snapshot."""
-        self._drawn = -1
+        self._drawn = (-1, None)
         self._asked.clear()
         self._names = tuple(layer.name for layer in session.layers)
         self.layers = [
@@ -101,22 +106,21 @@ class LayersView(View):
         self.locked = sorted(places[name] for name in marks.locked if name in places)
 
     def draw(self, snapshot: Snapshot) -> None:
-        """Send the columns once for each recipe; the shares of time follow as kernels are learned."""
-        session = self.session
-        if session is None:
+        """Send the columns once for each recipe, and anew when its latency is better known."""
+        session, moment = self.session, (snapshot.generation, snapshot.latency)
+        if session is None or moment == self._drawn:
             return
         # of another recipe than the Session's they would have to be computed anew
         times = session.time_shares() if session.recipe == snapshot.recipe else None
         with self.publishing():
+            self._drawn = moment
+            self._draw_settings(snapshot.recipe)
+            self._draw_figures(snapshot)
             if times is not None:
                 shares = [times.get(layer.weight, np.nan) for layer in session.layers]
                 self.times = np.array(shares, np.float32).tobytes()
-            if snapshot.generation != self._drawn:
-                self._drawn = snapshot.generation
-                self._draw_settings(snapshot.recipe)
-                self._draw_figures(snapshot)
-                while self._asked and self._asked[0][1] <= snapshot.generation:
-                    self.done = self._asked.popleft()[0]
+            while self._asked and self._asked[0][1] <= snapshot.generation:
+                self.done = self._asked.popleft()[0]
 
     def show_sensitivity(self, values: Mapping[str, float]) -> None:
         """Show how many points each layer costs; layers that ``values`` leaves out are unknown."""
@@ -133,6 +137,13 @@ class LayersView(View):
             problem = str(refused)
         finally:
             self.send({"seq": content.get("seq"), "problem": problem})
+
+    def plot(self, area: FigureBase) -> None:
+        """Draw each layer's bytes before and after, its zeros and its bits."""
+        from .layers_figure import plot_layers
+
+        if self.session is not None:
+            plot_layers(area, self.session)
 
     def _do(self, content: Mapping[str, Any]) -> None:
         names = self._named(content.get("layers", ()))
@@ -155,7 +166,7 @@ class LayersView(View):
     def _edit(self, content: Mapping[str, Any], edit: Any) -> None:
         seq, generation = int(content.get("seq", 0)), self.change(edit)
         with self.publishing():
-            if self._drawn >= generation:  # it was drawn while we were still here
+            if self._drawn[0] >= generation:  # it was drawn while we were still here
                 self.done = seq
             else:
                 self._asked.append((seq, generation))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from workbench.session import Session
     from workbench.snapshot import Snapshot
 
-#: The longest text that is read as a recipe.
+#: The longest text that is read as a recipe, and the most brackets open at once: YAML's reader takes seconds
+#: over thousands.
 MAX_CHARACTERS = 200_000
+MAX_DEPTH = 50
 
 
 class RecipeView(View):
@@ -115,6 +118,8 @@ def read_recipe(text: str, session: Session) -> Recipe:
     if len(text) > MAX_CHARACTERS:
         raise RecipeError(f"A recipe has {MAX_CHARACTERS:,} characters at most, and this text has {len(text):,}.")
     try:
+        if _depth(text) > MAX_DEPTH:
+            raise RecursionError
         recipe = Recipe.parse(text)
         names = [layer.name for layer in session.layers]
         for step in recipe.steps:
@@ -124,6 +129,12 @@ def read_recipe(text: str, session: Session) -> Recipe:
     except (RecursionError, TypeError, ValueError) as error:  # YAML nested without end, or odd keys in it
         raise RecipeError("This is no recipe, which is a list of steps such as '- prune: {ratio: 0.5}'.") from error
     return recipe
+
+
+def _depth(text: str) -> int:
+    """Return how many brackets are open at once, at most; those in quotes count too."""
+    steps = (1 if letter in "[{" else -1 for letter in text if letter in "[]{}")
+    return max(accumulate(steps), default=0)
 
 
 def describe_techniques() -> list[dict[str, Any]]:

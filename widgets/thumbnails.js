@@ -61,10 +61,9 @@ function thumbnails(choose) {
     item.picture.setAttribute("viewBox", `0 0 ${bins} 1`);
     item.before.setAttribute("d", outline(heights(before)));
     item.after.setAttribute("d", outline(heights(after)));
-    const [zeros, bits, threshold] = [0, 1, 2].map((number) => facts[number * total + item.place]);
+    const threshold = facts[2 * total + item.place];
     const reach = (threshold / 1e4) * (bins / 2);
     item.cut.setAttribute("d", threshold ? `M${bins / 2 - reach} 0V1M${bins / 2 + reach} 0V1` : "");
-    setText(item.fact, `${Math.round(zeros / 100)} % · ${bits} bit`);
   }
 
   function select(name) {
@@ -98,7 +97,10 @@ function thumbnails(choose) {
 
   function show(data) {
     shown = data.before.length && data.after.length === data.before.length ? data : null;
-    for (const item of items) draw(item);
+    for (const item of items) {
+      if (shown) setText(item.fact, `${Math.round(shown.facts[item.place] / 100)} % · ${shown.facts[items.length + item.place]} bit`);
+      draw(item);
+    }
   }
   const sizes = new ResizeObserver(() => { if (chosen) bringIntoSight(chosen.node); });
   sizes.observe(list);

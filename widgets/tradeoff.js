@@ -23,6 +23,7 @@ function render({ model, el }) {
   const log = tick("log scale");
   const near = tick("only near dense");
   near.root.title = "Leave out accuracies more than 10 points below the dense model's.";
+  const ground = element("canvas", { "aria-hidden": "true" });
   const canvas = element("canvas", {
     tabindex: 0, role: "application", "aria-roledescription": "scatter plot", "aria-label": "Settings tried", "aria-describedby": `${id}-keys`,
   });
@@ -42,7 +43,7 @@ function render({ model, el }) {
     element("div", { class: "wb-legend", "aria-hidden": "true" },
       ...[["exact", "measured on every image"], ["sampled", "left while sampled, with interval"], ["front", "Pareto front"], ["dense", "dense"], ["present", "now"]]
         .map(([name, text]) => element("span", {}, element("i", { class: `wb-${name}` }), text))),
-    element("div", { class: "wb-plot-box" }, canvas),
+    element("div", { class: "wb-plot-box" }, ground, canvas),
     element("div", { class: "wb-told" }, element("div", { class: "wb-lines" }, words, figures), go),
     element("div", { class: "wb-best" }, heading, list),
     element("p", { class: "wb-hidden", id: `${id}-keys` }, "Left and right arrow keys walk the settings, Enter goes back to one."),
@@ -50,7 +51,8 @@ function render({ model, el }) {
 
   const store = pointStore(model);
   const [xAxis, yAxis] = [axis(), axis()];
-  let shown = [], sorted = [], front = [], dense = null, present = null, chosen = null, places = null, asked = -1, frame = 0, frontKey = "", near10 = 0;
+  let shown = [], sorted = [], front = [], dense = null, present = null, chosen = null;
+  let places = null, stale = true, asked = -1, frame = 0, frontKey = "", gathered = "", near10 = 0;
 
   const metric = (name) => METRICS[model.get(name)];
   const useLog = (which) => Boolean(which.scaled && model.get("log"));
@@ -64,14 +66,19 @@ function render({ model, el }) {
     if (present) present.words = model.get("present_words");
     const [x, y] = [metric("x"), metric("y")];
     near10 = model.get("near") && dense && Number.isFinite(dense.accuracy) ? dense.accuracy - 0.1 : -1;
-    const known = (p) => p && Number.isFinite(x.value(p)) && Number.isFinite(y.value(p)) && p.accuracy >= near10;
-    const wanted = model.get("scope");
-    shown = store.points.filter((p) => known(p) && (wanted === "all" || p.mine));
-    front = paretoFront(shown.filter((p) => p.kind === EXACT), x, y);
-    sorted = [...shown].sort((a, b) => x.value(a) - x.value(b) || y.value(a) - y.value(b));
-    if (chosen && !shown.includes(chosen)) chosen = shown.find((p) => p.place === chosen.place) ?? null;
+    const now = [store.version(), dense?.accuracy, dense?.bytes, dense?.ms, near10, ...["x", "y", "log", "scope"].map((name) => model.get(name))].join();
+    if (now !== gathered) { // else only the present setting has moved
+      gathered = now;
+      stale = true;
+      const known = (p) => p && Number.isFinite(x.value(p)) && Number.isFinite(y.value(p)) && p.accuracy >= near10;
+      const wanted = model.get("scope");
+      shown = store.points.filter((p) => known(p) && (wanted === "all" || p.mine));
+      front = paretoFront(shown.filter((p) => p.kind === EXACT), x, y);
+      sorted = [...shown].sort((a, b) => x.value(a) - x.value(b) || y.value(a) - y.value(b));
+      if (chosen && !shown.includes(chosen)) chosen = shown.find((p) => p.place === chosen.place) ?? null;
+      fillFront(x, y);
+    }
     rescale(x, y);
-    fillFront(x, y);
     controls();
   }
 
@@ -85,6 +92,7 @@ function render({ model, el }) {
       if (!same || !scale.holds(least)) {
         if (present) values.push(...[which.low(present), which.high(present)].filter(Number.isFinite)); // room for its interval
         scale.aim(spanOf(values, which, useLog(which)), useLog(which), smooth && scale.of === which);
+        stale = true;
       }
       Object.assign(scale, { of: which, near: near10, scope: model.get("scope") });
     }
@@ -167,12 +175,17 @@ function render({ model, el }) {
     tell();
     const fitted = fitCanvas(canvas);
     if (!fitted) return;
-    const [x, y] = [metric("x"), metric("y")];
-    const font = `11px ${getComputedStyle(el).fontFamily}`;
-    places = drawPlot({ ...fitted, colour: coloursOf(el), font }, {
-      x, y, xAxis, yAxis, shown, front, dense, present, chosen, chain: chosen ? chainOf(chosen) : [], crowded: shown.length > 300,
-    });
-    if (xAxis.moving || yAxis.moving) later();
+    const colour = coloursOf(el);
+    const state = {
+      x: metric("x"), y: metric("y"), xAxis, yAxis, shown, front, dense, present, chosen, chain: chosen ? chainOf(chosen) : [], crowded: shown.length > 300,
+    };
+    if (stale || !places || xAxis.moving || yAxis.moving) {
+      places = placesOf(fitted, state);
+      drawGround(fitCanvas(ground).pen, places, state, colour, `11px ${getComputedStyle(el).fontFamily}`);
+      stale = xAxis.moving || yAxis.moving;
+      if (stale) later();
+    }
+    drawMarks(fitted.pen, places, state, colour);
   }
 
   function nearest(event) {
@@ -246,7 +259,7 @@ function render({ model, el }) {
   near.input.addEventListener("change", () => set({ near: near.input.checked }));
 
   const update = onTraits(model, TRAITS, () => { gather(); later(); });
-  const looks = onLooks(canvas, later);
+  const looks = onLooks(canvas, () => { stale = true; later(); });
   const unseen = reportVisibility(model, el);
   gather();
   later();

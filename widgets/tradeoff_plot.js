@@ -1,4 +1,5 @@
-// The plot: axes that move only when they must, and one canvas pass. Coordinates are CSS pixels.
+// The plot: axes that move only when they must, a ground drawn when it changes, and marks drawn over it.
+// Coordinates are CSS pixels.
 
 const PLOT = { left: 62, right: 16, top: 14, bottom: 40 };
 const RESCALE_MS = 220;
@@ -62,41 +63,111 @@ function axis() {
       const t = ease(Math.min(1, (performance.now() - began) / RESCALE_MS));
       return [0, 1].map((end) => (log ? from[end] * (to[end] / from[end]) ** t : from[end] + (to[end] - from[end]) * t));
     },
-    // A value's share of the axis, 0 to 1 inside.
-    share(value) {
-      const [low, high] = this.now();
-      return log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
-    },
   };
 }
 
-function drawPlot({ pen, width, height, colour, font }, state) {
-  const { x, y, xAxis, yAxis, shown, front, dense, present, chosen, chain, crowded } = state;
+// Where settings lie, for axes that stand still meanwhile.
+function placesOf({ width, height }, { x, y, xAxis, yAxis }) {
   const box = { left: PLOT.left, right: width - PLOT.right, top: PLOT.top, bottom: height - PLOT.bottom };
-  const at = (p) => [box.left + xAxis.share(x.value(p)) * (box.right - box.left), box.bottom - yAxis.share(y.value(p)) * (box.bottom - box.top)];
-  const visible = ([px, py]) => Number.isFinite(px) && Number.isFinite(py) && px >= box.left - 1 && px <= box.right + 1 && py >= box.top - 1 && py <= box.bottom + 1;
+  const line = (axis, from, to) => {
+    const [low, high] = axis.now();
+    const scale = (to - from) / (axis.log ? Math.log(high / low) : high - low);
+    return axis.log ? (value) => from + Math.log(value / low) * scale : (value) => from + (value - low) * scale;
+  };
+  const across = line(xAxis, box.left, box.right);
+  const up = line(yAxis, box.bottom, box.top);
+  const at = (p) => [across(x.value(p)), up(y.value(p))];
+  const inside = ([px, py]) => px >= box.left - 1 && px <= box.right + 1 && py >= box.top - 1 && py <= box.bottom + 1;
+  return { box, across, up, at, inside };
+}
 
-  drawGrid(pen, box, state, colour, font);
-  pen.save();
+const clipTo = (pen, box) => {
   pen.beginPath();
   pen.rect(box.left, box.top - 8, box.right - box.left + 8, box.bottom - box.top + 8);
   pen.clip();
+};
+const dot = (pen, [px, py], radius) => { pen.beginPath(); pen.arc(px, py, radius, 0, 2 * Math.PI); };
 
-  const dot = ([px, py], radius) => { pen.beginPath(); pen.arc(px, py, radius, 0, 2 * Math.PI); };
-  function interval(p) {
-    const [px, py] = at(p);
-    const spans = [[x, xAxis, true], [y, yAxis, false]];
-    for (const [metric, scale, along] of spans) {
-      const [low, high] = [scale.share(metric.low(p)), scale.share(metric.high(p))];
-      if (!(high > low)) continue;
-      pen.beginPath();
-      if (along) { pen.moveTo(box.left + low * (box.right - box.left), py); pen.lineTo(box.left + high * (box.right - box.left), py); }
-      else { pen.moveTo(px, box.bottom - low * (box.bottom - box.top)); pen.lineTo(px, box.bottom - high * (box.bottom - box.top)); }
-      pen.stroke();
-    }
+function drawInterval(pen, p, { x, y }, { across, up, at }) {
+  const [px, py] = at(p);
+  const stroke = (fromX, fromY, toX, toY) => { pen.beginPath(); pen.moveTo(fromX, fromY); pen.lineTo(toX, toY); pen.stroke(); };
+  if (x.high(p) > x.low(p)) stroke(across(x.low(p)), py, across(x.high(p)), py);
+  if (y.high(p) > y.low(p)) stroke(px, up(y.low(p)), px, up(y.high(p)));
+}
+
+// What stays while a pointer moves: the grid, all settings, the front and the dense model.
+function drawGround(pen, places, state, colour, font) {
+  const { shown, front, dense, crowded } = state;
+  const { at, inside, box } = places;
+  drawGrid(pen, places, state, colour, font);
+  pen.save();
+  clipTo(pen, box);
+  const [accent, surface] = [colour("accent"), colour("surface")];
+  pen.strokeStyle = accent;
+  for (const p of shown) {
+    const place = at(p);
+    if (!inside(place)) continue;
+    pen.lineWidth = 1.25;
+    pen.globalAlpha = 0.35;
+    if (!crowded) drawInterval(pen, p, state, places);
+    dot(pen, place, crowded ? 2.5 : 3.5);
+    pen.globalAlpha = p.kind === EXACT ? 0.5 : 0.9;
+    pen.fillStyle = p.kind === EXACT ? accent : surface;
+    pen.fill();
+    if (p.kind !== EXACT) pen.stroke();
   }
+  pen.globalAlpha = 1;
+  drawFront(pen, front, state, places, { accent, surface });
+  if (dense && inside(at(dense))) drawDense(pen, at(dense), box, { ink: colour("muted"), ground: surface }, font);
+  pen.restore();
+}
 
-  if (chain.length > 1) { // the settings it came from
+function drawFront(pen, front, { x }, { at, inside }, { accent, surface }) {
+  pen.lineWidth = 1.5;
+  pen.strokeStyle = accent;
+  pen.beginPath();
+  front.forEach((p, index) => {
+    const [px, py] = at(p);
+    if (!index) { pen.moveTo(px, py); return; }
+    const [qx, qy] = at(front[index - 1]);
+    // Between two settings of the front only the worse of both figures is known to be reached.
+    pen.lineTo(...(x.higher ? [qx, py] : [px, qy]));
+    pen.lineTo(px, py);
+  });
+  pen.stroke();
+  pen.fillStyle = accent;
+  pen.strokeStyle = surface;
+  for (const p of front) {
+    const place = at(p);
+    if (!inside(place)) continue;
+    dot(pen, place, 4.5);
+    pen.fill();
+    pen.stroke();
+  }
+}
+
+function drawDense(pen, [px, py], box, { ink, ground }, font) {
+  pen.fillStyle = ink;
+  pen.strokeStyle = ground;
+  pen.lineWidth = 1.5;
+  pen.beginPath();
+  pen.moveTo(px, py - 7);
+  pen.lineTo(px + 7, py);
+  pen.lineTo(px, py + 7);
+  pen.lineTo(px - 7, py);
+  pen.closePath();
+  pen.fill();
+  pen.stroke();
+  label(pen, "dense", px, py, box, { ink, ground }, font);
+}
+
+// What moves: the present setting, the one pointed at and the settings it came from.
+function drawMarks(pen, places, state, colour) {
+  const { present, chosen, chain } = state;
+  const { at, inside, box } = places;
+  pen.save();
+  clipTo(pen, box);
+  if (chain.length > 1) {
     pen.strokeStyle = colour("control");
     pen.lineWidth = 1;
     pen.setLineDash([1, 4]);
@@ -105,81 +176,29 @@ function drawPlot({ pen, width, height, colour, font }, state) {
     pen.stroke();
     pen.setLineDash([]);
   }
-  pen.strokeStyle = colour("accent");
-  pen.lineWidth = 1.25;
-  for (const p of shown) {
-    const place = at(p);
-    if (!visible(place)) continue;
-    pen.globalAlpha = 0.35;
-    if (!crowded) interval(p);
-    if (p.kind === EXACT) { pen.globalAlpha = 0.5; pen.fillStyle = colour("accent"); dot(place, 3.5); pen.fill(); }
-    else { pen.globalAlpha = 0.9; pen.fillStyle = colour("surface"); dot(place, 3.5); pen.fill(); pen.stroke(); }
-  }
-  pen.globalAlpha = 1;
-  if (front.length) {
-    pen.beginPath();
-    front.forEach((p, index) => {
-      const [px, py] = at(p);
-      if (!index) { pen.moveTo(px, py); return; }
-      const [qx, qy] = at(front[index - 1]);
-      // Between two settings of the front only the worse of both figures is known to be reached.
-      const [cx, cy] = x.higher ? [qx, py] : [px, qy];
-      pen.lineTo(cx, cy);
-      pen.lineTo(px, py);
-    });
-    pen.lineWidth = 1.5;
-    pen.stroke();
-    for (const p of front) {
-      const place = at(p);
-      if (!visible(place)) continue;
-      pen.fillStyle = colour("accent");
-      dot(place, 4.5);
-      pen.fill();
-      pen.strokeStyle = colour("surface");
-      pen.stroke();
-      pen.strokeStyle = colour("accent");
-    }
-  }
-  const [dx, dy] = dense ? at(dense) : [NaN, NaN];
-  if (visible([dx, dy])) {
-    pen.fillStyle = colour("muted");
-    pen.strokeStyle = colour("surface");
-    pen.lineWidth = 1.5;
-    pen.beginPath();
-    pen.moveTo(dx, dy - 7); pen.lineTo(dx + 7, dy); pen.lineTo(dx, dy + 7); pen.lineTo(dx - 7, dy);
-    pen.closePath();
-    pen.fill();
-    pen.stroke();
-    label(pen, "dense", dx, dy, box, { ink: colour("muted"), ground: colour("surface") }, font);
-  }
-  const now = present ? at(present) : [NaN, NaN];
-  if (visible(now)) {
+  if (present && inside(at(present))) {
     pen.strokeStyle = colour("accent");
     pen.lineWidth = 2;
-    interval(present);
-    pen.setLineDash(present.kind === 0 ? [3, 3] : []);
-    dot(now, 8);
+    drawInterval(pen, present, state, places);
+    pen.setLineDash(present.kind === 0 ? [3, 3] : []); // predicted
+    dot(pen, at(present), 8);
     pen.stroke();
     pen.setLineDash([]);
-    dot(now, 3);
-    pen.fillStyle = present.kind === EXACT ? colour("accent") : colour("surface");
+    dot(pen, at(present), 3);
+    pen.fillStyle = colour(present.kind === EXACT ? "accent" : "surface");
     pen.fill();
     pen.lineWidth = 1.25;
     pen.stroke();
   }
-  if (chosen) {
-    const place = at(chosen);
-    if (visible(place)) {
-      pen.strokeStyle = colour("text");
-      pen.lineWidth = 1.25;
-      interval(chosen);
-      pen.lineWidth = 2;
-      dot(place, 7);
-      pen.stroke();
-    }
+  if (chosen && inside(at(chosen))) {
+    pen.strokeStyle = colour("text");
+    pen.lineWidth = 1.25;
+    drawInterval(pen, chosen, state, places);
+    pen.lineWidth = 2;
+    dot(pen, at(chosen), 7);
+    pen.stroke();
   }
   pen.restore();
-  return { at, box };
 }
 
 // Below its mark, on a ground of its own: the front often runs through where it would stand.
@@ -196,29 +215,29 @@ function label(pen, text, px, py, box, { ink, ground }, font) {
   pen.fillText(text, left, py + 10);
 }
 
-function drawGrid(pen, box, { x, y, xAxis, yAxis }, colour, font) {
+function drawGrid(pen, { box, across, up }, { x, y, xAxis, yAxis }, colour, font) {
   const ticksOf = (scale, wanted) => (scale.log ? logTicks : linearTicks)(scale.now(), wanted);
   pen.font = font;
   pen.lineWidth = 1;
   pen.strokeStyle = colour("line");
   pen.fillStyle = colour("muted");
-  const across = ticksOf(xAxis, Math.max(3, Math.floor((box.right - box.left) / 90)));
   pen.textBaseline = "top";
   pen.textAlign = "center";
-  for (const tick of across.ticks) {
-    const px = Math.round(box.left + xAxis.share(tick) * (box.right - box.left)) + 0.5;
+  const columns = ticksOf(xAxis, Math.max(3, Math.floor((box.right - box.left) / 90)));
+  for (const tick of columns.ticks) {
+    const px = Math.round(across(tick)) + 0.5;
     if (px < box.left || px > box.right + 1) continue;
     pen.beginPath();
     pen.moveTo(px, box.bottom);
     pen.lineTo(px, box.bottom + 4);
     pen.stroke();
-    pen.fillText(x.tick(tick, across.step), px, box.bottom + 7);
+    pen.fillText(x.tick(tick, columns.step), px, box.bottom + 7);
   }
-  const up = ticksOf(yAxis, Math.max(3, Math.floor((box.bottom - box.top) / 46)));
+  const rows = ticksOf(yAxis, Math.max(3, Math.floor((box.bottom - box.top) / 46)));
   pen.textBaseline = "middle";
   pen.textAlign = "right";
-  for (const tick of up.ticks) {
-    const py = Math.round(box.bottom - yAxis.share(tick) * (box.bottom - box.top)) + 0.5;
+  for (const tick of rows.ticks) {
+    const py = Math.round(up(tick)) + 0.5;
     if (py < box.top - 1 || py > box.bottom + 1) continue;
     pen.globalAlpha = 0.7;
     pen.beginPath();
@@ -226,7 +245,7 @@ function drawGrid(pen, box, { x, y, xAxis, yAxis }, colour, font) {
     pen.lineTo(box.right, py);
     pen.stroke();
     pen.globalAlpha = 1;
-    pen.fillText(y.tick(tick, up.step), box.left - 8, py);
+    pen.fillText(y.tick(tick, rows.step), box.left - 8, py);
   }
   pen.strokeStyle = colour("control");
   pen.beginPath();

@@ -33,7 +33,7 @@ function pointStore(model) {
     applied = model.get("added_upto");
     return true;
   }
-  return { points, read };
+  return { points, read, version: () => `${edition}:${applied}:${points.length}` };
 }
 
 const METRICS = {

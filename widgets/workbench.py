@@ -58,7 +58,7 @@ class Workbench(Pictured, ipywidgets.Box):
     ``views`` maps names to the views, ``panels`` those behind the tabs.
     """
 
-    figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 4.4)
+    figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 4.8)
 
     def __init__(self, session: Session | str | None = None, data: str | None = None) -> None:
         self._own: Session | None = None

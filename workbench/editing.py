@@ -89,6 +89,8 @@ def dial_values(recipe: Recipe, technique: str, layers: Iterable[str]) -> dict[s
     dial, step, names = _dial(technique), step_of(recipe, technique), tuple(layers)
     if step is None:
         return dict.fromkeys(names, DialValue(dial.neutral, False))
+    if not step.overrides and step.layers == ("*",):
+        return dict.fromkeys(names, DialValue(float(getattr(step.settings, dial.setting)), False))
     own = {override.pattern: override for override in step.overrides if dial.setting in override.changed}
     # where every override names one layer, none needs to be matched against every other
     alone = {override.pattern for override in step.overrides} <= {glob.escape(name) for name in names}

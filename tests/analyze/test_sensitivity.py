@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import workbench as wb
 from workbench.analyze.sensitivity import Sensitivity, measure_sensitivity
@@ -17,6 +16,7 @@ from workbench.analyze.sweep import RELATIVE, SensitivityJob
 from workbench.errors import WorkbenchError
 from workbench.jobs import Progress
 from workbench.models.zoo.resnet import ResNet20
+from workbench.run.onnx_graph import ExportError
 from workbench.session import Session
 
 
@@ -66,16 +66,12 @@ def test_cells_with_removed_channels_are_what_the_session_measures(residual: Ses
     assert_cells_are_measurements(residual, found)
 
 
-def test_a_model_that_does_not_export_is_swept_in_torch() -> None:
-    class Odd(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc = nn.Linear(784, 10)
+def test_a_model_that_does_not_export_is_swept_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ExportError("This model cannot be written as ONNX.")
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.fc(torch.from_numpy(x.flatten(1).detach().numpy().copy()))
-
-    with Session(Odd(), wb.load_dataset(pictures(200)), history=":memory:") as session:
+    monkeypatch.setattr("workbench.evaluation.export_graph", refuse)
+    with Session("lenet300", wb.load_dataset(pictures(200)), history=":memory:") as session:
         session.measure()
         assert session.runtime == "torch"
         assert_cells_are_measurements(session, measure_sensitivity(session, values=[0.7]).result())

@@ -38,6 +38,17 @@ def serve_app(home: Path, *options: str) -> Iterator[Served]:
 
 
 @contextmanager
+def serve_notebook(home: Path, notebook: Path) -> Iterator[Served]:
+    """Serve another notebook as the app is served, with no page kept ready."""
+    code = (
+        "import sys; from pathlib import Path; from widgets.serving import Options, serve; "
+        "serve(Options(port=0, open_browser=False, spare=0, notebook=Path(sys.argv[1])))"
+    )
+    with _running([sys.executable, "-c", code, str(notebook)], home, r"(http://\S+)") as (process, url):
+        yield Served(url, process.pid)
+
+
+@contextmanager
 def serve_lab(home: Path, notebook: Path) -> Iterator[Served]:
     """Serve JupyterLab on ``notebook``'s folder, as ``make lab`` does."""
     with socket.socket() as probe:

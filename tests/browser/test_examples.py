@@ -26,8 +26,8 @@ DRAWN = """selector => [...document.querySelectorAll(selector)].every((card) => 
 
 
 def go_harsh(page: Page) -> None:
-    page.get_by_role("slider", name="Pruning ratio").fill("60")
-    page.get_by_role("slider", name="Bit-width").fill("3")
+    page.get_by_role("slider", name="Pruning ratio", exact=True).fill("60")
+    page.get_by_role("slider", name="Bit-width", exact=True).fill("3")
     wait_settled(page, HARSH)
     page.wait_for_function("document.querySelector('.wb-strip-head p').textContent.includes('lost')")
 
@@ -89,7 +89,7 @@ def test_the_strip_shows_flipped_images_with_both_answers_at_a_constant_height(p
 
 def test_images_that_were_not_flipped_before_are_marked_new_and_come_first(page: Page) -> None:
     go_harsh(page)
-    page.get_by_role("slider", name="Bit-width").fill("2")
+    page.get_by_role("slider", name="Bit-width", exact=True).fill("2")
     wait_settled(page, "- prune: {ratio: 0.6}\n- quantize: {bits: 2}")
     page.wait_for_function("document.querySelector('.wb-strip .wb-new:not([hidden])')")
     marks = page.locator(STRIP).evaluate_all("cards => cards.map(card => !card.querySelector('.wb-new').hidden)")

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import open_page
 from tests.browser.launch import Served
-from tests.browser.reading import read, wait_settled
+from tests.browser.reading import read
 from tests.widgets.fake_session import FakeSession, layer
 from widgets import LayersView
 from workbench.recipe import Recipe
@@ -34,6 +34,12 @@ def table(page: Page) -> Iterator[Locator]:
     expect(table.locator(".wb-lock[aria-pressed=true]")).to_have_count(0)
 
 
+def wait_sized(page: Page, recipe: Recipe | str) -> None:
+    """Wait until the size is that of ``recipe``, which is sooner than its exact accuracy."""
+    wanted = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
+    page.wait_for_selector(f"[data-metric=size][data-recipe='{wanted.hash}']")
+
+
 def row(table: Locator, name: str) -> Locator:
     return table.get_by_role("row").filter(has=table.page.get_by_role("rowheader", name=name, exact=True))
 
@@ -52,13 +58,13 @@ def type_into(table: Locator, field: str, text: str) -> Locator:
 def test_a_typed_ratio_is_the_layers_own_and_the_figures_follow(page: Page, table: Locator) -> None:
     dense = read(page, "size").value
     type_into(table, RATIO.format("fc"), "80")
-    wait_settled(page, "- prune: {ratio: 0, overrides: {fc: {ratio: 0.8, scope: layer}}}")
+    wait_sized(page, "- prune: {ratio: 0, overrides: {fc: {ratio: 0.8, scope: layer}}}")
     assert read(page, "size").value < dense
     expect(table.get_by_label(RATIO.format("fc"))).to_have_value("80 %")
     expect(row(table, "fc").locator(".wb-col-sparsity")).to_have_text("80.0 %")
     expect(table.get_by_label(RATIO.format("conv1"))).to_have_value("0 %")
     row(table, "fc").get_by_role("button", name="Clear own pruning ratio of fc").click()
-    wait_settled(page, Recipe())
+    wait_sized(page, Recipe())
     expect(table.get_by_label(RATIO.format("fc"))).to_have_value("0 %")
 
 
@@ -74,7 +80,7 @@ def test_what_cannot_be_meant_is_refused_where_it_was_typed_and_stays_there(
     page: Page, table: Locator, field: str, text: str, sentence: str
 ) -> None:
     typed = type_into(table, field.format("stage1.0.conv1"), text)
-    alert = table.get_by_role("alert")
+    alert = table.locator(".wb-bubble[role=alert]")
     expect(alert).to_have_text(sentence)
     expect(typed).to_have_attribute("aria-invalid", "true")
     expect(typed).to_have_value(text)
@@ -90,6 +96,16 @@ def test_what_cannot_be_meant_is_refused_where_it_was_typed_and_stays_there(
     expect(typed).not_to_have_value(text)
 
 
+def test_a_refusal_in_the_last_row_is_in_sight_too(table: Locator) -> None:
+    typed = type_into(table, RATIO.format("fc"), "abc")
+    alert, frame = table.locator(".wb-bubble").bounding_box(), table.locator(".wb-scroller").bounding_box()
+    assert alert is not None
+    assert frame is not None
+    assert frame["y"] < alert["y"]
+    assert alert["y"] + alert["height"] <= frame["y"] + frame["height"]
+    typed.press("Escape")
+
+
 def test_a_slider_moves_every_selected_layer(page: Page, table: Locator) -> None:
     row(table, "conv1").locator(".wb-col-type").click()
     row(table, "stage1.0.conv2").locator(".wb-col-type").click(modifiers=["Shift"])
@@ -97,18 +113,18 @@ def test_a_slider_moves_every_selected_layer(page: Page, table: Locator) -> None
     slider = table.get_by_role("slider", name="Bit-width of stage1.0.conv1")
     slider.fill("3")
     chosen = ("conv1", "stage1.0.conv1", "stage1.0.conv2")
-    wait_settled(page, Recipe.parse([{"quantize": {"bits": 32, "overrides": {name: {"bits": 4} for name in chosen}}}]))
+    wait_sized(page, Recipe.parse([{"quantize": {"bits": 32, "overrides": {name: {"bits": 4} for name in chosen}}}]))
     for name in chosen:
         expect(table.get_by_label(BITS.format(name))).to_have_value("4")
     expect(table.get_by_label(BITS.format("stage1.1.conv1"))).to_have_value("off")
     table.get_by_role("button", name="Clear own values").click()
-    wait_settled(page, Recipe())
+    wait_sized(page, Recipe())
 
 
 def test_a_locked_layer_stays_while_the_sliders_move_the_others(page: Page, table: Locator) -> None:
     bits = page.get_by_role("slider", name="Bit-width", exact=True)
     bits.fill("4")
-    wait_settled(page, "- quantize: {bits: 4}")
+    wait_sized(page, "- quantize: {bits: 4}")
     row(table, "conv1").get_by_role("button", name="Lock conv1").click()
     expect(table.get_by_label(BITS.format("conv1"))).to_be_disabled()
     bits.fill("2")
@@ -199,7 +215,7 @@ def test_nothing_in_it_moves_while_figures_follow_a_slider(page: Page, table: Lo
 @pytest.mark.parametrize("light", ["true", "false"])
 def test_axe_finds_nothing_serious(page: Page, table: Locator, light: str) -> None:
     type_into(table, RATIO.format("conv1"), "abc")
-    expect(table.get_by_role("alert")).not_to_be_empty()
+    expect(table.locator(".wb-bubble")).not_to_be_empty()
     was = page.evaluate("document.body.dataset.jpThemeLight")
     page.evaluate("light => { document.body.dataset.jpThemeLight = light }", light)
     found = Axe().run(page, context=".wb-panel-layers").response["violations"]

@@ -97,19 +97,35 @@ def test_a_killed_kernel_is_said_and_one_button_brings_the_recipe_back(browser: 
         assert page.get_by_label("Bit-width", exact=True).get_attribute("aria-valuetext") == "5 bit"
 
 
-def test_a_short_loss_of_the_network_mends_itself(browser: Browser, app: Served) -> None:
+def test_a_short_loss_of_the_network_mends_itself_and_loses_no_move(browser: Browser, app: Served) -> None:
     with wire_to(app.url) as wire, tab(browser, wire.through(app.url)) as page:
         wait_ready(page)
         kernel = kernel_id(page)
+        bits = page.get_by_label("Bit-width", exact=True)
+        wire.go_dead()
+        bits.fill("6")  # sent, and swallowed
+        bits.fill("5")  # waits for an answer to the one before, which never comes
         wire.cut()
         banner = page.get_by_role("alert").filter(has_text="Connection lost, trying again.")
         expect(banner).to_be_visible(timeout=5_000)
         expect(page.get_by_role("button", name="Start again")).to_be_hidden()
-        page.get_by_label("Bit-width", exact=True).fill("4")  # moved meanwhile: it counts when the line is back
         wire.mend()
         expect(banner).to_be_hidden(timeout=10_000)
+        wait_settled(page, "- quantize: {bits: 5}")
+        bits.fill("4")
         wait_settled(page, "- quantize: {bits: 4}")
         assert kernel_id(page) == kernel
+
+
+@pytest.mark.slow
+def test_a_page_may_stay_open(browser: Browser, app: Served) -> None:
+    with tab(browser, app.url) as page:
+        wait_ready(page)
+        sockets: list[str] = []
+        page.on("websocket", lambda socket: sockets.append(socket.url))
+        page.wait_for_timeout(50_000)  # longer than the time in which the server must hear of it
+        assert not sockets, "the connection was lost and made anew"
+        expect(page.locator("#wb-banner")).to_be_hidden()
 
 
 # ── nothing is left behind ───────────────────────────────────────────────────────────────────────────────

@@ -30,9 +30,9 @@ FIND = """canvas => {
 
 def try_two_settings(page: Page) -> None:
     page.get_by_role("tab", name="Trade-off").click()
-    page.get_by_role("slider", name="Pruning ratio").fill("60")
+    page.get_by_role("slider", name="Pruning ratio", exact=True).fill("60")
     wait_settled(page, PRUNED)
-    page.get_by_role("slider", name="Bit-width").fill("4")
+    page.get_by_role("slider", name="Bit-width", exact=True).fill("4")
     wait_settled(page, BOTH)
     expect(page.locator(".wb-tradeoff .wb-lines b")).to_have_text("Now: 60 % pruned · 4 bit")
 
@@ -73,9 +73,9 @@ def test_arrow_keys_walk_the_settings_and_enter_goes_back(page: Page) -> None:
         page.wait_for_function("() => new Promise(done => requestAnimationFrame(() => done(true)))")
     page.keyboard.press("Enter")
     wait_settled(page, PRUNED)
-    page.keyboard.press("Control+z")
-    wait_settled(page, BOTH)
     page.keyboard.press("Control+Shift+Z")
+    wait_settled(page, BOTH)
+    page.keyboard.press("Control+z")
     wait_settled(page, PRUNED)
 
 

@@ -19,12 +19,17 @@ class Wire:
         self._ends: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._down = False
+        self._dead = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def through(self, url: str) -> str:
         """Return ``url`` as it is reached through this wire."""
         port = self._listener.getsockname()[1]
         return urlunsplit(urlsplit(url)._replace(netloc=f"127.0.0.1:{port}"))
+
+    def go_dead(self) -> None:
+        """Swallow what is sent either way, while every connection looks alive."""
+        self._dead = True
 
     def cut(self) -> None:
         """Drop every connection and refuse new ones."""
@@ -35,7 +40,7 @@ class Wire:
             _close(end)
 
     def mend(self) -> None:
-        self._down = False
+        self._down = self._dead = False
 
     def close(self) -> None:
         self.cut()
@@ -54,15 +59,15 @@ class Wire:
                 far = socket.create_connection(("127.0.0.1", self._target))
                 self._ends |= {near, far}
             for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65_536):
-            sink.sendall(data)
-    for end in (source, sink):
-        _close(end)
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if not self._dead:
+                    sink.sendall(data)
+        for end in (source, sink):
+            _close(end)
 
 
 def _close(end: socket.socket) -> None:

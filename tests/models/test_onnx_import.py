@@ -10,13 +10,17 @@ from types import ModuleType
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from workbench.compression import compress
 from workbench.models import ModelError, check_model, layers_of, load_model
 from workbench.models.zoo import ARCHITECTURES, LeNet5, ResNet20
+from workbench.run.onnx_file import onnx_file
+from workbench.run.onnx_graph import export_graph
 
 
 def warm(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
@@ -293,6 +297,40 @@ def test_what_ours_does_not_read_goes_to_onnx2torch_where_that_imports(tmp_path,
     assert "differs from ONNX Runtime's by" in refused(path)
     monkeypatch.setitem(sys.modules, "onnx2torch", None)
     assert "does not read (Sign)" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- quantize: {bits: 8}",
+        "- quantize: {bits: 8, per: tensor}",
+        "- quantize: {bits: 4}",
+        "- quantize: {bits: 3, scheme: symmetric}",
+        "- quantize: {format: fp16}",
+        "- prune: {ratio: 0.5, granularity: filter}\n- quantize: {bits: 4}",
+    ],
+)
+@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+def test_a_file_whose_weights_alone_are_quantized_comes_back(tmp_path, name, text):
+    """Integers and 16-bit floats are unpacked while reading, to what ONNX Runtime computes with."""
+    module = warm(ARCHITECTURES[name](), (1, 28, 28))
+    compressed = compress(module, text, image_shape=(1, 28, 28))
+    integers = {
+        key: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits)
+        for key, codes in compressed.codes.items()
+    }
+    graph = export_graph(module, (1, 28, 28))
+    path = tmp_path / "net.onnx"
+    file = onnx_file(graph, compressed.tensors, integers, frozenset(compressed.casts))
+    assert {"DequantizeLinear", "Cast"} & {node.op_type for node in file.graph.node}
+    path.write_bytes(file.SerializeToString())
+    model = load_model(path)
+    images = torch.randn(5, 1, 28, 28)
+    (expected,) = ort.InferenceSession(path).run(None, {"input": images.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(model.module(images), expected, atol=1e-5 * float(np.abs(expected).max()))
+    layers = {layer.name: layer.type for layer in layers_of(module, (1, 28, 28))}
+    assert {layer.name: layer.type for layer in layers_of(model.module, (1, 28, 28))} == layers
 
 
 def test_a_quantized_file_asks_for_the_float_one(tmp_path):

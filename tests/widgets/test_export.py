@@ -54,7 +54,7 @@ class Page:
         self.largest = 0
         self._changed = threading.Condition()
         if view is not None:
-            view.send = self.take
+            view.send = view._downloads._send = self.take
 
     def take(self, content: dict[str, Any], buffers: Any = None) -> None:
         with self._changed:

@@ -449,8 +449,7 @@ def export(folder: Path, classes: int, shape: tuple[int, int, int] = (1, 28, 28)
     from workbench.run.onnx_graph import export_graph
 
     torch.manual_seed(0)
-    channels, height, width = shape
-    net = nn.Sequential(nn.Conv2d(channels, 4, 3, stride=2), nn.ReLU(), nn.Flatten())
+    net = nn.Sequential(nn.Conv2d(shape[0], 4, 3, stride=2), nn.ReLU(), nn.Flatten())
     with torch.no_grad():
         size = net(torch.zeros(1, *shape)).shape[1]
     net.append(nn.Linear(size, classes)).eval()

@@ -61,7 +61,7 @@ def test_typed_text_is_checked_and_changes_nothing_until_it_is_applied(session: 
         ("- prune: {overrides: {'fc9': {ratio: 0.1}}}", "'fc9' matches no layer"),
         ("- {prune: {}, quantize: {}}", "one technique"),
         ("[" * 5_000, "recipe"),
-        ("- prune: {? [a] : 1}", "prune"),
+        ("- prune: {? [a] : 1}", "unhashable key"),
         ("#" * (MAX_CHARACTERS + 1), "characters at most"),
     ],
 )

@@ -122,7 +122,7 @@ def test_pieces_that_do_not_fit_are_refused(uploads: Uploads, parts: list[Any]) 
     uploads.begin("1", "a", 1, 3)
     with pytest.raises(UploadError):
         uploads.write("1", parts, memoryview(b"abc"))
-        uploads.finish("1")
+    assert not uploads._open
 
 
 def test_more_than_was_announced_is_refused(uploads: Uploads) -> None:

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.widgets.conftest import move, wait_until
 from tests.widgets.fake_session import REASON, TOTAL, FakeSession
-from widgets import ControlsView, ScoreboardView, WeightView, Workbench
+from widgets import ControlsView, ScoreboardView, Workbench
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
 
@@ -72,40 +71,6 @@ def test_an_error_of_the_worker_is_shown_as_a_sentence(live: FakeSession) -> Non
     live.fail("The pattern 'x' matches no layer.")
     wait_until(view, "progress", lambda progress: progress["error"])
     assert view.progress["error"] == "The pattern 'x' matches no layer."
-    view.close()
-
-
-# Weights
-
-
-def test_weights_travel_as_typed_arrays_and_only_what_changed_is_sent(session: FakeSession, sent: list[Any]) -> None:
-    view = WeightView(session, layer="fc")
-    wait_until(view, "about", bool)
-    edges = np.frombuffer(view.edges, np.float32)
-    before = np.frombuffer(view.before, np.uint32)
-    assert len(edges) == len(before) + 1
-    assert before.sum() == 4_000
-    sent.clear()
-    session.apply(Recipe.parse("- prune: {ratio: 0.5}\n- quantize: {bits: 3}"))
-    session.step()
-    wait_until(view, "about", lambda about: about["bits"] == 3)
-    view.close()
-    assert view.about["threshold"] > 0
-    assert 1 < len(np.frombuffer(view.grid, np.float32)) <= 8
-    changed = {name for data, _ in sent for name in (data.get("state", {}))} | {
-        path[0] for data, _ in sent for path in data.get("buffer_paths", [])
-    }
-    assert "after" in changed
-    assert not {"edges", "before"} & changed
-
-
-def test_choosing_a_layer_on_the_page_draws_it(session: FakeSession) -> None:
-    view = WeightView(session)
-    view._handle_custom_msg({"do": "select", "layer": "conv1"}, [])
-    wait_until(view, "about", lambda about: about.get("layer") == "conv1")
-    view._handle_custom_msg({"do": "select", "layer": "nowhere"}, [])
-    wait_until(view, "error", bool)
-    assert view.error == "There is no layer 'nowhere'."
     view.close()
 
 

@@ -125,8 +125,9 @@ def configuration(options: Options) -> Config:
     config.Voila.config_file_paths = []
     config.Voila.log_level = "ERROR"
     config.Voila.tornado_settings = {
-        "ws_ping_interval": 30_000,
-        "ws_ping_timeout": 30_000,
+        # The timeout must be longer than the interval, or the first ping closes the connection.
+        "ws_ping_interval": 15_000,
+        "ws_ping_timeout": 45_000,
         "xsrf_cookie_kwargs": {"path": base},
         "login_url": base + "login",
     }

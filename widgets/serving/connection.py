@@ -6,7 +6,7 @@ from typing import Any
 
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from tornado.ioloop import IOLoop
-from traitlets import Float
+from traitlets import Bool, Float
 
 
 class PromptConnection(ZMQChannelsWebsocketConnection):
@@ -22,13 +22,20 @@ class PageConnection(PromptConnection):
     """Ends the kernel when its page has been gone for a while, for pages that could not say goodbye."""
 
     grace = Float(30.0, config=True, help="Seconds a page may be gone: a lost network that comes back.")
+    _connected = Bool(False)
+
+    def connect(self) -> Any:
+        """Connect, and let the kernels know."""
+        self._connected = True
+        self.multi_kernel_manager.connected(self.kernel_id, self)
+        return super().connect()
 
     def disconnect(self) -> None:  # type: ignore[override]
         """Disconnect, and look again after the grace."""
-        super().disconnect()  # type: ignore[no-untyped-call]
-        IOLoop.current().call_later(self.grace, self._end_if_left)
-
-    async def _end_if_left(self) -> None:
         kernels = self.multi_kernel_manager
-        if self.kernel_id in kernels and not kernels.state(self.kernel_id).get("connected"):
-            await kernels.end(self.kernel_id)
+        if not self._connected:  # given up while connecting; the stock count would go one too low
+            kernels.notify_connect(self.kernel_id)
+        self._connected = False
+        kernels.disconnected(self.kernel_id, self)
+        super().disconnect()  # type: ignore[no-untyped-call]
+        IOLoop.current().call_later(self.grace, kernels.end_if_left, self.kernel_id)

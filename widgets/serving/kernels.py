@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Any, Literal
 
 from jupyter_core.utils import ensure_async
@@ -42,6 +43,7 @@ class PageKernels(AsyncMappingKernelManager):
         super().__init__(**settings)
         self._spares: deque[Page] = deque()
         self._open: dict[str, Page] = {}
+        self._connections: dict[str, set[Any]] = {}
         self._reasons: OrderedDict[str, Reason] = OrderedDict()
         self._starting = asyncio.Semaphore(max(2, os.cpu_count() or 2))
         self._stopping = False
@@ -63,11 +65,20 @@ class PageKernels(AsyncMappingKernelManager):
     def expect(self, page: Page) -> None:
         """End the page's kernel unless its browser connects in time: what fetched it may have been no browser."""
 
-        async def look() -> None:
-            if not self._kernel_connections.get(page.kernel_id):
-                await self.end(page.kernel_id)
+        self._later(self.patience, self.end_if_left, page.kernel_id)
 
-        self._later(self.patience, look)
+    def connected(self, kernel_id: str, connection: Any) -> None:
+        """Note that a page has reached its kernel."""
+        self._connections.setdefault(kernel_id, set()).add(connection)
+
+    def disconnected(self, kernel_id: str, connection: Any) -> None:
+        """Note that a page has lost its kernel."""
+        self._connections.get(kernel_id, set()).discard(connection)
+
+    async def end_if_left(self, kernel_id: str) -> None:
+        """End a kernel that no page is connected to."""
+        if not self._connections.get(kernel_id):
+            await self.end(kernel_id)
 
     def refill(self) -> None:
         """Make pages ready, as many as are wanted and fit."""
@@ -77,7 +88,7 @@ class PageKernels(AsyncMappingKernelManager):
     def state(self, kernel_id: str) -> dict[str, Any]:
         """Return what a page wants to know of its kernel: whether it is there, connected, and why it ended."""
         if kernel_id in self._open and kernel_id not in self._reasons:
-            return {"open": True, "connected": bool(self._kernel_connections.get(kernel_id))}
+            return {"open": True, "connected": bool(self._connections.get(kernel_id))}
         return {"open": False, "reason": self._reasons.get(kernel_id, "unknown")}
 
     async def start_for(self, page: Page, kernel_name: str) -> Any:
@@ -122,7 +133,7 @@ class PageKernels(AsyncMappingKernelManager):
             await self.end(kernel_id, "idle")
 
     def _handle_kernel_died(self, kernel_id: str) -> None:
-        self._later(0, lambda: self.end(kernel_id, "died"))
+        self._later(0, self.end, kernel_id, "died")
 
     def _note(self, kernel_id: str, reason: Reason) -> None:
         self._reasons.setdefault(kernel_id, reason)
@@ -131,10 +142,11 @@ class PageKernels(AsyncMappingKernelManager):
 
     def _forget(self, kernel_id: str, refill: bool) -> None:
         self._open.pop(kernel_id, None)
+        self._connections.pop(kernel_id, None)
         self._spares = deque(page for page in self._spares if page.kernel_id != kernel_id)
         if refill:  # not after one that died: its successor would too
             self._later(self.refill_delay, self.refill)
 
-    def _later(self, seconds: float, call: Any) -> None:
+    def _later(self, seconds: float, call: Callable[..., Any], *arguments: Any) -> None:
         if not self._stopping:
-            IOLoop.current().call_later(seconds, call)
+            IOLoop.current().call_later(seconds, call, *arguments)

@@ -104,13 +104,17 @@ class Studies:
                 self._found[self.technique] = latest.refining(before) if before else latest
             if progress.state != "running":
                 self._job = None
-        if progress.state in ("done", "cancelled") and not job.session.closed:
-            self._foresee(job.session)
-        for listener in list(self._listeners):
-            listener(self)
+        try:
+            if progress.state in ("done", "cancelled"):
+                self._foresee(job.session)
+        finally:  # whoever shows the sweep must hear of its end
+            for listener in list(self._listeners):
+                listener(self)
 
     def _foresee(self, session: Session) -> None:
         """Let the Session foresee the accuracy of recipes from what is known."""
+        if session.closed:
+            return
         footing = session.footing()
         with self._lock:
             surrogate = self._surrogate

@@ -128,7 +128,8 @@ class Forks:
 
     def frontier(self, branch: Branch) -> tuple[str, ...]:
         """Return the values that a branch takes from the trunk, the images left out."""
-        return tuple(sorted(name for name in branch.inputs if self._is_value(name) and name != self.input))
+        known = {self.input, *branch.changed}
+        return tuple(sorted(name for name in branch.inputs if self._is_value(name) and name not in known))
 
     def trunk(self, values: Iterable[str]) -> Part:
         """Return the dense network up to ``values``."""
@@ -256,7 +257,7 @@ def _renamed(node: NodeProto, own: set[str], mark: str) -> NodeProto:
 
     copied = onnx.NodeProto()
     copied.CopyFrom(node)
-    copied.name = node.name + mark
+    copied.name = node.name and node.name + mark  # names must differ, but need not be there
     for names in (copied.input, copied.output):
         names[:] = [name + mark if name in own else name for name in names]
     return copied

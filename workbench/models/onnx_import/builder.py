@@ -42,7 +42,9 @@ def build(model: ModelProto, path: Path, shape: tuple[int, ...], image: onnx.Val
     unknown = _unknown(model, RULES)
     if unknown:
         quantized = any("Quantize" in name or name.startswith("QLinear") for name in unknown)
-        hint = "it is quantized already, so give the float model" if quantized else "export it without them"
+        hint = "export it without them"
+        if quantized:
+            hint = "it is quantized already, so give the float model, or one of which the weights alone are quantized"
         raise UnknownOperator(f"{path} uses operators the workbench does not read ({listed(unknown, 8)}): {hint}.")
     return Builder(model, shape, image, RULES, path).run()
 

@@ -63,13 +63,15 @@
   // ── Looking after the kernel. ──
   const PAUSE = 2_000;
   const GRACE = 20_000;
+  const ATTEMPT = 5_000;
   let kernelId = "";
   let lostAt = 0;
+  let triedAt = 0;
   let looking = 0;
   const connection = () => window.jupyterapp?.widgetManager?.kernel;
   async function ask(id) {
     try {
-      const reply = await fetch(`${base}page/${id}`, { cache: "no-store", signal: AbortSignal.timeout(3_000) });
+      const reply = await fetch(`${base}page/${id}`, { cache: "no-store", signal: AbortSignal.timeout(4_000) });
       if (reply.status === 403) return { open: false, reason: "token" };
       return reply.ok ? await reply.json() : null;
     } catch { return null; }
@@ -85,7 +87,10 @@
       lostAt = lostAt || performance.now();
       show(performance.now() - lostAt < GRACE ? "lost" : "unreachable");
       // Left alone it would wait longer after each failure, longer than the server keeps the kernel.
-      if (state && kernel && !kernel.isDisposed) kernel.reconnect().catch(() => {});
+      if (state && kernel && !kernel.isDisposed && performance.now() - triedAt > ATTEMPT) {
+        triedAt = performance.now();
+        kernel.reconnect().catch(() => {});
+      }
     }
     if (!isDrawn() && finished && performance.now() - finished > PATIENCE) { show("failed"); return; }
     looking = setTimeout(look, connected ? PAUSE : PAUSE / 4);
@@ -98,9 +103,28 @@
     document.addEventListener("visibilitychange", () => { if (!document.hidden && !document.body.classList.contains("wb-ended")) look(); });
     window.addEventListener("load", function listen() { // as soon as the app is there: its kernel tells sooner than asking does
       const kernel = connection();
-      if (!kernel) setTimeout(listen, 500);
-      else kernel.statusChanged.connect((_, status) => { if (status === "dead") look(); });
+      if (!kernel) { setTimeout(listen, 200); return; }
+      let lost = false;
+      kernel.statusChanged.connect((_, status) => { if (status === "dead") look(); });
+      kernel.connectionStatusChanged.connect((_, status) => {
+        if (status === "connected" && lost) catchUp();
+        lost = status !== "connected";
+      });
     });
+  }
+  // What was sent while the line went dead is lost, and with it the answer each widget waits for before it
+  // sends again: they are told not to wait, and the controls to say once more what they show.
+  async function catchUp() {
+    const manager = window.jupyterapp.widgetManager;
+    for (const id of manager.registeredModels) {
+      const model = manager.has_model(id) && (await manager.get_model(id));
+      if (model && model._pending_msgs > 0) {
+        model._pending_msgs = 1;
+        model._handle_status({ content: { execution_state: "idle" } });
+      }
+    }
+    window.dispatchEvent(new Event("workbench-reconnected"));
+    look();
   }
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelector("#wb-banner button").addEventListener("click", startAgain);
