@@ -25,6 +25,7 @@ class ControlsView(View):
     through presets and resets.
     """
 
+    patience = 0.0
     _esm = script("controls.js")
     _css = style("controls.css")
     _positions: ClassVar[dict[str, Any]] = {"bits": list(BITS), "off": OFF}

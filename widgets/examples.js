@@ -47,7 +47,8 @@ function renderWhole(model, el) {
   const grid = element("div", { class: "wb-flips", tabindex: -1 });
   const none = element("p", { class: "wb-muted wb-none" });
   const closer = closerLook(model, { closed: () => closeDetail(), step: (by) => step(by) });
-  const list = element("div", { class: "wb-list" }, element("div", { class: "wb-scroll" }, none, grid), closer.root);
+  const scroller = element("div", { class: "wb-scroll" }, none, grid);
+  const list = element("div", { class: "wb-list" }, scroller, closer.root);
   const own = ownImage(model);
   el.replaceChildren(element("div", { class: "wb-examples wb-card" },
     element("div", { class: "wb-seen-images" },
@@ -68,7 +69,7 @@ function renderWhole(model, el) {
   function draw() {
     const classes = model.get("classes");
     const about = model.get("about");
-    if (model.get("pool") !== pool) { pool = model.get("pool"); cards.clear(); closer.close(); own.restart(); }
+    if (model.get("pool") !== pool) { pool = model.get("pool"); cards.clear(); closer.close(); scroller.style.visibility = ""; own.restart(); }
     flips = flipsOf(model);
     const present = [...new Set(flips.map((flip) => flip.label))].sort((a, b) => a - b);
     const wanted = label.node.value;
@@ -93,10 +94,10 @@ function renderWhole(model, el) {
     opened = image;
     model.send({ do: "look", image });
     closer.open(image);
-    grid.inert = true;
+    scroller.style.visibility = "hidden"; // keeps its place, and nothing under the image takes a click or the focus
   }
   function closeDetail() {
-    grid.inert = false;
+    scroller.style.visibility = "";
     model.send({ do: "look", image: null });
     const card = cards.get(opened);
     if (card?.root.isConnected) card.root.focus(); else grid.focus();

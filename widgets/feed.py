@@ -6,8 +6,9 @@ the newest Snapshot into a slot, and the Feed's own thread hands the slot's cont
 A Snapshot that was replaced before it was drawn is never drawn, and one of an older generation is
 refused, so nothing stale reaches a page after something newer.
 
-A view that computes before it draws (a histogram) is patient: it has a Feed of its own kind that lets the
-first accuracy through before it takes the processor, though it waits no longer than its patience.
+Views that do more than show a few numbers are patient: they have a Feed of their own kind, which lets the
+first accuracy through before it takes the processor, though it waits no longer than its patience. So
+there is one thread for each patience, and the headline figures never queue behind a histogram.
 
 Lock order: a view's lock may be held while calling the Session (a slider moved); the Feed therefore
 never holds its own lock while it calls a view or the Session.

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 #: Seconds without any change before a picture is drawn.
 STILL = 2.0
-#: How wide the picture is shown, in pixels for each inch of the figure.
-PIXELS = 100
+#: What kernels find in their environment under `workbench app`, and under any other Voila.
+SERVED = ("WORKBENCH_SERVED", "VOILA_BASE_URL")
 _log = logging.getLogger(__name__)
 _drawing = threading.Lock()  # one picture at a time: drawing takes the processor from what is live
 
@@ -206,14 +206,14 @@ class Picture:
     def _bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         if not self._sent:
             return {"text/plain": ""}, {}
-        width = round(self._owner.figure_size[0] * PIXELS)
+        width = round(self._owner.figure_size[0] * plots.PIXELS)
         name = f"Picture of {type(self._owner).__name__}"
         return {"image/png": self._sent, "text/plain": name}, {"image/png": {"width": width}}
 
 
 def _in_notebook() -> bool:
-    """Return whether outputs go into a notebook that may be saved: there is a kernel, and it is not Voila's."""
-    if "VOILA_BASE_URL" in os.environ:
+    """Return whether outputs go into a notebook that may be saved: there is a kernel, and it is not the app's."""
+    if any(name in os.environ for name in SERVED):
         return False
     try:
         from IPython import get_ipython

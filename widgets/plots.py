@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Inches: one column of a paper, and both.
 SINGLE, DOUBLE = 3.5, 7.2
+#: How wide a notebook shows a figure, in pixels for each inch.
+PIXELS = 100
 #: Grey is the baseline, the accent what is compressed; they differ in lightness too, for print.
 BASE, ACCENT, SOFT, TEXT, MUTED, LINE = "#98a2ad", "#0f62b8", "#cfe1f5", "#1b2430", "#5b6673", "#d9dee4"
 #: More series than two: Okabe and Ito's colours, which the colour-blind tell apart.
@@ -36,9 +38,9 @@ def new_figure(width: float = SINGLE, height: float = 2.4) -> Figure:
     """Return an empty figure of so many inches. Raises ``WorkbenchError`` where matplotlib is missing."""
     if find_spec("matplotlib") is None:
         raise WorkbenchError(f"Figures are drawn with matplotlib, which is not installed: {INSTALL}")
-    from matplotlib.figure import Figure
+    from .paper import PaperFigure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return PaperFigure(figsize=(width, height), layout="constrained")
 
 
 def finish(figure: Figure) -> Figure:

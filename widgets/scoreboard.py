@@ -21,6 +21,7 @@ class ScoreboardView(View):
     """Shows the newest Snapshot's figures. A figure that does not change is not sent again."""
 
     figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 1.2)
+    patience = 0.0
     _esm = script("scoreboard.js")
     _css = style("scoreboard.css")
 

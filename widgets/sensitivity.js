@@ -8,7 +8,7 @@ function choice(name, label, options, chosen, onChange) {
   const group = element("div", { class: "wb-choice", role: "radiogroup", "aria-label": label });
   const inputs = {};
   for (const [value, text] of options) {
-    const input = inputs[value] = element("input", { type: "radio", name, value, class: "wb-hidden" });
+    const input = inputs[value] = element("input", { type: "radio", name, value, class: "wb-hidden", "aria-label": `${label}: ${text}` });
     input.checked = value === chosen;
     input.addEventListener("change", () => onChange(value));
     group.append(element("label", {}, input, element("span", {}, text)));

@@ -51,7 +51,7 @@ function drawCurves(pen, data, layout, view) {
     const last = lastKnown(data, row);
     if (last != null) labels.push({ text: data.layers[row], colour, y: y(data.cell(row, last).lost) });
   }
-  if (layout.names) drawLabels(pen, labels, width - layout.names, height, view);
+  drawLabels(pen, labels, layout.names ? width - layout.names : 0, height, view);
   const cell = view.active && view.marked && data.cell(view.active.row, view.active.column);
   if (cell) {
     pen.fillStyle = colours("surface");
@@ -83,6 +83,8 @@ function drawAxes(pen, data, layout, view) {
     pen.fillText(points ? `−${points}` : data.baseline == null ? "dense" : percent(data.baseline, 1), ROOM.left - 8, y(points));
   }
   pen.setLineDash([]);
+  pen.textAlign = "left";
+  pen.fillText("points", 2, height - ROOM.bottom / 2);
   pen.textAlign = "center";
   data.levels.forEach((level, column) => pen.fillText(data.levelText(level, width < 500), x(column), height - ROOM.bottom / 2));
 }
@@ -117,9 +119,14 @@ function lastKnown(data, row) {
   return null;
 }
 
-// Names at the lines' ends, pushed apart where they would overlap.
+// Names at the lines' ends, pushed apart where they would overlap; without room there (`left` is 0), in the corner
+// that curves leave free.
 function drawLabels(pen, labels, left, height, view) {
   labels.sort((one, other) => one.y - other.y);
+  if (!left) {
+    labels.forEach((label, at) => { label.y = height - ROOM.bottom - 12 - 15 * (labels.length - 1 - at); });
+    left = ROOM.left + 16;
+  }
   let free = 8;
   pen.textAlign = "left";
   pen.font = `600 11px ${view.font}`;

@@ -45,7 +45,7 @@ function fitted(pen, text, width) {
   if (pen.measureText(text).width <= width) return text;
   let start = 1;
   while (start < text.length && pen.measureText(`…${text.slice(start)}`).width > width) start += 1;
-  return `…${text.slice(start)}`;
+  return `…${text.slice(start).replace(/^\.+/, "")}`;
 }
 
 function mapLayout(data, width, height) {
@@ -63,7 +63,7 @@ function drawMap(pen, data, layout, view) {
   const patterns = {};
   const first = Math.max(0, Math.floor((scroll) / rowHeight));
   const last = Math.min(data.layers.length, Math.ceil((scroll + height - HEAD) / rowHeight));
-  const roomy = columnWidth >= 24;
+  const roomy = columnWidth >= 30;
   pen.textBaseline = "middle";
   pen.save();
   pen.beginPath();
@@ -126,19 +126,16 @@ function lockSign(pen, x, y, colour) {
   pen.stroke();
 }
 
-// Where the layer stands now: a mark on the cell of its level, or on the border between the two it lies between.
+// Where the layer stands now: a dot in the cell of its level, or on the border between the two it lies between.
 function drawPresent(pen, data, { names, rowHeight, columnWidth }, row, y, colours) {
   const place = data.placeOf(data.present[row]);
   if (place == null) return;
-  const x = names + (place + 0.5) * columnWidth;
+  const within = Number.isInteger(place) ? Math.min(8, columnWidth / 4) : columnWidth;
   pen.fillStyle = colours("accent");
   pen.strokeStyle = colours("surface");
-  pen.lineWidth = 1;
+  pen.lineWidth = 1.5;
   pen.beginPath();
-  pen.moveTo(x - 5, y + 0.5);
-  pen.lineTo(x + 5, y + 0.5);
-  pen.lineTo(x, y + 6);
-  pen.closePath();
+  pen.arc(names + Math.floor(place) * columnWidth + within, y + rowHeight / 2, Math.min(3.5, rowHeight / 4), 0, 2 * Math.PI);
   pen.stroke();
   pen.fill();
 }

@@ -2,16 +2,18 @@
 
 The page says what it is about to send (``begin``), then sends pieces of at most a megabyte, each with the
 places it belongs to (``write``), and then that it was all (``finish``). Files lie in a private folder,
-which goes with the kernel; an upload that was never finished is deleted with the next.
+which goes with the kernel, also where that is killed; an upload that was never finished is deleted with the
+next.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,6 +50,7 @@ class Uploads:
     def __init__(self, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> None:
         self._max_bytes, self._max_files = max_bytes, max_files
         self._root: Path | None = None
+        self._clear: Callable[[], object] = lambda: None
         self._open: dict[str, _Upload] = {}
         self._kept: list[Path] = []
 
@@ -70,7 +73,7 @@ class Uploads:
         try:
             if self._root is None:
                 self._root = Path(tempfile.mkdtemp(prefix="workbench-"))
-                weakref.finalize(self, shutil.rmtree, self._root, True)
+                self._clear = weakref.finalize(self, _delete, self._root, _guard(self._root))
             folder = Path(tempfile.mkdtemp(dir=self._root))
         except OSError as error:
             raise UploadError(f"There is no place to upload to here: {_reason(error)}.") from error
@@ -126,9 +129,8 @@ class Uploads:
         """Delete everything."""
         self._open.clear()
         self._kept.clear()
-        if self._root is not None:
-            shutil.rmtree(self._root, ignore_errors=True)
-            self._root = None
+        self._clear()
+        self._root = None
 
     def _find(self, key: str) -> _Upload:
         if key not in self._open:
@@ -146,6 +148,26 @@ class Uploads:
             file.write(data)
         upload.written[path] = offset + data.nbytes
         upload.received += data.nbytes
+
+
+def _guard(folder: Path) -> subprocess.Popen[bytes] | None:
+    """Return a process that deletes ``folder`` once this one has ended: a kernel that is killed cleans up nothing.
+
+    It waits for the end of a pipe that only this process holds, in a session of its own, so that what ends
+    the kernel's processes does not end it.
+    """
+    if os.name != "posix":
+        return None
+    command = ["/bin/sh", "-c", 'cat >/dev/null; rm -rf -- "$1"', "sh", str(folder)]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True)
+
+
+def _delete(folder: Path, guard: subprocess.Popen[bytes] | None) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if guard is not None and guard.stdin is not None:
+        guard.stdin.close()
+        guard.wait()
 
 
 def folders() -> tuple[Path, ...] | None:

@@ -58,8 +58,9 @@ class View(Pictured, anywidget.AnyWidget):
     from which ``figure()`` and ``save(path)`` come.
     """
 
-    #: Seconds a view that computes lets a Recipe's first accuracy go before it.
-    patience: ClassVar[float] = 0.0
+    #: Seconds a view lets a Recipe's first accuracy go before it. Without patience are those that a hand on a
+    #: slider waits for; what draws more than a few numbers has some, and more where it computes first.
+    patience: ClassVar[float] = 0.03
 
     visible = traitlets.Bool(True).tag(sync=True, echo_update=False)
 

@@ -24,6 +24,7 @@ from workbench.data.load import load_dataset
 from workbench.encodings import Archive, Encoding, encode_grid, encode_values, load_archive
 from workbench.errors import WorkbenchError
 from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
+from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, channels_of, edit_from_json, edit_to_json
 from workbench.models.layers import Layer, layers_of
 from workbench.models.load import load_model
@@ -86,6 +87,11 @@ class Subject:
             if owner in names and tensor not in names[owner]:
                 names[owner].append(tensor)
         return {layer: tuple(found) for layer, found in names.items()}
+
+    @cached_property
+    def channels(self) -> ChannelGraph:
+        """The channels that must be removed together; traced when first asked for."""
+        return trace_channels(self.model.module, self.image_shape)
 
     @cached_property
     def dense_fp32_bytes(self) -> int:
@@ -278,7 +284,9 @@ def input_grids(edits: Iterable[Edit]) -> dict[str, InputGrid]:
 
 def draft_for(subject: Subject, recipe: Recipe, context: Context) -> Draft:
     """Return what ``recipe`` makes of the subject's tensors and structure, before anything is packed."""
-    draft = Draft(subject.model.module, subject.tensors, subject.layers, subject.image_shape, subject.hash)
+    draft = Draft(
+        subject.model.module, subject.tensors, subject.layers, subject.image_shape, subject.hash, lambda: subject.channels
+    )
     for step in recipe.steps:
         context.check()
         step.definition.apply(draft, step.resolve(draft.layers), context)

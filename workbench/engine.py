@@ -161,6 +161,10 @@ class Engine:
         self.history.note_measured_latency(self.key, recipe.hash, latency.ms)
         return latency
 
+    def prepare(self) -> None:
+        """Find now, while nothing is asked, what the first move that removes channels would wait for."""
+        _ = self.subject.channels
+
     def learn_latency(self, cancelled: Callable[[], bool]) -> Iterator[None]:
         """Measure kernels that predictions lack, a few at a time; yield when predictions got better."""
         unknown = self._latency.unknown

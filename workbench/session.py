@@ -343,6 +343,7 @@ class Session:
                     if snapshot.settled:
                         self._path.visit(first.recipe)
                     self._publish(snapshot)
+                self._engine.prepare()
                 for _ in self._engine.learn_latency(lambda: self._closed or not self._is_settled()):
                     self._refresh_latency()
 

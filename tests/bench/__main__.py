@@ -16,7 +16,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-COMMANDS = ("estimator", "latency", "page", "pages", "engine", "evaluation")
+COMMANDS = ("estimator", "latency", "page", "pages", "engine", "evaluation", "sensitivity")
 LIBRARIES = ("torch", "onnxruntime", "numpy", "voila", "jupyterlab", "anywidget")
 
 

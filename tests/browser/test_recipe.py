@@ -58,14 +58,14 @@ def test_typed_text_is_checked_in_place_and_applied_by_ctrl_enter(page: Page, ed
     expect(problem).to_be_empty()
     editor.press("Control+Enter")
     wait_settled(page, SMALL)
-    expect(page.get_by_label("Pruning ratio", exact=True)).to_have_value("40")
+    expect(page.get_by_role("slider", name="Pruning ratio", exact=True)).to_have_value("40")
     expect(page.locator(".wb-recipes").get_by_role("button", name="Apply")).to_be_hidden()
 
 
 def test_unsaved_text_is_left_alone_by_the_sliders_until_it_is_discarded(page: Page, editor: Locator) -> None:
     mine = "- prune: {ratio: 0.1}\n# not yet"
     editor.fill(mine)
-    page.get_by_label("Bit-width", exact=True).fill("4")
+    page.get_by_role("slider", name="Bit-width", exact=True).fill("4")
     wait_settled(page, "- quantize: {bits: 4}")
     expect(editor).to_have_value(mine)
     page.locator(".wb-recipes").get_by_role("button", name="Discard").click()
@@ -113,7 +113,7 @@ def test_the_python_is_shown_and_copied(page: Page, editor: Locator) -> None:
 def test_the_address_follows_the_recipe_without_spamming_the_history(page: Page) -> None:
     steps = page.evaluate("history.length")
     for bits in ("8", "6", "4"):
-        page.get_by_label("Bit-width", exact=True).fill(bits)
+        page.get_by_role("slider", name="Bit-width", exact=True).fill(bits)
     assert address(page, '"bits":4') == Recipe.parse("- quantize: {bits: 4}")
     page.get_by_role("button", name="Reset").click()
     page.wait_for_function("location.hash === ''", timeout=20_000)
@@ -126,7 +126,7 @@ def test_a_link_opens_model_recipe_and_locks_and_a_reload_brings_them_back(brows
         for each in (page, twin):
             wait_settled(each, SMALL)
             assert each.get_by_label("Model", exact=True).input_value() == "lenet5"
-        page.get_by_label("Bit-width", exact=True).fill("3")
+        page.get_by_role("slider", name="Bit-width", exact=True).fill("3")
         address(page, '"bits":3')
         page.reload()  # while it may still be measured
         wait_settled(page, SMALL.replace("5", "3"))
@@ -158,5 +158,5 @@ def test_a_bad_link_is_one_sentence_its_recipe_is_kept_and_the_page_works(browse
         page.evaluate("hash => { location.hash = hash }", write_link("", "", [{"distil": {"teacher": "x"}}]))
         expect(page.locator(".wb-recipes .wb-problem")).to_contain_text("no technique 'distil'")
         expect(editor).to_have_value("- distil: {teacher: x}\n")
-        page.get_by_label("Bit-width", exact=True).fill("4")
+        page.get_by_role("slider", name="Bit-width", exact=True).fill("4")
         wait_settled(page, "- prune: {ratio: 0.4}\n- quantize: {bits: 4}")

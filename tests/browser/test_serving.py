@@ -81,7 +81,7 @@ def test_a_killed_kernel_is_said_and_one_button_brings_the_recipe_back(browser: 
     recipe = Recipe.parse("- quantize: {bits: 5}")
     with tab(browser, app.url) as page:
         wait_ready(page)
-        page.get_by_label("Bit-width", exact=True).fill("5")
+        page.get_by_role("slider", name="Bit-width", exact=True).fill("5")
         wait_settled(page, recipe)
         banner = page.get_by_role("alert").filter(has=page.get_by_role("button", name="Start again"))
         expect(banner).to_be_hidden()
@@ -94,14 +94,14 @@ def test_a_killed_kernel_is_said_and_one_button_brings_the_recipe_back(browser: 
         page.get_by_role("button", name="Start again").click()
         expect(banner).to_be_hidden()
         wait_settled(page, recipe)
-        assert page.get_by_label("Bit-width", exact=True).get_attribute("aria-valuetext") == "5 bit"
+        assert page.get_by_role("slider", name="Bit-width", exact=True).get_attribute("aria-valuetext") == "5 bit"
 
 
 def test_a_short_loss_of_the_network_mends_itself_and_loses_no_move(browser: Browser, app: Served) -> None:
     with wire_to(app.url) as wire, tab(browser, wire.through(app.url)) as page:
         wait_ready(page)
         kernel = kernel_id(page)
-        bits = page.get_by_label("Bit-width", exact=True)
+        bits = page.get_by_role("slider", name="Bit-width", exact=True)
         wire.go_dead()
         bits.fill("6")  # sent, and swallowed
         bits.fill("5")  # waits for an answer to the one before, which never comes
@@ -159,9 +159,9 @@ def test_a_page_closed_in_the_middle_of_a_drag_leaves_nothing(browser: Browser, 
 
 
 @pytest.fixture(scope="module")
-def public(chromium: Path, tmp_path_factory: pytest.TempPathFactory, app: Served) -> Iterator[Served]:
-    """Serve the app to everyone, under a path, with one place."""
-    home = tmp_path_factory.mktemp("public")
+def public(app: Served) -> Iterator[Served]:
+    """Serve the app to everyone, under a path, with one place; its history is that of ``app``."""
+    home = Path(psutil.Process(app.pid).environ()["WORKBENCH_HOME"])
     options = ("--ip", "0.0.0.0", "--base-url", BASE, "--max-kernels", "1", "--pool", "0")
     with serve_app(home, *options) as served:
         parts = urlsplit(served.url)
@@ -243,7 +243,7 @@ def test_the_whole_page_works_under_its_path(browser: Browser, public: Served) -
     page.on("websocket", lambda socket: asked.append(socket.url))
     page.goto(public.url)
     wait_ready(page)
-    page.get_by_label("Bit-width", exact=True).fill("6")
+    page.get_by_role("slider", name="Bit-width", exact=True).fill("6")
     wait_settled(page, "- quantize: {bits: 6}")
     assert "token" not in parse_qs(urlsplit(page.url).query)
     asked = [url for url in asked if not url.startswith(("data:", "blob:"))]

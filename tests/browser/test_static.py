@@ -118,3 +118,8 @@ def test_opened_without_its_kernel_the_notebook_shows_the_picture_and_no_error(s
     (png,) = pictures(saved.after)
     assert (picture.get_attribute("src") or "").endswith(base64.b64encode(png).decode())
     assert not reopened.get_by_text("Error displaying widget").is_visible()
+
+
+def test_the_served_app_makes_no_picture(page: Page) -> None:
+    assert page.locator(".wb-picture-style").count() == 0
+    assert page.locator(".jp-OutputArea-output").count() == page.locator(".jp-OutputArea-output:has(.wb)").count() == 1

@@ -38,7 +38,7 @@ def try_two_settings(page: Page) -> None:
 
 
 def counted(page: Page) -> tuple[int, int]:
-    label = page.locator(".wb-tradeoff canvas").get_attribute("aria-label") or ""
+    label = page.locator(".wb-tradeoff [role=application]").get_attribute("aria-label") or ""
     found = COUNTED.search(label)
     assert found, label
     return int(found[1]), int(found[2])
@@ -58,7 +58,7 @@ def test_tried_settings_appear_without_moving_the_page(page: Page) -> None:
 def test_arrow_keys_walk_the_settings_and_enter_goes_back(page: Page) -> None:
     try_two_settings(page)
     words = page.locator(".wb-tradeoff .wb-lines b")
-    page.locator(".wb-tradeoff canvas").focus()
+    page.locator(".wb-tradeoff [role=application]").focus()
     page.keyboard.press("Home")
     told = [words.inner_text()]
     for _ in range(counted(page)[0] - 1):
@@ -81,7 +81,7 @@ def test_arrow_keys_walk_the_settings_and_enter_goes_back(page: Page) -> None:
 
 def test_a_click_on_a_setting_goes_back_to_it(page: Page) -> None:
     try_two_settings(page)
-    canvas = page.locator(".wb-tradeoff canvas")
+    canvas = page.locator(".wb-tradeoff [role=application]")
     place = canvas.evaluate(FIND)
     assert place, "no setting lies on the plot"
     canvas.hover(position={"x": place[0], "y": place[1]})
@@ -114,7 +114,7 @@ def test_the_same_figure_is_never_on_both_axes(page: Page) -> None:
 def test_on_touch_the_first_tap_tells_and_the_button_goes(browser: Browser, app: Served) -> None:
     with open_page(browser, app, viewport={"width": 390, "height": 844}, has_touch=True) as page:
         try_two_settings(page)
-        canvas = page.locator(".wb-tradeoff canvas")
+        canvas = page.locator(".wb-tradeoff [role=application]")
         canvas.scroll_into_view_if_needed()
         place = canvas.evaluate(FIND)
         assert place

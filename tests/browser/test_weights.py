@@ -47,7 +47,7 @@ def test_a_layer_chosen_among_all_is_drawn_in_both_places(page: Page, tab: Locat
     layers = tab.locator(".wb-thumb")
     names = tab.get_by_label("Layer shown").evaluate("select => [...select.options].map(option => option.value)")
     assert layers.count() == len(names) > 10
-    assert layers.first.locator(".wb-thumb-after").get_attribute("d", timeout=10_000)
+    expect(tab.locator("[aria-selected=true] .wb-thumb-after")).to_have_attribute("d", _like("^M0 1V"))
     layers.nth(2).click()
     for place in (SMALL, LARGE):
         expect(page.locator(place).get_by_role("img")).to_have_attribute("aria-label", _like(f"of {names[2]}:"))

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib
@@ -18,7 +19,6 @@ from PIL import Image
 
 from tests.widgets.fake_session import FakeSession
 from widgets import ControlsView, ScoreboardView, WeightView, Workbench, picture, plots
-from widgets.view import View
 from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Estimate
 from workbench.recipe import Recipe
@@ -157,6 +157,14 @@ def test_views_without_data_say_that_they_have_no_figure(settled: FakeSession) -
         ScoreboardView().figure()
 
 
+def test_at_the_end_of_a_cell_a_figure_is_its_picture(scores: ScoreboardView) -> None:
+    from IPython.core.formatters import PNGFormatter
+
+    png, metadata = PNGFormatter()(scores.figure())
+    assert png[:4] == b"\x89PNG"
+    assert metadata == {"width": 720}
+
+
 def test_drawing_leaves_the_persons_settings_alone(scores: ScoreboardView, tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     scores.save(tmp_path / "a.pdf")
@@ -249,15 +257,19 @@ def test_shown_a_second_time_the_last_picture_is_there_at_once(settled: FakeSess
     assert notebook.shown[-1]["image/png"] == notebook.updates[-1][1]
 
 
-@pytest.mark.parametrize("make", [ScoreboardView, ControlsView])
-def test_the_served_app_and_views_without_a_figure_show_only_the_live_view(
-    settled: FakeSession, notebook: Notebook, monkeypatch: pytest.MonkeyPatch, make: type[View]
-) -> None:
-    if make is ScoreboardView:
-        monkeypatch.undo()
-        monkeypatch.setattr("IPython.display.display", notebook.display)
-        monkeypatch.setenv("VOILA_BASE_URL", "/")
-    view = make(settled)  # type: ignore[arg-type]
+def test_a_view_without_a_figure_shows_only_itself(settled: FakeSession, notebook: Notebook) -> None:
+    view = ControlsView(settled)
     view._ipython_display_()
     view.close()
     assert len(notebook.shown) == 1
+
+
+@pytest.mark.parametrize("name", picture.SERVED)
+def test_only_a_kernel_that_serves_no_app_makes_pictures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in picture.SERVED:
+        monkeypatch.delenv(other, raising=False)
+    assert not picture._in_notebook()
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=object()))
+    assert picture._in_notebook()
+    monkeypatch.setenv(name, "1")
+    assert not picture._in_notebook()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +64,32 @@ def test_everything_goes_with_the_page(uploads: Uploads) -> None:
     path = send(uploads, "1", {"a.npz": b"x"})
     uploads.close()
     assert not path.parent.parent.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_a_killed_kernel_leaves_nothing_either(tmp_path: Path) -> None:
+    code = (
+        "import os, signal; from widgets.upload import Uploads; uploads = Uploads();"
+        "uploads.begin('1', 'a.npz', 1, 5); print(uploads._root, flush=True); input();"
+        "os.killpg(os.getpid(), signal.SIGKILL)"
+    )
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        start_new_session=True,
+    )
+    assert kernel.stdout is not None
+    root = Path(kernel.stdout.readline().strip())
+    assert root.is_dir()
+    kernel.communicate("now\n", timeout=30)
+    assert kernel.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while root.exists():
+        assert time.monotonic() < deadline
+        os.sched_yield()
 
 
 def test_old_uploads_make_room(uploads: Uploads) -> None:

@@ -129,6 +129,7 @@ class Draft:
         layers: tuple[Layer, ...],
         image_shape: tuple[int, ...],
         key: str,
+        channels: Callable[[], ChannelGraph],
     ) -> None:
         self.original = module
         self.image_shape = image_shape
@@ -140,6 +141,7 @@ class Draft:
         self.thresholds: dict[str, float] = {}
         self.notes: list[str] = []
         self._key = key
+        self._uncut_channels = channels
         self._versions: dict[str, str] = {}
         self._kept: dict[tuple[int, ...], tuple[Tensor, str]] = {}
 
@@ -224,6 +226,8 @@ class Draft:
     def channels(self, cache: Cache) -> ChannelGraph:
         """Return the channel groups of the present structure, traced once and cached."""
         slices = tuple(edit for edit in self.edits if isinstance(edit, Slice))
+        if not slices:
+            return self._uncut_channels()
         key = ("channels", self._key, slices)
         return cache.get(key, lambda: trace_channels(self.build(slices), self.image_shape))
 

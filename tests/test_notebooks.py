@@ -1,0 +1,58 @@
+"""The notebooks run from top to bottom, and are committed without outputs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def run(path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the notebook with its outputs, run in a kernel that imports this checkout."""
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+    ).execute()
+    return notebook
+
+
+def text_of(cell: Any) -> str:
+    return "".join(output.get("text", "") for output in cell.outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_without_outputs(path: Path) -> None:
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        assert not cell.outputs
+        assert cell.execution_count is None
+
+
+def test_a_first_look_compresses_a_model_of_ones_own_in_ten_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = {cell.id: cell for cell in code_cells(run(ROOT / "notebooks" / "01_first_look.ipynb", monkeypatch))}
+    assert len(cells) == 10
+    figures = text_of(cells["recipe"])
+    size, accuracy = (part.split()[1] for part in (figures.splitlines()[1], figures.splitlines()[0]))
+    assert text_of(cells["save"]) == f"{size} bytes, accuracy {accuracy}\n"  # the file is what was measured
+    assert float(accuracy.rstrip("%")) > 75
+    assert "points lost at" in text_of(cells["sensitivity"])
+    assert "image/png" in cells["tradeoff"].outputs[0].data
+    for name in ("view", "workbench"):
+        assert "application/vnd.jupyter.widget-view+json" in cells[name].outputs[0].data
+
+
+def test_the_apps_notebook_shows_the_workbench(monkeypatch: pytest.MonkeyPatch) -> None:
+    (cell,) = code_cells(run(ROOT / "notebooks" / "app.ipynb", monkeypatch))
+    assert "application/vnd.jupyter.widget-view+json" in cell.outputs[0].data
