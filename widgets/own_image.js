@@ -94,7 +94,7 @@ function ownImage(model) {
     brush.lineWidth = Math.max(2, Math.max(pad.width, pad.height) / 13);
     brush.beginPath();
     brush.moveTo(...(last ?? to));
-    brush.lineTo(...to);
+    brush.lineTo(to[0] + (last ? 0 : 0.01), to[1]); // a line of no length would leave no dot
     brush.stroke();
     last = to;
     used = true;

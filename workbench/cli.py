@@ -103,7 +103,9 @@ def _add_app(app: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder that pages may load data from; may be repeated (default: any on localhost, none beyond)",
     )
-    app.add_argument("--pool", type=int, default=1, metavar="N", help="pages kept ready for who comes next (default: 1)")
+    app.add_argument(
+        "--pool", type=int, default=1, metavar="N", help="pages kept ready for who comes next (default: 1)"
+    )
     app.add_argument("--no-browser", action="store_true", help="do not open a browser")
     app.set_defaults(run=_app)
 

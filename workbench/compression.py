@@ -285,7 +285,12 @@ def input_grids(edits: Iterable[Edit]) -> dict[str, InputGrid]:
 def draft_for(subject: Subject, recipe: Recipe, context: Context) -> Draft:
     """Return what ``recipe`` makes of the subject's tensors and structure, before anything is packed."""
     draft = Draft(
-        subject.model.module, subject.tensors, subject.layers, subject.image_shape, subject.hash, lambda: subject.channels
+        subject.model.module,
+        subject.tensors,
+        subject.layers,
+        subject.image_shape,
+        subject.hash,
+        lambda: subject.channels,
     )
     for step in recipe.steps:
         context.check()

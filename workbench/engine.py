@@ -10,12 +10,15 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from workbench.compression import CompressedModel, Subject, compress_subject, context_for
+from workbench.data.alone import alone
 from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator, Logits
@@ -26,6 +29,7 @@ from workbench.measure.flips import Flip, FlipFinder
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.model import Model
 from workbench.recipe import Recipe
+from workbench.run.courtesy import Courtesy
 from workbench.run.onnx_graph import OnnxGraph
 from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Baseline, Snapshot, sentence
@@ -87,6 +91,8 @@ class Engine:
         )
         self._context = context_for(model, data)
         self._compressing = threading.RLock()  # the context's caches are shared
+        self._locks = None if history.path == ":memory:" else Path(history.path).parent / "locks"
+        self.courtesy = Courtesy(self._locks and self._locks / "waiting")
         self._timing = threading.Lock()  # held while time is measured: no images run meanwhile
         self.surrogate: Surrogate | None = None
         self._sampler: Sampler | None = None
@@ -169,6 +175,7 @@ class Engine:
         """Measure kernels that predictions lack, a few at a time; yield when predictions got better."""
         unknown = self._latency.unknown
         while unknown and not cancelled():
+            self.courtesy.give_way(most=2.0)
             with self._timing:
                 self._latency.learn(cancelled, seconds=2)
             before, unknown = unknown, self._latency.unknown
@@ -224,11 +231,14 @@ class Engine:
 
     def _measure_baseline(self, first: Snapshot, check: Check) -> Iterator[Snapshot]:
         """Find the dense model's logits on the whole split; interrupted, it goes on where it stopped."""
-        logits = self.history.baseline_logits(self.key)
-        if logits is None or len(logits) != len(self.split):
-            yield from self._run_baseline(first, check)
-            logits = np.concatenate(self._partial)
-            self._write(lambda: self.history.keep_baseline_logits(self.key, logits))
+        logits = self._stored_baseline()
+        if logits is None:
+            with self._alone(check):
+                logits = self._stored_baseline()  # another process may have found them meanwhile
+                if logits is None:
+                    yield from self._run_baseline(first, check)
+                    logits = found = np.concatenate(self._partial)
+                    self._write(lambda: self.history.keep_baseline_logits(self.key, found))
         sampler = Sampler(logits, self.split.labels.numpy(), seed=self._seed, split=self.split.name)
         figures = sampler.estimate(logits[sampler.order])
         self._evaluator.set_order(sampler.order)
@@ -239,6 +249,22 @@ class Engine:
         self._finder = FlipFinder(logits, sampler.labels, sampler.order)
         plain = dataclasses.replace(first, recipe=Recipe(), size=self.baseline.size, latency=self.baseline.latency)
         self._keep(plain, figures, logits[sampler.order], None)
+
+    def _stored_baseline(self) -> Logits | None:
+        logits = self.history.baseline_logits(self.key)
+        return None if logits is None or len(logits) != len(self.split) else logits
+
+    def _alone(self, check: Check) -> AbstractContextManager[None]:
+        """Wait while another process measures this baseline, as pages that open together would."""
+        if self._locks is None:
+            return nullcontext()
+
+        def unwanted() -> bool:
+            check()
+            return False
+
+        name = f"baseline-{self.key.model_hash[:12]}-{self.split.hash[:12]}"
+        return alone(self._locks / name, unwanted)
 
     def _run_baseline(self, first: Snapshot, check: Check) -> Iterator[Snapshot]:
         self._runner = runner = self._evaluator.runner(self.compress(Recipe()))
@@ -271,8 +297,12 @@ class Engine:
         self._runner = runner = self._evaluator.runner(compressed)
         first = dataclasses.replace(first, runtime=runner.runtime, baseline=self.baseline)
 
+        shown = False
+
         def check_and_give_way() -> None:
             check()
+            if shown:  # from here on the figure only narrows: whoever waits for a first one comes first
+                self.courtesy.give_way(check)
             with self._timing:  # a latency measurement that waits gets the machine for itself
                 pass
 
@@ -282,6 +312,7 @@ class Engine:
             if figures.accuracy.n == last:
                 return figures, logits
             yield first.with_figures(figures, self._found(logits))
+            shown = True
         raise AssertionError("the last look is the whole split")
 
     def _keep(self, first: Snapshot, figures: Figures, logits: Logits, parent: Recipe | None) -> None:

@@ -72,7 +72,7 @@ class Job(Generic[T]):
         seconds = (self._end or time.monotonic()) - self._begin
         working = seconds - self._waited
         left = None
-        if self._state == "running" and 0 < self._done and working > 0:
+        if self._state == "running" and self._done > 0 and working > 0:
             left = max(0.0, working * (self._total - self._done) / self._done)
         return Progress(self._state, self._done, self._total, seconds, left, self._error)
 

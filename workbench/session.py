@@ -150,6 +150,7 @@ class Session:
             self._pending = True
             self._trail.clear()
             self._engine.stop()
+            self._engine.courtesy.hurry()
             self._state.notify_all()
             return self._generation
 
@@ -263,6 +264,7 @@ class Session:
         with self._state:
             while not self._is_settled() and not self._closed and not cancelled():
                 self._state.wait(0.1)
+        self._engine.courtesy.give_way()
         self._engine.wait_while_timing()
 
     @property
@@ -375,6 +377,8 @@ class Session:
         with self._state:
             if snapshot.generation != self._generation or self._closed:
                 raise Superseded
+            if snapshot.accuracy is not None or snapshot.settled:
+                self._engine.courtesy.rest()
             self._snapshot = snapshot
             self._trail.append(snapshot)
             self._due.append((snapshot, list(self._listeners)))

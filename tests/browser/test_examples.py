@@ -25,6 +25,13 @@ DRAWN = """selector => [...document.querySelectorAll(selector)].every((card) => 
 })"""
 
 
+#: Whether anything on a canvas is not black.
+INKED = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+  .some((value, place) => place % 4 < 3 && value)"""
+#: Whether both models have answered the image of one's own.
+ANSWERED = "[...document.querySelectorAll('.wb-own .wb-share')].every(share => share.textContent.includes('%'))"
+
+
 def go_harsh(page: Page) -> None:
     page.get_by_role("slider", name="Pruning ratio", exact=True).fill("60")
     page.get_by_role("slider", name="Bit-width", exact=True).fill("3")
@@ -121,10 +128,8 @@ def test_the_grid_is_filtered_and_an_image_enlarged_and_left_by_keyboard(page: P
 
 
 def test_a_drawing_is_answered_by_both_models_and_again_when_the_recipe_settles(empty_pad: Page) -> None:
-    draw_something(empty_pad)
-    empty_pad.wait_for_function(
-        "[...document.querySelectorAll('.wb-own .wb-share')].every(share => share.textContent.includes('%'))"
-    )
+    empty_pad.locator(".wb-pad").click()  # a dot: one picture, sent whole
+    empty_pad.wait_for_function(ANSWERED)
     before = answers(empty_pad)
     assert len(before) == 6
     assert before[:3] == before[3:]
@@ -136,11 +141,20 @@ def test_a_drawing_is_answered_by_both_models_and_again_when_the_recipe_settles(
     assert after[3:] != before[3:]
 
 
+def test_strokes_are_answered_and_clear_wipes_them(empty_pad: Page) -> None:
+    draw_something(empty_pad)
+    empty_pad.wait_for_function(ANSWERED)
+    assert empty_pad.locator(".wb-seen").evaluate(INKED)
+    empty_pad.get_by_role("button", name="Clear").click()
+    empty_pad.wait_for_function("!document.querySelector('.wb-own .wb-share').textContent")
+    assert not empty_pad.locator(".wb-seen").evaluate(INKED)
+
+
 def test_an_uploaded_image_is_shown_as_the_model_sees_it_and_can_be_inverted(empty_pad: Page) -> None:
     target = io.BytesIO()
     Image.fromarray(np.pad(np.zeros((300, 200), np.uint8), 100, constant_values=255)).save(target, "PNG")
     upload(empty_pad, "coat.png", target.getvalue())
-    empty_pad.wait_for_function("document.querySelector('.wb-own .wb-share').textContent.includes('%')")
+    empty_pad.wait_for_function(ANSWERED)
     before = answers(empty_pad)
     corner = "canvas => canvas.getContext('2d').getImageData(1, 1, 1, 1).data[0]"
     assert empty_pad.locator(".wb-seen").evaluate(corner) == 255
@@ -167,7 +181,7 @@ def test_what_cannot_be_read_is_said_beside_the_pad_and_cleared_by_the_next(empt
         expect(problem).to_contain_text(name)
     upload(empty_pad, "good.png", target.getvalue())
     expect(problem).to_be_empty()
-    empty_pad.wait_for_function("document.querySelector('.wb-own .wb-share').textContent.includes('%')")
+    empty_pad.wait_for_function(ANSWERED)
 
 
 def test_a_file_can_be_dropped_and_pasted(empty_pad: Page) -> None:
@@ -188,7 +202,7 @@ def test_a_file_can_be_dropped_and_pasted(empty_pad: Page) -> None:
             }""",
             [kind, field],
         )
-        empty_pad.wait_for_function("document.querySelector('.wb-own .wb-share').textContent.includes('%')")
+        empty_pad.wait_for_function(ANSWERED)
         empty_pad.get_by_role("button", name="Clear").click()
         empty_pad.wait_for_function("!document.querySelector('.wb-own .wb-share').textContent")
 
@@ -203,4 +217,4 @@ def test_on_a_phone_the_strip_scrolls_by_itself_and_a_finger_draws(browser: Brow
         pad = page.locator(".wb-pad")
         pad.scroll_into_view_if_needed()
         pad.tap()
-        page.wait_for_function("document.querySelector('.wb-own .wb-share').textContent.includes('%')")
+        page.wait_for_function(ANSWERED)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.launch import Served, serve_app
-from tests.browser.reading import read, wait_ready, wait_settled
+from tests.browser.reading import read, wait_ready
 from tests.browser.wire import wire_to
 from workbench.recipe import Recipe
 
@@ -47,6 +45,12 @@ def kernel_process(served: Served, page: Page) -> psutil.Process:
         if any(name in part for part in child.cmdline()):
             return child
     raise AssertionError(f"no process runs kernel {name}")
+
+
+def wait_shown(page: Page, recipe: Recipe | str, seconds: float = 60) -> None:
+    """Wait until the page shows the size of ``recipe``."""
+    wanted = (Recipe.parse(recipe) if isinstance(recipe, str) else recipe).hash
+    page.wait_for_selector(f"[data-metric=size][data-recipe='{wanted}']", timeout=seconds * 1000)
 
 
 # ── the skeleton ─────────────────────────────────────────────────────────────────────────────────────────
@@ -82,7 +86,7 @@ def test_a_killed_kernel_is_said_and_one_button_brings_the_recipe_back(browser: 
     with tab(browser, app.url) as page:
         wait_ready(page)
         page.get_by_role("slider", name="Bit-width", exact=True).fill("5")
-        wait_settled(page, recipe)
+        wait_shown(page, recipe)
         banner = page.get_by_role("alert").filter(has=page.get_by_role("button", name="Start again"))
         expect(banner).to_be_hidden()
         address = page.url
@@ -90,10 +94,10 @@ def test_a_killed_kernel_is_said_and_one_button_brings_the_recipe_back(browser: 
         expect(banner).to_be_visible(timeout=5_000)
         expect(banner).to_contain_text("stopped unexpectedly; your recipe is kept")
         assert page.url == address
-        assert read(page, "accuracy").recipe == recipe.hash
+        assert read(page, "size").recipe == recipe.hash
         page.get_by_role("button", name="Start again").click()
         expect(banner).to_be_hidden()
-        wait_settled(page, recipe)
+        wait_shown(page, recipe)
         assert page.get_by_role("slider", name="Bit-width", exact=True).get_attribute("aria-valuetext") == "5 bit"
 
 
@@ -111,9 +115,9 @@ def test_a_short_loss_of_the_network_mends_itself_and_loses_no_move(browser: Bro
         expect(page.get_by_role("button", name="Start again")).to_be_hidden()
         wire.mend()
         expect(banner).to_be_hidden(timeout=10_000)
-        wait_settled(page, "- quantize: {bits: 5}")
+        wait_shown(page, "- quantize: {bits: 5}")
         bits.fill("4")
-        wait_settled(page, "- quantize: {bits: 4}")
+        wait_shown(page, "- quantize: {bits: 4}")
         assert kernel_id(page) == kernel
 
 
@@ -196,7 +200,10 @@ def test_without_the_token_there_is_nothing_but_the_question_for_it(public: Serv
     assert fetch(address + "api/kernels/some-kernel/channels", **upgrade)[0] == 403
     authorized = {"Authorization": f"token {token}"}
     assert fetch(address + guarded[0], **authorized)[0] == 200
-    assert json.loads(fetch(address + "voila/page/some-kernel", **authorized)[1]) == {"open": False, "reason": "unknown"}
+    assert json.loads(fetch(address + "voila/page/some-kernel", **authorized)[1]) == {
+        "open": False,
+        "reason": "unknown",
+    }
     for path in ("voila/files/app.ipynb", "voila/files/.git/config", "app.ipynb", "voila/labextensions/other/x.js"):
         for headers in ({}, authorized):
             assert fetch(address + path, **headers)[0] in (403, 404), path
@@ -244,7 +251,7 @@ def test_the_whole_page_works_under_its_path(browser: Browser, public: Served) -
     page.goto(public.url)
     wait_ready(page)
     page.get_by_role("slider", name="Bit-width", exact=True).fill("6")
-    wait_settled(page, "- quantize: {bits: 6}")
+    wait_shown(page, "- quantize: {bits: 6}")
     assert "token" not in parse_qs(urlsplit(page.url).query)
     asked = [url for url in asked if not url.startswith(("data:", "blob:"))]
     assert any(url.startswith("ws://") for url in asked)

@@ -53,7 +53,7 @@ def guarded(handler: type[tornado.web.RequestHandler]) -> type[tornado.web.Reque
     """Return a handler of files that asks for the token as pages do; the stock ones never ask."""
 
     class Guarded(handler, JupyterHandler):  # type: ignore[misc, valid-type]
-        async def prepare(self) -> None:
+        async def prepare(self) -> None:  # type: ignore[override]
             await JupyterHandler.prepare(self, _redirect_to_login=False)
             if self.current_user is None:
                 raise tornado.web.HTTPError(403)

@@ -12,13 +12,16 @@ hours. Why is remembered for a while, so that a page that comes back can be told
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
-from jupyter_core.utils import ensure_async
+from jupyter_server._tz import utcnow
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from jupyter_server.utils import ApiPath
 from tornado.ioloop import IOLoop
 from traitlets import Float, Integer
 
@@ -26,6 +29,9 @@ from .page import Page
 
 Reason = Literal["closed", "died", "idle"]
 
+#: How much kernels stand back behind the server (and a browser on this machine), which only passes on
+#: what they found: with eight of them at work it would otherwise get a tenth of the processor.
+NICENESS = 5
 #: How many ended kernels' reasons are kept.
 REMEMBERED = 500
 
@@ -35,12 +41,14 @@ class PageKernels(AsyncMappingKernelManager):
 
     limit = Integer(40, config=True, help="Kernels at most: pages open and spare ones together.")
     spare = Integer(1, config=True, help="Pages kept ready.")
-    refill_delay = Float(5.0, config=True, help="Seconds before another is made ready: the page just opened comes first.")
+    refill_delay = Float(
+        5.0, config=True, help="Seconds before another is made ready: the page just opened comes first."
+    )
     patience = Float(60.0, config=True, help="Seconds within which a page must connect to its kernel.")
     idle_limit = Float(0.0, config=True, help="Seconds after which an open but idle page's kernel ends; 0: never.")
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(**settings)  # type: ignore[no-untyped-call]
         self._spares: deque[Page] = deque()
         self._open: dict[str, Page] = {}
         self._connections: dict[str, set[Any]] = {}
@@ -96,8 +104,11 @@ class PageKernels(AsyncMappingKernelManager):
         async with self._starting:
             if page.cancelled:
                 raise asyncio.CancelledError
-            await self.start_kernel(kernel_id=page.kernel_id, kernel_name=kernel_name, path="", env=dict(os.environ))
-        return self.get_kernel(page.kernel_id)
+            where: dict[str, Any] = {"path": ApiPath(""), "env": dict(os.environ)}
+            await self.start_kernel(kernel_id=page.kernel_id, kernel_name=kernel_name, **where)
+        kernel = self.get_kernel(page.kernel_id)
+        _step_back(kernel)
+        return kernel
 
     async def end(self, kernel_id: str, reason: Reason = "closed") -> None:
         """End a kernel, running or still starting; one that has ended already is no harm."""
@@ -108,14 +119,16 @@ class PageKernels(AsyncMappingKernelManager):
         if kernel_id in self:
             # At once, with what it has started: what is worth keeping is on disk already, and an
             # interpreter that has torch to take down spends seconds on it.
-            await ensure_async(super().shutdown_kernel(kernel_id, now=True))
+            await super().shutdown_kernel(kernel_id, now=True)  # type: ignore[no-untyped-call]
         self._forget(kernel_id, refill=reason != "died")
 
-    async def shutdown_kernel(self, kernel_id: str, *_args: Any, **_options: Any) -> None:
+    async def shutdown_kernel(  # type: ignore[override]
+        self, kernel_id: str, *_args: Any, **_options: Any
+    ) -> None:
         """Shut a kernel down: the page says goodbye."""
         await self.end(kernel_id)
 
-    async def shutdown_all(self, *_args: Any, **_options: Any) -> None:
+    async def shutdown_all(self, *_args: Any, **_options: Any) -> None:  # type: ignore[override]
         """End every kernel, also those still starting, and start no more."""
         self._stopping = True
         known = {*self._open, *(page.kernel_id for page in self._spares), *self.list_kernel_ids()}
@@ -127,8 +140,6 @@ class PageKernels(AsyncMappingKernelManager):
         page = self._open.get(kernel_id)
         if page is None or not self.idle_limit or kernel.execution_state == "busy":
             return
-        from jupyter_server._tz import utcnow
-
         if (utcnow() - kernel.last_activity).total_seconds() > self.idle_limit:
             await self.end(kernel_id, "idle")
 
@@ -150,3 +161,10 @@ class PageKernels(AsyncMappingKernelManager):
     def _later(self, seconds: float, call: Callable[..., Any], *arguments: Any) -> None:
         if not self._stopping:
             IOLoop.current().call_later(seconds, call, *arguments)
+
+
+def _step_back(kernel: Any) -> None:
+    """Lower a new kernel's priority; threads that it starts later inherit it."""
+    with contextlib.suppress(AttributeError, OSError):
+        for thread in Path(f"/proc/{kernel.provisioner.process.pid}/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), NICENESS)

@@ -86,7 +86,7 @@ class Page:
         self._news.set()
 
     def _renderer(self) -> NotebookRenderer:
-        server = self._kernels.parent
+        server: Any = self._kernels.parent
         shared = {"base_url": server.base_url, "voila_configuration": server.voila_configuration}
         settings = server.app.settings
         return NotebookRenderer(
@@ -107,7 +107,7 @@ class PageHandler(JupyterHandler):
     @tornado.web.authenticated
     async def get(self) -> None:
         """Send the page as it comes into being."""
-        kernels = self.kernel_manager
+        kernels: Any = self.kernel_manager
         self.set_header("Cache-Control", "no-store")
         page = kernels.open_page()
         if page is None:
@@ -136,7 +136,8 @@ class StateHandler(APIHandler):
     async def get(self, kernel_id: str) -> None:
         """Answer with ``PageKernels.state``."""
         self.set_header("Cache-Control", "no-store")
-        self.finish(self.kernel_manager.state(kernel_id))
+        kernels: Any = self.kernel_manager
+        self.finish(kernels.state(kernel_id))
 
 
 def render(handler: JupyterHandler, name: str, **values: Any) -> str:

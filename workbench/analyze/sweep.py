@@ -183,7 +183,11 @@ class _Sweep:
         self._pauses.take()
         first, last = batch
         columns = row.open
-        logits = np.concatenate(list(self._load(row, values).run(values)))
+        parts = []
+        for part in self._load(row, values).run(values):
+            parts.append(part)
+            self._pauses.take()
+        logits = np.concatenate(parts)
         index = np.tile(self._sampler.order[first:last], len(columns))
         answers = Answers(logits, self._sampler.labels[index], self._sampler.predicted[index])
         shape = len(columns), last - first

@@ -135,7 +135,8 @@ class TorchVariants:
         images = from_numpy(values[INPUT])
         for runner in self._runners:
             with self._running:
-                yield runner.logits(images)
+                logits = runner.logits(images)
+            yield logits
 
 
 def _agree(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> bool:

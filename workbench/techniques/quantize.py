@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -109,9 +110,7 @@ def quantize_weights(
     """
     axes = {name: axis if settings.per == "channel" else None for name, axis in weights.items()}
     ranges = [
-        context.cache.get(
-            ("range", draft.version(name), settings.per), lambda name=name, axis=axis: _range(draft.tensors[name], axis)
-        )
+        context.cache.get(("range", draft.version(name), settings.per), partial(_range, draft.tensors[name], axis))
         for name, axis in axes.items()
     ]
     low, high = (torch.from_numpy(np.concatenate(bounds)) for bounds in zip(*ranges, strict=True))
