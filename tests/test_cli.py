@@ -108,3 +108,27 @@ def test_saving_where_it_cannot_is_one_sentence(capsys: pytest.CaptureFixture[st
     )
     assert status == 2
     assert len(err.strip().splitlines()) == 1
+
+
+def test_sensitivity_prints_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(
+        capsys, "sensitivity", "--model", "lenet300", "--data", "fashion_mnist", "--technique", "quantize",
+        "--setting", "bits", "--values", "4,2", "--layers", "fc?", "--tolerance", "2", "--json",
+    )  # fmt: skip
+    report = json.loads(out)
+    assert status == 0
+    assert [layer["name"] for layer in report["layers"]] == ["fc1", "fc2", "fc3"]
+    for layer in report["layers"]:
+        assert layer["setting"] == [4, 2]
+        assert [set(cell) for cell in layer["accuracy"]] == [{"value", "low", "high", "n", "kind", "split"}] * 2
+
+
+def test_sensitivity_refuses_a_bad_value_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(
+        capsys, "sensitivity", "--model", "lenet300", "--data", "fashion_mnist", "--technique", "prune",
+        "--setting", "ratio", "--values", "0.5,1.2", "--json",
+    )  # fmt: skip
+    assert status == 2
+    assert out == ""
+    assert "ratio is 1.2" in err
+    assert err.count("\n") == 1

@@ -105,6 +105,54 @@ def test_work_is_given_up_within_fifty_milliseconds(session: Session) -> None:
     assert np.median(times) < 0.05
 
 
+def test_a_size_does_not_wait_for_a_runtime_that_is_loading(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor for anything else that can't be given up at once, such as a kernel that is being timed."""
+    session.measure()
+    loading, free = threading.Event(), threading.Event()
+    load = session._engine._evaluator.runner
+
+    def slowly(compressed: wb.CompressedModel) -> object:
+        loading.set()
+        assert free.wait(60)
+        return load(compressed)
+
+    monkeypatch.setattr(session._engine._evaluator, "runner", slowly)
+    session.apply(PRUNE.format(0.31))
+    assert loading.wait(10)
+    sized = threading.Event()
+    end = session.subscribe(lambda item: sized.set() if item.recipe == session.recipe and item.size else None)
+    session.apply(PRUNE.format(0.32))
+    assert sized.wait(10)
+    assert not free.is_set()
+    free.set()
+    end()
+    assert session.measure().accuracy.kind == "exact"
+
+
+def test_listeners_hear_of_snapshots_in_the_order_published(session: Session) -> None:
+    """A listener that is slow while the other worker publishes must not see the older after the newer."""
+    session.measure()
+    seen: list[Snapshot] = []
+    slow, free = threading.Event(), threading.Event()
+
+    def listen(item: Snapshot) -> None:
+        if item.accuracy and not slow.is_set():
+            slow.set()
+            assert free.wait(60)
+        seen.append(item)
+
+    session.subscribe(listen)
+    session.apply(PRUNE.format(0.33))
+    assert slow.wait(10)
+    session.apply(PRUNE.format(0.34))
+    newest = next(session.snapshots())
+    free.set()
+    last = session.measure()
+    generations = [item.generation for item in seen]
+    assert newest.generation == last.generation == generations[-1]
+    assert generations == sorted(generations)
+
+
 def test_going_back_is_free(session: Session) -> None:
     first = session.measure(PRUNE.format(0.5))
     session.measure(PRUNE.format(0.6))

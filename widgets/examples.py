@@ -46,7 +46,7 @@ class ExamplesView(View):
 
     _esm = script("examples_images.js", "examples_parts.js", "own_image.js", "examples.js")
     _css = style("examples.css")
-    figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 3.2)
+    figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 2.8)
 
     strip = traitlets.Bool(False).tag(sync=True)
     classes: traitlets.List[str] = traitlets.List().tag(sync=True)

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import traitlets
 
+from workbench.analyze.studies import Studies, points_lost, studies_of
 from workbench.editing import dial_values, step_of, with_layers, without_layers
 from workbench.errors import WorkbenchError
 
@@ -80,6 +81,7 @@ class LayersView(View):
         self._names: tuple[str, ...] = ()
         self._drawn: tuple[int, Latency | None] = (-1, None)
         self._asked: deque[tuple[int, int]] = deque()
+        self._unsubscribe: Callable[[], None] = lambda: None
         super().__init__(session, **traits)
 
     def begin(self, session: Session) -> None:
@@ -98,6 +100,18 @@ class LayersView(View):
             for layer in session.layers
         ]
         self.sensitivity = self.times = b""
+
+    def attach(self, session: Session) -> None:
+        """Show ``session`` from now on, and what its sweeps find."""
+        super().attach(session)
+        studies = studies_of(session)
+        self._unsubscribe = studies.subscribe(self._show_sweep)
+        self._show_sweep(studies)
+
+    def detach(self) -> None:
+        """Stop drawing."""
+        self._unsubscribe()
+        super().detach()
 
     def mark(self, marks: Marks) -> None:
         """Show which layers are selected and locked."""
@@ -126,6 +140,11 @@ class LayersView(View):
         """Show how many points each layer costs; layers that ``values`` leaves out are unknown."""
         with self.publishing():
             self.sensitivity = np.array([values.get(name, np.nan) for name in self._names], np.float32).tobytes()
+
+    def _show_sweep(self, studies: Studies) -> None:
+        """Show what the sweeps found, once one has ended."""
+        if studies.found and not studies.running:
+            self.show_sensitivity(points_lost(studies.found))
 
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
         """Do what the page asked for, and answer, so that it sends the next."""

@@ -8,7 +8,7 @@ at most a few times a second; nothing of it is sent while a slider moves, since 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -38,9 +38,6 @@ PRECISIONS: dict[str, float | None] = {"half a point": 0.005, "every image": Non
 PACE = 0.25
 LABELS = {"prune": "Pruning ratio", "quantize": "Bit-width"}
 
-#: Told what a layer costs: layer → points lost at a middling level.
-Told = Callable[[Mapping[str, float]], None]
-
 
 def _array() -> traitlets.Bytes:
     return traitlets.Bytes(b"").tag(sync=True, echo_update=False)
@@ -65,9 +62,7 @@ def dials() -> list[dict[str, Any]]:
 class SensitivityView(View):
     """A map (layers × levels) or curves of the accuracy when one layer alone is compressed.
 
-    ``technique`` is what is shown, ``form`` is ``map`` or ``curves``. ``on_sensitivity`` is told each
-    layer's loss in points when a sweep has found something.
-    """
+    ``technique`` is what is shown, ``form`` is ``map`` or ``curves``."""
 
     _esm = script("sensitivity_map.js", "sensitivity_curves.js", "sensitivity.js")
     _css = style("sensitivity.css")
@@ -91,8 +86,7 @@ class SensitivityView(View):
     progress = traitlets.Dict().tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, session: Session | None = None, *, on_sensitivity: Told | None = None, **traits: Any) -> None:
-        self.on_sensitivity = on_sensitivity
+    def __init__(self, session: Session | None = None, **traits: Any) -> None:
         self._names: tuple[str, ...] = ()
         self._drawn = -1
         self._shown: Sensitivity | None = None
@@ -105,7 +99,6 @@ class SensitivityView(View):
         """Show ``session`` from now on."""
         super().attach(session)
         self._unsubscribe = studies_of(session).subscribe(self._on_studies(session))
-        self._tell(studies_of(session))
 
     def detach(self) -> None:
         """Stop drawing; the sweep goes on."""
@@ -197,7 +190,6 @@ class SensitivityView(View):
             if studies.running and now - self._told < PACE:
                 return
             self._told = now
-            self._tell(studies)
             if self.visible:
                 with self.publishing():
                     self._show(studies)
@@ -214,21 +206,6 @@ class SensitivityView(View):
                 self.set_trait(name, figures)
             self.about = _about(found)
         self.progress = _progress(studies)
-
-    def _tell(self, studies: Studies) -> None:
-        if self.on_sensitivity is not None and studies.found:
-            self.on_sensitivity(points_lost(studies.found))
-
-
-def points_lost(found: Mapping[str, Sensitivity]) -> dict[str, float]:
-    """Return layer → points lost at the middle level, the worst over what was swept; unknown layers are left out."""
-    worst: dict[str, float] = {}
-    for sensitivity in found.values():
-        lost = 100 * sensitivity.lost[:, len(sensitivity.levels) // 2]
-        for name, points in zip(sensitivity.layers, lost, strict=True):
-            if not np.isnan(points):
-                worst[name] = max(float(points), worst.get(name, -np.inf))
-    return worst
 
 
 def _about(found: Sensitivity | None) -> dict[str, Any]:

@@ -26,11 +26,11 @@ STRONG = 5
 def draw_sensitivity(area: FigureBase, found: Sensitivity, dial: dict[str, Any], selected: Sequence[str]) -> None:
     """Draw ``found`` into ``area``; the curves of ``selected`` are strong, or those of the most sensitive layers."""
     left, right = area.subplots(1, 2, width_ratios=(1.25, 1))
-    levels = [f"{100 * level:g} %" if dial["percent"] else f"{level:g}" for level in found.levels]
+    levels = [f"{100 * level:g}" if dial["percent"] else f"{level:g}" for level in found.levels]
     _draw_map(area, left, found, levels)
     _draw_curves(right, found, levels, _strong(found, selected))
     for axes in (left, right):
-        axes.set_xlabel(dial["label"])
+        axes.set_xlabel(f"{dial['label']} (%)" if dial["percent"] else dial["label"])
 
 
 def _draw_map(area: FigureBase, axes: Axes, found: Sensitivity, levels: list[str]) -> None:

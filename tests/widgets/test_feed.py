@@ -120,3 +120,46 @@ def test_patience_ends_where_no_accuracy_comes(session: FakeSession) -> None:
     drawn.wait_for(2)
     leave()
     assert drawn.snapshots[1].accuracy is None
+
+
+def test_a_slow_patient_view_never_holds_up_those_without_patience(session: FakeSession) -> None:
+    drawn, slow = Drawn(), Drawn()
+    entered, free = threading.Event(), threading.Event()
+
+    def block(snapshot: Any) -> None:
+        slow(snapshot)
+        entered.set()
+        assert free.wait(30)
+
+    leaves = [listen(session, drawn), listen(session, block, patience=0.01)]
+    assert entered.wait(10)
+    drawn.wait_for(1)
+    for text in ("- quantize: {bits: 4}", "- quantize: {bits: 3}"):
+        session.apply(Recipe.parse(text))
+        while session.step():  # each is drawn while the slow view is still busy with the first
+            drawn.wait_for(len(drawn.snapshots) + (drawn.snapshots[-1] is not session.snapshot))
+    assert len(slow.snapshots) == 1
+    free.set()
+    slow.wait_for(2)
+    for leave in leaves:
+        leave()
+    assert slow.snapshots[-1] is session.snapshot
+    assert drawn.snapshots[-1] is session.snapshot
+
+
+def test_in_a_burst_of_looks_no_view_goes_back_and_all_end_with_the_newest(session: FakeSession) -> None:
+    views = [Drawn() for _ in range(6)]
+    leaves = [listen(session, view, patience) for view, patience in zip(views, (0.0, 0.01) * 3, strict=True)]
+    for bits in (8, 7, 6, 5, 4, 3, 2, 1) * 25:
+        session.apply(Recipe.parse(f"- quantize: {{bits: {bits}}}"))
+        while session.step():
+            pass
+    last = session.snapshot
+    for view in views:
+        with view._changed:
+            assert view._changed.wait_for(lambda view=view: view.snapshots[-1:] == [last], 30)
+    for leave in leaves:
+        leave()
+    for view in views:
+        generations = [snapshot.generation for snapshot in view.snapshots]
+        assert generations == sorted(generations)

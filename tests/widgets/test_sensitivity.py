@@ -13,10 +13,11 @@ import pytest
 
 from tests.widgets.conftest import wait_until
 from tests.widgets.fake_session import LAYERS, TOTAL, FakeSession
+from widgets.layers import LayersView
 from widgets.marks import marks_of
-from widgets.sensitivity import SensitivityView, points_lost
+from widgets.sensitivity import SensitivityView
 from workbench.analyze.sensitivity import Question, Sensitivity
-from workbench.analyze.studies import Studies, studies_of
+from workbench.analyze.studies import Studies, points_lost, studies_of
 from workbench.errors import WorkbenchError
 from workbench.jobs import Progress
 from workbench.measure.estimate import Estimate
@@ -238,11 +239,12 @@ def test_one_drawing_of_the_map_is_a_few_kilobytes(
 
 
 def test_the_layer_table_is_told_points_lost_at_the_middle_level(session: FakeSession, sweeps: list[FakeSweep]) -> None:
-    told: list[dict[str, float]] = []
-    view = SensitivityView(session, on_sensitivity=lambda values: told.append(dict(values)))
+    view, table = SensitivityView(session), LayersView(session)
     ask(view, "start")
     sweeps[0].step(TOTAL, 1, "done")
-    assert told[-1] == {name: pytest.approx(4.0) for name in NAMES}
+    assert np.frombuffer(table.sensitivity, np.float32) == pytest.approx([4.0] * len(NAMES))
+    later = LayersView(session)
+    assert later.sensitivity == table.sensitivity
     ask(view, "show", technique="quantize")
     ask(view, "start")
     sweep = sweeps[1]
@@ -272,7 +274,7 @@ def test_its_figure_has_the_map_and_the_curves(view: SensitivityView, sweeps: li
     sweeps[0].step(64, 0.1)
     figure = view.figure()
     left, right = figure.axes[:2]
-    assert left.get_xlabel() == right.get_xlabel() == "Pruning ratio"
+    assert left.get_xlabel() == right.get_xlabel() == "Pruning ratio (%)"
     assert left.get_images()[0].get_array().shape == (len(NAMES), 9)
     assert len(right.lines) == len(NAMES) + 1
 

@@ -64,6 +64,7 @@ def counts(view: WeightView, name: str) -> np.ndarray[Any, Any]:
 def drawn(view: WeightView, session: wb.Session, recipe: str) -> dict[str, Any]:
     """Return what is told of the selected layer once ``recipe`` is drawn."""
     session.measure(recipe)
+    view._drawn = None  # the feed may be drawing this very moment; here it must be finished
     view.draw(session.snapshot)
     about: dict[str, Any] = view.about
     return about

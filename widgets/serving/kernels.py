@@ -166,5 +166,6 @@ class PageKernels(AsyncMappingKernelManager):
 def _step_back(kernel: Any) -> None:
     """Lower a new kernel's priority; threads that it starts later inherit it."""
     with contextlib.suppress(AttributeError, OSError):
+        priority = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
         for thread in Path(f"/proc/{kernel.provisioner.process.pid}/task").iterdir():
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), NICENESS)
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), priority)

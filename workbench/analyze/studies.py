@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from workbench.compression import draft_for
 from workbench.errors import WorkbenchError
 from workbench.jobs import Progress
@@ -126,6 +128,17 @@ class Studies:
         if surrogate.ready:
             _look_back(surrogate, session, footing)
             session.foresee(surrogate)
+
+
+def points_lost(found: Mapping[str, Sensitivity]) -> dict[str, float]:
+    """Return layer → points lost at the middle level, the worst over what was swept; unknown layers are left out."""
+    worst: dict[str, float] = {}
+    for sensitivity in found.values():
+        lost = 100 * sensitivity.lost[:, len(sensitivity.levels) // 2]
+        for name, points in zip(sensitivity.layers, lost, strict=True):
+            if not np.isnan(points):
+                worst[name] = max(float(points), worst.get(name, -np.inf))
+    return worst
 
 
 def _noting(surrogate: AccuracySurrogate) -> Callable[[Snapshot], None]:
