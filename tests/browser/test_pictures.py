@@ -65,7 +65,8 @@ def test_pictures_that_move(browser: Browser, app: Served) -> None:
     path = FOLDER / "app.gif"
     first.save(path, save_all=True, append_images=rest, duration=durations, loop=0, optimize=True)
     assert path.stat().st_size < 3_000_000
-    assert Image.open(path).n_frames > 30
+    with Image.open(path) as moving:
+        assert moving.n_frames > 30
 
 
 Frame = tuple[bytes, int]
