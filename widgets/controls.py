@@ -28,6 +28,7 @@ class ControlsView(View):
     patience = 0.0
     _esm = script("controls.js")
     _css = style("controls.css")
+    of_page = View.of_page | {"state"}
     _positions: ClassVar[dict[str, Any]] = {"bits": list(BITS), "off": OFF}
 
     state = traitlets.Dict(ControlsState().to_page()).tag(sync=True, echo_update=False)
@@ -42,6 +43,7 @@ class ControlsView(View):
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
         self._generation = -1
         self._dense = 0
+        self._afresh = False
         super().__init__(session, **traits)
         self.observe(self._on_state, "state")
 
@@ -73,13 +75,17 @@ class ControlsView(View):
 
         wanted = Recipe.parse(steps)
         locked = self.marks.locked
-        # the generation stays behind on purpose: the controls follow what they did not set themselves
+        # the generation stays behind on purpose: the controls follow what they did not set themselves,
+        # and what the recipe leaves open goes back to where it began
+        self._afresh = True
         self.change(lambda present: keeping_locked(wanted, present, locked))
         with self.publishing():
             self.error = ""
 
     def _follow(self, snapshot: Snapshot) -> None:
-        shown = controls_from_recipe(snapshot.recipe, ControlsState.from_page(self.state))
+        present = ControlsState() if self._afresh else ControlsState.from_page(self.state)
+        self._afresh = False
+        shown = controls_from_recipe(snapshot.recipe, present)
         self.follow = {**shown.to_page(), "generation": snapshot.generation}
 
     def _on_state(self, change: dict[str, Any]) -> None:

@@ -62,6 +62,9 @@ class View(Pictured, anywidget.AnyWidget):
     #: slider waits for; what draws more than a few numbers has some, and more where it computes first.
     patience: ClassVar[float] = 0.03
 
+    #: Traits that the page sets: the kernel may be behind.
+    of_page: ClassVar[frozenset[str]] = frozenset({"visible"})
+
     visible = traitlets.Bool(True).tag(sync=True, echo_update=False)
 
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
@@ -122,6 +125,11 @@ class View(Pictured, anywidget.AnyWidget):
         """Hold the lock and send all traits set meanwhile as one message."""
         with self._lock, self.hold_sync():
             yield
+
+    def repeat(self) -> None:
+        """Send the page everything that it did not set itself."""
+        with self._lock:
+            self.send_state([name for name in self.keys if name[0] != "_" and name not in self.of_page])
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take a change made on the page."""

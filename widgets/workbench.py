@@ -42,9 +42,13 @@ TABS: dict[str, tuple[str, type[View]]] = {
 
 
 class PageStyle(anywidget.AnyWidget):
-    """Carries the page's grid to the browser; draws nothing."""
+    """Carries the page's grid to the browser and tells when it is there; draws nothing.
 
-    _esm = "export default { render({ el }) { el.hidden = true; el.style.display = 'none'; } }"
+    A page that opens on a kernel at work fetches every widget's state and then makes its models; what was
+    sent in between reaches neither. So when the page is there, the views say everything once more.
+    """
+
+    _esm = "export default { render({ model, el }) { el.hidden = true; el.style.display = 'none'; model.send({ do: 'repeat' }); } }"
     _css = style("workbench.css")
 
 
@@ -85,7 +89,9 @@ class Workbench(Pictured, ipywidgets.Box):
         left.add_class("wb-left")
         right = ipywidgets.Box([self.scoreboard, self.tabs, *self.panels.values(), self.strip])
         right.add_class("wb-right")
-        page = ipywidgets.Box([PageStyle(), self.picker, self.tour, left, right])
+        grid = PageStyle()
+        grid.on_msg(lambda *_: [view.repeat() for view in self.views])
+        page = ipywidgets.Box([grid, self.picker, self.tour, left, right])
         page.add_class("wb-page")
         super().__init__([page])
         self.add_class("wb-host")

@@ -117,3 +117,12 @@ def test_a_setting_out_of_range_is_one_sentence_and_changes_nothing(session: Fak
     view.close()
     assert "multiple is 9000" in view.error
     assert session.recipe == before
+
+
+def test_reset_puts_back_what_the_dense_recipe_leaves_open(session: FakeSession) -> None:
+    view = ControlsView(session)
+    move(view, ratio=40, granularity="filter")
+    start(view, "")
+    session.step()
+    wait_until(view, "follow", lambda follow: follow.get("ratio") == 0 and follow.get("granularity") == "weight")
+    view.close()

@@ -108,6 +108,10 @@ def pack_codes(codes: Array, bits: int) -> bytes:
         return codes.astype(codes.dtype.newbyteorder("<"), copy=False).tobytes()
     if bits == 1:
         return np.packbits(codes, bitorder="little").tobytes()
+    if bits == 4:  # by far the most frequent
+        pairs = np.append(codes, np.uint8(0)) if codes.size % 2 else np.ascontiguousarray(codes)
+        words = pairs.view("<u2")
+        return (words | (words >> 4)).astype(np.uint8).tobytes()
     words = np.zeros((codes.size + 7) // 8, "<u8")
     words.view(np.uint8)[: codes.size] = codes
     for lane in (8, 16, 32):  # lanes hold lane/8 codes in their low bits; join neighbours

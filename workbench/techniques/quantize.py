@@ -129,8 +129,7 @@ def _on_grid(weight: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None
     codes = weight.numpy() * scale.reciprocal().view(shape).numpy()
     np.rint(codes, out=codes)
     codes += zero_point.view(shape).numpy()
-    np.maximum(codes, 0, out=codes)
-    np.minimum(codes, 2**bits - 1, out=codes)
+    np.clip(codes, 0, 2**bits - 1, out=codes)
     return Codes(torch.from_numpy(codes.astype(np.uint8)), scale, zero_point, axis, bits)
 
 
