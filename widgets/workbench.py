@@ -48,7 +48,7 @@ class PageStyle(anywidget.AnyWidget):
     sent in between reaches neither. So when the page is there, the views say everything once more.
     """
 
-    _esm = "export default { render({ model, el }) { el.hidden = true; el.style.display = 'none'; model.send({ do: 'repeat' }); } }"
+    _esm = "export default { render({ model, el }) { el.style.display = 'none'; model.send({ do: 'repeat' }); } }"
     _css = style("workbench.css")
 
 
@@ -90,7 +90,7 @@ class Workbench(Pictured, ipywidgets.Box):
         right = ipywidgets.Box([self.scoreboard, self.tabs, *self.panels.values(), self.strip])
         right.add_class("wb-right")
         grid = PageStyle()
-        grid.on_msg(lambda *_: [view.repeat() for view in self.views])
+        grid.on_msg(self._repeat)
         page = ipywidgets.Box([grid, self.picker, self.tour, left, right])
         page.add_class("wb-page")
         super().__init__([page])
@@ -149,6 +149,10 @@ class Workbench(Pictured, ipywidgets.Box):
             "tabs": self.tabs,
             "strip": self.strip,
         }
+
+    def _repeat(self, *_: Any) -> None:
+        for view in self.views:
+            view.repeat()
 
     def _attach(self, session: Session) -> None:
         for view in self.views:
