@@ -56,8 +56,8 @@ function advancedField(id, field, changed) {
 function render({ model, el }) {
   const id = uniqueId("controls");
   const { bits: positions, off } = model.get("positions");
-  const initial = { ...model.get("state") };
-  let state = { ...initial, ...model.get("follow") };
+  const [sentLast, followedLast] = [model.get("state"), model.get("follow")];
+  let state = (sentLast.seq || 0) > (followedLast.seq || 0) ? { ...followedLast, ...sentLast } : { ...sentLast, ...followedLast };
   let touched = new Set();
 
   const ratio = slider(`${id}-ratio`, "Pruning ratio", 0, 95);

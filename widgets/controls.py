@@ -86,7 +86,8 @@ class ControlsView(View):
         present = ControlsState() if self._afresh else ControlsState.from_page(self.state)
         self._afresh = False
         shown = controls_from_recipe(snapshot.recipe, present)
-        self.follow = {**shown.to_page(), "generation": snapshot.generation}
+        # `seq` tells a page that opens later which of `state` and `follow` came last
+        self.follow = {**shown.to_page(), "generation": snapshot.generation, "seq": self.state.get("seq", 0)}
 
     def _on_state(self, change: dict[str, Any]) -> None:
         if self.session is None:

@@ -105,8 +105,7 @@ class CompressedModel:
 
     ``archive`` is what is stored, ``tensors`` what it decodes to, ``edits`` the structural changes,
     ``layers`` the table of figures. ``thresholds`` maps a layer to the magnitude below which its
-    weights were pruned; ``versions`` maps a tensor to a hash of what was done to it; ``notes`` are
-    sentences for the person.
+    weights were pruned; ``notes`` are sentences for the person.
     """
 
     def __init__(self, subject: Subject, recipe: Recipe, draft: Draft, encoded: Mapping[str, Encoding]) -> None:
@@ -117,10 +116,15 @@ class CompressedModel:
         self.notes: tuple[str, ...] = tuple(draft.notes)
         self.grids = input_grids(self.edits)
         self.codes = draft.codes
-        self.versions: Mapping[str, str] = {name: draft.version(name) for name in draft.tensors}
+        self._version = draft.version
         self._subject = subject
         self._encoded = encoded
         self.casts = draft.casts
+
+    @cached_property
+    def versions(self) -> Mapping[str, str]:
+        """Tensor name → a hash of what was done to it."""
+        return {name: self._version(name) for name in self.tensors}
 
     @cached_property
     def archive(self) -> Archive:
@@ -212,7 +216,7 @@ class CompressedModel:
             macs=macs,
             sparsity=zeros / count if count else 0.0,
             bits=self._bits(layer.weight),
-            bytes=sum(self._encoded[name].nbytes for name in own),
+            bytes=sum(self._encoded[name].entry.nbytes for name in own),
         )
 
     def _bits(self, weight: str) -> int:

@@ -18,6 +18,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 
 import numpy as np
@@ -38,11 +39,15 @@ from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.run import garbage
+from workbench.run.courtesy import stand_back
 from workbench.run.runner import Stopped
 from workbench.snapshot import Snapshot, sentence
 from workbench.undo import UndoPath
 
 Listener = Callable[[Snapshot], None]
+
+#: Seconds that a size has to get on its way before accuracy takes the processor.
+HEAD_START = 0.005
 
 
 class Session:
@@ -331,6 +336,7 @@ class Session:
 
     def _measure(self) -> None:
         """Publish the accuracy of each recipe that was outlined; between recipes, learn what kernels take."""
+        stand_back(5)  # where the processor is short, sizes and what draws them come first
         while True:
             with self._state:
                 while self._outlined is None and not self._closed:
@@ -338,9 +344,10 @@ class Session:
                 if self._closed or self._outlined is None:
                     return
                 first, self._outlined = self._outlined, None
+                if self._state.wait_for(partial(self._is_stale, first.generation), HEAD_START):
+                    continue
             with self._reporting(first.generation, first.recipe):
                 check = self._check_for(first.generation)
-                check()
                 for snapshot in self._engine.measure(first, self._path.current, check):
                     if snapshot.settled:
                         self._path.visit(first.recipe)
@@ -352,11 +359,14 @@ class Session:
     def _is_settled(self) -> bool:
         return self._snapshot.settled and self._snapshot.generation == self._generation
 
+    def _is_stale(self, generation: int) -> bool:
+        return self._generation != generation or self._closed
+
     def _check_for(self, generation: int) -> Callable[[], None]:
         """Return what raises as soon as work on this generation is no longer wanted."""
 
         def check() -> None:
-            if self._closed or self._generation != generation:
+            if self._is_stale(generation):
                 raise Superseded
 
         return check

@@ -5,6 +5,7 @@ The browser runs on the same cores as the kernels, so the eight pages' times hol
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import sys
 import tempfile
@@ -147,7 +148,12 @@ def one_after_another(browser: Browser, app: Served) -> bool:
 
 
 def kernel_processes(app: Served) -> list[psutil.Process]:
-    return [child for child in psutil.Process(app.pid).children() if "ipykernel_launcher" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(app.pid).children():
+        with contextlib.suppress(psutil.Error):  # it is just ending
+            if "ipykernel_launcher" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def idle_kernels(app: Served) -> int:
@@ -159,7 +165,7 @@ def idle_kernels(app: Served) -> int:
     for kernel, spent in zip(found, before, strict=True):
         try:
             still += sum(kernel.cpu_times()[:2]) - spent < 0.05 and spent > 1.0
-        except psutil.NoSuchProcess:
+        except psutil.Error:
             return 0
     return still
 

@@ -1,21 +1,31 @@
+"""How serving is set up, and who gets a kernel; no server runs here (tests/browser/test_serving.py has one)."""
+
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.browser.launch import ROOT
+from widgets.serving import app, kernels
 from widgets.serving.app import (
+    DATA_FOLDERS,
+    KERNEL_BYTES,
     NOTEBOOK,
     SHARE,
     Options,
     ServingError,
     candidates,
     configuration,
+    places,
     prepare_environment,
     serve,
 )
@@ -89,3 +99,181 @@ def test_importing_the_server_loads_neither_torch_nor_the_widgets() -> None:
     code = f"import sys, widgets.serving; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("given", "base"), [("/", "/"), ("", "/"), ("proxy/x", "/proxy/x/"), ("//proxy//x/", "/proxy/x/")]
+)
+def test_a_base_url_begins_and_ends_with_a_slash(given: str, base: str) -> None:
+    assert configuration(Options(base_url=given)).Voila.base_url == base
+
+
+def test_the_first_ping_does_not_close_the_connection() -> None:
+    settings = configuration(Options()).Voila.tornado_settings
+    assert settings["ws_ping_timeout"] >= 2 * settings["ws_ping_interval"]
+
+
+def test_an_idle_page_stays_open_on_ones_own_machine_and_makes_room_on_a_shared_one() -> None:
+    assert configuration(Options()).PageKernels.idle_limit == 0
+    assert configuration(Options(ip="0.0.0.0")).PageKernels.idle_limit >= 3600
+
+
+def test_places_follow_from_free_memory_unless_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, expected in ((0, 2), (10 * KERNEL_BYTES + 1, 10), (1000 * KERNEL_BYTES, 40)):
+        monkeypatch.setattr(app, "available_bytes", lambda free=free: free)
+        assert places() == expected
+    assert configuration(Options(max_kernels=60)).PageKernels.limit == 60
+
+
+def test_data_folders_are_handed_to_kernels_and_beyond_this_machine_there_are_none_by_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "MALLOC_ARENA_MAX", "JUPYTER_PLATFORM_DIRS", "JUPYTER_PATH", "PYTHONPATH"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setenv("WORKBENCH_SERVED", "")
+    monkeypatch.setenv(DATA_FOLDERS, "")
+    monkeypatch.delenv(DATA_FOLDERS)
+    prepare_environment(Options())
+    assert DATA_FOLDERS not in os.environ
+    prepare_environment(Options(ip="0.0.0.0"))
+    assert os.environ[DATA_FOLDERS] == ""
+    (tmp_path / "more").mkdir()
+    prepare_environment(Options(data_folders=(tmp_path, tmp_path / "more")))
+    assert os.environ[DATA_FOLDERS] == os.pathsep.join(map(str, (tmp_path, tmp_path / "more")))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--max-kernels", "0"], "--max-kernels must be at least 1, not 0."),
+        (["--data-folder", "/no/such/folder"], "--data-folder: '/no/such/folder' is not a folder."),
+    ],
+)
+def test_options_that_make_no_sense_are_one_sentence(options: list[str], sentence: str) -> None:
+    command = [sys.executable, "-m", "workbench.cli", "app", "--no-browser", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"workbench: {sentence}\n")
+
+
+# ── who gets a kernel ────────────────────────────────────────────────────────────────────────────────────
+
+
+class FakePage:
+    """A page whose kernel has started as soon as it is made."""
+
+    made = 0
+
+    def __init__(self, manager: kernels.PageKernels) -> None:
+        FakePage.made += 1
+        self.kernel_id = f"kernel-{FakePage.made}"
+        self.cancelled = False
+
+    async def cancel(self) -> None:
+        self.cancelled = True
+
+
+@pytest.fixture(autouse=True)
+def _fake_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "Page", FakePage)
+    FakePage.made = 0
+
+
+def run(story: Callable[[kernels.PageKernels], Awaitable[None]], **settings: Any) -> None:
+    async def tell() -> None:
+        await story(kernels.PageKernels(**{"limit": 3, "spare": 1, "refill_delay": 0.0, **settings}))
+
+    asyncio.run(tell())
+
+
+def test_a_page_takes_the_spare_kernel_and_another_is_made_ready() -> None:
+    async def story(manager: kernels.PageKernels) -> None:
+        manager.refill()
+        assert FakePage.made == 1
+        page = manager.open_page()
+        assert page is not None
+        assert page.kernel_id == "kernel-1"
+        await asyncio.sleep(0.01)
+        assert FakePage.made == 2
+        assert manager.pages == 1
+
+    run(story)
+
+
+def test_the_limit_counts_spare_kernels_but_no_page_loses_its_place_to_one() -> None:
+    async def story(manager: kernels.PageKernels) -> None:
+        manager.refill()
+        for _ in range(3):
+            assert manager.open_page() is not None
+            await asyncio.sleep(0.01)
+        assert manager.open_page() is None
+        assert FakePage.made == 3  # the third page took the spare one, and there was no room for the next
+        assert manager.pages == 3
+
+    run(story)
+
+
+def test_a_closed_page_gives_its_place_back() -> None:
+    async def story(manager: kernels.PageKernels) -> None:
+        pages = [manager.open_page() for _ in range(3)]
+        assert manager.open_page() is None
+        assert pages[0] is not None
+        await manager.end(pages[0].kernel_id)
+        assert pages[0].cancelled
+        assert manager.pages == 2
+        assert manager.open_page() is not None
+
+    run(story, spare=0)
+
+
+def test_a_page_is_told_whether_its_kernel_is_there_and_why_not() -> None:
+    async def story(manager: kernels.PageKernels) -> None:
+        died, idle, closed = (manager.open_page() for _ in range(3))
+        assert died is not None
+        assert idle is not None
+        assert closed is not None
+        assert manager.state(died.kernel_id) == {"open": True, "connected": False}
+        connection = object()
+        manager.connected(died.kernel_id, connection)
+        assert manager.state(died.kernel_id) == {"open": True, "connected": True}
+        await manager.end(died.kernel_id, "died")
+        await manager.end(idle.kernel_id, "idle")
+        await manager.shutdown_kernel(closed.kernel_id)
+        for page, reason in ((died, "died"), (idle, "idle"), (closed, "closed")):
+            assert manager.state(page.kernel_id) == {"open": False, "reason": reason}
+        assert manager.state("another") == {"open": False, "reason": "unknown"}
+
+    run(story)
+
+
+def test_a_kernel_ends_when_nobody_came_for_it_and_stays_while_someone_is_there() -> None:
+    async def story(manager: kernels.PageKernels) -> None:
+        fetched, shown = manager.open_page(), manager.open_page()
+        assert fetched is not None
+        assert shown is not None
+        manager.connected(shown.kernel_id, "a page")
+        for page in (fetched, shown):
+            manager.expect(page)
+        await asyncio.sleep(0.05)
+        assert manager.state(fetched.kernel_id)["open"] is False
+        assert manager.state(shown.kernel_id)["open"] is True
+        manager.disconnected(shown.kernel_id, "a page")
+        await manager.end_if_left(shown.kernel_id)
+        assert manager.pages == 0
+
+    run(story, spare=0, patience=0.01)
+
+
+def test_a_server_that_stops_starts_no_more_kernels() -> None:
+    async def story(manager: kernels.PageKernels) -> None:
+        manager.refill()
+        page = manager.open_page()
+        await manager.shutdown_all()
+        assert manager.pages == 0
+        assert page is not None
+        assert page.cancelled
+        made = FakePage.made
+        manager.refill()
+        assert manager.open_page() is None
+        assert FakePage.made == made
+
+    run(story)

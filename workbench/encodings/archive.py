@@ -64,7 +64,7 @@ class Archive:
     @property
     def nbytes(self) -> int:
         """Size in bytes of the file that `save` writes; no formula beside it, the header is really made."""
-        return self.overhead_bytes + sum(encoding.nbytes for encoding in self.tensors.values())
+        return self.overhead_bytes + sum(encoding.entry.nbytes for encoding in self.tensors.values())
 
     @property
     def overhead_bytes(self) -> int:
@@ -114,10 +114,10 @@ class Archive:
         kinds: dict[str, tuple[int, dict[str, Any]]] = {}
         uses, sizes = [], []
         for encoding in self.tensors.values():
-            text, description, open_size = encoding.described
-            uses.append(kinds.setdefault(text, (len(kinds), description))[0])
-            if open_size:
-                sizes.append(encoding.nbytes)
+            entry = encoding.entry
+            uses.append(kinds.setdefault(entry.text, (len(kinds), entry.data))[0])
+            if entry.is_open:
+                sizes.append(entry.nbytes)
         return {
             "model": dict(self.model),
             "recipe": self.recipe,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,19 @@ Description = dict[str, Any]
 
 class EncodingError(WorkbenchError):
     """Values that an encoding cannot hold, or bytes and a description that do not belong together."""
+
+
+class Entry(NamedTuple):
+    """An encoding's line in an archive.
+
+    ``text`` is its description ``data``, to compare it by; ``is_open``: whether the values decide the size.
+    """
+
+    text: str
+    data: Description
+    is_open: bool
+    nbytes: int
+    entropy_bytes: float
 
 
 class Encoding(ABC):
@@ -73,10 +86,11 @@ class Encoding(ABC):
         """Say in plain JSON data how to read the bytes; the shape is kept beside it, not in it."""
 
     @cached_property
-    def described(self) -> tuple[str, Description, bool]:
-        """The description as text and as data, and whether it leaves the size open; worked out once."""
-        description = self.describe()
-        return repr(description), description, size_of(description, self.shape) is None
+    def entry(self) -> Entry:
+        """What an archive asks of it, worked out once: most tensors stay as they are from recipe to recipe."""
+        description, size = self.describe(), self.nbytes
+        is_open = size_of(description, self.shape) is None
+        return Entry(repr(description), description, is_open, size, min(self.entropy_bytes, size))
 
     @classmethod
     @abstractmethod

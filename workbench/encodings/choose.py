@@ -107,7 +107,7 @@ def entropy_bound_bytes(encodings: Iterable[Encoding]) -> int:
     A mask with whole rows pruned is not random, and repeats may be stored in less than that entropy; such
     a tensor counts with the bytes it really takes, so that the bound is never above the file.
     """
-    return int(np.floor(sum(min(encoding.entropy_bytes, encoding.nbytes) for encoding in encodings)))
+    return int(np.floor(sum(encoding.entry.entropy_bytes for encoding in encodings)))
 
 
 def _as_codes(values: Array, bits: int) -> NDArray[np.uint8 | np.uint16]:

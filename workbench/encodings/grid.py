@@ -56,7 +56,8 @@ class Grid(Encoding):
             )
         if self.scale.dtype != np.float32 or self.zero_point.dtype.kind not in "iu":
             raise EncodingError("a grid's scales must be float32 and its zero points integers")
-        if channels and not 0 <= int(self.zero_point.min()) <= int(self.zero_point.max()) <= 0xFFFF:
+        small = self.zero_point.dtype in (np.uint8, np.uint16)
+        if channels and not small and not 0 <= int(self.zero_point.min()) <= int(self.zero_point.max()) <= 0xFFFF:
             raise EncodingError("a grid's zero points must be codes themselves, from 0 up")
 
     @classmethod

@@ -111,7 +111,8 @@ def pack_codes(codes: Array, bits: int) -> bytes:
     if bits == 4:  # by far the most frequent
         pairs = np.append(codes, np.uint8(0)) if codes.size % 2 else np.ascontiguousarray(codes)
         words = pairs.view("<u2")
-        return (words | (words >> 4)).astype(np.uint8).tobytes()
+        packed: NDArray[np.uint8] = (words | (words >> 4)).astype(np.uint8)
+        return packed.tobytes()
     words = np.zeros((codes.size + 7) // 8, "<u8")
     words.view(np.uint8)[: codes.size] = codes
     for lane in (8, 16, 32):  # lanes hold lane/8 codes in their low bits; join neighbours

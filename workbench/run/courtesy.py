@@ -15,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,14 @@ PLACES = 256
 PATIENCE = 2.0
 #: Seconds that a batch holds back at most, so that everything gets done in the end.
 MOST = 0.25
+
+
+def stand_back(by: int) -> None:
+    """Let this thread, and those it starts, run after others that want the processor; on Linux only."""
+    if sys.platform == "linux":  # elsewhere priorities belong to processes
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + by)
 
 
 class Courtesy:

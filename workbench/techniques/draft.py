@@ -44,10 +44,7 @@ class Codes:
 
     def decode(self) -> Tensor:
         """Return the float32 values the codes stand for."""
-        values = self.codes.numpy().astype(np.float32)  # NumPy's calls cost less than PyTorch's on small tensors
-        values -= self._spread(self.zero_point).numpy()
-        values *= self._spread(self.scale).numpy()
-        return torch.from_numpy(values)
+        return (self.codes - self._spread(self.zero_point)) * self._spread(self.scale)
 
     def levels(self) -> Tensor:
         """Return the values the codes can take; of the slice with the median scale where there are several."""
@@ -151,7 +148,8 @@ class Draft:
 
     def version(self, tensor: str) -> str:
         """Return the hash of everything done to ``tensor`` so far."""
-        return self._versions.get(tensor, f"{self._key}:{tensor}")
+        found = self._versions.get(tensor)
+        return f"{self._key}:{tensor}" if found is None else found
 
     @property
     def touched(self) -> Collection[str]:
@@ -176,9 +174,9 @@ class Draft:
         self.casts.pop(name, None)
         self._bump(name, how)
 
-    def set_codes(self, name: str, codes: Codes, how: str) -> None:
-        """Put a weight on a grid; its float value becomes what the codes decode to."""
-        self.tensors[name] = codes.decode()
+    def set_codes(self, name: str, codes: Codes, decoded: Tensor, how: str) -> None:
+        """Put a weight on a grid; its float value becomes ``decoded``, what ``codes.decode()`` gives."""
+        self.tensors[name] = decoded
         self.codes[name] = codes
         self.casts.pop(name, None)
         self._bump(name, how)

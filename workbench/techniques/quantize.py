@@ -91,8 +91,8 @@ def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Conte
     for chosen, weights in pools.items():
         how = chosen.model_dump_json(exclude={"activations"})
         if chosen.kind == "integer":
-            for weight, codes in quantize_weights(draft, weights, chosen, context).items():
-                draft.set_codes(weight, codes, how)
+            for weight, (codes, decoded) in quantize_weights(draft, weights, chosen, context).items():
+                draft.set_codes(weight, codes, decoded, how)
         else:
             for weight in weights:
                 draft.set_cast(weight, torch.float16 if chosen.kind == "fp16" else torch.bfloat16, how)
@@ -103,8 +103,8 @@ def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Conte
 
 def quantize_weights(
     draft: Draft, weights: Mapping[str, int], settings: QuantizeSettings, context: Context
-) -> dict[str, Codes]:
-    """Return ``weights`` (name → output axis) on their grids, rounding half to even.
+) -> dict[str, tuple[Codes, Tensor]]:
+    """Return ``weights`` (name → output axis) on their grids, rounding half to even, with what they decode to.
 
     The grids are worked out for all of them at once: a deep model has hundreds of small ones.
     """
@@ -123,14 +123,18 @@ def quantize_weights(
     }
 
 
-def _on_grid(weight: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None, bits: int) -> Codes:
-    # in NumPy, whose calls cost a fraction of PyTorch's on tensors this small
+def _on_grid(weight: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None, bits: int) -> tuple[Codes, Tensor]:
+    # In NumPy, whose calls cost a fraction of PyTorch's on tensors this small, and in one array.
     shape = [-1 if dimension == axis else 1 for dimension in range(weight.ndim)]
-    codes = weight.numpy() * scale.reciprocal().view(shape).numpy()
-    np.rint(codes, out=codes)
-    codes += zero_point.view(shape).numpy()
-    np.clip(codes, 0, 2**bits - 1, out=codes)
-    return Codes(torch.from_numpy(codes.astype(np.uint8)), scale, zero_point, axis, bits)
+    zeros = zero_point.view(shape).numpy()
+    values = weight.numpy() * scale.reciprocal().view(shape).numpy()
+    np.rint(values, out=values)
+    values += zeros
+    np.clip(values, 0, 2**bits - 1, out=values)
+    codes = Codes(torch.from_numpy(values.astype(np.uint8)), scale, zero_point, axis, bits)
+    values -= zeros
+    values *= scale.view(shape).numpy()
+    return codes, torch.from_numpy(values)
 
 
 def grid(low: Tensor, high: Tensor, bits: int, scheme: str) -> tuple[Tensor, Tensor]:
