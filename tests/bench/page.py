@@ -18,6 +18,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.bench.moves import Sent, Traffic, move, percentile, sent_line, time_line, weigh
+from tests.browser.lab import open_notebook, run_cell
 from tests.browser.launch import CHROMIUM, ROOT, serve_app, serve_lab
 from tests.browser.reading import wait_ready
 from tests.chromium import MISSING, find_chromium
@@ -77,11 +78,8 @@ def open_app(page: Page, url: str) -> None:
 
 
 def open_lab(page: Page, url: str) -> None:
-    page.goto(url)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
-    cell = page.locator(".jp-CodeCell .cm-content").first
-    cell.click()
-    cell.press("Control+Enter")
+    open_notebook(page, url)
+    run_cell(page, 0)
 
 
 def learn_kernels(home: Path) -> None:

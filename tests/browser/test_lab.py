@@ -11,6 +11,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.browser.lab import open_notebook, run_cell
 from tests.browser.launch import Served, serve_lab
 from workbench.recipe import Recipe
 
@@ -46,18 +47,11 @@ def page(browser: Browser, lab: Served) -> Iterator[Page]:
     page = context.new_page()
     page.asked = []  # type: ignore[attr-defined]
     page.on("request", lambda request: page.asked.append(request.url))  # type: ignore[attr-defined]
-    page.goto(lab.url)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
+    open_notebook(page, lab.url)
     run_cell(page, 0)
     wait_shown(workbench(page, 0), Recipe())
     yield page
     context.close()
-
-
-def run_cell(page: Page, place: int) -> None:
-    cell = page.locator(".jp-CodeCell .cm-content").nth(place)
-    cell.click()
-    cell.press("Control+Enter")
 
 
 def workbench(page: Page, place: int) -> Locator:

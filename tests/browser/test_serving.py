@@ -89,6 +89,7 @@ def test_a_killed_kernel_is_said_and_one_button_brings_the_recipe_back(browser: 
         wait_shown(page, recipe)
         banner = page.get_by_role("alert").filter(has=page.get_by_role("button", name="Start again"))
         expect(banner).to_be_hidden()
+        page.wait_for_url("**recipe=**")  # written once the sliders rest
         address = page.url
         kernel_process(app, page).kill()
         expect(banner).to_be_visible(timeout=5_000)

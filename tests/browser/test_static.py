@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+from tests.browser.lab import open_notebook, run_cell
 from tests.browser.launch import serve_lab
 from tests.browser.reading import wait_ready, wait_settled
 
@@ -52,12 +53,10 @@ def saved(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Saved:
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
     with serve_lab(home, path) as lab:
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
-        page.goto(lab.url)
-        page.wait_for_selector("text=/\\| Idle/", timeout=90_000)
+        open_notebook(page, lab.url)
         page.evaluate(WATCH)
-        for cell in page.locator(".jp-CodeCell .cm-content").all():
-            cell.click()
-            cell.press("Control+Enter")
+        for place in range(len(cells)):
+            run_cell(page, place)
         wait_ready(page)
         page.wait_for_selector(PICTURE, state="attached", timeout=60_000)
         before = save(page, path)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import open_page
-from tests.browser.launch import ROOT, Served
+from tests.browser.launch import ROOT, Served, serve_app
 from tests.browser.reading import wait_settled
 from workbench.measure.pareto import pareto_front
 
@@ -26,6 +29,19 @@ FIND = """canvas => {
   }
   return null;
 }"""
+
+
+@pytest.fixture(scope="module")
+def app(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve the app with a history of its own: what the other files tried may hide the dense model."""
+    with serve_app(tmp_path_factory.mktemp("tradeoff"), "--pool", "0") as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def shared(browser: Browser, app: Served) -> Iterator[Page]:
+    with open_page(browser, app) as page:
+        yield page
 
 
 def try_two_settings(page: Page) -> None:

@@ -9,6 +9,9 @@
   }
 
   // ── The skeleton stays until the figures are on the page; meanwhile Voila calls these. ──
+  try {
+    document.body.classList.toggle("wb-hint-put-away", localStorage.getItem("workbench-hint") === "away");
+  } catch { /* private window: the hint is there */ }
   const PATIENCE = 60_000;
   let finished = 0;
   const say = (text) => { const node = document.getElementById("loading_text"); if (node) node.textContent = text; };
