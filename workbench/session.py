@@ -48,6 +48,8 @@ Listener = Callable[[Snapshot], None]
 
 #: Seconds that a size has to get on its way before accuracy takes the processor.
 HEAD_START = 0.005
+#: Seconds between two looks at whether other processes' first figures are done.
+TURN = 0.01
 
 
 class Session:
@@ -344,7 +346,10 @@ class Session:
                 if self._closed or self._outlined is None:
                     return
                 first, self._outlined = self._outlined, None
-                if self._state.wait_for(partial(self._is_stale, first.generation), HEAD_START):
+                stale, pause = partial(self._is_stale, first.generation), HEAD_START
+                while not (dropped := self._state.wait_for(stale, pause)) and not self._engine.courtesy.is_turn:
+                    pause = TURN
+                if dropped:
                     continue
             with self._reporting(first.generation, first.recipe):
                 check = self._check_for(first.generation)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from playwright.sync_api import Page, TimeoutError
 
 
-
 def open_notebook(page: Page, url: str) -> None:
     """Open a notebook and wait until its kernel is ready."""
     page.goto(url)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.run.courtesy import PATIENCE, PLACES, Courtesy, stand_back
+from workbench.run.courtesy import PATIENCE, PLACES, TURNS, Courtesy, stand_back
 
 
 def _other(path: Path, line: Connection) -> None:
@@ -54,6 +54,20 @@ def test_work_holds_back_while_someone_waits_in_another_process(tmp_path: Path) 
         assert not ours.wanted
     finally:
         other.end()
+
+
+def test_first_figures_take_turns_and_the_longest_wait_comes_first(tmp_path: Path) -> None:
+    ours, others = Courtesy(tmp_path / "waiting"), [Other(tmp_path / "waiting") for _ in range(TURNS)]
+    try:
+        for other in others:
+            other.do("hurry")
+        ours.hurry()
+        assert not ours.is_turn
+        others[0].do("hurry")  # it moved again, so that it waits for less long than we do
+        assert ours.is_turn
+    finally:
+        for other in others:
+            other.end()
 
 
 def test_a_wait_of_ones_own_holds_nothing_back(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 Each page has a process of its own, and while one person drags a slider, another's page may be running the
 last thousands of images for a figure that hardly changes any more. So a process tells when someone waits
 in it for a first figure (``hurry``, until ``rest``), and work that nobody waits for asks before each batch
-whether it should hold back a moment (``give_way``).
+whether it should hold back a moment (``give_way``). First figures themselves take turns (``is_turn``), the
+longest wait first: two at a time are done sooner than eight at once, and whoever still drags, whose next
+move makes this one's figure useless, comes after those who have let go.
 
 They tell through a file mapped into memory: a place for each process, holding the time since when someone
 waits, on the clock that the machine's processes share. Nothing is locked: a torn or a lost value costs a
@@ -22,13 +24,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 #: Places in the file; processes that happen to share one overwrite each other, which is no harm.
 PLACES = 256
 #: Seconds that a person's wait counts: a first figure that takes longer is not helped by others' waiting.
 PATIENCE = 2.0
 #: Seconds that a batch holds back at most, so that everything gets done in the end.
-MOST = 0.25
+MOST = 0.6
+#: First figures computed at once: one that computes on all cores, one that prepares.
+TURNS = 2
 
 
 def stand_back(by: int) -> None:
@@ -60,10 +65,12 @@ class Courtesy:
     @property
     def wanted(self) -> bool:
         """Whether someone waits in another process."""
-        since = time.monotonic() - self._times
-        waiting = (since >= 0) & (since < PATIENCE)
-        waiting[self._place] = False
-        return bool(waiting.any())
+        return bool(self._others().size)
+
+    @property
+    def is_turn(self) -> bool:
+        """Whether this process may compute its first figure: few others wait for longer."""
+        return int((self._others() < self._times[self._place]).sum()) < TURNS
 
     def give_way(self, check: Callable[[], object] = lambda: None, most: float = MOST) -> None:
         """Hold back while someone waits in another process, ``most`` seconds at most; ``check`` may raise."""
@@ -71,6 +78,11 @@ class Courtesy:
         while self.wanted and time.monotonic() < deadline:
             check()
             time.sleep(0.01)
+
+    def _others(self) -> NDArray[np.float64]:
+        """Return since when someone waits, for each other process in which someone does."""
+        now, times = time.monotonic(), np.delete(self._times, self._place)
+        return times[(times <= now) & (times > now - PATIENCE)]
 
 
 def _mapped(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
