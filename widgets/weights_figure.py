@@ -69,7 +69,8 @@ def plot_channels(area: FigureBase, summary: ChannelSummary) -> None:
 
 def describe(summary: WeightSummary) -> str:
     """Return in a few words what was done to the layer."""
-    bits = {16: "16-bit float", 32: "fp32"}.get(summary.bits or 32, f"{summary.bits} bit")
+    names: dict[float, str] = {16: "16-bit float", 32: "fp32"}
+    bits = names.get(summary.bits or 32, f"{summary.bits or 32:g} bit")
     removed = f"{summary.removed:.1%} removed, " if summary.removed else ""
     return f"{removed}{summary.sparsity:.1%} zeros, {bits}".replace("%", " %")
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
-from workbench.encodings import Archive, Encoding, encode_grid, encode_values, load_archive
+from workbench.encodings import Archive, Encoding, encode_values, load_archive
 from workbench.errors import WorkbenchError
 from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
 from workbench.models.channels import ChannelGraph, trace_channels
@@ -32,6 +32,7 @@ from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.run.onnx_graph import InputGrid
 from workbench.techniques.draft import Cache, Context, Draft
+from workbench.techniques.storage import Cast, Codes, Storage
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class LayerFigures:
     params: int
     macs: int
     sparsity: float
-    bits: int
+    bits: float
     bytes: int
 
 
@@ -115,11 +116,20 @@ class CompressedModel:
         self.thresholds: Mapping[str, float] = draft.thresholds
         self.notes: tuple[str, ...] = tuple(draft.notes)
         self.grids = input_grids(self.edits)
-        self.codes = draft.codes
+        self.stored: Mapping[str, Storage] = draft.stored
         self._version = draft.version
         self._subject = subject
         self._encoded = encoded
-        self.casts = draft.casts
+
+    @cached_property
+    def codes(self) -> Mapping[str, Codes]:
+        """Weights on a uniform grid, by name."""
+        return {name: storage for name, storage in self.stored.items() if isinstance(storage, Codes)}
+
+    @cached_property
+    def casts(self) -> Mapping[str, torch.dtype]:
+        """The 16-bit float types of weights stored so, by name."""
+        return {name: storage.dtype for name, storage in self.stored.items() if isinstance(storage, Cast)}
 
     @cached_property
     def versions(self) -> Mapping[str, str]:
@@ -165,13 +175,14 @@ class CompressedModel:
     def summarize(self, layer: str, bins: int = 64) -> WeightSummary:
         """Return the distribution of a layer's weights before and after; unknown names raise ``WorkbenchError``."""
         found = self._layer(layer)
-        codes = self.codes.get(found.weight)
+        storage = self.stored.get(found.weight)
+        levels = storage.levels() if storage is not None else None
         return summarize_weights(
             layer,
             [self._subject.tensors[name] for name in found.weights],
             [self.tensors[name] for name in found.weights],
             self.thresholds.get(layer),
-            codes.levels().numpy() if codes is not None else None,
+            levels.numpy() if levels is not None else None,
             self._bits(found.weight),
             bins,
         )
@@ -219,10 +230,8 @@ class CompressedModel:
             bytes=sum(self._encoded[name].entry.nbytes for name in own),
         )
 
-    def _bits(self, weight: str) -> int:
-        if weight in self.codes:
-            return self.codes[weight].bits
-        return 16 if weight in self.casts else 32
+    def _bits(self, weight: str) -> float:
+        return self.stored[weight].bits if weight in self.stored else 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,12 +356,8 @@ def _encode(draft: Draft, name: str, cache: Cache) -> Encoding:
     """Return the encoding of one tensor; the same version of a tensor is encoded once."""
 
     def compute() -> Encoding:
-        if name in draft.codes:
-            codes = draft.codes[name]
-            zero_point = codes.zero_point.to(torch.uint8).numpy()
-            return encode_grid(codes.codes.numpy(), codes.bits, codes.scale.numpy(), zero_point, codes.axis)
-        kind = {torch.float16: "float16", torch.bfloat16: "bfloat16"}.get(draft.casts.get(name, torch.float32))
-        return encode_values(draft.tensors[name].numpy(), type=kind)
+        storage = draft.stored.get(name)
+        return encode_values(draft.tensors[name].numpy()) if storage is None else storage.encode()
 
     return cache.get(("encoding", draft.version(name)), compute)
 

@@ -35,7 +35,7 @@ class WeightSummary:
     threshold: float | None
     grid: NDArray[np.float32]
     sparsity: float
-    bits: int | None
+    bits: float | None
     removed: float = 0.0
 
 
@@ -63,7 +63,7 @@ def summarize_weights(
     after: Sequence[Tensor],
     threshold: float | None = None,
     grid: NDArray[np.float32] | None = None,
-    bits: int | None = None,
+    bits: float | None = None,
     bins: int = 64,
 ) -> WeightSummary:
     """Return the summary of a layer's weight tensors ``before`` and ``after`` a recipe."""

@@ -25,49 +25,9 @@ from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, slice_tensors
 from workbench.models.layers import Layer
 
+from .storage import Storage
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Codes:
-    """A weight on a uniform grid: integer ``codes`` (the weight's shape), ``(codes - zero_point) * scale``.
-
-    ``scale`` and ``zero_point`` have one entry per slice along ``axis``, or a single one where
-    ``axis`` is None.
-    """
-
-    codes: Tensor
-    scale: Tensor
-    zero_point: Tensor
-    axis: int | None
-    bits: int
-
-    def decode(self) -> Tensor:
-        """Return the float32 values the codes stand for."""
-        return (self.codes - self._spread(self.zero_point)) * self._spread(self.scale)
-
-    def levels(self) -> Tensor:
-        """Return the values the codes can take; of the slice with the median scale where there are several."""
-        middle = int(self.scale.argsort()[len(self.scale) // 2])
-        return (torch.arange(2**self.bits) - self.zero_point[middle]) * self.scale[middle]
-
-    def masked(self, pruned: Tensor) -> Codes:
-        """Return the same with the weights where ``pruned`` is true set to zero."""
-        zeros = self._spread(self.zero_point).expand(self.codes.shape).to(self.codes.dtype)
-        return Codes(torch.where(pruned, zeros, self.codes), self.scale, self.zero_point, self.axis, self.bits)
-
-    def sliced(self, axis: int, keep: Tensor) -> Codes:
-        """Return the same with only ``keep`` along ``axis``."""
-        scale, zero_point = self.scale, self.zero_point
-        if axis == self.axis:
-            scale, zero_point = scale[keep], zero_point[keep]
-        return Codes(self.codes.index_select(axis, keep), scale, zero_point, self.axis, self.bits)
-
-    def _spread(self, values: Tensor) -> Tensor:
-        shape = [1] * self.codes.ndim
-        if self.axis is not None:
-            shape[self.axis] = -1
-        return values.view(shape)
 
 
 class Cache:
@@ -132,8 +92,7 @@ class Draft:
         self.image_shape = image_shape
         self.layers: Mapping[str, Layer] = {layer.name: layer for layer in layers}
         self.tensors: dict[str, Tensor] = dict(tensors)
-        self.codes: dict[str, Codes] = {}
-        self.casts: dict[str, torch.dtype] = {}
+        self.stored: dict[str, Storage] = {}
         self.edits: list[Edit] = []
         self.thresholds: dict[str, float] = {}
         self.notes: list[str] = []
@@ -170,22 +129,18 @@ class Draft:
     def set_tensor(self, name: str, value: Tensor, how: str) -> None:
         """Replace a tensor by float values; ``how`` says in a few words what made them."""
         self.tensors[name] = value
-        self.codes.pop(name, None)
-        self.casts.pop(name, None)
+        self.stored.pop(name, None)
         self._bump(name, how)
 
-    def set_codes(self, name: str, codes: Codes, decoded: Tensor, how: str) -> None:
-        """Put a weight on a grid; its float value becomes ``decoded``, what ``codes.decode()`` gives."""
-        self.tensors[name] = decoded
-        self.codes[name] = codes
-        self.casts.pop(name, None)
+    def store(self, name: str, storage: Storage, how: str, decoded: Tensor | None = None) -> None:
+        """Decide how a tensor is stored; its float value becomes ``decoded``, what ``storage.decode()`` gives."""
+        self.tensors[name] = storage.decode() if decoded is None else decoded
+        self.stored[name] = storage
         self._bump(name, how)
 
-    def set_cast(self, name: str, dtype: torch.dtype, how: str) -> None:
-        """Round a weight to a shorter float type."""
-        self.tensors[name] = self.tensors[name].to(dtype).float()
-        self.codes.pop(name, None)
-        self.casts[name] = dtype
+    def zero(self, name: str, pruned: Tensor, how: str) -> None:
+        """Set the weights where ``pruned`` (bool, of its shape) is true to zero, in the same storage if it can."""
+        self._replace(name, self.tensors[name].masked_fill(pruned, 0.0), pruned)
         self._bump(name, how)
 
     def zero_small(self, name: str, threshold: float, how: str, spared: Tensor | None = None) -> None:
@@ -201,9 +156,7 @@ class Draft:
         values = torch.from_numpy(bits.view(np.float32))
         if spared is not None:
             values.view(-1)[spared] = before.reshape(-1)[spared]
-        self.tensors[name] = values
-        if name in self.codes:
-            self.codes[name] = self.codes[name].masked(values == 0)
+        self._replace(name, values, values == 0 if name in self.stored else None)
         self._bump(name, how)
 
     def slice(self, edit: Slice) -> None:
@@ -212,8 +165,7 @@ class Draft:
             self._kept[edit.keep] = torch.tensor(edit.keep), f"slice {edit.keep}"
         keep, how = self._kept[edit.keep]
         for name, axis in slice_tensors(self.tensors, self._modules[edit.layer], edit, keep):
-            if name in self.codes:
-                self.codes[name] = self.codes[name].sliced(axis, keep)
+            self._put(name, self.stored[name].sliced(axis, keep) if name in self.stored else None)
             self._bump(name, f"{axis} {how}")
         self.edits.append(edit)
 
@@ -238,6 +190,18 @@ class Draft:
         apply_edits(module, self.edits if edits is None else edits)
         module.load_state_dict(self.tensors)
         return module
+
+    def _replace(self, name: str, values: Tensor, pruned: Tensor | None) -> None:
+        """Set a tensor some of whose values became zero: those where ``pruned`` is true."""
+        self.tensors[name] = values
+        if pruned is not None and name in self.stored:
+            self._put(name, self.stored[name].masked(pruned))
+
+    def _put(self, name: str, storage: Storage | None) -> None:
+        if storage is None:
+            self.stored.pop(name, None)
+        else:
+            self.stored[name] = storage
 
     def _bump(self, name: str, how: str) -> None:
         self._versions[name] = hashlib.sha256(f"{self.version(name)}|{how}".encode()).hexdigest()

@@ -23,7 +23,8 @@ from workbench.models.edits import QuantizeInput
 from workbench.run.observe import observe_inputs
 
 from .base import Cost, Dial, Settings, Technique
-from .draft import Codes, Context, Draft
+from .draft import Context, Draft
+from .storage import Cast, Codes
 
 #: The bit-width that leaves a layer's weights in fp32.
 AS_IT_IS = 32
@@ -92,10 +93,11 @@ def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Conte
         how = chosen.model_dump_json(exclude={"activations"})
         if chosen.kind == "integer":
             for weight, (codes, decoded) in quantize_weights(draft, weights, chosen, context).items():
-                draft.set_codes(weight, codes, decoded, how)
+                draft.store(weight, codes, how, decoded)
         else:
             for weight in weights:
-                draft.set_cast(weight, torch.float16 if chosen.kind == "fp16" else torch.bfloat16, how)
+                dtype = torch.float16 if chosen.kind == "fp16" else torch.bfloat16
+                draft.store(weight, Cast.of(draft.tensors[weight], dtype), how)
     with_inputs = {name: chosen.activations for name, chosen in settings.items() if chosen.activations}
     if with_inputs:
         _quantize_inputs(draft, with_inputs, context)

@@ -29,7 +29,7 @@ def explain(
     *,
     table: KernelTable | None = None,
     sparsity: float = 0.0,
-    bits: int | None = None,
+    bits: float | None = None,
     activation_bits: int | None = None,
 ) -> str:
     """Return one to three sentences on the latency of a recipe, empty where there is nothing to explain.
@@ -55,7 +55,7 @@ def explain(
     return " ".join(sentences[:3])
 
 
-def _unchanged(sparsity: float, bits: int | None, activation_bits: int | None) -> list[str]:
+def _unchanged(sparsity: float, bits: float | None, activation_bits: int | None) -> list[str]:
     reasons = []
     if sparsity > 0:
         reasons.append("kernels are dense and multiply the zeros too")
@@ -66,18 +66,18 @@ def _unchanged(sparsity: float, bits: int | None, activation_bits: int | None) -
     return [f"No speed-up expected, because {' and '.join(reasons)}."]
 
 
-def _why_not_int8(bits: int, activation_bits: int | None) -> str:
+def _why_not_int8(bits: float, activation_bits: int | None) -> str:
     if bits < 8:
-        return f"{bits}-bit weights are unpacked to fp32 to run"
+        return f"{bits:g}-bit weights are unpacked to fp32 to run"
     if activation_bits is None and bits == 8:
         return "8-bit weights run as fp32 unless activations are 8 bits too"
     if activation_bits is not None and activation_bits < 8:
         return f"there are no kernels for activations of {activation_bits} bits: they are simulated in fp32"
-    return f"{bits}-bit weights are converted to fp32 to run"
+    return f"{bits:g}-bit weights are converted to fp32 to run"
 
 
-def _unpacked(bits: int) -> list[str]:
-    return [f"The {bits}-bit weights make it smaller, not faster: they run as fp32."]
+def _unpacked(bits: float) -> list[str]:
+    return [f"The {bits:g}-bit weights make it smaller, not faster: they run as fp32."]
 
 
 def _structural(
