@@ -60,6 +60,19 @@ def test_hash_is_of_the_resolved_recipe() -> None:
     assert Recipe().hash != plain.hash
 
 
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("[]", "4f53cda18c2baa0c"),
+        ("- prune: {ratio: 0.5}", "9fcffecc51423a8b"),
+        ("- prune: {granularity: filter, ratio: 0.5, scope: layer}\n- quantize: {bits: 8}", "175c6e04be11adea"),
+        ("- quantize: {bits: 4, activations: {}}\n- recalibrate", "70b2ec7c24a8e45c"),
+    ],
+)
+def test_measured_recipes_keep_the_hash_they_were_kept_under(text: str, known: str) -> None:
+    assert Recipe.parse(text).hash == known
+
+
 def test_hash_is_the_same_in_another_process() -> None:
     text = "- prune: {ratio: 0.25, overrides: {fc: {ratio: 0.1}}}"
     code = f"from workbench.recipe import Recipe; print(Recipe.parse({text!r}).hash)"

@@ -92,7 +92,7 @@ class Step:
         """Return the step with every default filled in, as it is hashed."""
         return {
             "technique": self.technique,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.hashed(),
             "layers": list(self.layers),
             "overrides": [[override.pattern, override.to_data()] for override in self.overrides],
         }

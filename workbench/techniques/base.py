@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,9 +26,23 @@ class Cost(StrEnum):
 
 
 class Settings(BaseModel):
-    """Base of every technique's settings: frozen, unknown fields refused."""
+    """Base of every technique's settings: frozen, unknown fields refused.
+
+    ``added`` names the settings that came after recipes were first hashed: at their default they are
+    left out of the hash, so that measured recipes keep theirs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=True)
+    added: ClassVar[frozenset[str]] = frozenset()
+
+    def hashed(self) -> dict[str, Any]:
+        """Return the settings as plain data, as a recipe's hash takes them."""
+        fields = type(self).model_fields
+        data = self.model_dump(mode="json")
+        return {name: value for name, value in data.items() if not self._is_later_default(name, fields[name].default)}
+
+    def _is_later_default(self, name: str, default: Any) -> bool:
+        return name in self.added and getattr(self, name) == default
 
 
 S = TypeVar("S", bound=Settings)
