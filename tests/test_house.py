@@ -204,9 +204,8 @@ def test_wheel_carries_code_data_and_views_and_nothing_else_at_the_top() -> None
 
     paths = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
     assert {path.partition("/")[0] for path in paths} == {"workbench", "widgets"}
-    on_disk = {path.name for path in (ROOT / "widgets").iterdir() if path.suffix in {".py", ".js", ".css"}}
-    carried = {Path(path).name for path in paths if path.startswith("widgets/")}
-    assert carried >= on_disk
+    views = (path for path in (ROOT / "widgets").rglob("*") if path.suffix in {".py", ".js", ".css", ".html"})
+    assert paths >= {path.relative_to(ROOT).as_posix() for path in views}
     assert {"workbench/py.typed", "workbench/_datasets/fashion_mnist/test.npz"} <= paths
     notebooks = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert {Path(path).name for path in paths if path.startswith("workbench/_notebooks/")} >= notebooks

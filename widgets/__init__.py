@@ -10,30 +10,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .controls import ControlsView
-    from .examples import ExamplesView
-    from .export import ExportView
-    from .layers import LayersView
-    from .picker import PickerView
-    from .recipe import RecipeView
-    from .scoreboard import ScoreboardView
-    from .sensitivity import SensitivityView
-    from .tradeoff import TradeoffView
-    from .weights import WeightView
-    from .workbench import Workbench
+    from .controls.view import ControlsView
+    from .examples.view import ExamplesView
+    from .export.view import ExportView
+    from .layers.view import LayersView
+    from .page.workbench import Workbench
+    from .picker.view import PickerView
+    from .recipe.view import RecipeView
+    from .scoreboard.view import ScoreboardView
+    from .sensitivity.view import SensitivityView
+    from .tradeoff.view import TradeoffView
+    from .weights.view import WeightView
 
 _HOMES = {
-    "ControlsView": "controls",
-    "ExamplesView": "examples",
-    "ExportView": "export",
-    "LayersView": "layers",
-    "PickerView": "picker",
-    "RecipeView": "recipe",
-    "ScoreboardView": "scoreboard",
-    "SensitivityView": "sensitivity",
-    "TradeoffView": "tradeoff",
-    "WeightView": "weights",
-    "Workbench": "workbench",
+    "ControlsView": "controls.view",
+    "ExamplesView": "examples.view",
+    "ExportView": "export.view",
+    "LayersView": "layers.view",
+    "PickerView": "picker.view",
+    "RecipeView": "recipe.view",
+    "ScoreboardView": "scoreboard.view",
+    "SensitivityView": "sensitivity.view",
+    "TradeoffView": "tradeoff.view",
+    "WeightView": "weights.view",
+    "Workbench": "page.workbench",
 }
 
 __all__ = [

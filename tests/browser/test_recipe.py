@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.launch import Served
 from tests.browser.reading import read, wait_settled
-from widgets.link import read_link, write_link
+from widgets.recipe.link import read_link, write_link
 from workbench.recipe import Recipe
 
 SMALL = "- prune: {ratio: 0.4}\n- quantize: {bits: 5}"

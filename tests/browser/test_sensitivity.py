@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.conftest import open_page
 from tests.browser.launch import Served
 from tests.browser.reading import wait_settled
-from widgets.sensitivity import SensitivityView
+from widgets.sensitivity.view import SensitivityView
 from workbench.editing import with_layer
 from workbench.recipe import Recipe
 

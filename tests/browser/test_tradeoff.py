@@ -149,7 +149,7 @@ def test_the_front_in_the_browser_is_the_front_in_python(page: Page) -> None:
     rng = np.random.default_rng(3)
     x, y = rng.integers(0, 40, 200) / 7, rng.integers(0, 40, 200) / 9
     y[::17] = np.nan
-    source = "\n".join((ROOT / "widgets" / name).read_text() for name in ("base.js", "tradeoff_points.js"))
+    source = "\n".join((ROOT / "widgets" / name).read_text() for name in ("base/base.js", "tradeoff/points.js"))
     found = """([source, xs, ys, higher]) => {
       const front = new Function(`${source}; return paretoFront;`)();
       const points = xs.map((x, place) => ({ place, x, y: ys[place] ?? NaN }));

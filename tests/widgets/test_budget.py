@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from widgets import Workbench
-from widgets.feed import listen
-from widgets.workbench import TABS
+from widgets.base.feed import listen
+from widgets.page.workbench import TABS
 from workbench.recipe import Recipe
 from workbench.session import Session
 from workbench.snapshot import Snapshot

@@ -7,8 +7,8 @@ import pytest
 from tests.widgets.conftest import move, wait_until
 from tests.widgets.fake_session import FakeSession
 from widgets import ControlsView, ScoreboardView
-from widgets.marks import marks_of
-from widgets.presets import PRESETS
+from widgets.base.marks import marks_of
+from widgets.controls.presets import PRESETS
 from workbench.editing import own_setting, with_layer
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe

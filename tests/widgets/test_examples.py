@@ -15,10 +15,10 @@ from PIL import Image
 
 from tests.widgets.conftest import wait_until
 from tests.widgets.fake_session import IMAGES, TOTAL, FakeSession, flips_of
-from widgets.examples import STRIP, WHOLE, ExamplesView
-from widgets.flipped import Arrangement, SettledAnswers
-from widgets.own_image import MAX_BYTES, Incoming, read_picture
-from widgets.pixels import SMALL, Palette
+from widgets.examples.flipped import Arrangement, SettledAnswers
+from widgets.examples.own_image import MAX_BYTES, Incoming, read_picture
+from widgets.examples.pixels import SMALL, Palette
+from widgets.examples.view import STRIP, WHOLE, ExamplesView
 from workbench.data.dataset import Split
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe

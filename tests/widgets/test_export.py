@@ -16,8 +16,8 @@ import torch
 import workbench as wb
 from tests.widgets.conftest import wait_until
 from widgets import ExportView
-from widgets.download import AHEAD, PIECE, Downloads
-from widgets.export import SERVED, file_name, write_file
+from widgets.export.download import AHEAD, PIECE, Downloads
+from widgets.export.view import SERVED, file_name, write_file
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
 

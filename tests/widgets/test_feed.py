@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.widgets.fake_session import FakeSession
-from widgets.feed import Feed, listen
+from widgets.base.feed import Feed, listen
 from workbench.recipe import Recipe
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from widgets.fields import fields_of
+from widgets.controls.fields import fields_of
 from workbench.techniques import TECHNIQUES
 
 

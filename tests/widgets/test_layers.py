@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.widgets.conftest import wait_until
 from tests.widgets.fake_session import LAYERS, FakeSession, layer
 from widgets import LayersView
-from widgets.layers import reached_ratios, read_bits, read_ratio
-from widgets.marks import marks_of
-from widgets.recipes import BITS
+from widgets.base.marks import marks_of
+from widgets.controls.state import BITS
+from widgets.layers.view import reached_ratios, read_bits, read_ratio
 from workbench.editing import layer_setting, own_setting, with_layer, with_settings
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe

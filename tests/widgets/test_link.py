@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from widgets.link import MAX_CHARACTERS, Link, LinkError, read_link, write_link
+from widgets.recipe.link import MAX_CHARACTERS, Link, LinkError, read_link, write_link
 from workbench.recipe import Recipe
 
 RECIPE = Recipe.parse(

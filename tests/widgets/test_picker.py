@@ -18,9 +18,9 @@ import workbench as wb
 from tests.widgets.conftest import wait_until
 from tests.widgets.fake_session import FakeSession
 from widgets import PickerView, Workbench
-from widgets.link import read_link, write_link
-from widgets.marks import marks_of
-from widgets.upload import FOLDERS
+from widgets.base.marks import marks_of
+from widgets.picker.upload import FOLDERS
+from widgets.recipe.link import read_link, write_link
 from workbench.recipe import Recipe
 
 QUANTIZED = "- quantize: {bits: 4}"
@@ -128,7 +128,7 @@ def test_of_many_wishes_only_the_last_is_opened(monkeypatch: pytest.MonkeyPatch)
         session.model.name = model
         return session
 
-    monkeypatch.setattr("widgets.loading.open_session", open_slowly)
+    monkeypatch.setattr("widgets.picker.loading.open_session", open_slowly)
     shown: list[Any] = []
     view = PickerView(loaded=shown.append, models=["a", "b", "c"])
     thread = view.choose("a", "d")
@@ -155,7 +155,7 @@ def test_a_link_to_what_is_being_loaded_does_not_load_it_twice(monkeypatch: pyte
         opened.append(FakeSession())
         return opened[-1]
 
-    monkeypatch.setattr("widgets.loading.open_session", open_slowly)
+    monkeypatch.setattr("widgets.picker.loading.open_session", open_slowly)
     view = PickerView()
     thread = view.choose("", "")
     assert started.wait(10)

@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from tests.widgets.fake_session import FakeSession
-from widgets import ControlsView, ScoreboardView, WeightView, Workbench, picture, plots
+from widgets import ControlsView, ScoreboardView, WeightView, Workbench
+from widgets.base import picture, plots
 from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Estimate
 from workbench.recipe import Recipe
@@ -172,7 +173,7 @@ def test_drawing_leaves_the_persons_settings_alone(scores: ScoreboardView, tmp_p
 
 
 def test_views_are_imported_without_matplotlib() -> None:
-    code = "import sys, widgets.workbench; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, widgets.page.workbench; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 

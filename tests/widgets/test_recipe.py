@@ -11,7 +11,7 @@ import pytest
 from tests.widgets.conftest import wait_until
 from tests.widgets.fake_session import FakeSession
 from widgets import RecipeView
-from widgets.recipe import MAX_CHARACTERS, describe_techniques, python_of
+from widgets.recipe.view import MAX_CHARACTERS, describe_techniques, python_of
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
 from workbench.techniques import TECHNIQUES

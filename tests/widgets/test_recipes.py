@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from widgets.recipes import BITS, OFF, ControlsState, controls_from_recipe, edited, keeping_locked, unshown
+from widgets.controls.state import BITS, OFF, ControlsState, controls_from_recipe, edited, keeping_locked, unshown
 from workbench.recipe import Recipe
 
 EVERYTHING = ("ratio", "bits", "granularity", "activations", "recalibrate")

@@ -13,9 +13,9 @@ import pytest
 
 from tests.widgets.conftest import wait_until
 from tests.widgets.fake_session import LAYERS, TOTAL, FakeSession
-from widgets.layers import LayersView
-from widgets.marks import marks_of
-from widgets.sensitivity import SensitivityView
+from widgets.base.marks import marks_of
+from widgets.layers.view import LayersView
+from widgets.sensitivity.view import SensitivityView
 from workbench.analyze.sensitivity import Question, Sensitivity
 from workbench.analyze.studies import Studies, points_lost, studies_of
 from workbench.errors import WorkbenchError
@@ -71,7 +71,7 @@ def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[FakeSweep]:
         return started[-1]
 
     monkeypatch.setattr("workbench.analyze.studies.measure_sensitivity", start)
-    monkeypatch.setattr("widgets.sensitivity.PACE", 0.0)
+    monkeypatch.setattr("widgets.sensitivity.view.PACE", 0.0)
     monkeypatch.setattr(Studies, "_foresee", lambda studies, session: None)
     return started
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.widgets.conftest import wait_until
 from tests.widgets.fake_session import DENSE, TOTAL, FakeSession
-from widgets.tradeoff import COLUMNS, KINDS, METRICS, REPEATED, TradeoffView
+from widgets.tradeoff.view import COLUMNS, KINDS, METRICS, REPEATED, TradeoffView
 from workbench.errors import WorkbenchError
 from workbench.history import Record
 from workbench.recipe import Recipe

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from widgets.upload import FOLDERS, KEPT, UploadError, Uploads, check_path
+from widgets.picker.upload import FOLDERS, KEPT, UploadError, Uploads, check_path
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_everything_goes_with_the_page(uploads: Uploads) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 def test_a_killed_kernel_leaves_nothing_either(tmp_path: Path) -> None:
     code = (
-        "import os, signal; from widgets.upload import Uploads; uploads = Uploads();"
+        "import os, signal; from widgets.picker.upload import Uploads; uploads = Uploads();"
         "uploads.begin('1', 'a.npz', 1, 5); print(uploads._root, flush=True); input();"
         "os.killpg(os.getpid(), signal.SIGKILL)"
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from widgets.words import in_words
+from widgets.base.words import in_words
 from workbench.recipe import Recipe
 from workbench.techniques import TECHNIQUES
 

@@ -1,0 +1,1 @@
+"""What every view is made of: the Session it follows, its sources, marks, pictures and plots."""

@@ -1,0 +1,1 @@
+"""Global sliders, presets and settings, and what a moved control makes of the recipe."""

@@ -1,0 +1,123 @@
+"""The controls: presets, two sliders, the switches, and the rest folded away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import traitlets
+
+from ..base.view import View, script, style
+from .fields import fields_of
+from .presets import PRESETS
+from .state import BITS, MAIN, OFF, ControlsState, controls_from_recipe, edited, keeping_locked, unshown
+
+if TYPE_CHECKING:
+    from workbench.session import Session
+    from workbench.snapshot import Snapshot
+
+
+class ControlsView(View):
+    """Edits a Session's Recipe; follows it when it is changed elsewhere.
+
+    The page sends ``state`` as a whole, with the names of the controls ``touched`` since it last followed,
+    so a newer state simply replaces an older. ``follow`` goes the other way, and only when the Recipe was
+    not set by this view: a slider under a hand is never moved. Locked layers keep their own settings
+    through presets and resets.
+    """
+
+    patience = 0.0
+    _esm = script("controls/controls.js")
+    _css = style("controls/controls.css")
+    of_page = View.of_page | {"state"}
+    _positions: ClassVar[dict[str, Any]] = {"bits": list(BITS), "off": OFF}
+
+    state = traitlets.Dict(ControlsState().to_page()).tag(sync=True, echo_update=False)
+    follow = traitlets.Dict().tag(sync=True)
+    positions = traitlets.Dict(_positions).tag(sync=True)
+    presets: traitlets.List[dict[str, str]] = traitlets.List().tag(sync=True)
+    advanced: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    batchnorm = traitlets.Bool(True).tag(sync=True)
+    note = traitlets.Unicode("").tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, session: Session | None = None, **traits: Any) -> None:
+        self._generation = -1
+        self._dense = 0
+        self._afresh = False
+        super().__init__(session, **traits)
+        self.observe(self._on_state, "state")
+
+    def begin(self, session: Session) -> None:
+        """Forget the generations of the Session before, and learn what this model has."""
+        self._generation = -1
+        self._dense = sum(layer.params for layer in session.layers)
+        self.batchnorm = _has_batchnorm(session.model.module)
+        self.presets = [{"name": preset.name, "help": preset.help} for preset in PRESETS]
+        self.advanced = _advanced_fields()
+        self.error = ""
+
+    def draw(self, snapshot: Snapshot) -> None:
+        """Show what was reached, and follow a Recipe that was set elsewhere."""
+        with self.publishing():
+            self.note = " ".join(filter(None, (_reached(snapshot, self._dense), unshown(snapshot.recipe))))
+            if snapshot.generation > self._generation:
+                self._generation = snapshot.generation
+                self._follow(snapshot)
+
+    def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
+        """Start from a preset, or from the dense model."""
+        preset = next((preset for preset in PRESETS if preset.name == content.get("preset")), None)
+        if content.get("do") == "start" and self.session is not None:
+            self._start(preset.recipe(self.batchnorm).to_data() if preset else [])
+
+    def _start(self, steps: list[Any]) -> None:
+        from workbench.recipe import Recipe
+
+        wanted = Recipe.parse(steps)
+        locked = self.marks.locked
+        # the generation stays behind on purpose: the controls follow what they did not set themselves,
+        # and what the recipe leaves open goes back to where it began
+        self._afresh = True
+        self.change(lambda present: keeping_locked(wanted, present, locked))
+        with self.publishing():
+            self.error = ""
+
+    def _follow(self, snapshot: Snapshot) -> None:
+        present = ControlsState() if self._afresh else ControlsState.from_page(self.state)
+        self._afresh = False
+        shown = controls_from_recipe(snapshot.recipe, present)
+        # `seq` tells a page that opens later which of `state` and `follow` came last
+        self.follow = {**shown.to_page(), "generation": snapshot.generation, "seq": self.state.get("seq", 0)}
+
+    def _on_state(self, change: dict[str, Any]) -> None:
+        if self.session is None:
+            return
+        state = ControlsState.from_page(change["new"])
+        touched = [name for name in change["new"].get("touched", ()) if isinstance(name, str)]
+        try:
+            self._generation = self.change(lambda present: edited(present, state, touched))
+            self.error = ""
+        except ValueError as problem:
+            self.error = str(problem)
+
+
+def _advanced_fields() -> list[dict[str, Any]]:
+    from workbench.techniques import TECHNIQUES
+
+    return [
+        {"technique": name, "summary": TECHNIQUES[name].summary, "fields": fields_of(TECHNIQUES[name], main)}
+        for name, main in MAIN.items()
+    ]
+
+
+def _reached(snapshot: Snapshot, dense: int) -> str:
+    """Say which share of the weights is gone, counting removed channels as well as zeros."""
+    kept = sum(layer.params * (1 - layer.sparsity) for layer in snapshot.layers)
+    share = 1 - kept / dense if dense and snapshot.layers else 0.0
+    return f"{100 * share:.1f} % of weights removed." if share > 0.0005 else ""
+
+
+def _has_batchnorm(module: Any) -> bool:
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return module is None or any(isinstance(part, _BatchNorm) for part in module.modules())

@@ -1,0 +1,1 @@
+"""Images that flipped, and an image of one's own."""

@@ -1,0 +1,1 @@
+"""Files to download: the packed archive and ONNX."""

@@ -1,0 +1,1 @@
+"""The table of layers, each with its own settings."""

@@ -1,0 +1,1 @@
+"""The recipe as text, as Python and as the page's address."""

@@ -1,0 +1,1 @@
+"""How much accuracy each layer loses at each setting, swept in the background."""

@@ -1,0 +1,239 @@
+"""How sensitive each layer is: a map and curves of a sweep in the background, drawn as it comes.
+
+The sweep belongs to the Session (``workbench.analyze.studies``), so that it goes on while this view is
+hidden and is still there for a view that is made later. The page gets it as four arrays, a number a cell,
+at most a few times a second; nothing of it is sent while a slider moves, since the sweep stands still then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import traitlets
+
+from workbench.analyze.studies import Studies, studies_of
+from workbench.editing import dial_values, with_layer
+from workbench.errors import WorkbenchError
+from workbench.techniques import TECHNIQUES
+
+from ..base import plots
+from ..base.view import View, script, style
+from .figure import draw_sensitivity
+
+if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
+
+    from workbench.analyze.sensitivity import Sensitivity
+    from workbench.session import Session
+    from workbench.snapshot import Snapshot
+
+    from ..base.marks import Marks
+
+#: Half-width at which a cell is settled, by the name the page has for it; None runs every image.
+PRECISIONS: dict[str, float | None] = {"half a point": 0.005, "every image": None}
+#: Seconds between two drawings of a running sweep.
+PACE = 0.25
+LABELS = {"prune": "Pruning ratio", "quantize": "Bit-width"}
+
+
+def _array() -> traitlets.Bytes:
+    return traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+
+
+def dials() -> list[dict[str, Any]]:
+    """Return what can be swept: each technique's dial and its levels."""
+    return [
+        {
+            "name": name,
+            "label": LABELS.get(name, f"{name}: {technique.dial.setting}"),
+            "levels": list(technique.dial.levels),
+            "percent": technique.dial.percent,
+            "neutral": technique.dial.neutral,
+            "unit": "" if technique.dial.percent else " bit" if technique.dial.setting == "bits" else "",
+        }
+        for name, technique in TECHNIQUES.items()
+        if technique.dial
+    ]
+
+
+class SensitivityView(View):
+    """A map (layers × levels) or curves of the accuracy when one layer alone is compressed.
+
+    ``technique`` is what is shown, ``form`` is ``map`` or ``curves``."""
+
+    _esm = script("sensitivity/map.js", "sensitivity/curves.js", "sensitivity/sensitivity.js")
+    _css = style("sensitivity/sensitivity.css")
+    _dials: ClassVar[list[dict[str, Any]]] = dials()
+
+    figure_size = (plots.DOUBLE, 3.6)
+
+    dials: traitlets.List[dict[str, Any]] = traitlets.List(_dials).tag(sync=True)
+    technique = traitlets.Unicode(_dials[0]["name"]).tag(sync=True)
+    precision = traitlets.Enum(tuple(PRECISIONS), next(iter(PRECISIONS))).tag(sync=True, echo_update=False)
+    form = traitlets.Enum(("map", "curves"), "map").tag(sync=True, echo_update=False)
+    layers: traitlets.List[str] = traitlets.List().tag(sync=True)
+    selected: traitlets.List[int] = traitlets.List().tag(sync=True)
+    locked: traitlets.List[int] = traitlets.List().tag(sync=True)
+    value = _array()  # float32 (layers, levels), accuracy; NaN where unknown
+    low = _array()
+    high = _array()
+    n = _array()  # uint32, images behind each
+    present = _array()  # float32, each layer's setting now
+    about = traitlets.Dict().tag(sync=True)
+    progress = traitlets.Dict().tag(sync=True)
+    problem = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, session: Session | None = None, **traits: Any) -> None:
+        self._names: tuple[str, ...] = ()
+        self._drawn = -1
+        self._shown: Sensitivity | None = None
+        self._told = 0.0
+        self._unsubscribe: Callable[[], None] = lambda: None
+        super().__init__(session, **traits)
+        self.observe(self._on_technique, "technique")
+
+    def attach(self, session: Session) -> None:
+        """Show ``session`` from now on."""
+        super().attach(session)
+        self._unsubscribe = studies_of(session).subscribe(self._on_studies(session))
+
+    def detach(self) -> None:
+        """Stop drawing; the sweep goes on."""
+        self._unsubscribe()
+        super().detach()
+
+    def begin(self, session: Session) -> None:
+        """List the layers, and show what was found before."""
+        self._names = tuple(layer.name for layer in session.layers)
+        self._drawn, self._shown = -1, None
+        self.layers, self.problem = list(self._names), ""
+        self._show(studies_of(session))
+
+    def mark(self, marks: Marks) -> None:
+        """Show which layers are selected and locked."""
+        places = {name: place for place, name in enumerate(self._names)}
+        self.selected = [places[name] for name in marks.selected if name in places]
+        self.locked = sorted(places[name] for name in marks.locked if name in places)
+
+    def draw(self, snapshot: Snapshot) -> None:
+        """Show each layer's present setting, and what the sweep found while nobody looked."""
+        with self.publishing():
+            if snapshot.generation != self._drawn:
+                self._drawn = snapshot.generation
+                values = dial_values(snapshot.recipe, self.technique, self._names)
+                self.present = np.array([values[name].value for name in self._names], np.float32).tobytes()
+            if self.session is not None:
+                self._show(studies_of(self.session))
+
+    def start(self) -> None:
+        """Start a sweep of the technique shown."""
+        if self.session is None:
+            return
+        with self.publishing():
+            self.problem = ""
+        try:
+            studies_of(self.session).start(self.session, self.technique, PRECISIONS[self.precision])
+        except WorkbenchError as refused:
+            with self.publishing():
+                self.problem = str(refused)
+
+    def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
+        """Do what the page asked for."""
+        if self.session is None:
+            return
+        match content.get("do"):
+            case "start":
+                self.start()
+            case "cancel":
+                studies_of(self.session).cancel()
+            case "show" if content.get("technique") in {dial["name"] for dial in self.dials}:
+                self.technique = content["technique"]
+            case "select":
+                self.marks.select(*(self._names[place] for place in content["layers"] if place < len(self._names)))
+            case "set":
+                self._set(int(content["layer"]), float(content["level"]))
+
+    def plot(self, area: FigureBase) -> None:
+        """Draw the map and the curves of the technique shown."""
+        if self.session is None or self.technique not in studies_of(self.session).found:
+            raise WorkbenchError("There is nothing to draw yet: start a sweep first.")
+        dial = next(dial for dial in self.dials if dial["name"] == self.technique)
+        draw_sensitivity(area, studies_of(self.session).found[self.technique], dial, self.marks.selected)
+
+    def _set(self, place: int, level: float) -> None:
+        name = self._names[place]
+        problem = ""
+        if name in self.marks.locked:
+            problem = f"{name} is locked, so it keeps its setting. Unlock it in the layer table to change it."
+        else:
+            try:
+                self.change(lambda recipe: with_layer(recipe, self.technique, [name], level))
+            except WorkbenchError as refused:
+                problem = str(refused)
+        self.marks.select(name)
+        with self.publishing():
+            self.problem = problem
+
+    def _on_technique(self, _: Any) -> None:
+        self._drawn, self._shown = -1, None
+        if self.session is not None:
+            self.draw(self.session.snapshot)
+
+    def _on_studies(self, session: Session) -> Callable[[Studies], None]:
+        def follow(studies: Studies) -> None:
+            if self.session is not session:
+                return
+            now = time.monotonic()
+            if studies.running and now - self._told < PACE:
+                return
+            self._told = now
+            if self.visible:
+                with self.publishing():
+                    self._show(studies)
+
+        return follow
+
+    def _show(self, studies: Studies) -> None:
+        """Set the traits that show the sweep."""
+        found = studies.found.get(self.technique)
+        if found is not self._shown or found is None:
+            self._shown = found
+            for name, kind in (("value", np.float32), ("low", np.float32), ("high", np.float32), ("n", np.uint32)):
+                figures = getattr(found, name).astype(kind).tobytes() if found else b""
+                self.set_trait(name, figures)
+            self.about = _about(found)
+        self.progress = _progress(studies)
+
+
+def _about(found: Sensitivity | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    known = found.n[found.n > 0]
+    return {
+        "baseline": found.baseline.value,
+        "split": found.baseline.split,
+        "total": found.total,
+        "fewest": int(found.n.min()),
+        "most": int(known.max()) if known.size else 0,
+        "levels": list(found.levels),
+        "settings": {name: value for name, value in found.question.settings.items() if name != "scope"},
+    }
+
+
+def _progress(studies: Studies) -> dict[str, Any]:
+    progress = studies.progress
+    if progress is None:
+        return {}
+    left = None if progress.left is None else round(progress.left, 1)
+    return {
+        "state": progress.state,
+        "technique": studies.technique,
+        "tolerance": studies.tolerance,
+        "share": round(progress.share, 4),
+        "seconds": round(progress.seconds, 1),
+        "left": left,
+        "error": progress.error,
+    }

@@ -1,0 +1,1 @@
+"""Every setting tried, on any two of accuracy, size and latency."""

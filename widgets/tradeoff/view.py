@@ -1,0 +1,216 @@
+"""Every setting tried, by any two of accuracy, size and latency, with the Pareto front.
+
+The page is sent all settings once, when someone first looks, and then only what is new: ``added`` holds
+the last few changes and says from which entry of the log they are. A page that missed some (it was
+reloaded) sees the gap and asks for all.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets
+
+from workbench.errors import WorkbenchError
+from workbench.recipe import Recipe
+
+from ..base import plots
+from ..base.view import View, script, style
+from ..base.words import in_words
+from .figure import draw_tradeoff
+from .trials import Trial, Trials
+
+if TYPE_CHECKING:
+    from matplotlib.figure import FigureBase
+
+    from workbench.session import Session
+    from workbench.snapshot import Snapshot
+
+METRICS = ("accuracy", "size", "latency")
+KINDS = ("predicted", "sampled", "exact")
+#: What a row of the packed figures holds; float32 each, NaN where it is not known.
+COLUMNS = (
+    "place", "accuracy", "low", "high", "n", "kind", "bytes", "ms", "ms_low", "ms_high", "measured_ms",
+    "minutes", "mine", "parent",
+)  # fmt: skip
+#: How many changes ``added`` repeats, so that a page that missed a message need not ask.
+REPEATED = 16
+
+
+class TradeoffView(View):
+    """A scatter drawn in the browser; a click on a setting goes back to it.
+
+    ``x`` and ``y`` name the two figures, ``scope`` is ``all`` or ``session``, ``log`` draws size and
+    latency on a logarithmic scale, ``near`` leaves out accuracies far below the dense model's.
+    """
+
+    _esm = script("tradeoff/points.js", "tradeoff/plot.js", "tradeoff/tradeoff.js")
+    _css = style("tradeoff/tradeoff.css")
+
+    figure_size = (plots.SINGLE, 2.8)
+
+    x = traitlets.Enum(METRICS, "size").tag(sync=True)
+    y = traitlets.Enum(METRICS, "accuracy").tag(sync=True)
+    log = traitlets.Bool(True).tag(sync=True)
+    near = traitlets.Bool(False).tag(sync=True)
+    scope = traitlets.Enum(("all", "session"), "all").tag(sync=True)
+
+    edition = traitlets.Int(0).tag(sync=True)
+    epoch = traitlets.Float(0.0).tag(sync=True)
+    points = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+    words = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+    upto = traitlets.Int(0).tag(sync=True)
+    added = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+    added_words = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+    added_from = traitlets.Int(0).tag(sync=True)
+    added_upto = traitlets.Int(0).tag(sync=True)
+    dense = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+    present = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+    present_words = traitlets.Unicode("").tag(sync=True)
+    problem = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, session: Session | None = None, **traits: Any) -> None:
+        self._trials = Trials("")
+        self._told = False
+        self._unsubscribe: Any = None
+        super().__init__(session, **traits)
+
+    def begin(self, session: Session) -> None:
+        """Forget the settings of the Session before; listen to this one also while nobody looks."""
+        self._trials = trials = Trials(session.key.split)
+        self._told = False
+        self.edition += 1
+        self.epoch = time.time()
+        self.points = self.words = self.added = self.added_words = self.dense = self.present = b""
+        self.upto = self.added_from = self.added_upto = 0
+        self.present_words = self.problem = ""
+        self._unsubscribe = session.subscribe(trials.note)
+
+    def detach(self) -> None:
+        """Stop drawing and listening."""
+        super().detach()
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+
+    def draw(self, snapshot: Snapshot) -> None:
+        """Show the present setting, and the settings that joined."""
+        session, trials = self.session, self._trials
+        if session is None:
+            return
+        trials.note(snapshot)
+        if snapshot.settled or not self._told:
+            trials.add_records(session.records(after=trials.last_record))
+        with self.publishing():
+            if trials is not self._trials:
+                return
+            self._tell(everything=not self._told)
+            self.dense = _pack([_baseline_row(snapshot)])
+            self.present = _pack([_present_row(snapshot, trials, self.epoch)])
+            self.present_words = in_words(snapshot.recipe.to_data())
+
+    def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
+        """Go back to a setting; undo and redo; send everything to a page that missed something."""
+        wish, session = content.get("do"), self.session
+        if session is None:
+            return
+        if wish == "all":
+            with self.publishing():
+                self._tell(everything=True)
+        elif wish == "go" and content.get("edition") == self.edition:
+            self._go(int(content["place"]))
+        elif wish == "undo" and session.can_undo:
+            session.undo()
+        elif wish == "redo" and session.can_redo:
+            session.redo()
+
+    def plot(self, area: FigureBase) -> None:
+        """Draw the settings the page shows, by the two figures it shows."""
+        session = self.session
+        if session is None:
+            raise WorkbenchError("There is nothing to draw yet: no model is loaded.")
+        self._trials.note(session.snapshot)
+        self._trials.add_records(session.records(after=self._trials.last_record))
+        trials = [trial for trial in self._trials.all if trial.mine or self.scope == "all"]
+        draw_tradeoff(area.subplots(), trials, session.snapshot, x=self.x, y=self.y, log=self.log)
+
+    def _go(self, place: int) -> None:
+        trials, problem = self._trials.all, ""
+        if not 0 <= place < len(trials):
+            return
+        try:
+            recipe = Recipe.parse(json.loads(trials[place].recipe))
+            self.change(lambda _: recipe)
+        except WorkbenchError as error:
+            problem = str(error)
+        with self.publishing():
+            self.problem = problem
+
+    def _tell(self, everything: bool) -> None:
+        upto, _ = self._trials.changes(0)
+        if everything:
+            trials = self._trials.all
+            self.points, self.words = self._rows(trials), _lines(trials)
+            self.upto = self.added_from = self.added_upto = upto
+            self.added = self.added_words = b""
+            self._told = True
+        elif upto > self.added_upto:
+            start = max(self.upto, min(self.added_upto, upto - REPEATED))
+            all_trials = self._trials.all
+            _, places = self._trials.changes(start)
+            trials = tuple(all_trials[place] for place in places)
+            self.added, self.added_words = self._rows(trials), _lines(trials)
+            self.added_from, self.added_upto = start, upto
+
+    def _rows(self, trials: Iterable[Trial]) -> bytes:
+        return _pack([_row(trial, self._trials, self.epoch) for trial in trials])
+
+
+def _row(trial: Trial, trials: Trials, epoch: float) -> list[float]:
+    latency, accuracy = trial.latency, trial.accuracy
+    return [
+        trials.place(trial.recipe_hash), accuracy.value, accuracy.low, accuracy.high, accuracy.n,
+        KINDS.index(accuracy.kind), trial.bytes,
+        *((latency.ms, latency.low, latency.high) if latency else (nan, nan, nan)),
+        nan if trial.measured_ms is None else trial.measured_ms,
+        (trial.when - epoch) / 60, trial.mine, trials.place(trial.parent),
+    ]  # fmt: skip
+
+
+def _present_row(snapshot: Snapshot, trials: Trials, epoch: float) -> list[float]:
+    accuracy = snapshot.accuracy or snapshot.predicted
+    latency, measured = snapshot.latency, snapshot.measured_latency
+    return [
+        trials.place(snapshot.recipe_hash),
+        *((accuracy.value, accuracy.low, accuracy.high, accuracy.n, KINDS.index(accuracy.kind))
+          if accuracy else (nan, nan, nan, 0, 0)),
+        snapshot.size.bytes if snapshot.size else nan,
+        *((latency.ms, latency.low, latency.high) if latency else (nan, nan, nan)),
+        measured.ms if measured else nan, nan, True, -1,
+    ]  # fmt: skip
+
+
+def _baseline_row(snapshot: Snapshot) -> list[float]:
+    baseline = snapshot.baseline
+    accuracy, size, latency = baseline.accuracy, baseline.size, baseline.latency
+    return [
+        -1,
+        *((accuracy.value, accuracy.low, accuracy.high, accuracy.n) if accuracy else (nan, nan, nan, 0)),
+        KINDS.index("exact"),
+        size.bytes if size else nan,
+        *((latency.ms, latency.low, latency.high) if latency else (nan, nan, nan)),
+        nan, nan, True, -1,
+    ]  # fmt: skip
+
+
+def _pack(rows: list[list[float]]) -> bytes:
+    return np.asarray(rows, np.float32).reshape(-1, len(COLUMNS)).tobytes()
+
+
+def _lines(trials: Iterable[Trial]) -> bytes:
+    return "\n".join(trial.words.replace("\n", " ") for trial in trials).encode()

@@ -1,0 +1,81 @@
+"""A layer's weights as a matplotlib figure: the histogram, what the channels span, and all layers small."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..base.plots import ACCENT, BASE, LINE, TEXT, legend_below, note, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+    from workbench.measure.weights import ChannelSummary, WeightSummary
+
+
+def plot_histogram(area: FigureBase, summary: WeightSummary, *, log: bool = True) -> None:
+    """Draw a layer's histogram before and after, with the pruning threshold and the quantizer's grid."""
+    axes: Axes = area.subplots()
+    left, width = summary.edges[:-1], np.diff(summary.edges)
+    axes.bar(left, summary.before, width, align="edge", color=BASE, alpha=0.55, label="before")
+    after = "after, zeros left out" if summary.threshold is not None else "after"
+    axes.bar(left + 0.2 * width, summary.after, 0.6 * width, align="edge", color=ACCENT, label=after)
+    if log:
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7)
+    if summary.threshold is not None:
+        axes.axvspan(-summary.threshold, summary.threshold, color=LINE, alpha=0.5, zorder=0, linewidth=0)
+        for place, at in enumerate((-summary.threshold, summary.threshold)):
+            label = f"threshold ± {summary.threshold:.2g}" if place else None
+            axes.axvline(at, color=TEXT, linewidth=0.8, linestyle=(0, (4, 3)), label=label)
+    if len(summary.grid):
+        shown = summary.grid[(summary.grid >= summary.edges[0]) & (summary.grid <= summary.edges[-1])]
+        across = axes.get_xaxis_transform()
+        axes.plot(
+            shown, np.full(len(shown), 0.015), "|", color=TEXT, markersize=4, markeredgewidth=0.5, transform=across,
+            label=f"{len(summary.grid)} quantizer values",
+        )  # fmt: skip
+    axes.set_xlim(float(summary.edges[0]), float(summary.edges[-1]))
+    axes.set_xlabel("weight")
+    axes.set_ylabel("weights in the bin")
+    legend_below(area, axes)
+    title(axes, summary.layer)
+    note(axes, describe(summary))
+
+
+def plot_channels(area: FigureBase, summary: ChannelSummary) -> None:
+    """Draw what the weights of each output channel span, and one standard deviation about their mean."""
+    axes: Axes = area.subplots()
+    low, high, mean, spread = summary.before
+    new_low, new_high, new_mean, new_spread, *_ = summary.after
+    place = (np.arange(len(low)) + 0.5) * summary.group - 0.5
+    wide = 0.86 * summary.group
+    _ranges(axes, place, wide, low, high, BASE, 0.35, "before")
+    _ranges(axes, place, wide, mean - spread, mean + spread, BASE, 0.6)
+    _ranges(axes, place, 0.5 * wide, new_low, new_high, ACCENT, 0.5, "after")
+    _ranges(axes, place, 0.5 * wide, new_mean - new_spread, new_mean + new_spread, ACCENT, 1.0, "mean ± 1 s.d.")
+    if summary.threshold is not None:
+        axes.axhspan(-summary.threshold, summary.threshold, color=LINE, alpha=0.5, zorder=0, linewidth=0)
+    axes.set_xlim(-0.7, summary.channels - 0.3)
+    axes.set_xlabel("output channel")
+    axes.set_ylabel("weight")
+    legend_below(area, axes, columns=3)
+    title(axes, summary.layer)
+    gone = int(np.isnan(new_low).sum()) * summary.group
+    note(axes, f"{gone} of {summary.channels} channels removed" if gone else f"{summary.channels} channels")
+
+
+def describe(summary: WeightSummary) -> str:
+    """Return in a few words what was done to the layer."""
+    names: dict[float, str] = {16: "16-bit float", 32: "fp32"}
+    bits = names.get(summary.bits or 32, f"{summary.bits or 32:g} bit")
+    removed = f"{summary.removed:.1%} removed, " if summary.removed else ""
+    return f"{removed}{summary.sparsity:.1%} zeros, {bits}".replace("%", " %")
+
+
+def _ranges(
+    axes: Axes, place: Any, width: float, low: Any, high: Any, colour: str, alpha: float, label: str = ""
+) -> None:
+    axes.bar(place, high - low, width, bottom=low, color=colour, alpha=alpha, label=label or None, linewidth=0)
