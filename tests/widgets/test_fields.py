@@ -7,14 +7,13 @@ from workbench.techniques import TECHNIQUES
 def test_every_setting_of_every_technique_has_a_field_with_its_help() -> None:
     for technique in TECHNIQUES.values():
         names = {field["name"].partition(".")[0] for field in fields_of(technique)}
-        single = {"criterion"}  # one possible value: nothing to choose
-        assert names == set(technique.settings.model_fields) - single
+        assert names == set(technique.settings.model_fields)
         assert all(field["help"].endswith((".", ")")) for field in fields_of(technique))
 
 
 def test_kinds_and_ranges_come_from_the_settings_type() -> None:
     fields = {field["name"]: field for field in fields_of(TECHNIQUES["prune"])}
-    assert fields["scope"]["options"] == ["global", "layer"]
+    assert fields["scope"]["options"] == ["global", "layer", "row"]
     assert (fields["multiple"]["min"], fields["multiple"]["max"], fields["multiple"]["whole"]) == (1, 64, True)
     assert fields["threshold"]["optional"]
     assert fields["threshold"]["default"] is None

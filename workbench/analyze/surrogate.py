@@ -39,6 +39,7 @@ from workbench.measure.estimate import Estimate
 from workbench.models.edits import Edit
 from workbench.recipe import Recipe, Step
 from workbench.techniques import TECHNIQUES
+from workbench.techniques.prune import PruneSettings
 
 from .sensitivity import Floats, Question, Sensitivity
 
@@ -240,6 +241,9 @@ def _fits(step: Step, question: Question) -> bool:
     dial, fields = definition.dial, definition.settings.model_fields
     if dial is None or question.setting != dial.setting:
         return False
+    chosen = [step.settings, *(override.settings for override in step.overrides)]
+    if any(isinstance(settings, PruneSettings) and not settings.by_threshold for settings in chosen):
+        return False  # the curves are read at the magnitude up to which each layer was pruned
     compared = [
         name
         for name, entry in fields.items()

@@ -1,0 +1,166 @@
+"""What the calibration data tell of the weights, for the criteria that look at data.
+
+Gathered once a step, on the model as the step finds it, and kept under the hash of that model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.errors import WorkbenchError
+from workbench.models.edits import QuantizeInput
+from workbench.models.layers import CONVOLUTIONS
+
+from ..draft import Context, Draft
+from .settings import PruneSettings
+
+BATCH = 32
+#: Layers that multiply each weight by what enters them.
+LAYERS_WITH_INPUTS: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS)
+
+#: Normalised images and their labels, a batch at a time.
+Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+Observe = Callable[[nn.Module, tuple[str, ...], Batches], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Statistics by the name of a weight, each of the weight's shape; ``key`` tells what they rest on.
+
+    ``gradients``: mean over the images of the loss's gradient; ``squares``: mean of its square;
+    ``norms``: root of the sum of squares of the inputs that each weight multiplies.
+    """
+
+    key: str = ""
+    gradients: Mapping[str, Tensor] = field(default_factory=dict)
+    squares: Mapping[str, Tensor] = field(default_factory=dict)
+    norms: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def gather(draft: Draft, settings: Mapping[str, PruneSettings], context: Context) -> Evidence:
+    """Return the statistics that the criteria of ``settings`` (by layer) ask for.
+
+    Raises ``WorkbenchError`` where they need data and there is none.
+    """
+    asking = {name: chosen for name, chosen in settings.items() if chosen.needs_data}
+    if not asking:
+        return Evidence()
+    if context.calibration is None or context.normalization is None:
+        criterion = next(iter(asking.values())).criterion
+        raise WorkbenchError(f"Pruning by {criterion} needs calibration data: give the dataset as well as the model.")
+    split, normalize = context.calibration, context.normalization
+    count = min(len(split), max(chosen.images for chosen in asking.values()))
+    key = f"{draft.state} {split.hash} {count}"
+
+    def batches(size: int) -> Iterable[tuple[Tensor, Tensor]]:
+        for start in range(0, count, size):
+            context.check()
+            stop = min(count, start + size)
+            yield normalize(split.images[start:stop]), split.labels[start:stop]
+
+    def build() -> nn.Module:
+        # rounding an input has no gradient, and hides what a weight is multiplied by
+        return draft.build(tuple(edit for edit in draft.edits if not isinstance(edit, QuantizeInput)))
+
+    def kept(
+        kind: str, compute: Callable[[nn.Module, tuple[str, ...], Batches], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        weights = _weights_of(draft, asking, kind)
+        return context.cache.get((kind, key, weights), lambda: compute(build(), weights, batches)) if weights else {}
+
+    return Evidence(key, kept("taylor", _gradients), kept("fisher", _squares), kept("wanda", _norms))
+
+
+def _weights_of(draft: Draft, settings: Mapping[str, PruneSettings], criterion: str) -> tuple[str, ...]:
+    names = (name for name, chosen in settings.items() if chosen.criterion == criterion)
+    return tuple(dict.fromkeys(weight for name in names for weight in draft.layers[name].weights))
+
+
+def _gradients(module: nn.Module, weights: tuple[str, ...], batches: Batches) -> dict[str, Tensor]:
+    """Return the gradient of the mean cross-entropy."""
+    total, count = _zeros(module, weights), 0
+    for images, labels in batches(BATCH):
+        count += len(labels)
+        for weight, gradient in _backward(module, weights, images, labels).items():
+            total[weight] += gradient
+    return {weight: gradient / count for weight, gradient in total.items()}
+
+
+def _squares(module: nn.Module, weights: tuple[str, ...], batches: Batches) -> dict[str, Tensor]:
+    """Return the diagonal of the empirical Fisher information: each image's own gradient, squared."""
+    total, count = _zeros(module, weights), 0
+    for images, labels in batches(1):
+        count += len(labels)
+        for weight, gradient in _backward(module, weights, images, labels).items():
+            total[weight] += gradient.square()
+    return {weight: square / count for weight, square in total.items()}
+
+
+def _backward(module: nn.Module, weights: tuple[str, ...], images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Return the gradient of the summed cross-entropy of a batch; weights it does not reach have zeros."""
+    with torch.inference_mode(False), torch.enable_grad():
+        parameters = [module.get_parameter(weight).requires_grad_(True) for weight in weights]
+        loss = F.cross_entropy(module(images.clone()), labels, reduction="sum")
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    pairs = zip(weights, found, strict=True)
+    return {weight: gradient for weight, gradient in pairs if gradient is not None}
+
+
+def _zeros(module: nn.Module, weights: tuple[str, ...]) -> dict[str, Tensor]:
+    return {weight: torch.zeros_like(module.get_parameter(weight)) for weight in weights}
+
+
+def _norms(module: nn.Module, weights: tuple[str, ...], batches: Batches) -> dict[str, Tensor]:
+    """Return the input norms of Linear layers and convolutions; other layers are left out."""
+    sums: dict[str, Tensor] = {}
+
+    def watch(weight: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            sums[weight] = sums.get(weight, torch.zeros(())) + _sum_of_squares(layer, inputs[0].detach())
+
+        return hook
+
+    owners = {weight: module.get_submodule(weight.rpartition(".")[0]) for weight in weights}
+    handles = [
+        owner.register_forward_pre_hook(watch(weight))
+        for weight, owner in owners.items()
+        if isinstance(owner, LAYERS_WITH_INPUTS)
+    ]
+    with torch.inference_mode(False), torch.no_grad():
+        for images, _ in batches(BATCH):
+            module(images.clone())
+    for handle in handles:
+        handle.remove()
+    return {weight: total.sqrt().expand_as(module.get_parameter(weight)) for weight, total in sums.items()}
+
+
+def _sum_of_squares(layer: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the sum of the squares of what each weight multiplies, broadcastable to the weight's shape."""
+    squares = inputs.square()
+    if isinstance(layer, nn.Linear):
+        return squares.reshape(-1, layer.in_features).sum(0)
+    assert isinstance(layer, nn.modules.conv._ConvNd)
+    # the gradient of a convolution's summed output by its kernel is the sum of what the kernel is laid over
+    weight = layer.weight
+    outputs = 1 if layer.transposed else layer.groups
+    shape = (len(weight), 1, *weight.shape[2:]) if layer.transposed else (outputs, *weight.shape[1:])
+    with torch.enable_grad():
+        kernel = torch.zeros(shape, requires_grad=True)
+        (found,) = torch.autograd.grad(_convolve(layer, squares, kernel).sum(), [kernel])
+    return found if layer.transposed else found.repeat_interleave(len(weight) // layer.groups, 0)
+
+
+def _convolve(layer: nn.modules.conv._ConvNd, inputs: Tensor, kernel: Tensor) -> Tensor:
+    if not layer.transposed:
+        result: Tensor = layer._conv_forward(inputs, kernel, None)
+        return result
+    transposed: Any = {3: F.conv_transpose1d, 4: F.conv_transpose2d, 5: F.conv_transpose3d}[kernel.ndim]
+    options = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
+    spread: Tensor = transposed(inputs, kernel, None, *options)
+    return spread

@@ -1,0 +1,93 @@
+"""Settings of ``prune``: what is ranked, by what, among which, and how much of it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from ..base import Cost, Settings
+
+#: Granularity → the criteria that rank its units.
+CRITERIA: Mapping[str, tuple[str, ...]] = {
+    "weight": ("magnitude", "random", "taylor", "fisher", "wanda"),
+    "filter": ("magnitude",),
+}
+#: Criteria that look at calibration data.
+CALIBRATED = frozenset({"taylor", "fisher", "wanda"})
+
+
+class PruneSettings(Settings):
+    """Settings of ``prune``."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"threshold_in", "floor", "macs", "images", "seed"})
+
+    criterion: Literal["magnitude", "random", "taylor", "fisher", "wanda"] = Field(
+        "magnitude",
+        description="What importance is measured by: magnitude, chance, gradient × weight (taylor), "
+        "Fisher information, or weight × input norm (wanda).",
+    )
+    granularity: Literal["weight", "filter"] = Field(
+        "weight", description="Zero single weights (smaller file), or remove whole filters (also faster)."
+    )
+    scope: Literal["global", "layer", "row"] = Field(
+        "global",
+        description="Rank all chosen layers together, prune each to the ratio by itself, or each output's weights "
+        "(row; single weights only).",
+    )
+    ratio: float = Field(0.5, ge=0, lt=1, description="Share of the weights or filters to remove.")
+    threshold: float | None = Field(
+        None, ge=0, description="Remove what is at most this large instead: a magnitude, or a filter's norm."
+    )
+    norm: Literal["l1", "l2"] = Field("l1", description="Norm of a filter (filter granularity only).")
+    multiple: int = Field(
+        8, ge=1, le=64, description="Keep a multiple of so many filters, which kernels prefer (filter granularity)."
+    )
+    threshold_in: Literal["absolute", "std"] = Field(
+        "absolute", description="Give the threshold as it is, or in standard deviations of each layer's weights."
+    )
+    floor: float = Field(
+        0.0, ge=0, le=1, description="Keep at least this share of every layer, however small (global scope)."
+    )
+    macs: float | None = Field(
+        None, gt=0, le=1, description="Remove until this share of the multiply-accumulates is left, instead of a ratio."
+    )
+    images: int = Field(
+        256, ge=1, le=100_000, description="Calibration images to look at, at most (criteria that need data)."
+    )
+    seed: int = Field(0, ge=0, description="Which random choice to make (random criterion).")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PruneSettings:
+        known = CRITERIA[self.granularity]
+        if self.criterion not in known:
+            raise ValueError(
+                f"criterion {self.criterion} does not rank granularity {self.granularity}; choose {_listed(known)}"
+            )
+        if self.threshold is not None and self.macs is not None:
+            raise ValueError("threshold and macs both say how much to remove; give one of them")
+        if self.threshold_in == "std" and self.criterion != "magnitude":
+            raise ValueError("a threshold in standard deviations is one of magnitudes; choose criterion magnitude")
+        if self.scope == "row" and (self.granularity != "weight" or self.macs is not None):
+            raise ValueError("scope row prunes each output's single weights to the ratio; choose scope layer or global")
+        return self
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the criterion looks at calibration data."""
+        return self.criterion in CALIBRATED
+
+    @property
+    def by_threshold(self) -> bool:
+        """Whether each layer loses just the weights up to some magnitude."""
+        return self.criterion == "magnitude" and self.granularity == "weight" and self.scope != "row"
+
+
+def cost(settings: PruneSettings) -> Cost:
+    """Return what the criterion needs."""
+    return Cost.CALIBRATED if settings.needs_data else Cost.LIVE
+
+
+def _listed(names: tuple[Any, ...]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
