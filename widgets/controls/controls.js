@@ -19,6 +19,29 @@ function switchOf(label, text) {
   return { input, small, root: element("label", { class: "wb-switch" }, input, element("span", {}, label, small)) };
 }
 
+const WORDS = { weight: "weights", filter: "channels", quantize: "grid", share: "codebook" };
+const titled = (name) => `${name[0].toUpperCase()}${name.slice(1).replaceAll("_", " ")}`;
+
+// A few exclusive choices side by side; what doesn't fit is in a list at their end.
+function segments(name, label, values, chosen, most = 2) {
+  const shown = values.slice(0, most).map((value) => {
+    const input = element("input", { type: "radio", name, value });
+    input.addEventListener("change", () => input.checked && chosen(value));
+    return { input, root: element("label", {}, input, element("span", {}, WORDS[value] || value)) };
+  });
+  const others = values.slice(most);
+  const list = element("select", { class: "wb-other", "aria-label": `${label}: others` },
+    element("option", { value: "" }, "other"), ...others.map((value) => element("option", { value }, WORDS[value] || value)));
+  list.addEventListener("change", () => list.value && chosen(list.value));
+  const root = element("fieldset", { class: "wb-segments", role: "radiogroup", "aria-label": label }, ...shown.map((item) => item.root), ...(others.length ? [list] : []));
+  const show = (value) => {
+    for (const { input } of shown) input.checked = input.value === value;
+    list.value = others.includes(value) ? value : "";
+    list.classList.toggle("wb-chosen", others.includes(value));
+  };
+  return { root, show };
+}
+
 // One advanced setting: its label, its control, and its line of help. `read` gives its value, or undefined
 // where what was typed is no number in range (the sentence then stands below).
 function advancedField(id, field, changed) {
@@ -44,13 +67,19 @@ function advancedField(id, field, changed) {
       if (fits) changed(value);
     });
   }
+  const allow = (options) => {
+    if (field.kind !== "choice") return;
+    [...control.options].forEach((option, index) => { option.hidden = option.disabled = Boolean(options) && !options.includes(field.options[index]); });
+  };
+  const nodes = [element("label", { for: id }, field.label), control, said];
+  const apply = (applies) => { for (const node of nodes) node.hidden = !applies; };
   const show = (value) => {
     if (control.getAttribute("aria-invalid") === "true" || control === document.activeElement) return;
     if (field.kind === "choice") control.value = String(Math.max(0, field.options.findIndex((option) => option === value)));
     else if (field.kind === "flag") control.checked = Boolean(value);
     else control.value = value == null ? "" : String(value);
   };
-  return { show, nodes: [element("label", { for: id }, field.label), control, said] };
+  return { show, allow, apply, nodes };
 }
 
 function render({ model, el }) {
@@ -63,12 +92,18 @@ function render({ model, el }) {
   const ratio = slider(`${id}-ratio`, "Pruning ratio", 0, 95);
   const bits = slider(`${id}-bits`, "Bit-width", 1, positions.length);
   bits.track.append(element("div", { class: "wb-ticks", "aria-hidden": "true" }, ...positions.map((b) => element("span", {}, b === off ? "off" : String(b)))));
-  const kinds = [["weight", "weights"], ["filter", "channels"]].map(([value, text]) => {
-    const input = element("input", { type: "radio", name: `${id}-kind`, value });
-    return { input, root: element("label", {}, input, element("span", {}, text)) };
-  });
+  const { granularities, methods } = model.get("positions");
+  const kinds = segments(`${id}-kind`, "What is pruned", granularities, (value) => change({ granularity: value }));
+  const method = segments(`${id}-method`, "How weights are stored", methods, (value) => change({ method: value, ...(value === "share" && state.bits > 8 && state.bits !== off ? { bits: 8 } : {}) }));
+  method.root.hidden = methods.length < 2;
+  const criterion = element("div", { class: "wb-advanced wb-criterion" });
+  const more = element("section", { "aria-label": "More techniques", class: "wb-more" });
+  const add = element("select", { "aria-label": "Add a technique" });
   const activations = switchOf("8-bit activations", "Calibrated on training images.");
   const recalibrate = switchOf("Recalibrate BatchNorm", "");
+  activations.small.classList.add("wb-hidden");
+  activations.root.title = "Calibrated on training images.";
+  recalibrate.root.title = "Takes BatchNorm's statistics anew on training images: wins back much of what pruning lost.";
   const presets = element("div", { class: "wb-presets", role: "group", "aria-label": "Start from" });
   const reset = button("Reset", { class: "wb-button wb-reset", title: "Back to the dense model. Locked layers keep their settings." });
   const note = element("p", { class: "wb-note" });
@@ -82,17 +117,26 @@ function render({ model, el }) {
     element("section", { "aria-label": "Prune" },
       element("div", { class: "wb-head" },
         element("h2", {}, "Prune ", help("pruning", "Weights: the smallest are set to zero; the file shrinks, the speed stays. Channels: whole filters are removed; the model really gets smaller and faster, and loses more accuracy.")),
-        element("fieldset", { class: "wb-segments", role: "radiogroup", "aria-label": "What is pruned" }, ...kinds.map((kind) => kind.root))),
-      ratio.root, note),
+        kinds.root),
+      ratio.root, criterion, note),
     element("section", { "aria-label": "Quantize" },
-      element("div", { class: "wb-head" }, element("h2", {}, "Quantize ", help("quantization", "Each weight is stored in so many bits instead of 32. Down to about 5 bits most networks hardly notice. With 8-bit activations too, runtimes use integer kernels and run faster."))),
+      element("div", { class: "wb-head" }, element("h2", {}, "Quantize ", help("quantization", "Each weight is stored in so many bits instead of 32. Down to about 5 bits most networks hardly notice. With 8-bit activations too, runtimes use integer kernels and run faster. Grid: levels at equal distances. Codebook: levels where the weights are; they are shared, as in Deep Compression.")), method.root),
       bits.root, activations.root, recalibrate.root),
+    more,
     element("details", {}, element("summary", {}, "Advanced"), advanced),
     problem));
 
   const fill = (input) => input.style.setProperty("--wb-fill", `calc(8px + (100% - 16px) * ${(input.value - input.min) / (input.max - input.min)})`);
   const showBits = (value) => (value === off ? "off" : value === 16 ? "fp16" : `${value} bit`);
   const valueOf = (technique, field) => state.advanced?.[technique]?.[field.name] ?? field.default;
+
+  // What a setting of a technique is now, be it a control's of its own or an advanced one.
+  function present(technique, name) {
+    if (technique === "prune" && name === "granularity") return state.granularity;
+    if (name === "bits" && technique === state.method) return state.bits;
+    if (name === "activations") return state.activations ? "on" : null;
+    return state.advanced?.[technique]?.[name] ?? fields.find((item) => item.technique === technique && item.field.name === name)?.field.default;
+  }
 
   function show() {
     ratio.input.value = state.ratio;
@@ -106,16 +150,23 @@ function render({ model, el }) {
     bits.input.toggleAttribute("data-off", state.bits === off);
     fill(ratio.input);
     fill(bits.input);
-    for (const { input } of kinds) input.checked = input.value === state.granularity;
+    kinds.show(state.granularity);
+    method.show(state.method);
     activations.input.checked = state.activations;
     recalibrate.input.checked = state.recalibrate;
-    for (const { technique, field, show: put } of fields) put(valueOf(technique, field));
+    for (const { technique, field, show: put, allow, apply } of fields) {
+      const said = (name) => present(technique, name);
+      allow(field.choices && field.choices.options[String(said(field.choices.by))]);
+      apply(Object.entries(field.when).every(([name, values]) => values.includes(said(name))));
+      put(valueOf(technique, field));
+    }
   }
 
   function showModel() {
     const has = model.get("batchnorm");
     recalibrate.input.disabled = !has;
     setText(recalibrate.small, has ? "Wins back much of what pruning lost." : "This model has no BatchNorm.");
+    recalibrate.small.classList.toggle("wb-hidden", has);
     setText(note, model.get("note") || "Drag to remove the smallest weights.");
     setText(problem, model.get("error"));
   }
@@ -127,18 +178,43 @@ function render({ model, el }) {
       return chip;
     }));
     fields = [];
-    advanced.replaceChildren(...model.get("advanced").flatMap(({ technique, fields: all }) => {
-      if (!all.length) return [];
-      const rows = all.map((field) => {
-        const made = advancedField(uniqueId(`advanced-${technique}`), field, (value) => {
-          const own = { ...state.advanced?.[technique], [field.name]: value };
-          change({ advanced: { ...state.advanced, [technique]: own } }, `advanced.${technique}.${field.name}`);
-        });
-        fields.push({ technique, field, ...made });
-        return made.nodes;
+    const all = model.get("advanced");
+    const made = ({ technique, fields: own }, among = () => true) => own.filter(among).flatMap((field) => {
+      const control = advancedField(uniqueId(`advanced-${technique}`), field, (value) => {
+        change({ advanced: { ...state.advanced, [technique]: { ...state.advanced?.[technique], [field.name]: value } } }, `advanced.${technique}.${field.name}`);
       });
-      return [element("h3", {}, technique[0].toUpperCase() + technique.slice(1)), ...rows.flat()];
-    }));
+      fields.push({ technique, field, ...control });
+      return control.nodes;
+    });
+    const source = ({ source: name, url }) => (url ? element("a", { href: url, target: "_blank", rel: "noreferrer" }, name) : name);
+    const beside = (field) => field.name === "criterion";
+    const prune = all.find((entry) => entry.technique === "prune");
+    criterion.replaceChildren(...(prune ? made(prune, beside) : []));
+    for (const said of criterion.querySelectorAll("small")) { // a line of help where every line counts
+      const label = said.previousElementSibling.previousElementSibling;
+      const box = element("span", {}, help("the criterion", said.textContent));
+      label.replaceWith(box);
+      box.prepend(label, " ");
+      said.classList.add("wb-hidden");
+    }
+    const steps = model.get("steps");
+    const open = all.filter((entry) => entry.main || entry.technique === state.method);
+    advanced.replaceChildren(...open.flatMap((entry) => [
+      element("h3", {}, titled(entry.technique), " ", element("small", {}, source(entry))),
+      ...made(entry, (field) => entry.technique !== "prune" || !beside(field)),
+    ]));
+    const cards = all.filter((entry) => steps.includes(entry.technique)).map((entry) => {
+      const remove = button("×", { class: "wb-remove", "aria-label": `Take ${titled(entry.technique)} away` });
+      remove.addEventListener("click", () => model.send({ do: "remove", technique: entry.technique }));
+      return element("div", { class: "wb-step", role: "group", "aria-label": titled(entry.technique) },
+        element("div", { class: "wb-head" }, element("h2", {}, titled(entry.technique)), remove),
+        element("p", { class: "wb-muted" }, `${entry.summary} `, source(entry)),
+        element("div", { class: "wb-advanced" }, ...made(entry)));
+    });
+    const free = all.filter((entry) => !entry.main && !methods.includes(entry.technique) && !steps.includes(entry.technique));
+    add.replaceChildren(element("option", { value: "" }, "Add a technique …"), ...free.map((entry) => element("option", { value: entry.technique, title: entry.summary }, `${titled(entry.technique)}: ${entry.summary}`)));
+    more.replaceChildren(...cards, ...(free.length ? [add] : []));
+    more.hidden = !cards.length && !free.length;
     show();
   }
 
@@ -152,9 +228,11 @@ function render({ model, el }) {
   }
 
   function follow() {
+    const before = state.method;
     state = { ...state, ...model.get("follow") };
     touched = new Set();
-    show();
+    if (state.method === before) show();
+    else build();
   }
 
   ratio.input.addEventListener("input", () => change({ ratio: ratio.input.valueAsNumber }));
@@ -163,7 +241,7 @@ function render({ model, el }) {
     const chosen = positions[bits.input.valueAsNumber - 1];
     change(chosen === off ? { bits: off, activations: false } : { bits: chosen });
   });
-  for (const { input } of kinds) input.addEventListener("change", () => input.checked && change({ granularity: input.value }));
+  add.addEventListener("change", () => { if (add.value) model.send({ do: "add", technique: add.value }); add.value = ""; });
   activations.input.addEventListener("change", () => {
     const on = activations.input.checked;
     change(on && state.bits === off ? { bits: 8, activations: on } : { activations: on });
@@ -173,7 +251,7 @@ function render({ model, el }) {
 
   const followed = onTraits(model, ["follow"], follow);
   const modelled = onTraits(model, ["note", "error", "batchnorm"], showModel);
-  const built = onTraits(model, ["presets", "advanced"], build);
+  const built = onTraits(model, ["presets", "advanced", "steps"], build);
   // What was sent while the connection went dead may be lost (the served page says when it is back).
   const sendAgain = () => { if (touched.size) change({}, ...touched); };
   window.addEventListener("workbench-reconnected", sendAgain);

@@ -16,10 +16,18 @@ def fields_of(technique: Technique[Any], skip: Collection[str] = ()) -> list[Fie
 
     ``name`` (dotted for nested settings), ``label``, ``help``, ``default``, and ``kind``: ``choice`` with
     its ``options``, ``flag``, or ``number`` with ``min``, ``max``, ``whole`` and ``optional``. A setting
-    with one possible value is left out.
+    with one possible value is left out. ``when`` and ``choices`` are those of the settings' type.
     """
-    schema = technique.settings.model_json_schema()
-    return _fields(schema, schema.get("$defs", {}), "", skip)
+    kind = technique.settings
+    schema = kind.model_json_schema()
+    fields = _fields(schema, schema.get("$defs", {}), "", skip)
+    for field in fields:
+        head = field["name"].partition(".")[0]
+        field["when"] = {name: list(values) for name, values in kind.when.get(head, {}).items()}
+        if field["name"] in kind.choices:
+            other, options = kind.choices[field["name"]]
+            field["choices"] = {"by": other, "options": {str(value): list(names) for value, names in options.items()}}
+    return fields
 
 
 def _fields(

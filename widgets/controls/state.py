@@ -1,14 +1,16 @@
 """What the controls mean: from a moved control to an edit of the recipe, and from a recipe to where they stand.
 
-The controls show the first step of each technique they know. An edit changes what was touched and
-nothing else: other steps, layer patterns and layers' own settings stay as they are.
+The controls show the first step of each technique. An edit changes what was touched and nothing else:
+other steps, layer patterns and layers' own settings stay as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
+
+from workbench.techniques import TECHNIQUES
 
 if TYPE_CHECKING:
     from workbench.recipe import Recipe, Step
@@ -20,21 +22,30 @@ BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, OFF)
 ACTIVATION_BITS = 8
 #: The settings that have a control of their own; the others are "advanced".
 MAIN = {"prune": ("ratio", "granularity"), "quantize": ("bits", "activations.bits"), "recalibrate": ()}
+#: What "Bit-width" sets: the integers of a uniform grid, or the codes of a codebook of shared weights.
+METHODS = tuple(name for name in ("quantize", "share") if name in TECHNIQUES)
+#: The most bits a codebook's codes have.
+CODE_BITS = 8
 
-Granularity = Literal["weight", "filter"]
+
+def granularities() -> tuple[str, ...]:
+    """Return what pruning can remove at once, from single weights up."""
+    return get_args(TECHNIQUES["prune"].settings.model_fields["granularity"].annotation)
 
 
 @dataclass(frozen=True)
 class ControlsState:
     """Where every control stands; the defaults are those of a model nobody has touched.
 
-    ``ratio`` is in per cent. ``advanced`` maps a technique to its other settings, where they are not at
+    ``ratio`` is in per cent; ``method`` is one of ``METHODS``.
+    ``advanced`` maps a technique to its other settings, where they are not at
     their default; they are remembered while the technique is off.
     """
 
     ratio: float = 0
     bits: int = OFF
-    granularity: Granularity = "weight"
+    method: str = "quantize"
+    granularity: str = "weight"
     activations: bool = False
     recalibrate: bool = False
     advanced: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -45,7 +56,8 @@ class ControlsState:
         tests: dict[str, Any] = {
             "ratio": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 100,
             "bits": lambda value: isinstance(value, int) and value in BITS,
-            "granularity": lambda value: value in ("weight", "filter"),
+            "method": lambda value: value in METHODS,
+            "granularity": lambda value: value in granularities(),
             "activations": lambda value: isinstance(value, bool),
             "recalibrate": lambda value: isinstance(value, bool),
             "advanced": lambda value: (
@@ -69,19 +81,30 @@ def controls_from_recipe(recipe: Recipe, present: ControlsState | None = None) -
     present = present or ControlsState()
     advanced = {technique: dict(settings) for technique, settings in present.advanced.items()}
     shown: dict[str, Any] = {"ratio": 0, "bits": OFF, "activations": False, "recalibrate": False}
-    for technique, main in MAIN.items():
+    for technique in TECHNIQUES:
         step = step_of(recipe, technique)
         if step is None:
             continue
         settings = step.settings.model_dump(mode="json")
-        advanced[technique] = _advanced(step, main)
+        advanced[technique] = _advanced(step, MAIN.get(technique, ()))
         if technique == "prune":
             shown |= {"ratio": round(100 * settings["ratio"], 4), "granularity": settings["granularity"]}
         elif technique == "quantize":
-            shown |= {"bits": settings["bits"], "activations": settings["activations"] is not None}
-        else:
+            shown["activations"] = settings["activations"] is not None
+            if settings["bits"] != OFF or step_of(recipe, "share") is None:
+                shown |= {"bits": settings["bits"], "method": "quantize"}
+        elif technique == "recalibrate":
             shown["recalibrate"] = True
+    share = step_of(recipe, "share") if "share" in METHODS else None
+    if share is not None and shown["bits"] == OFF:
+        shown |= {"bits": share.settings.model_dump()["bits"], "method": "share"}
     return replace(present, **shown, advanced=advanced)
+
+
+def further(recipe: Recipe, state: ControlsState) -> tuple[str, ...]:
+    """Return the techniques of ``recipe`` that no slider and no switch stands for, in its order."""
+    shown = {*MAIN, state.method}
+    return tuple(dict.fromkeys(step.technique for step in recipe.steps if step.technique not in shown))
 
 
 def unshown(recipe: Recipe) -> str:
@@ -89,7 +112,7 @@ def unshown(recipe: Recipe) -> str:
     hidden = [
         step
         for place, step in enumerate(recipe.steps)
-        if step.technique not in MAIN or step.technique in {earlier.technique for earlier in recipe.steps[:place]}
+        if step.technique in {earlier.technique for earlier in recipe.steps[:place]}
     ]
     own = len({override.pattern for step in recipe.steps for override in step.overrides})
     parts = []
@@ -115,13 +138,8 @@ def edited(recipe: Recipe, state: ControlsState, touched: Iterable[str]) -> Reci
             recipe = released(recipe, "prune")
             if "granularity" in names and step_of(recipe, "prune"):
                 recipe = with_settings(recipe, "prune", {"granularity": state.granularity})
-    if names & {"bits", "activations"}:
-        if state.bits == OFF and not state.activations:
-            if (step := step_of(recipe, "quantize")) and step.settings.model_dump().get("activations"):
-                recipe = with_settings(recipe, "quantize", {"activations": None})
-            recipe = released(recipe, "quantize")
-        else:
-            recipe = with_settings(recipe, "quantize", _quantize(state, step_of(recipe, "quantize")))
+    if names & {"bits", "activations", "method"}:
+        recipe = _with_bits(recipe, state)
     if "recalibrate" in names:
         recipe = without(recipe, "recalibrate")
         if state.recalibrate:
@@ -142,11 +160,43 @@ def keeping_locked(recipe: Recipe, before: Recipe, locked: Collection[str]) -> R
     return recipe
 
 
+def _with_bits(recipe: Recipe, state: ControlsState) -> Recipe:
+    from workbench.editing import released, step_of, with_settings, without
+
+    share = state.method == "share" and state.bits <= CODE_BITS
+    grid = replace(state, bits=OFF) if state.method == "share" else state
+    if grid.bits == OFF and not grid.activations:
+        if (step := step_of(recipe, "quantize")) and step.settings.model_dump().get("activations"):
+            recipe = with_settings(recipe, "quantize", {"activations": None})
+        recipe = without(recipe, "quantize") if share else released(recipe, "quantize")
+    else:
+        settings = _quantize(grid, step_of(recipe, "quantize"))
+        recipe = with_settings(recipe, "quantize", {**settings, **({"bits": OFF, "format": None} if share else {})})
+    if share:
+        remembered = {} if step_of(recipe, "share") else _unflat(state.advanced.get("share", {}))
+        return with_settings(recipe, "share", {**remembered, "bits": state.bits})
+    return without(recipe, "share") if "share" in METHODS else recipe
+
+
 def _prune(state: ControlsState, step: Step | None, names: set[str]) -> dict[str, Any]:
     settings = {"ratio": round(state.ratio / 100, 6), "granularity": state.granularity}
     if step is None:
-        return {**state.advanced.get("prune", {}), **settings}
-    return {name: value for name, value in settings.items() if name in names}
+        given = {**_unflat(state.advanced.get("prune", {})), **settings}
+    else:
+        given = {name: value for name, value in settings.items() if name in names}
+    return _fitting("prune", given, step)
+
+
+def _fitting(technique: str, given: dict[str, Any], step: Step | None) -> dict[str, Any]:
+    """Return ``given`` with choices that its other values rule out put back to their default."""
+    kind = TECHNIQUES[technique].settings
+    present = {**(step.settings.model_dump() if step else {}), **given}
+    for name, (other, options) in kind.choices.items():
+        default = kind.model_fields[name].default
+        allowed = options.get(present.get(other, kind.model_fields[other].default), (default,))
+        if present.get(name, default) not in allowed:
+            given = {**given, name: default if default in allowed else allowed[0]}
+    return given
 
 
 def _quantize(state: ControlsState, step: Step | None) -> dict[str, Any]:
@@ -176,7 +226,7 @@ def _with_advanced(recipe: Recipe, state: ControlsState, names: set[str]) -> Rec
             if present is None:
                 continue
             value = {**present, inner: value}
-        recipe = with_settings(recipe, technique, {head: value})
+        recipe = with_settings(recipe, technique, _fitting(technique, {head: value}, step))
     return recipe
 
 

@@ -6,12 +6,27 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
+from workbench.techniques import TECHNIQUES
+
 from ..base.view import View, script, style
 from .fields import fields_of
 from .presets import PRESETS
-from .state import BITS, MAIN, OFF, ControlsState, controls_from_recipe, edited, keeping_locked, unshown
+from .state import (
+    BITS,
+    MAIN,
+    METHODS,
+    OFF,
+    ControlsState,
+    controls_from_recipe,
+    edited,
+    further,
+    granularities,
+    keeping_locked,
+    unshown,
+)
 
 if TYPE_CHECKING:
+    from workbench.recipe import Recipe
     from workbench.session import Session
     from workbench.snapshot import Snapshot
 
@@ -29,13 +44,16 @@ class ControlsView(View):
     _esm = script("controls/controls.js")
     _css = style("controls/controls.css")
     of_page = View.of_page | {"state"}
-    _positions: ClassVar[dict[str, Any]] = {"bits": list(BITS), "off": OFF}
+    _positions: ClassVar[dict[str, Any]] = {
+        "bits": list(BITS), "off": OFF, "methods": list(METHODS), "granularities": list(granularities()),
+    }  # fmt: skip
 
     state = traitlets.Dict(ControlsState().to_page()).tag(sync=True, echo_update=False)
     follow = traitlets.Dict().tag(sync=True)
     positions = traitlets.Dict(_positions).tag(sync=True)
     presets: traitlets.List[dict[str, str]] = traitlets.List().tag(sync=True)
     advanced: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    steps: traitlets.List[str] = traitlets.List().tag(sync=True)
     batchnorm = traitlets.Bool(True).tag(sync=True)
     note = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
@@ -63,12 +81,29 @@ class ControlsView(View):
             if snapshot.generation > self._generation:
                 self._generation = snapshot.generation
                 self._follow(snapshot)
+            self.steps = list(further(snapshot.recipe, ControlsState.from_page(self.follow)))
 
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
-        """Start from a preset, or from the dense model."""
+        """Start from a preset, or from the dense model; add a technique, or take it away."""
         preset = next((preset for preset in PRESETS if preset.name == content.get("preset")), None)
         if content.get("do") == "start" and self.session is not None:
             self._start(preset.recipe(self.batchnorm).to_data() if preset else [])
+        elif content.get("do") in ("add", "remove") and content.get("technique") in TECHNIQUES:
+            self._put(str(content["technique"]), on=content["do"] == "add")
+
+    def _put(self, technique: str, on: bool) -> None:
+        from workbench.editing import step_of, with_settings, without
+
+        def put(recipe: Recipe) -> Recipe:
+            if not on:
+                return without(recipe, technique)
+            return recipe if step_of(recipe, technique) else with_settings(recipe, technique, {})
+
+        try:
+            self.change(put)
+            self.error = ""
+        except ValueError as problem:
+            self.error = str(problem)
 
     def _start(self, steps: list[Any]) -> None:
         from workbench.recipe import Recipe
@@ -102,11 +137,17 @@ class ControlsView(View):
 
 
 def _advanced_fields() -> list[dict[str, Any]]:
-    from workbench.techniques import TECHNIQUES
-
+    """Return every technique: what it is, where it comes from, and its settings that no control stands for."""
     return [
-        {"technique": name, "summary": TECHNIQUES[name].summary, "fields": fields_of(TECHNIQUES[name], main)}
-        for name, main in MAIN.items()
+        {
+            "technique": name,
+            "summary": technique.summary,
+            "source": technique.source,
+            "url": technique.url,
+            "main": name in MAIN,
+            "fields": fields_of(technique, MAIN.get(name, ("bits",) if name in METHODS else ())),
+        }
+        for name, technique in TECHNIQUES.items()
     ]
 
 

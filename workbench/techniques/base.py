@@ -29,11 +29,16 @@ class Settings(BaseModel):
     """Base of every technique's settings: frozen, unknown fields refused.
 
     ``added`` names the settings that came after recipes were first hashed: at their default they are
-    left out of the hash, so that measured recipes keep theirs.
+    left out of the hash, so that measured recipes keep theirs. ``when`` tells which settings matter only
+    beside certain values of others (setting → other setting → its values), for controls and forms: what
+    does not apply is still valid, and not shown. ``choices`` narrows a setting's options by the value of
+    another (setting → the other, and its value → the options).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=True)
     added: ClassVar[frozenset[str]] = frozenset()
+    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {}
+    choices: ClassVar[Mapping[str, tuple[str, Mapping[Any, tuple[Any, ...]]]]] = {}
 
     def hashed(self) -> dict[str, Any]:
         """Return the settings as plain data, as a recipe's hash takes them."""
@@ -71,6 +76,7 @@ class Technique(Generic[S]):
     ``apply`` changes the Draft for the layers it is given, each with its own settings. ``cost`` tells
     from the settings whether the step follows a slider. ``examples`` are recipes in YAML that work on
     any model of the zoo. ``dial`` is None where no single setting stands for how hard it compresses.
+    ``url`` is where the source can be read.
     """
 
     name: str
@@ -81,6 +87,7 @@ class Technique(Generic[S]):
     cost: Callable[[S], Cost]
     examples: tuple[str, ...]
     dial: Dial | None = None
+    url: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of ``workbench techniques --json``."""
@@ -89,6 +96,7 @@ class Technique(Generic[S]):
             "summary": self.summary,
             "cost_class": self.cost(self.settings()).value,
             "source": self.source,
+            "url": self.url,
             "settings": self.settings.model_json_schema(),
             "examples": list(self.examples),
         }

@@ -22,6 +22,17 @@ class PruneSettings(Settings):
     """Settings of ``prune``."""
 
     added: ClassVar[frozenset[str]] = frozenset({"threshold_in", "floor", "macs", "images", "seed"})
+    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        "norm": {"granularity": ("filter",)},
+        "multiple": {"granularity": ("filter",)},
+        "threshold_in": {"criterion": ("magnitude",)},
+        "floor": {"scope": ("global",)},
+        "images": {"criterion": tuple(sorted(CALIBRATED))},
+        "seed": {"criterion": ("random",)},
+    }
+    choices: ClassVar[Mapping[str, tuple[str, Mapping[Any, tuple[Any, ...]]]]] = {
+        "criterion": ("granularity", CRITERIA)
+    }
 
     criterion: Literal["magnitude", "random", "taylor", "fisher", "wanda"] = Field(
         "magnitude",
