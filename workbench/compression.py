@@ -29,6 +29,7 @@ from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, chan
 from workbench.models.layers import Layer, layers_of
 from workbench.models.load import load_model
 from workbench.models.model import Model
+from workbench.models.tensors import load_tensors, tensors_of
 from workbench.recipe import Recipe
 from workbench.run.onnx_graph import InputGrid
 from workbench.techniques.draft import Cache, Context, Draft
@@ -76,16 +77,23 @@ class Subject:
 
     @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
-        """The uncompressed state dict."""
-        return {name: value.detach() for name, value in self.model.module.state_dict().items()}
+        """The uncompressed state dict, tied tensors once."""
+        return tensors_of(self.model.module)
 
     @cached_property
     def own_tensors(self) -> Mapping[str, tuple[str, ...]]:
-        """The names of the tensors that belong to each layer, its submodules' left out."""
-        names: dict[str, list[str]] = {layer.name: list(layer.weights) for layer in self.layers}
+        """The names of the tensors that belong to each layer, its submodules' left out.
+
+        A tensor that layers share belongs to the first of them.
+        """
+        names: dict[str, list[str]] = {}
+        taken: set[str] = set()
+        for layer in self.layers:
+            names[layer.name] = [weight for weight in layer.weights if weight not in taken]
+            taken.update(layer.weights)
         for tensor in self.tensors:
             owner = tensor.rpartition(".")[0]
-            if owner in names and tensor not in names[owner]:
+            if owner in names and tensor not in taken:
                 names[owner].append(tensor)
         return {layer: tuple(found) for layer, found in names.items()}
 
@@ -368,7 +376,7 @@ def _build(original: nn.Module, edits: Any, tensors: Mapping[str, Tensor]) -> nn
     module = copy.deepcopy(original).eval()
     apply_edits(module, edits)
     floats = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}
-    module.load_state_dict(floats)
+    load_tensors(module, floats)
     return module
 
 

@@ -2,7 +2,8 @@
 
 Removing filter *i* of a convolution removes channel *i* of its BatchNorm, of every layer that reads
 it and, across a residual connection, of every layer that adds to it (Fang et al. 2023, DepGraph). The
-graph is traced once for a model; from then on a recipe only picks which channels to keep.
+graph is traced once for a model, and every group tried; from then on a recipe only picks which channels
+to keep.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .edits import Side, Slice, channels_of
+from .soundness import unsound_groups
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,10 @@ def trace_channels(module: nn.Module, image_shape: tuple[int, ...]) -> ChannelGr
             refused[root] = reason
             continue
         groups.append(_as_data(graph, items, root, names))
-    return ChannelGraph(tuple(groups), refused)
+    noise = torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0))
+    # of either sign and size, which may take a model's branches
+    unsound = unsound_groups(module, groups, lambda part: [part(scale * noise) for scale in (1.0, -1.0, 0.1)])
+    return ChannelGraph(tuple(group for group in groups if group.name not in unsound), {**refused, **unsound})
 
 
 def _refusal(graph: object, items: Iterable[object], names: dict[nn.Module, str]) -> str | None:

@@ -144,7 +144,7 @@ def _slice_module(layer: nn.Module, edit: Slice) -> None:
     channels = channels_of(layer, edit.side)
     if channels is None:
         raise WorkbenchError(f"The channels of layer '{edit.layer}' ({type(layer).__name__}) cannot be sliced.")
-    keep = torch.tensor(edit.keep)
+    keep = torch.tensor(edit.keep, dtype=torch.long)
     for name, axis in channels.axes.items():
         tensor = getattr(layer, name, None)
         if tensor is None:

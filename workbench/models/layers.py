@@ -18,7 +18,7 @@ CONVOLUTIONS = (
 )  # fmt: skip
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 #: Modules with weights that techniques may touch; every other module passes through unchanged.
-LAYER_TYPES = (*CONVOLUTIONS, nn.Linear, nn.Embedding, *RECURRENT, nn.MultiheadAttention)
+LAYER_TYPES = (*CONVOLUTIONS, nn.Linear, nn.Embedding, nn.EmbeddingBag, *RECURRENT, nn.MultiheadAttention)
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ def layers_of(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[Layer, .
     with hooked(names, record):
         run_zeros(module, image_shape)
     ordered = [*calls, *(layer for layer in names if layer not in calls)]
-    counted: dict[int, str] = {}
-    return tuple(_row(names[layer], layer, calls.get(layer, _Calls()), counted) for layer in ordered)
+    registered = {id(parameter): name for name, parameter in module.named_parameters()}
+    counted: set[int] = set()
+    return tuple(_row(names[layer], layer, calls.get(layer, _Calls()), registered, counted) for layer in ordered)
 
 
 def run_zeros(module: nn.Module, image_shape: tuple[int, ...]) -> Any:
@@ -113,16 +114,15 @@ def _names(module: nn.Module) -> dict[nn.Module, str]:
     return {part: name for name, part in module.named_modules() if isinstance(part, LAYER_TYPES) and part not in inner}
 
 
-def _row(name: str, layer: nn.Module, calls: _Calls, counted: dict[int, str]) -> Layer:
-    """Return one row; ``counted`` maps the parameters of earlier rows to the names they go by."""
+def _row(name: str, layer: nn.Module, calls: _Calls, registered: dict[int, str], counted: set[int]) -> Layer:
+    """Return one row; ``registered`` says what a parameter goes by, ``counted`` is those of earlier rows."""
     params, weights = 0, []
     main: Tensor | None = None
-    for local, parameter in layer.named_parameters():
-        own = f"{name}.{local}" if name else local
-        canonical = counted.setdefault(id(parameter), own)
-        params += parameter.numel() if canonical == own else 0
+    for parameter in layer.parameters():
+        params += parameter.numel() if id(parameter) not in counted else 0
+        counted.add(id(parameter))
         if parameter.ndim >= 2:
-            weights.append(canonical)
+            weights.append(registered[id(parameter)])
             main = parameter if main is None else main
     if main is None:
         raise ModelError(f"Layer '{name}' ({type(layer).__name__}) has no weight matrix to compress.")

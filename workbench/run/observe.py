@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from .layout import channels_last
 
 #: Images whose activations are observed.
 OBSERVED_IMAGES = 256
@@ -27,18 +30,23 @@ def observe_inputs(
 
     A percentile of 100 gives minimum and maximum; less clips both tails alike, batch by batch, and
     averages over the batches. ``check`` is called between batches and may raise. Layers that never
-    run are left out.
+    run, or read no floats, are left out.
     """
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in percentiles}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen[name].append(_span(inputs[0], percentiles[name]))
+        def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+            # indices (Embedding) are no numbers to round
+            seen[name].extend(
+                _span(given, percentiles[name])
+                for given in inputs[:1]
+                if isinstance(given, Tensor) and given.is_floating_point()
+            )
 
         return hook
 
     handles = [module.get_submodule(name).register_forward_pre_hook(watch(name)) for name in percentiles]
-    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = channels_last(module)
     with torch.inference_mode():
         for batch in images[:OBSERVED_IMAGES].split(BATCH):
             check()
@@ -61,7 +69,7 @@ def recalibrate_batchnorm(
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = channels_last(module)
     with torch.inference_mode():
         for part in images.split(batch):
             check()

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .layout import channels_last
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
@@ -42,7 +44,7 @@ class TorchRunner:
     runtime = "torch"
 
     def __init__(self, module: nn.Module) -> None:
-        self._module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module = channels_last(module)
         self._stopped = False
 
     def logits(self, images: Tensor) -> NDArray[np.float32]:

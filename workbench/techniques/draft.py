@@ -24,6 +24,7 @@ from workbench.data.dataset import Normalization, Split
 from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, slice_tensors
 from workbench.models.layers import Layer
+from workbench.models.tensors import load_tensors
 
 from .storage import Storage
 
@@ -188,7 +189,7 @@ class Draft:
         """Return a private module with the present tensors and edits, in eval mode."""
         module = copy.deepcopy(self.original).eval()
         apply_edits(module, self.edits if edits is None else edits)
-        module.load_state_dict(self.tensors)
+        load_tensors(module, self.tensors)
         return module
 
     def _replace(self, name: str, values: Tensor, pruned: Tensor | None) -> None:

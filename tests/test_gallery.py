@@ -1,0 +1,106 @@
+"""Every technique's examples on every awkward architecture: it applies or refuses, and what it stores is the truth."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import workbench as wb
+from tests.gallery import CLASSES, CLASSIFIERS, SHAPE, UNUSUAL, build
+from workbench.errors import WorkbenchError
+from workbench.models.channels import trace_channels
+from workbench.models.edits import apply_edits
+from workbench.techniques import TECHNIQUES
+
+TRANSPOSED = nn.modules.conv._ConvTransposeNd
+GALLERY = (*CLASSIFIERS, *UNUSUAL)
+EXAMPLES = [
+    pytest.param(recipe, id=f"{technique.name}{number}")
+    for technique in TECHNIQUES.values()
+    for number, recipe in enumerate(technique.examples)
+]
+
+
+@pytest.fixture(scope="module")
+def data() -> wb.Dataset:
+    generator = np.random.default_rng(0)
+    images = generator.random((128, *SHAPE), np.float32)
+    return wb.load_dataset((images, generator.permutation(128) % CLASSES))
+
+
+def flat(output: object) -> list[Tensor]:
+    """Return the tensors of a module's output, whatever holds them."""
+    if isinstance(output, Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, dict) else output
+    return [tensor for part in parts for tensor in flat(part)]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("recipe", EXAMPLES)
+@pytest.mark.parametrize("name", GALLERY)
+def test_applies_or_refuses_and_stores_the_truth(name: str, recipe: str, data: wb.Dataset, tmp_path: Path):
+    module = build(name)
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    try:
+        compressed = wb.compress(module, recipe, data)
+    except WorkbenchError as refusal:
+        said = str(refusal)
+        assert said.endswith(".")
+        assert "\n" not in said
+        assert len(said) < 400
+        return
+    images = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        outputs = flat(compressed.module(images))
+        assert all(bool(torch.isfinite(output).all()) for output in outputs)
+        path = compressed.save(tmp_path / "model.wbz")
+        assert path.stat().st_size == compressed.nbytes
+        assert sum(layer.bytes for layer in compressed.layers) <= compressed.nbytes
+        again = wb.load_compressed(path, model=build(name))
+        for ours, theirs in zip(outputs, flat(again.module(images)), strict=True):
+            assert torch.equal(ours, theirs)
+        fresh = flat(compressed.fresh_module()(images))
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(outputs, fresh, strict=True))
+    for key, value in module.state_dict().items():
+        assert torch.equal(value, before[key]), f"{key} of the person's module was changed"
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_what_channel_groups_promise_holds(name: str):
+    """Keeping any channels of the groups leaves a model that runs, as zeroing what reads them does."""
+    model = wb.load_model(build(name))
+    graph = trace_channels(model.module, SHAPE)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(3, *SHAPE, generator=generator)
+    for group in graph.groups:
+        keep = torch.rand(group.size, generator=generator) < 0.5
+        keep[0] = True
+        sliced, masked = copy.deepcopy(model.module), copy.deepcopy(model.module)
+        apply_edits(sliced, group.slices(keep))
+        for member in group.members:
+            if member.side == "in":
+                weight = masked.get_submodule(member.layer).get_parameter("weight")
+                axis = 0 if isinstance(masked.get_submodule(member.layer), TRANSPOSED) else 1
+                gone = ~keep[torch.tensor(member.channel)]
+                weight.data = weight.data.index_fill(axis, gone.nonzero().flatten(), 0.0)
+        for ours, theirs in zip(flat(sliced(images)), flat(masked(images)), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert all(graph.refused.values())
+
+
+def test_a_tied_weight_is_stored_once_and_changed_in_both_places(data: wb.Dataset):
+    module = build("tied")
+    compressed = wb.compress(module, "- prune: {ratio: 0.5, scope: layer}\n- quantize: {bits: 4}", data)
+    made = compressed.module
+    assert made.second.weight is made.first.weight  # type: ignore[union-attr]
+    assert "second.weight" not in compressed.tensors
+    assert torch.equal(made.first.weight, compressed.tensors["first.weight"])  # type: ignore[arg-type]
+    rows = {layer.name: layer for layer in compressed.layers}
+    assert (rows["first"].params, rows["second"].params) == (192 * 192 + 192, 192)
+    assert rows["second"].sparsity == rows["first"].sparsity > 0.45
+    assert compressed.nbytes < module.first.weight.numel()  # type: ignore[operator, union-attr]

@@ -1,0 +1,123 @@
+"""Whether channels can be taken out as the dependency graph says: tried, not believed.
+
+The graph follows what autograd shows, and models do things it cannot see: a shape written into the
+code, a constant index, one weight in two places. So every group is tried once. Zeroing what reads
+some of its channels must give the same outputs as removing those channels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .edits import Slice, apply_edits, channels_of
+from .tensors import tied_names
+
+if TYPE_CHECKING:
+    from .channels import ChannelGroup
+
+#: Largest difference of the outputs, relative to the largest output.
+TOLERANCE = 1e-4
+
+
+def unsound_groups(
+    module: nn.Module, groups: Sequence[ChannelGroup], run: Callable[[nn.Module], Any]
+) -> dict[str, str]:
+    """Return the name of each group that cannot be removed soundly → the reason.
+
+    ``run`` gives a module's outputs for examples. All groups are tried together first, and each by
+    itself only where that fails.
+    """
+    reasons = {group.name: reason for group in groups if (reason := _unfit(module, group))}
+    rest = [group for group in groups if group.name not in reasons]
+    if not rest or not _differs(module, rest, run):
+        return reasons
+    for group in rest:
+        reason = _differs(module, [group], run)
+        if reason:
+            reasons[group.name] = reason
+    sound = [group for group in rest if group.name not in reasons]
+    together = _differs(module, sound, run) if sound else None
+    return {**reasons, **dict.fromkeys((group.name for group in sound), together)} if together else reasons
+
+
+def _unfit(module: nn.Module, group: ChannelGroup) -> str | None:
+    """Return what in the group's own description cannot be carried out."""
+    tied = tied_names(module)
+    shared = {name.rpartition(".")[0] for name in (*tied, *tied.values())}
+    for member in group.members:
+        layer = module.get_submodule(member.layer)
+        channels = channels_of(layer, member.side)
+        if channels is None:
+            return f"layer '{member.layer}' ({type(layer).__name__}) cannot be sliced"
+        if member.layer in shared and _parameters_tied(module, member.layer, tied):
+            return f"layer '{member.layer}' shares its weight with another"
+        tensor, axis = next(iter(channels.axes.items()))
+        value = getattr(layer, tensor)
+        if isinstance(value, Tensor) and value.shape[axis] != len(member.channel):
+            return f"layer '{member.layer}' mixes these channels with others"
+    return None
+
+
+def _parameters_tied(module: nn.Module, layer: str, tied: dict[str, str]) -> bool:
+    """Whether a parameter of ``layer`` is another module's too; a module under two names does not count."""
+    own = module.get_submodule(layer)
+    names = [name for pair in tied.items() for name in pair if name.rpartition(".")[0] == layer]
+    partners = [tied.get(name) for name in names] + [other for other, name in tied.items() if name in names]
+    return any(partner and module.get_submodule(partner.rpartition(".")[0]) is not own for partner in partners)
+
+
+def _differs(module: nn.Module, groups: Iterable[ChannelGroup], run: Callable[[nn.Module], Any]) -> str | None:
+    """Return why half of the groups' channels cannot be removed, None where the outputs are the same."""
+    edits: list[Slice] = []
+    # at random, since a regular half may fit a regular structure by accident
+    generator = torch.Generator().manual_seed(0)
+    for group in groups:
+        keep = torch.ones(group.size, dtype=torch.bool)
+        keep[torch.randperm(group.size, generator=generator)[: group.size // 2]] = False
+        edits += group.slices(keep)
+    masked, sliced = copy.deepcopy(module), copy.deepcopy(module)
+    try:
+        _silence(masked, edits)
+        apply_edits(sliced, edits)
+        with torch.no_grad():
+            expected, found = run(masked), run(sliced)
+    except Exception as error:  # user code meets shapes it was not written for
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
+        return f"the model does not run without some of its channels ({said})"
+    pairs = list(zip(_tensors(expected), _tensors(found), strict=True))
+    same = all(ours.shape == theirs.shape and _close(ours, theirs) for ours, theirs in pairs)
+    return None if same else "removing channels changes what the others compute"
+
+
+def _silence(module: nn.Module, edits: Iterable[Slice]) -> None:
+    """Zero the weights by which layers read the channels that ``edits`` remove."""
+    for edit in edits:
+        layer = module.get_submodule(edit.layer)
+        channels = channels_of(layer, edit.side)
+        if edit.side == "in" and channels is not None:
+            weight, axis = layer.get_parameter("weight"), channels.axes["weight"]
+            gone = torch.ones(weight.shape[axis], dtype=torch.bool)
+            gone[torch.tensor(edit.keep, dtype=torch.long)] = False
+            weight.data = weight.data.index_fill(axis, gone.nonzero().flatten(), 0.0)
+
+
+def _close(ours: Tensor, theirs: Tensor) -> bool:
+    if not ours.numel():
+        return True
+    scale = max(1e-6, float(theirs.abs().max()))
+    return float((ours - theirs).abs().max()) <= TOLERANCE * scale
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    if isinstance(output, Tensor):
+        return [output.float()]
+    if isinstance(output, dict):
+        return [tensor for part in output.values() for tensor in _tensors(part)]
+    if isinstance(output, tuple | list):
+        return [tensor for part in output for tensor in _tensors(part)]
+    return []
