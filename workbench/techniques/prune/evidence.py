@@ -107,7 +107,7 @@ def _backward(module: nn.Module, weights: tuple[str, ...], images: Tensor, label
     with torch.inference_mode(False), torch.enable_grad():
         parameters = [module.get_parameter(weight).requires_grad_(True) for weight in weights]
         loss = F.cross_entropy(module(images.clone()), labels, reduction="sum")
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        found: tuple[Tensor | None, ...] = torch.autograd.grad(loss, parameters, allow_unused=True)
     pairs = zip(weights, found, strict=True)
     return {weight: gradient for weight, gradient in pairs if gradient is not None}
 
