@@ -16,7 +16,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-COMMANDS = ("estimator", "latency", "page", "pages", "large", "engine", "evaluation", "sensitivity")
+COMMANDS = ("estimator", "latency", "page", "pages", "large", "engine", "evaluation", "sensitivity", "deep_compression")
 LIBRARIES = ("torch", "onnxruntime", "numpy", "voila", "jupyterlab", "anywidget")
 
 

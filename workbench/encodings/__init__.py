@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from workbench.encodings.archive import Archive, ArchiveError, load_archive
 from workbench.encodings.base import ENCODINGS, Encoding, EncodingError, register, unpack
-from workbench.encodings.choose import encode_codes, encode_grid, encode_values, entropy_bound_bytes
+from workbench.encodings.choose import encode_codebook, encode_codes, encode_grid, encode_values, entropy_bound_bytes
+from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, bfloat16_bits
 from workbench.encodings.entropy import Entropy
 from workbench.encodings.grid import Grid
@@ -16,6 +17,7 @@ __all__ = [
     "Archive",
     "ArchiveError",
     "Bitmask",
+    "Codebook",
     "Dense",
     "Encoding",
     "EncodingError",
@@ -24,6 +26,7 @@ __all__ = [
     "Packed",
     "RelativeIndex",
     "bfloat16_bits",
+    "encode_codebook",
     "encode_codes",
     "encode_grid",
     "encode_values",

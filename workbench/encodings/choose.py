@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.encodings.base import Array, Encoding, EncodingError, mask_entropy_bytes
+from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, bfloat16_bits, nonzero_bits
 from workbench.encodings.entropy import Entropy
 from workbench.encodings.grid import Grid
@@ -81,6 +82,24 @@ def encode_codes(codes: Array, bits: int, mask: Mask | None = None, background: 
     return _smaller(dense, _smallest_sparse(left, positions, values))
 
 
+def encode_codebook(codes: Array, books: ArrayLike, axis: int | None = None, per: int = 1) -> Codebook:
+    """Encode codes (uint8) into ``books`` (groups, entries) in the fewest bytes; see ``Codebook``.
+
+    The code after the last entry is a weight that was pruned; the books may then have 255 entries at most.
+    """
+    books = np.ascontiguousarray(books, np.float32)
+    entries = books.shape[1]
+    left = codes != entries
+    kept = int(np.count_nonzero(left))
+    if kept == codes.size:
+        return Codebook(_smallest_codes(_as_codes(codes, _width(entries)), _width(entries)), books, axis, per)
+    width = _width(entries + 1)
+    best = _smallest_codes(_as_codes(codes, width), width)
+    positions = np.flatnonzero(left)
+    values = _smallest_codes(codes.ravel().take(positions), _width(entries))
+    return Codebook(_smaller(best, _smallest_sparse(left, positions, values)), books, axis, per)
+
+
 def encode_values(values: Array, mask: Mask | None = None, type: str | None = None) -> Encoding:
     """Encode floating-point or any other values in the fewest bytes, bit for bit.
 
@@ -119,6 +138,11 @@ def _as_codes(values: Array, bits: int) -> NDArray[np.uint8 | np.uint16]:
         if low < 0 or high >> bits:
             raise EncodingError(f"codes from {low} to {high} do not fit in {bits} bits")
     return np.asarray(values, dtype=code_type(bits), order="C")
+
+
+def _width(count: int) -> int:
+    """Bits of a code that numbers ``count`` things."""
+    return max(1, (count - 1).bit_length())
 
 
 def _as_stored(values: Array, kind: str) -> Dense:

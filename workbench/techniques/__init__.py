@@ -8,7 +8,9 @@ from .base import Cost, Dial, Settings, Technique
 from .prune import PRUNE
 from .quantize import QUANTIZE
 from .recalibrate import RECALIBRATE
+from .share import SHARE
 
-TECHNIQUES: dict[str, Technique[Any]] = {technique.name: technique for technique in (PRUNE, QUANTIZE, RECALIBRATE)}
+_ALL: tuple[Technique[Any], ...] = (PRUNE, QUANTIZE, RECALIBRATE, SHARE)
+TECHNIQUES: dict[str, Technique[Any]] = {technique.name: technique for technique in _ALL}
 
 __all__ = ["TECHNIQUES", "Cost", "Dial", "Settings", "Technique"]

@@ -1,0 +1,140 @@
+"""Deep Compression without retraining: the LeNets' smallest files at one point lost, against int8.
+
+Prune, share, Huffman (Han, Mao and Dally 2016). The ratio and the codebook's size are chosen on the
+validation split, first the same for all layers, then layer by layer for as long as the file shrinks; what
+is printed and judged is measured on the test split.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TypeVar
+
+from workbench.data.load import load_dataset
+from workbench.recipe import Recipe
+from workbench.session import Session
+from workbench.snapshot import Snapshot
+
+MODELS, POINTS, WANTED = ("lenet300", "lenet5"), 1.0, 3.0
+#: What may be lost on the validation split: the test split's own scatter takes the rest.
+ALLOWED = 0.75
+T = TypeVar("T")
+RATIOS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+ENTRIES = (32, 16, 12, 8, 6, 5, 4)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Per layer the share of weights pruned, and the entries of the codebook."""
+
+    ratios: tuple[float, ...]
+    entries: tuple[int, ...]
+
+    def recipe(self, layers: tuple[str, ...]) -> Recipe:
+        """Return the steps, with each layer's own settings."""
+        ratios = {name: {"ratio": ratio} for name, ratio in zip(layers, self.ratios, strict=True)}
+        entries = {name: {"entries": count} for name, count in zip(layers, self.entries, strict=True)}
+        return Recipe.parse(
+            [
+                {"prune": {"scope": "layer", "overrides": ratios}},
+                {"share": {"start": "density", "overrides": entries}},
+            ]
+        )
+
+
+class Search:
+    """The smallest file that loses at most so many points on the validation split."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._layers = tuple(layer.name for layer in session.layers)
+        self._base = _accuracy(session.measure())
+        self.best, self.size = Choice((), ()), 1 << 60
+        self.tried = 0
+
+    def run(self) -> Recipe:
+        """Return the recipe of the best choice."""
+        count = len(self._layers)
+        for ratio, entries in product(RATIOS, ENTRIES):
+            self.accepts(Choice((ratio,) * count, (entries,) * count))
+        step = 0.08
+        while step >= 0.01:
+            moved = [self.accepts(choice) for place in range(count) for choice in self.neighbours(place, step)]
+            step = step if any(moved) else step / 2
+        return self.best.recipe(self._layers)
+
+    def neighbours(self, place: int, step: float) -> list[Choice]:
+        """Return what differs in one layer, or gives one layer what it takes from another."""
+        ratios, entries = self.best.ratios, self.best.entries
+        found = [replace(self.best, ratios=_with(ratios, place, min(0.99, ratios[place] + step)))]
+        found.append(replace(self.best, entries=_with(entries, place, max(2, round(entries[place] * (1 - 2 * step))))))
+        for other in range(len(ratios)):
+            if other != place:
+                milder = _with(ratios, other, max(0.0, ratios[other] - step))
+                found.append(replace(self.best, ratios=_with(milder, place, min(0.99, ratios[place] + step))))
+        return found
+
+    def accepts(self, choice: Choice) -> bool:
+        """Whether the choice is smaller and loses no more than allowed: then it is the best so far."""
+        recipe = choice.recipe(self._layers)
+        size = self._session.compress(recipe).nbytes
+        if size >= self.size:
+            return False
+        self.tried += 1
+        if 100 * (self._base - _accuracy(self._session.measure(recipe))) > ALLOWED:
+            return False
+        self.best, self.size = choice, size
+        return True
+
+
+def main() -> int:
+    """Print sizes and accuracies; return 1 where a file is not small enough or loses too much."""
+    reached = [report(name) for name in MODELS]
+    return 0 if all(reached) else 1
+
+
+def report(name: str) -> bool:
+    """Search, print, and say whether what must be reached is reached."""
+    data = load_dataset("fashion_mnist")
+    start = time.perf_counter()
+    with Session(name, data, split="validation", history=":memory:") as session:
+        search = Search(session)
+        recipe = search.run()
+    seconds = time.perf_counter() - start
+    with Session(name, data, history=":memory:") as session:
+        dense = session.measure()
+        integers = session.measure("- quantize: {bits: 8}")
+        found = session.measure(recipe)
+    print(f"{name}, {len(data['test']):,} test images; {search.tried} settings measured in {seconds:.0f} s")
+    for label, snapshot in (("dense fp32", dense), ("int8", integers), ("prune + share + Huffman", found)):
+        assert snapshot.size is not None
+        lost = 100 * (_accuracy(dense) - _accuracy(snapshot))
+        print(
+            f"  {label:24} {snapshot.size.bytes:>9,} bytes  {snapshot.size.ratio:5.1f}×  "
+            f"{_accuracy(snapshot):.2%}  {lost:+.2f} points lost"
+        )
+    lost, ratio = 100 * (_accuracy(dense) - _accuracy(found)), _bytes(integers) / _bytes(found)
+    print(f"  {ratio:.2f}× smaller than int8, must be ≥ {WANTED}× at ≤ {POINTS} point lost")
+    print("  " + recipe.to_yaml().replace("\n", "\n  ").rstrip())
+    return ratio >= WANTED and lost <= POINTS
+
+
+def _with(values: tuple[T, ...], place: int, value: T) -> tuple[T, ...]:
+    return (*values[:place], value, *values[place + 1 :])
+
+
+def _accuracy(snapshot: Snapshot) -> float:
+    assert snapshot.accuracy is not None
+    return snapshot.accuracy.value
+
+
+def _bytes(snapshot: Snapshot) -> int:
+    assert snapshot.size is not None
+    return snapshot.size.bytes
+
+
+if __name__ == "__main__":
+    sys.exit(main())
