@@ -207,7 +207,7 @@ class CompressedModel:
                 places = channels_of(module, edit.side)
                 if places is not None and places.axes["weight"] == axis:
                     kept = kept[torch.tensor(edit.keep)]
-        steps = codes.scale if codes is not None else None
+        steps = codes.steps if codes is not None else None
         return summarize_channels(
             layer, before, self.tensors[found.weight], axis, kept, self.thresholds.get(layer), steps
         )

@@ -53,7 +53,7 @@ class LatencyEstimator:
             return None
         # raw bytes: the file's size depends on shapes and types, not on values
         shapes = tuple((name, tuple(compressed.tensors[name].shape)) for name in self._graph.names)
-        codes = tuple((name, item.bits <= 4, item.axis) for name, item in compressed.codes.items())
+        codes = tuple((name, item.bits, item.axis, item.group) for name, item in compressed.codes.items())
         key = (shapes, codes, tuple(compressed.casts.items()))
         size = self._sizes.get(key)
         if size is None:
@@ -198,7 +198,7 @@ class LatencyEstimator:
     def _weight_file(self, compressed: CompressedModel) -> ModelProto:
         assert self._graph is not None
         integers = {
-            name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits)
+            name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits, codes.group)
             for name, codes in compressed.codes.items()
         }
         halves = frozenset(name for name, dtype in compressed.casts.items() if dtype == torch.float16)

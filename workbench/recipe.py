@@ -94,7 +94,7 @@ class Step:
             "technique": self.technique,
             "settings": self.settings.hashed(),
             "layers": list(self.layers),
-            "overrides": [[override.pattern, override.to_data()] for override in self.overrides],
+            "overrides": [[item.pattern, item.settings.hashed(item.changed)] for item in self.overrides],
         }
 
     def settings_of(self, name: str) -> Settings:

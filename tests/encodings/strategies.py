@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from workbench.encodings import Bitmask, Dense, Encoding, Entropy, Grid, Packed, RelativeIndex
+from workbench.encodings import Bitmask, Dense, Encoding, Entropy, Grid, Packed, RelativeIndex, encode_levels
 from workbench.encodings.dense import STORED
 from workbench.encodings.integers import WIDTHS, code_type
+from workbench.encodings.slices import slice_count
 from workbench.encodings.sparse import INDEX_BITS
+from workbench.encodings.tables import table_values
 
 Shape = tuple[int, ...]
 
@@ -55,7 +57,7 @@ def encodings(draw: st.DrawFn, shape: Shape | None = None, depth: int = 3, integ
     """An encoding of the given shape; `integers` leaves out those that decode to anything but codes."""
     shape = draw(shapes) if shape is None else shape
     leaves = ["packed"] if integers else ["packed", "dense"]
-    parents = ["entropy", "bitmask", "relative"] if integers else ["entropy", "bitmask", "relative", "grid"]
+    parents = ["entropy", "bitmask", "relative"] if integers else ["entropy", "bitmask", "relative", "grid", "levels"]
     kind = draw(st.sampled_from(leaves + parents * (depth > 0)))
     if kind == "packed":
         return draw(packed(shape))
@@ -65,6 +67,8 @@ def encodings(draw: st.DrawFn, shape: Shape | None = None, depth: int = 3, integ
         return Entropy(draw(encodings(shape, depth - 1, integers)))
     if kind == "grid":
         return draw(grids(shape, depth - 1))
+    if kind == "levels":
+        return draw(levels(shape))
     mask = draw(masks(shape))
     values = draw(encodings((int(mask.sum()),), depth - 1, integers))
     if kind == "relative":
@@ -78,8 +82,24 @@ def encodings(draw: st.DrawFn, shape: Shape | None = None, depth: int = 3, integ
 def grids(draw: st.DrawFn, shape: Shape, depth: int) -> Encoding:
     inner = draw(encodings(shape, depth, integers=True))
     axis = draw(st.none() | st.integers(0, len(shape) - 1)) if shape else None
-    count = 1 if axis is None else shape[axis]
+    group = None if axis is None else draw(st.none() | st.integers(1, 5))
+    count = slice_count(shape, axis, group)
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     scale = generator.uniform(1e-6, 10, count).astype(np.float32)
     zeros = generator.integers(0, 1, count, endpoint=True)  # fits the narrowest codes
-    return Grid(inner, scale, zeros, axis)
+    return Grid(inner, scale, zeros, axis, group)
+
+
+@st.composite
+def levels(draw: st.DrawFn, shape: Shape) -> Encoding:
+    axis = draw(st.none() | st.integers(0, len(shape) - 1)) if shape else None
+    group = None if axis is None else draw(st.none() | st.integers(1, 5))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    bits = draw(st.integers(2, 5))
+    named = st.sampled_from(["sign", "nf4", "e4m3", "e5m2", f"pot{bits}", f"apot{bits}"])
+    table = draw(named | st.just(generator.normal(size=2**bits).astype(np.float32)))
+    most = min(2**bits, len(table_values(table))) - 1
+    chosen = generator.integers(0, most, shape, np.uint8, endpoint=True)
+    scale = generator.uniform(0, 10, slice_count(shape, axis, group)).astype(np.float32)
+    kept = draw(st.none() | masks(shape))
+    return encode_levels(chosen, bits, table, scale, axis, group, kept)

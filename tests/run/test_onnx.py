@@ -81,11 +81,16 @@ def test_simulated_activations_equal_quantize_linear(bits: int) -> None:
     ("- quantize: {bits: 4}", 0.17),
     ("- quantize: {bits: 3, per: tensor, scheme: symmetric}", 0.17),
     ("- quantize: {format: fp16}", 0.55),
+    ("- quantize: {bits: 4, per: group, group_size: 16}", 0.20),
+    ("- quantize: {bits: 8, per: group, group_size: 7}", 0.45),
+    ("- quantize: {format: integer, bits: 16}", 0.55),
+    ("- quantize: {format: ternary}", 0.17),
+    ("- quantize: {format: fixed, bits: 6}", 0.30),
 ])  # fmt: skip
 def test_the_runtime_file_is_small_and_decodes_as_we_do(text: str, most: float) -> None:
     found, graph = compressed("lenet5", text)
     integers = {
-        name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits)
+        name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits, codes.group)
         for name, codes in found.codes.items()
     }
     halves = frozenset(found.casts)

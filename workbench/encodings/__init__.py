@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from workbench.encodings.archive import Archive, ArchiveError, load_archive
 from workbench.encodings.base import ENCODINGS, Encoding, EncodingError, register, unpack
-from workbench.encodings.choose import encode_codebook, encode_codes, encode_grid, encode_values, entropy_bound_bytes
+from workbench.encodings.choose import (
+    encode_codebook,
+    encode_codes,
+    encode_grid,
+    encode_levels,
+    encode_values,
+    entropy_bound_bytes,
+)
 from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, bfloat16_bits
 from workbench.encodings.entropy import Entropy
 from workbench.encodings.grid import Grid
 from workbench.encodings.integers import Packed
+from workbench.encodings.levels import Levels
 from workbench.encodings.sparse import Bitmask, RelativeIndex
 
 __all__ = [
@@ -23,12 +31,14 @@ __all__ = [
     "EncodingError",
     "Entropy",
     "Grid",
+    "Levels",
     "Packed",
     "RelativeIndex",
     "bfloat16_bits",
     "encode_codebook",
     "encode_codes",
     "encode_grid",
+    "encode_levels",
     "encode_values",
     "entropy_bound_bytes",
     "load_archive",

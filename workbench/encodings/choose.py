@@ -23,6 +23,8 @@ from workbench.encodings.dense import Dense, bfloat16_bits, nonzero_bits
 from workbench.encodings.entropy import Entropy
 from workbench.encodings.grid import Grid
 from workbench.encodings.integers import Packed, code_type
+from workbench.encodings.levels import Levels, blank_of
+from workbench.encodings.slices import spread
 from workbench.encodings.sparse import (
     Bitmask,
     Mask,
@@ -32,6 +34,7 @@ from workbench.encodings.sparse import (
     gaps_of,
     mask_bits,
 )
+from workbench.encodings.tables import table_values
 
 NESTING_BYTES = 6
 """What one more level of nesting costs in an archive's compressed header, about; it must save more."""
@@ -47,16 +50,45 @@ def encode_grid(
     zero_point: ArrayLike,
     axis: int | None = None,
     mask: Mask | None = None,
+    group: int | None = None,
 ) -> Grid:
     """Encode quantized values, (codes - zero_point) * scale, in the fewest bytes.
 
     `codes`: integers from 0 to 2**bits - 1 in the tensor's shape. `scale`, `zero_point`: scalars, or one
-    for each channel along `axis`. `mask`: True where a weight is kept; the others decode to exactly 0.
+    for each channel along `axis`, or for each `group` values of it. `mask`: True where a weight is kept;
+    the others decode to exactly 0.
     """
     zeros = np.asarray(zero_point)
     if axis is not None and zeros.size > 1:
-        zeros = zeros.reshape([-1 if i == axis else 1 for i in range(codes.ndim)])
-    return Grid.of(encode_codes(codes, bits, mask, zeros), scale, zero_point, axis)
+        zeros = spread(zeros, codes.shape, axis, group)
+    return Grid.of(encode_codes(codes, bits, mask, zeros), scale, zero_point, axis, group)
+
+
+def encode_levels(
+    codes: Array,
+    bits: int,
+    table: NDArray[np.float32] | str,
+    scale: NDArray[np.float32],
+    axis: int | None = None,
+    group: int | None = None,
+    kept: Mask | None = None,
+) -> Levels:
+    """Encode values of a table, table[code] * scale, in the fewest bytes.
+
+    `table` holds the values, or names one of `tables`. Where `kept` is False the value is plus zero,
+    whether the table has a zero or not; the codes there do not matter.
+    """
+    blank = blank_of(table_values(table))
+    codes = _as_codes(codes, bits)
+    if kept is not None and not kept.all():
+        positions = np.flatnonzero(kept)
+        sparse = _smallest_sparse(kept, positions, _smallest_codes(codes.ravel().take(positions), bits))
+        if not blank < 2**bits:
+            return Levels(sparse, table, scale, axis, group)
+        filled = encode_codes(np.where(kept, codes, codes.dtype.type(blank)), bits, background=blank)
+        return Levels(_smaller(filled, sparse), table, scale, axis, group)
+    inner = encode_codes(codes, bits, background=blank) if blank < 2**bits else _smallest_codes(codes, bits)
+    return Levels(inner, table, scale, axis, group)
 
 
 def encode_codes(codes: Array, bits: int, mask: Mask | None = None, background: ArrayLike = 0) -> Encoding:

@@ -28,16 +28,17 @@ from workbench.encodings.base import (
 )
 from workbench.encodings.dense import Dense
 from workbench.encodings.integers import Packed
+from workbench.encodings.slices import slice_count, spread
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class Grid(Encoding):
-    """Codes on a grid, one for the whole tensor (`axis` None) or one for each channel along `axis`.
+    """Codes on a grid, one for the whole tensor (`axis` None) or one for each slice along `axis`.
 
     `codes` is an encoding of unsigned integers (`Packed` or one around it); `scale` is float32 and
-    `zero_point` integer, both of shape (1,) or (channels,). Where `codes` is sparse, what is missing
-    decodes to exactly plus zero.
+    `zero_point` integer, both with one entry a slice (see `slices`): a channel, or `group` values of one.
+    Where `codes` is sparse, what is missing decodes to exactly plus zero.
     """
 
     kind: ClassVar[str] = "grid"
@@ -45,11 +46,10 @@ class Grid(Encoding):
     scale: NDArray[np.float32]
     zero_point: NDArray[Any]
     axis: int | None = None
+    group: int | None = None
 
     def __post_init__(self) -> None:
-        if self.axis is not None and not 0 <= self.axis < len(self.shape):
-            raise EncodingError(f"a tensor of shape {self.shape} has no channel axis {self.axis}")
-        channels = 1 if self.axis is None else self.shape[self.axis]
+        channels = slice_count(self.shape, self.axis, self.group)
         if self.scale.shape != (channels,) or self.zero_point.shape != (channels,):
             raise EncodingError(
                 f"a grid of {channels} channels has {self.scale.shape} scales and {self.zero_point.shape} zero points"
@@ -61,14 +61,21 @@ class Grid(Encoding):
             raise EncodingError("a grid's zero points must be codes themselves, from 0 up")
 
     @classmethod
-    def of(cls, codes: Encoding, scale: ArrayLike, zero_point: ArrayLike, axis: int | None = None) -> Grid:
-        """Build one from scales and zero points in any form: scalars or one for each channel."""
-        count = codes.shape[axis] if axis is not None and 0 <= axis < len(codes.shape) else 1
+    def of(
+        cls,
+        codes: Encoding,
+        scale: ArrayLike,
+        zero_point: ArrayLike,
+        axis: int | None = None,
+        group: int | None = None,
+    ) -> Grid:
+        """Build one from scales and zero points in any form: scalars or one for each slice."""
+        count = slice_count(codes.shape, axis, group)
         zeros = np.asarray(zero_point)
         if zeros.dtype.kind == "f" and np.array_equal(zeros, np.trunc(zeros)):
             zeros = zeros.astype(np.int64)
         scales = np.asarray(scale, dtype=np.float32).ravel()
-        return cls(codes, _repeated(scales, count), _repeated(zeros.ravel(), count), axis)
+        return cls(codes, _repeated(scales, count), _repeated(zeros.ravel(), count), axis, group)
 
     @property
     def shape(self) -> Shape:
@@ -82,9 +89,7 @@ class Grid(Encoding):
         return values
 
     def _along_axis(self, values: Array) -> Array:
-        if self.axis is None:
-            return values.reshape((1,) * len(self.shape)) if self.shape else values[0, ...]
-        return values.reshape([-1 if i == self.axis else 1 for i in range(len(self.shape))])
+        return spread(values, self.shape, self.axis, self.group)
 
     def pack(self) -> bytes:
         zeros = self._zeros
@@ -117,15 +122,15 @@ class Grid(Encoding):
         zeros = self._zeros
         same = int(self.zero_point[0]) if self.zero_point.size else 0
         axis = {} if self.axis is None else {"axis": self.axis}
+        axis |= {} if self.group is None else {"group": self.group}
         zero = same if zeros is None else zeros.describe()
         return {"kind": self.kind, **axis, "zero": zero, "codes": self.codes.describe()}
 
     @classmethod
     def unpack(cls, description: Description, shape: Shape, data: bytes) -> Grid:
         axis = read_field(description, "axis", int) if "axis" in description else None
-        if axis is not None and not 0 <= axis < len(shape):
-            raise EncodingError(f"a tensor of shape {shape} has no channel axis {axis}")
-        channels = (1 if axis is None else shape[axis],)
+        group = read_field(description, "group", int) if "group" in description else None
+        channels = (slice_count(shape, axis, group),)
         scale, rest = split_part({"scale": {"kind": "dense", "type": "float32"}}, "scale", channels, data)
         if isinstance(description.get("zero"), dict):
             zeros, rest = split_part(description, "zero", channels, rest)
@@ -136,7 +141,7 @@ class Grid(Encoding):
                 raise EncodingError(f"{zero} is not a zero point")
             zero_point = np.full(channels, zero, np.uint16)
         codes = unpack(read_field(description, "codes", dict), shape, rest)
-        return cls(codes, scale.decode(), zero_point, axis)
+        return cls(codes, scale.decode(), zero_point, axis, group)
 
 
 def _repeated(values: Array, count: int) -> Array:

@@ -6,7 +6,7 @@ A new technique is one file that makes a ``Technique`` and one line in the regis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -40,14 +40,18 @@ class Settings(BaseModel):
     when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {}
     choices: ClassVar[Mapping[str, tuple[str, Mapping[Any, tuple[Any, ...]]]]] = {}
 
-    def hashed(self) -> dict[str, Any]:
-        """Return the settings as plain data, as a recipe's hash takes them."""
-        fields = type(self).model_fields
+    def hashed(self, names: Collection[str] | None = None) -> dict[str, Any]:
+        """Return the settings as plain data, as a recipe's hash takes them; only those in ``names`` where given."""
         data = self.model_dump(mode="json")
-        return {name: value for name, value in data.items() if not self._is_later_default(name, fields[name].default)}
+        chosen = [name for name in data if not self._is_later_default(name)] if names is None else names
+        return {name: self._hashed_value(name, data[name]) for name in chosen}
 
-    def _is_later_default(self, name: str, default: Any) -> bool:
-        return name in self.added and getattr(self, name) == default
+    def _is_later_default(self, name: str) -> bool:
+        return name in self.added and getattr(self, name) == type(self).model_fields[name].default
+
+    def _hashed_value(self, name: str, plain: Any) -> Any:
+        value = getattr(self, name)
+        return value.hashed() if isinstance(value, Settings) else plain
 
 
 S = TypeVar("S", bound=Settings)

@@ -7,13 +7,18 @@ a subclass; what sizes, tables, views and files need to know of it is here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.encodings import Encoding, encode_grid, encode_values
+from workbench.encodings import Encoding, encode_grid, encode_levels, encode_values
+from workbench.encodings.levels import look_up
+from workbench.encodings.slices import spread
+from workbench.encodings.tables import table_values
 
 
 class Storage(ABC):
@@ -47,8 +52,8 @@ class Storage(ABC):
 class Codes(Storage):
     """A weight on a uniform grid: integer ``codes`` (the weight's shape), ``(codes - zero_point) * scale``.
 
-    ``scale`` and ``zero_point`` have one entry per slice along ``axis``, or a single one where
-    ``axis`` is None.
+    ``scale`` and ``zero_point`` have one entry per slice along ``axis``, or a single one where ``axis`` is
+    None. A slice is a channel, or ``group`` consecutive values of one (``workbench.encodings.slices``).
     """
 
     codes: Tensor
@@ -56,6 +61,7 @@ class Codes(Storage):
     zero_point: Tensor
     axis: int | None
     bits: int
+    group: int | None = None
 
     def decode(self) -> Tensor:
         """Return the float32 values the codes stand for."""
@@ -63,31 +69,90 @@ class Codes(Storage):
 
     def encode(self) -> Encoding:
         """Return the grid's integers in the fewest bytes."""
-        zero_point = self.zero_point.to(torch.uint8).numpy()
-        return encode_grid(self.codes.numpy(), self.bits, self.scale.numpy(), zero_point, self.axis)
+        zero_point = self.zero_point.numpy().astype(np.uint8 if self.bits <= 8 else np.uint16)
+        codes = self.codes.numpy()
+        return encode_grid(codes, self.bits, self.scale.numpy(), zero_point, self.axis, group=self.group)
 
-    def levels(self) -> Tensor:
+    def levels(self) -> Tensor | None:
         """Return the values the codes can take; of the slice with the median scale where there are several."""
+        if self.bits > 8:
+            return None
         middle = int(self.scale.argsort()[len(self.scale) // 2])
         return (torch.arange(2**self.bits) - self.zero_point[middle]) * self.scale[middle]
+
+    @property
+    def steps(self) -> Tensor:
+        """The grid's step of each channel, the mean over its groups; a single one where ``axis`` is None."""
+        if self.axis is None or self.group is None:
+            return self.scale
+        return self.scale.view(self.codes.shape[self.axis], -1).mean(1)
 
     def masked(self, pruned: Tensor) -> Codes:
         """Return the same with the weights where ``pruned`` is true set to zero."""
         zeros = self._spread(self.zero_point).expand(self.codes.shape).to(self.codes.dtype)
-        return Codes(torch.where(pruned, zeros, self.codes), self.scale, self.zero_point, self.axis, self.bits)
+        return replace(self, codes=torch.where(pruned, zeros, self.codes))
 
-    def sliced(self, axis: int, keep: Tensor) -> Codes:
-        """Return the same with only ``keep`` along ``axis``."""
-        scale, zero_point = self.scale, self.zero_point
-        if axis == self.axis:
-            scale, zero_point = scale[keep], zero_point[keep]
-        return Codes(self.codes.index_select(axis, keep), scale, zero_point, self.axis, self.bits)
+    def sliced(self, axis: int, keep: Tensor) -> Codes | None:
+        """Return the same with only ``keep`` along ``axis``; None where that breaks its groups."""
+        codes = self.codes.index_select(axis, keep)
+        if axis != self.axis:
+            return replace(self, codes=codes) if self.group is None else None
+        channels = self.codes.shape[axis]
+        scale, zero_point = (values.view(channels, -1)[keep].flatten() for values in (self.scale, self.zero_point))
+        return replace(self, codes=codes, scale=scale, zero_point=zero_point)
 
     def _spread(self, values: Tensor) -> Tensor:
-        shape = [1] * self.codes.ndim
-        if self.axis is not None:
-            shape[self.axis] = -1
-        return values.view(shape)
+        return torch.from_numpy(spread(values.numpy(), tuple(self.codes.shape), self.axis, self.group))
+
+
+@dataclass(frozen=True, eq=False)
+class TableCodes(Storage):
+    """A weight whose values are those of a table: ``table[codes] * scale``.
+
+    ``codes`` (uint8, the weight's shape) count into ``table``, an array or the name of one
+    (``workbench.encodings.tables``); slices are as in ``Codes``. Weights where ``kept`` (bool) is false
+    are zero, whether the table has a zero or not; None keeps all.
+    """
+
+    codes: Tensor
+    table: NDArray[np.float32] | str
+    scale: Tensor
+    axis: int | None
+    bits: int
+    group: int | None = None
+    kept: Tensor | None = None
+
+    def decode(self) -> Tensor:
+        """Return the float32 values the codes stand for."""
+        table = table_values(self.table)
+        found = torch.from_numpy(look_up(self.codes.numpy(), table, self.scale.numpy(), self.axis, self.group))
+        return found if self.kept is None else found.masked_fill_(~self.kept, 0.0)
+
+    def encode(self) -> Encoding:
+        """Return codes and scales in the fewest bytes."""
+        kept = None if self.kept is None else self.kept.numpy()
+        codes, scale = self.codes.numpy(), self.scale.numpy()
+        return encode_levels(codes, self.bits, self.table, scale, self.axis, self.group, kept)
+
+    def levels(self) -> Tensor | None:
+        """Return the table's values at the median scale; None for those of 8 bits, too many to draw."""
+        if self.bits > 7:
+            return None
+        middle = self.scale.sort().values[len(self.scale) // 2]
+        return torch.tensor(table_values(self.table)) * middle
+
+    def masked(self, pruned: Tensor) -> TableCodes:
+        """Return the same with the weights where ``pruned`` is true set to zero."""
+        return replace(self, kept=~pruned if self.kept is None else self.kept & ~pruned)
+
+    def sliced(self, axis: int, keep: Tensor) -> TableCodes | None:
+        """Return the same with only ``keep`` along ``axis``; None where that breaks its groups."""
+        codes = self.codes.index_select(axis, keep)
+        kept = None if self.kept is None else self.kept.index_select(axis, keep)
+        if axis != self.axis:
+            return replace(self, codes=codes, kept=kept) if self.group is None else None
+        scale = self.scale.view(self.codes.shape[axis], -1)[keep].flatten()
+        return replace(self, codes=codes, kept=kept, scale=scale)
 
 
 @dataclass(frozen=True, eq=False)

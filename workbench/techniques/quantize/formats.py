@@ -1,0 +1,144 @@
+"""A weight in the format its settings name: what is fitted to it is kept, the rounding is done anew."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.errors import WorkbenchError
+from workbench.techniques.draft import Cache
+from workbench.techniques.storage import Cast, Codes, Storage
+
+from .grids import Round, grid, grid_errors, on_grid
+from .ranges import best_shares, entropy_shares, percentile_span, span
+from .rows import Floats, Slicing
+from .settings import QuantizeSettings
+from .tables import binary, fit_levels, fit_scale, on_table, table_of
+
+#: Ternary weights are those beyond this share of the mean magnitude (Li et al. 2016, TWN).
+TERNARY_SHARE = 0.7
+
+
+def stored(
+    name: str, weight: Tensor, version: str, slicing: Slicing, settings: QuantizeSettings, cache: Cache
+) -> tuple[Storage, Tensor]:
+    """Return how ``weight`` is stored under ``settings``, and the float32 values that decodes to.
+
+    Raises ``WorkbenchError`` where the weight holds NaN or infinite values.
+    """
+    kind, bits = settings.kind, settings.bits
+    if kind in ("fp16", "bf16"):
+        cast = Cast.of(weight, torch.float16 if kind == "fp16" else torch.bfloat16)
+        return cast, cast.values
+    refuse_nan(name, weight, version, cache)
+    if kind in ("integer", "fixed", "ternary"):
+        chosen = (kind, bits, settings.scheme, settings.range, settings.percentile, settings.fraction_bits)
+        scale, zero_point = cache.get(("grid", version, slicing, chosen), partial(_fit_grid, weight, slicing, settings))
+        if kind == "ternary":
+            return _ternary(weight, scale, slicing)
+        return on_grid(weight, scale, zero_point, slicing, bits, rounding_of(name, settings))
+    if kind == "binary":
+        table = binary(weight, slicing)
+    elif kind == "kmeans":
+        scales, levels = cache.get(("levels", version, slicing, bits), partial(fit_levels, weight, slicing, bits))
+        table = on_table(weight, scales, levels, slicing, bits)
+    else:
+        values = table_of(settings)
+        rows = slicing.rows(weight.numpy())
+        scales = cache.get(
+            ("table", version, slicing, kind, bits, settings.range, settings.percentile),
+            partial(fit_scale, rows, values, settings),
+        )
+        table = on_table(weight, scales, values, slicing, bits)
+    return table, table.decode()
+
+
+def refuse_nan(name: str, weight: Tensor, version: str, cache: Cache) -> None:
+    """Raise ``WorkbenchError`` where ``weight`` holds NaN or infinite values; looked at once a version."""
+    if not cache.get(("finite", version), lambda: bool(np.isfinite(weight.numpy()).all())):
+        raise WorkbenchError(
+            f"The weights '{name}' hold NaN or infinite values, which no grid can hold: "
+            "mend the model, or leave the layer out with layers."
+        )
+
+
+def rounding_of(name: str, settings: QuantizeSettings) -> Round | None:
+    """Return how values between two levels are rounded; None for the nearest."""
+    if settings.rounding != "stochastic":
+        return None
+    generator = np.random.default_rng([settings.seed, zlib.crc32(name.encode())])
+    return lambda values: np.floor(values + generator.random(values.shape, np.float32))
+
+
+def fit_range(rows: Floats, settings: QuantizeSettings) -> tuple[Floats, Floats]:
+    """Return the range of each row that ``settings.range`` chooses."""
+    if settings.range == "percentile":
+        return percentile_span(rows, settings.percentile)
+    low, high = span(rows)
+    if settings.range == "entropy":
+        signed = bool((rows < 0).any() and (rows > 0).any())
+        shares = entropy_shares(rows, 2 ** (settings.bits - 1 if signed else settings.bits))
+        reach = np.maximum(np.abs(low), np.abs(high)) * shares
+        return np.maximum(low, -reach), np.minimum(high, reach)
+    if settings.range == "mse":
+        bits, scheme = settings.bits, settings.scheme
+        shares = best_shares(lambda share: grid_errors(rows, low * share, high * share, bits, scheme), len(rows))
+        return low * shares, high * shares
+    return low, high
+
+
+def _fit_grid(weight: Tensor, slicing: Slicing, settings: QuantizeSettings) -> tuple[Tensor, Tensor]:
+    rows = slicing.rows(weight.numpy())
+    if settings.kind == "ternary":
+        return _ternary_scale(rows), torch.empty(0)
+    low, high = fit_range(rows, settings)
+    if settings.kind == "fixed":
+        return _fixed_point(rows, float(np.maximum(-low, high).max()), settings)
+    return grid(torch.from_numpy(low), torch.from_numpy(high), settings.bits, settings.scheme)
+
+
+def _fixed_point(rows: Floats, reach: float, settings: QuantizeSettings) -> tuple[Tensor, Tensor]:
+    """Return step and zero of Qm.n: two's complement integers times ``2**-n``.
+
+    Unless n is chosen it is the one, from that which holds the whole range to that which clips an eighth
+    of it, with the least squared error.
+    """
+    bits = settings.bits
+    middle = torch.tensor([2.0 ** (bits - 1)])
+    if settings.fraction_bits is not None:
+        return torch.tensor([2.0**-settings.fraction_bits]), middle
+    whole = bits - 1 - math.ceil(math.log2(reach)) if reach > 0 else 0
+    candidates = [2.0 ** -min(31, max(-16, whole + more)) for more in range(4)]
+    return torch.tensor([min(candidates, key=lambda step: _fixed_error(rows, step, bits))]), middle
+
+
+def _fixed_error(rows: Floats, step: float, bits: int) -> float:
+    codes = np.clip(np.rint(rows / np.float32(step)), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return float(np.square(codes * np.float32(step) - rows, dtype=np.float64).sum())
+
+
+def _ternary_scale(rows: Floats) -> Tensor:
+    """Return each row's threshold and the mean magnitude of what is beyond it, ``(2, slices)``.
+
+    Weights that are zero, pruned before, do not count among those whose mean sets the threshold.
+    """
+    magnitudes = np.abs(rows)
+    used = np.maximum(np.count_nonzero(rows, axis=1), 1)
+    threshold = np.float32(TERNARY_SHARE) * magnitudes.sum(axis=1) / used
+    beyond = magnitudes > threshold[:, None]
+    mean = (magnitudes * beyond).sum(axis=1) / np.maximum(beyond.sum(axis=1), 1)
+    return torch.from_numpy(np.stack([threshold, mean]).astype(np.float32))
+
+
+def _ternary(weight: Tensor, fitted: Tensor, slicing: Slicing) -> tuple[Storage, Tensor]:
+    threshold, scale = fitted
+    rows = slicing.rows(weight.numpy())
+    signs = np.sign(rows) * (np.abs(rows) > threshold.numpy()[:, None])
+    codes = slicing.weight((signs + 1).astype(np.uint8), tuple(weight.shape))
+    storage = Codes(torch.from_numpy(codes), scale, torch.ones_like(scale), slicing.axis, 2, slicing.group)
+    return storage, storage.decode()

@@ -1,0 +1,80 @@
+"""Uniform grids: their step and zero from a range, and weights rounded onto them.
+
+The grid is that of Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", with zero exactly on it; scales as PyTorch's min-max observers
+choose them, so that ``torch.fake_quantize_*`` gives the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.techniques.storage import Codes
+
+from .rows import Floats, Slicing
+
+Round = Callable[[Floats], Floats]
+
+
+def grid(low: Tensor, high: Tensor, bits: int, scheme: str) -> tuple[Tensor, Tensor]:
+    """Return scale and zero point (both float32) of unsigned ``bits``-bit codes for ranges ``low``..``high``.
+
+    Symmetric codes are centred: their zero point is ``2**(bits - 1)``.
+    """
+    levels = 2**bits - 1
+    low, high = low.clamp_max(0), high.clamp_min(0)
+    tiny = torch.finfo(torch.float32).eps
+    if scheme == "symmetric":
+        scale = (torch.maximum(-low, high) / (levels / 2)).clamp_min(tiny)
+        return scale, torch.full_like(scale, float(2 ** (bits - 1)))
+    scale = ((high - low) / levels).clamp_min(tiny)
+    return scale, (-low / scale).round_().clamp_(0, levels)
+
+
+def on_grid(
+    weight: Tensor, scale: Tensor, zero_point: Tensor, slicing: Slicing, bits: int, rounded: Round | None = None
+) -> tuple[Codes, Tensor]:
+    """Return ``weight`` on the grid, half to even unless ``rounded`` says otherwise, and what it decodes to."""
+    if slicing.group is None:
+        shape = [-1 if dimension == slicing.axis else 1 for dimension in range(weight.ndim)]
+        scales, zeros = scale.view(shape).numpy(), zero_point.view(shape).numpy()
+        values = _codes(weight.numpy(), scales, zeros, bits, rounded)
+        codes = values.astype(np.uint8 if bits <= 8 else np.int32)
+        values -= zeros
+        values *= scales
+        return Codes(torch.from_numpy(codes), scale, zero_point, slicing.axis, bits), torch.from_numpy(values)
+    scales, zeros = scale.view(-1, 1).numpy(), zero_point.view(-1, 1).numpy()
+    rows = _codes(slicing.rows(weight.numpy()), scales, zeros, bits, rounded)
+    codes = slicing.weight(rows.astype(np.uint8 if bits <= 8 else np.int32), tuple(weight.shape))
+    decoded = slicing.weight((rows - zeros) * scales, tuple(weight.shape))
+    stored = Codes(torch.from_numpy(codes), scale, zero_point, slicing.axis, bits, slicing.group)
+    return stored, torch.from_numpy(decoded)
+
+
+def _codes(weight: Floats, scales: Floats, zeros: Floats, bits: int, rounded: Round | None) -> Floats:
+    # In NumPy, whose calls cost a fraction of PyTorch's on tensors this small, and in one array.
+    values = weight * np.reciprocal(scales)
+    values = np.rint(values, out=values) if rounded is None else rounded(values)
+    values += zeros
+    return np.clip(values, 0, 2**bits - 1, out=values)
+
+
+def row_squares(values: Floats) -> NDArray[np.float64]:
+    """Return the sum of squares of each row."""
+    return np.asarray(np.einsum("ij,ij->i", values, values, dtype=np.float64))
+
+
+def grid_errors(rows: Floats, low: Floats, high: Floats, bits: int, scheme: str) -> NDArray[np.float64]:
+    """Return each row's squared error on the grid for its range ``low``..``high``, ``(slices,)``."""
+    scale, zero_point = grid(torch.from_numpy(low), torch.from_numpy(high), bits, scheme)
+    scales, zeros = scale.view(-1, 1).numpy(), zero_point.view(-1, 1).numpy()
+    values = _codes(rows, scales, zeros, bits, None)
+    values -= zeros
+    values *= scales
+    values -= rows
+    return row_squares(values)

@@ -1,0 +1,155 @@
+"""Weights as values of a table: fp8, powers of two, normal quantiles, k-means levels, signs.
+
+A row of weights is divided by its scale and takes the nearest value of the table. Signs are those of
+XNOR-Net (Rastegari et al. 2016); k-means is Lloyd's algorithm on the layer's scaled weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.encodings.tables import named_table
+from workbench.techniques.storage import TableCodes
+
+from .grids import row_squares
+from .ranges import best_shares, entropy_shares, percentile_span
+from .rows import Floats, Slicing
+from .settings import QuantizeSettings
+
+Table = NDArray[np.float32] | str
+
+FLOATS = {"fp8_e4m3": ("e4m3", torch.float8_e4m3fn, 448.0), "fp8_e5m2": ("e5m2", torch.float8_e5m2, 57344.0)}
+#: Lloyd's algorithm stops after this many rounds, or when no level moves.
+ROUNDS = 50
+
+
+def table_of(settings: QuantizeSettings) -> Table:
+    """Return the values of a format whose table does not depend on the weights."""
+    kind, bits = settings.kind, settings.bits
+    if kind in FLOATS:
+        return FLOATS[kind][0]
+    if kind == "nf":
+        return "nf4" if bits == 4 else normal_quantiles(bits)
+    return f"{kind}{bits}"
+
+
+def normal_quantiles(bits: int) -> NDArray[np.float32]:
+    """Return ``2**bits`` quantiles of a normal distribution scaled to ±1, zero among them.
+
+    Dettmers et al. 2023, QLoRA: one more above zero than below, the outermost at the middle of the last
+    equally likely intervals.
+    """
+    edge = 1 - (1 / (2 * 2**bits) + 1 / (2 * (2**bits - 1))) / 2
+    half = 2 ** (bits - 1)
+    above = torch.special.ndtri(torch.linspace(edge, 0.5, half + 1, dtype=torch.float64)[:-1])
+    below = -torch.special.ndtri(torch.linspace(edge, 0.5, half, dtype=torch.float64)[:-1])
+    values = torch.cat([above, below, torch.zeros(1, dtype=torch.float64)]).sort().values
+    return np.asarray((values / values.abs().max()).float().numpy())
+
+
+def fit_scale(rows: Floats, table: Table, settings: QuantizeSettings) -> Floats:
+    """Return the scale of each row: its range, as ``settings.range`` chooses it, over the table's largest value."""
+    reach = np.abs(rows).max(axis=1)
+    top = float(np.abs(_values(table)).max())
+    if settings.range == "percentile":
+        low, high = percentile_span(rows, settings.percentile)
+        reach = np.maximum(-low, high)
+    elif settings.range == "entropy":
+        reach = reach * entropy_shares(rows, 2 ** (settings.bits - 1))
+    elif settings.range == "mse":
+
+        def errors(shares: Floats) -> NDArray[np.float64]:
+            scale = (reach * shares / top)[:, None]
+            return row_squares(_values(table)[nearest(rows, scale, table)] * scale - rows)
+
+        reach = reach * best_shares(errors, len(rows))
+    return np.asarray(reach / top, np.float32)
+
+
+def nearest(rows: Floats, scale: Floats, table: Table) -> NDArray[np.uint8]:
+    """Return the code of the table's value nearest to each weight over its row's ``scale`` ``(slices, 1)``."""
+    scaled = rows / np.where(scale > 0, scale, 1)
+    for name, dtype, top in FLOATS.values():
+        if isinstance(table, str) and table == name:
+            clipped = torch.from_numpy(np.clip(scaled, -top, top))
+            codes: NDArray[np.uint8] = clipped.to(dtype).view(torch.uint8).numpy()
+            return np.where(codes == 0x80, np.uint8(0), codes)  # minus zero is zero
+    values = _values(table)
+    middles = (values[1:] + values[:-1]) / 2
+    return np.searchsorted(middles, scaled).astype(np.uint8)
+
+
+def on_table(weight: Tensor, scale: Floats, table: Table, slicing: Slicing, bits: int) -> TableCodes:
+    """Return ``weight`` as values of ``table``; where the table has no zero, weights that are zero stay it."""
+    codes = nearest(slicing.rows(weight.numpy()), scale[:, None], table)
+    stored = torch.from_numpy(slicing.weight(codes, tuple(weight.shape)))
+    kept = None if (_values(table) == 0).any() else _nonzero(weight)
+    return TableCodes(stored, table, torch.from_numpy(scale), slicing.axis, bits, slicing.group, kept)
+
+
+def binary(weight: Tensor, slicing: Slicing) -> TableCodes:
+    """Return the signs of ``weight`` times each row's mean magnitude, which is the nearest such weight."""
+    rows = slicing.rows(weight.numpy())
+    used = np.count_nonzero(rows, axis=1)
+    scale = (np.abs(rows).sum(axis=1) / np.maximum(used, 1)).astype(np.float32)
+    codes = torch.from_numpy(slicing.weight((rows > 0).astype(np.uint8), tuple(weight.shape)))
+    return TableCodes(codes, "sign", torch.from_numpy(scale), slicing.axis, 1, slicing.group, _nonzero(weight))
+
+
+def lloyd(values: Floats, bits: int, weights: Floats | None = None) -> NDArray[np.float32]:
+    """Return at most ``2**bits`` levels that ``values`` lie near, in the least squares.
+
+    They start evenly between minimum and maximum, as in Deep Compression (Han et al. 2016), and end where
+    each is the mean, weighted by ``weights``, of the values nearest to it (Lloyd 1982).
+    """
+    order = np.argsort(values)
+    ordered = values[order].astype(np.float64)
+    mass = np.ones_like(ordered) if weights is None else weights[order].astype(np.float64)
+    masses = np.concatenate([[0.0], np.cumsum(mass)])
+    sums = np.concatenate([[0.0], np.cumsum(mass * ordered)])
+    levels = np.linspace(ordered[0], ordered[-1], 2**bits)
+    for _ in range(ROUNDS):
+        bounds = np.searchsorted(ordered, (levels[1:] + levels[:-1]) / 2)
+        places = np.concatenate([[0], bounds, [len(ordered)]])
+        share, total = np.diff(masses[places]), np.diff(sums[places])
+        moved = np.where(share > 0, total / np.where(share > 0, share, 1), levels)
+        if np.array_equal(moved, levels):
+            break
+        levels = moved
+    return np.unique(levels.astype(np.float32))
+
+
+def fit_levels(weight: Tensor, slicing: Slicing, bits: int) -> tuple[Floats, NDArray[np.float32]]:
+    """Return the scale of each row and the levels of the whole layer for k-means.
+
+    Rows are divided by their largest magnitude, and count by its square, so that the squared error of the
+    weights is what is made small. One level of 256 is left to zero where weights are zero.
+    """
+    rows = slicing.rows(weight.numpy())
+    if slicing.axis is None:
+        scale = np.ones(1, np.float32)
+    else:
+        reach = np.abs(rows).max(axis=1)
+        scale = np.where(reach > 0, reach, 1).astype(np.float32)
+    used = rows != 0
+    if not used.any():
+        return scale, np.zeros(1, np.float32)
+    scaled = (rows / scale[:, None])[used]
+    counts = np.broadcast_to(scale[:, None] ** 2, rows.shape)[used] if slicing.axis is not None else None
+    levels = lloyd(scaled, bits, counts)
+    if len(levels) == 256 and _nonzero(weight) is not None:
+        levels = np.delete(levels, np.abs(levels).argmin())
+    return scale, levels
+
+
+def _nonzero(weight: Tensor) -> Tensor | None:
+    """Return which weights are not zero; None where all are."""
+    kept = weight != 0
+    return None if bool(kept.all()) else kept
+
+
+def _values(table: Table) -> NDArray[np.float32]:
+    return named_table(table) if isinstance(table, str) else table

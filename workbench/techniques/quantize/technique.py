@@ -1,0 +1,157 @@
+"""The technique ``quantize``: weights in fewer bits and, where asked, what enters each layer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.errors import WorkbenchError
+from workbench.techniques.base import Cost, Dial, Technique
+from workbench.techniques.draft import Context, Draft
+from workbench.techniques.storage import Codes
+
+from .formats import refuse_nan, stored
+from .grids import grid, on_grid
+from .inputs import quantize_inputs
+from .rows import Slicing
+from .settings import AS_IT_IS, QuantizeSettings
+
+
+def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Context) -> None:
+    """Quantize each layer's weight, then calibrate and quantize the inputs where that is asked."""
+    pools: dict[QuantizeSettings, dict[str, Slicing]] = defaultdict(dict)
+    for name, chosen in settings.items():
+        if chosen.bits != AS_IT_IS:
+            pools[chosen].update(_slicings(draft, name, chosen))
+    _refuse_wide_groups(draft, settings)
+    for chosen, weights in pools.items():
+        how = _how(chosen)
+        if _is_plain(chosen):
+            for weight, (codes, decoded) in _quantize_together(draft, weights, chosen, context).items():
+                draft.store(weight, codes, how, decoded)
+            continue
+        for weight, slicing in weights.items():
+            context.check()
+            storage, decoded = stored(
+                weight, draft.tensors[weight], draft.version(weight), slicing, chosen, context.cache
+            )
+            draft.store(weight, storage, how, decoded)
+    with_inputs = {name: chosen.activations for name, chosen in settings.items() if chosen.activations}
+    if with_inputs:
+        quantize_inputs(draft, with_inputs, context)
+
+
+def _how(settings: QuantizeSettings) -> str:
+    return settings.model_dump_json(exclude={"activations"})
+
+
+def _is_plain(settings: QuantizeSettings) -> bool:
+    """Whether only minimum and maximum of each channel or layer are needed, for all layers at once."""
+    plain = settings.kind == "integer" and settings.per != "group" and settings.range == "minmax"
+    return plain and settings.rounding == "nearest"
+
+
+def _slicings(draft: Draft, layer: str, settings: QuantizeSettings) -> dict[str, Slicing]:
+    """Return which weights of each of the layer's tensors share a scale."""
+    axis = draft.output_axis(layer)
+    weights = draft.layers[layer].weights
+    if settings.per == "tensor" or settings.kind == "fixed":
+        return dict.fromkeys(weights, Slicing())
+    if settings.per == "channel":
+        return dict.fromkeys(weights, Slicing(axis))
+    return {name: _grouped(tuple(draft.tensors[name].shape), axis, settings.group_size) for name in weights}
+
+
+def _grouped(shape: tuple[int, ...], axis: int, size: int) -> Slicing:
+    """Return groups of ``size`` input channels with all their taps; one group where there are no more."""
+    inputs, taps = _inputs(shape, axis)
+    return Slicing(axis, size * taps) if size < inputs else Slicing(axis)
+
+
+def _inputs(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
+    """Return how many input channels a weight has, and how many weights each of them."""
+    lengths = [length for index, length in enumerate(shape) if index != axis]
+    return (lengths[0] if lengths else 1), int(np.prod(lengths[1:]))
+
+
+def _refuse_wide_groups(draft: Draft, settings: Mapping[str, QuantizeSettings]) -> None:
+    """Raise where no layer has as many input channels as a group; layers with fewer take one group, and say so."""
+    sizes: dict[int, dict[str, int]] = defaultdict(dict)
+    for name, chosen in settings.items():
+        if chosen.per == "group" and chosen.bits != AS_IT_IS:
+            shape, axis = tuple(draft.tensors[draft.layers[name].weight].shape), draft.output_axis(name)
+            sizes[chosen.group_size][name] = _inputs(shape, axis)[0]
+    for size, inputs in sizes.items():
+        short = [name for name, count in inputs.items() if count < size]
+        most = max(inputs.values())
+        if len(short) == len(inputs):
+            raise WorkbenchError(
+                f"A group of {size} input channels is larger than any channel: the layers have at most {most}; "
+                "choose a smaller group_size, or per: channel."
+            )
+        if short:
+            shown = ", ".join(short[:3]) + (", …" if len(short) > 3 else "")
+            draft.notes.append(
+                f"{len(short)} of {len(inputs)} layers have fewer than {size} input channels and take one scale "
+                f"per channel: {shown}."
+            )
+
+
+def _quantize_together(
+    draft: Draft, weights: Mapping[str, Slicing], settings: QuantizeSettings, context: Context
+) -> dict[str, tuple[Codes, Tensor]]:
+    """Return ``weights`` on their grids, rounding half to even, with what they decode to.
+
+    The grids are worked out for all of them at once: a deep model has hundreds of small ones.
+    """
+    ranges = []
+    for name, slicing in weights.items():
+        weight, version = draft.tensors[name], draft.version(name)
+        refuse_nan(name, weight, version, context.cache)
+        ranges.append(context.cache.get(("range", version, slicing), partial(_span, weight, slicing.axis)))
+    low, high = (torch.from_numpy(np.concatenate(bounds)) for bounds in zip(*ranges, strict=True))
+    scales, zero_points = grid(low, high, settings.bits, settings.scheme)
+    sizes = [len(bounds) for bounds, _ in ranges]
+    grids = zip(weights.items(), scales.split(sizes), zero_points.split(sizes), strict=True)
+    return {
+        name: on_grid(draft.tensors[name], scale, zero_point, slicing, settings.bits)
+        for (name, slicing), scale, zero_point in grids
+    }
+
+
+def _span(weight: Tensor, axis: int | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    rows = Slicing(axis).rows(weight.numpy())
+    return rows.min(axis=1), rows.max(axis=1)
+
+
+def _cost(settings: QuantizeSettings) -> Cost:
+    return Cost.CALIBRATED if settings.activations else Cost.LIVE
+
+
+QUANTIZE = Technique(
+    name="quantize",
+    summary="Store weights in fewer bits: integers, short floats or fitted levels; activations too where asked.",
+    source="Jacob et al. 2018; Krishnamoorthi 2018; Nagel et al. 2021",
+    settings=QuantizeSettings,
+    apply=apply,
+    cost=_cost,
+    examples=(
+        "- quantize: {bits: 8}",
+        "- quantize: {bits: 4, scheme: symmetric, per: tensor}",
+        "- quantize: {format: fp16}",
+        "- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8}}",
+        "- quantize: {bits: 3, per: group, group_size: 16, range: mse}",
+        "- quantize: {format: nf, bits: 4}",
+        "- quantize: {format: kmeans, bits: 3}",
+        "- quantize: {format: fp8_e4m3}",
+        "- quantize: {format: fixed, bits: 8}",
+        "- quantize: {format: ternary}",
+    ),
+    dial=Dial("bits", AS_IT_IS, (8, 7, 6, 5, 4, 3, 2, 1), {"format": None}),
+)
