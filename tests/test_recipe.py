@@ -108,7 +108,7 @@ def test_a_pattern_that_matches_nothing_is_named() -> None:
         ("- prune: {ratio: -0.1}", ["ratio is -0.1", "greater than or equal to 0"]),
         ("- prune: {rato: 0.5}", ["no setting 'rato'", "ratio"]),
         ("- prune: {ratio: many}", ["ratio is 'many'", "number"]),
-        ("- prune: {granularity: block}", ["granularity is 'block'", "'weight' or 'filter'"]),
+        ("- prune: {granularity: blocks}", ["granularity is 'blocks'", "'weight', 'filter'"]),
         ("- quantize: {bits: 12}", ["bits is 12", "1 to 8"]),
         ("- quantize: {bits: 0}", ["bits is 0"]),
         ("- quantize: {bits: 4, format: fp16}", ["fp16 has 16 bits, not 4"]),

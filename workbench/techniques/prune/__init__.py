@@ -11,6 +11,7 @@ from . import magnitude
 from .evidence import gather
 from .filters import prune_filters
 from .masks import prune_units
+from .patterns import prune_n_of_m
 from .settings import PruneSettings, cost
 
 __all__ = ["PRUNE", "PruneSettings"]
@@ -27,6 +28,8 @@ def apply(draft: Draft, settings: Mapping[str, PruneSettings], context: Context)
             continue
         if magnitude.suits(chosen):
             magnitude.prune_smallest(draft, names, chosen, context)
+        elif chosen.granularity == "n:m":
+            prune_n_of_m(draft, names, chosen, evidence, context)
         else:
             prune_units(draft, names, chosen, evidence, context)
     filters = {name: chosen for name, chosen in settings.items() if chosen.granularity == "filter"}
@@ -36,8 +39,9 @@ def apply(draft: Draft, settings: Mapping[str, PruneSettings], context: Context)
 
 PRUNE = Technique(
     name="prune",
-    summary="Remove the weights or filters of smallest magnitude.",
-    source="Han et al. 2015 (weights); Li et al. 2017 and Fang et al. 2023 (filters)",
+    summary="Zero or remove the weights, blocks, rows, kernels or filters that matter least.",
+    source="Han et al. 2015 (weights); Mishra et al. 2021 (N:M); Molchanov et al. 2019 (Taylor); "
+    "Sun et al. 2024 (Wanda); Li et al. 2017 and Fang et al. 2023 (filters)",
     settings=PruneSettings,
     apply=apply,
     cost=cost,
@@ -45,6 +49,10 @@ PRUNE = Technique(
         "- prune: {ratio: 0.5}",
         "- prune: {ratio: 0.3, scope: layer}",
         "- prune: {threshold: 0.01}",
+        "- prune: {criterion: taylor, ratio: 0.5, floor: 0.05}",
+        "- prune: {criterion: wanda, ratio: 0.5, scope: row}",
+        '- prune: {granularity: "n:m", n: 2, m: 4}',
+        "- prune: {granularity: block, block_rows: 4, block_columns: 1, ratio: 0.5, scope: layer}",
         "- prune: {granularity: filter, ratio: 0.5, scope: layer}",
     ),
     dial=Dial(

@@ -22,7 +22,7 @@ from .settings import PruneSettings
 
 BATCH = 32
 #: Layers that multiply each weight by what enters them.
-LAYERS_WITH_INPUTS: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS)
+LAYERS_WITH_INPUTS: tuple[Any, ...] = (nn.Linear, *CONVOLUTIONS)
 
 #: Normalised images and their labels, a batch at a time.
 Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]

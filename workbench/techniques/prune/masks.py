@@ -41,7 +41,7 @@ def prune_units(
     found = [_parts(draft, name, settings, evidence, context) for name in names]
     left = [name for name, parts in zip(names, found, strict=True) if not parts]
     if left:
-        _tell_left(draft, left, settings)
+        tell_left(draft, left, _NO_KERNELS if settings.granularity == "kernel" else _NO_INPUTS)
     pools = [[part for parts in found for part in parts]] if settings.scope == "global" else found
     for pool in pools:
         context.check()
@@ -49,18 +49,23 @@ def prune_units(
             _prune_pool(draft, pool, settings, evidence, context)
 
 
-def _tell_left(draft: Draft, left: Sequence[str], settings: PruneSettings) -> None:
+def tell_left(draft: Draft, left: Sequence[str], why: str) -> None:
+    """Note which layers a step leaves as they are, and why."""
     shown = ", ".join(f"'{name}'" for name in left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
-    draft.notes.append(f"Left as they are: {shown}; {_REASONS[settings.criterion]}.")
+    draft.notes.append(f"Left as they are: {shown}; {why}.")
 
 
-_REASONS = {"wanda": "wanda needs the inputs of Linear layers and convolutions, and these are of other types"}
+#: Why a layer has nothing to rank.
+_NO_INPUTS = "wanda needs the inputs of Linear layers and convolutions, and these are of other types"
+_NO_KERNELS = "only convolutions have kernels"
 
 
 def _parts(draft: Draft, name: str, settings: PruneSettings, evidence: Evidence, context: Context) -> list[Part]:
     parts = []
     for weight in draft.layers[name].weights:
         units = Units(tuple(draft.tensors[weight].shape), draft.output_axis(name), settings)
+        if not units.possible:
+            continue
         compute = partial(importance, draft, weight, settings, evidence, units.mean)
         scores = context.cache.get((*_rule(settings), draft.version(weight), evidence.key), compute)
         if scores is not None:
@@ -70,7 +75,8 @@ def _parts(draft: Draft, name: str, settings: PruneSettings, evidence: Evidence,
 
 def _rule(settings: PruneSettings) -> tuple[object, ...]:
     """Return what the scores depend on beside the weights and the data."""
-    return "scores", settings.criterion, settings.granularity, settings.norm, settings.seed
+    block = (settings.block_rows, settings.block_columns) if settings.granularity == "block" else ()
+    return "scores", settings.criterion, settings.granularity, settings.norm, settings.seed, block
 
 
 def _prune_pool(
@@ -160,8 +166,7 @@ def _to_share_of_macs(
 def _macs_of_units(draft: Draft, part: Part) -> NDArray[np.float64]:
     """Return the MACs of each unit, every weight of a layer taking an equal share of the layer's."""
     layer = draft.layers[part.layer]
-    weights = np.bincount(part.units.members().numpy().ravel(), minlength=len(part.scores))
-    return weights.astype(np.float64) * (layer.macs / max(1, math.prod(layer.shape)))
+    return part.units.counts().numpy().astype(np.float64) * (layer.macs / max(1, math.prod(layer.shape)))
 
 
 def _each_row(part: Part, settings: PruneSettings, context: Context, key: object) -> Flags:

@@ -11,7 +11,7 @@ from ..base import Cost, Settings
 
 #: Granularity → the criteria that rank its units.
 CRITERIA: Mapping[str, tuple[str, ...]] = {
-    "weight": ("magnitude", "random", "taylor", "fisher", "wanda"),
+    **dict.fromkeys(("weight", "n:m", "block", "row", "kernel"), ("magnitude", "random", "taylor", "fisher", "wanda")),
     "filter": ("magnitude",),
 }
 #: Criteria that look at calibration data.
@@ -21,12 +21,18 @@ CALIBRATED = frozenset({"taylor", "fisher", "wanda"})
 class PruneSettings(Settings):
     """Settings of ``prune``."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"threshold_in", "floor", "macs", "images", "seed"})
+    added: ClassVar[frozenset[str]] = frozenset(
+        {"threshold_in", "floor", "macs", "n", "m", "block_rows", "block_columns", "images", "seed"}
+    )
     when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
-        "norm": {"granularity": ("filter",)},
+        "norm": {"granularity": ("filter", "block", "row", "kernel"), "criterion": ("magnitude",)},
         "multiple": {"granularity": ("filter",)},
         "threshold_in": {"criterion": ("magnitude",)},
         "floor": {"scope": ("global",)},
+        "n": {"granularity": ("n:m",)},
+        "m": {"granularity": ("n:m",)},
+        "block_rows": {"granularity": ("block",)},
+        "block_columns": {"granularity": ("block",)},
         "images": {"criterion": tuple(sorted(CALIBRATED))},
         "seed": {"criterion": ("random",)},
     }
@@ -39,19 +45,27 @@ class PruneSettings(Settings):
         description="What importance is measured by: magnitude, chance, gradient × weight (taylor), "
         "Fisher information, or weight × input norm (wanda).",
     )
-    granularity: Literal["weight", "filter"] = Field(
-        "weight", description="Zero single weights (smaller file), or remove whole filters (also faster)."
+    granularity: Literal["weight", "filter", "n:m", "block", "row", "kernel"] = Field(
+        "weight",
+        description="Zero single weights (smaller file), all but n of every m along the inputs, blocks, rows (an output's "
+        "weights) or kernels; or remove whole filters (also faster).",
     )
     scope: Literal["global", "layer", "row"] = Field(
         "global",
         description="Rank all chosen layers together, prune each to the ratio by itself, or each output's weights "
         "(row; single weights only).",
     )
-    ratio: float = Field(0.5, ge=0, lt=1, description="Share of the weights or filters to remove.")
-    threshold: float | None = Field(
-        None, ge=0, description="Remove what is at most this large instead: a magnitude, or a filter's norm."
+    ratio: float = Field(
+        0.5, ge=0, lt=1, description="Share of the weights, blocks or filters to remove (n:m: anything but 0)."
     )
-    norm: Literal["l1", "l2"] = Field("l1", description="Norm of a filter (filter granularity only).")
+    threshold: float | None = Field(
+        None,
+        ge=0,
+        description="Remove what is at most this large instead: a magnitude, a block's mean, or a filter's norm.",
+    )
+    norm: Literal["l1", "l2"] = Field(
+        "l1", description="Norm of a filter, or of a block, row or kernel (mean or root mean square of its weights)."
+    )
     multiple: int = Field(
         8, ge=1, le=64, description="Keep a multiple of so many filters, which kernels prefer (filter granularity)."
     )
@@ -63,6 +77,12 @@ class PruneSettings(Settings):
     )
     macs: float | None = Field(
         None, gt=0, le=1, description="Remove until this share of the multiply-accumulates is left, instead of a ratio."
+    )
+    n: int = Field(2, ge=1, le=63, description="Weights kept of every m (n:m granularity).")
+    m: int = Field(4, ge=2, le=64, description="Weights along the inputs of which n are kept (n:m granularity).")
+    block_rows: int = Field(4, ge=1, le=1024, description="Outputs that a block spans (block granularity).")
+    block_columns: int = Field(
+        1, ge=1, le=1024, description="Input weights of an output that a block spans (block granularity)."
     )
     images: int = Field(
         256, ge=1, le=100_000, description="Calibration images to look at, at most (criteria that need data)."
@@ -76,6 +96,8 @@ class PruneSettings(Settings):
             raise ValueError(
                 f"criterion {self.criterion} does not rank granularity {self.granularity}; choose {_listed(known)}"
             )
+        if self.granularity == "n:m":
+            self._consistent_n_of_m()
         if self.threshold is not None and self.macs is not None:
             raise ValueError("threshold and macs both say how much to remove; give one of them")
         if self.threshold_in == "std" and self.criterion != "magnitude":
@@ -83,6 +105,12 @@ class PruneSettings(Settings):
         if self.scope == "row" and (self.granularity != "weight" or self.macs is not None):
             raise ValueError("scope row prunes each output's single weights to the ratio; choose scope layer or global")
         return self
+
+    def _consistent_n_of_m(self) -> None:
+        if self.n >= self.m:
+            raise ValueError(f"n:m keeps n of every m weights, so n must be less than m, not {self.n}:{self.m}")
+        if self.threshold is not None or self.macs is not None:
+            raise ValueError("granularity n:m always removes m - n of m weights; leave out threshold and macs")
 
     @property
     def needs_data(self) -> bool:
