@@ -22,7 +22,10 @@ from .soundness import unsound_groups
 
 @dataclass(frozen=True)
 class Member:
-    """One side of one layer in a group; ``channel[i]`` is the group's channel that its index i belongs to."""
+    """One side of one layer in a group; index i of that side belongs to the group's channel ``channel[i]``.
+
+    -1 where it belongs to another group, as beside a concatenation.
+    """
 
     layer: str
     side: Side
@@ -44,12 +47,7 @@ class ChannelGroup:
 
     def slices(self, keep: Tensor) -> list[Slice]:
         """Return the edits that keep the channels where ``keep`` (bool, ``(size,)``) is true."""
-        kept: dict[tuple[int, ...], tuple[int, ...]] = {}  # most members number their channels alike
-        for member in self.members:
-            if member.channel not in kept:
-                places = keep[torch.tensor(member.channel)].nonzero().flatten()
-                kept[member.channel] = tuple(places.tolist())
-        return [Slice(member.layer, member.side, kept[member.channel]) for member in self.members]
+        return slices_of([(self, keep)])
 
 
 @dataclass(frozen=True)
@@ -60,27 +58,51 @@ class ChannelGraph:
     refused: dict[str, str]
 
 
+def slices_of(kept: Iterable[tuple[ChannelGroup, Tensor]]) -> list[Slice]:
+    """Return the edits that keep each group's channels where its ``keep`` (bool, ``(size,)``) is true.
+
+    One edit for each side of a layer, also where several groups meet there.
+    """
+    found: dict[tuple[str, Side], Tensor] = {}
+    places: dict[tuple[tuple[int, ...], int], Tensor] = {}  # most members number their channels alike
+    for group, keep in kept:
+        if bool(keep.all()):
+            continue
+        padded = torch.cat([keep, torch.ones(1, dtype=torch.bool)])  # -1 is the last place: always kept
+        for member in group.members:
+            key = member.channel, id(keep)
+            if key not in places:
+                places[key] = padded[torch.tensor(member.channel)]
+            side = member.layer, member.side
+            found[side] = found[side] & places[key] if side in found else places[key]
+    listed: dict[int, tuple[int, ...]] = {}
+    for flags in found.values():
+        if id(flags) not in listed:
+            listed[id(flags)] = tuple(flags.nonzero().flatten().tolist())
+    return [Slice(layer, side, listed[id(flags)]) for (layer, side), flags in found.items()]
+
+
 def trace_channels(module: nn.Module, image_shape: tuple[int, ...]) -> ChannelGraph:
     """Return the channel groups of ``module``; one whose channels are the model's outputs is left out."""
     import torch_pruning as tp
 
     # the tracer follows the autograd graph, which frozen parameters would cut
-    module = copy.deepcopy(module).eval().requires_grad_(True)
+    traced = copy.deepcopy(module).eval().requires_grad_(True)
     try:
-        graph = tp.DependencyGraph().build_dependency(module, torch.zeros(1, *image_shape), verbose=False)
+        graph = tp.DependencyGraph().build_dependency(traced, torch.zeros(1, *image_shape), verbose=False)
         found = list(graph.get_all_groups())
     except Exception as error:  # the tracer meets arbitrary user code and raises whatever that raises
         return ChannelGraph((), {"*": f"its channels could not be traced ({type(error).__name__})"})
-    names = {layer: name for name, layer in module.named_modules()}
+    names = {layer: name for name, layer in traced.named_modules()}
     groups: list[ChannelGroup] = []
     refused: dict[str, str] = {}
     for items in found:
         root = names.get(items[0].dep.target.module, "")
-        reason = _refusal(graph, items, names)
-        if reason:
-            refused[root] = reason
-            continue
-        groups.append(_as_data(graph, items, root, names))
+        group = _refusal(graph, items, names) or _as_data(graph, items, root, names)
+        if isinstance(group, str):
+            refused[root] = group
+        else:
+            groups.append(group)
     noise = torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0))
     # of either sign and size, which may take a model's branches
     unsound = unsound_groups(module, groups, lambda part: [part(scale * noise) for scale in (1.0, -1.0, 0.1)])
@@ -102,8 +124,9 @@ def _refusal(graph: object, items: Iterable[object], names: dict[nn.Module, str]
     return None
 
 
-def _as_data(graph: object, items: Iterable[object], root: str, names: dict[nn.Module, str]) -> ChannelGroup:
-    collected: dict[tuple[str, Side], dict[int, int]] = defaultdict(dict)
+def _as_data(graph: object, items: Iterable[object], root: str, names: dict[nn.Module, str]) -> ChannelGroup | str:
+    """Return the group as plain data, or why it can't be one."""
+    collected: dict[tuple[nn.Module, Side], dict[int, int]] = defaultdict(dict)
     size = 0
     for item in items:
         target = item.dep.target.module  # type: ignore[attr-defined]
@@ -113,12 +136,38 @@ def _as_data(graph: object, items: Iterable[object], root: str, names: dict[nn.M
         out = graph.is_out_channel_pruning_fn(item.dep.handler)  # type: ignore[attr-defined]
         side: Side = "out" if out or _is_depthwise(target) else "in"
         pairs = zip(item.idxs, item.root_idxs, strict=True)  # type: ignore[attr-defined]
-        collected[names[target], side].update({int(index): int(channel) for index, channel in pairs})
-    members = tuple(
-        Member(layer, side, tuple(channel[index] for index in sorted(channel)))
-        for (layer, side), channel in collected.items()
-    )
-    return ChannelGroup(root, size, members)
+        collected[target, side].update({int(index): int(channel) for index, channel in pairs})
+    channels: list[int] = list(range(size))  # channel -> the one it goes with
+    for (layer, side), channel in collected.items():
+        if max(channel) >= channel_count(layer, side):
+            return f"layer '{names[layer]}' has fewer channels than reach it"
+        _tie_groups(layer, side, channel, channels)
+    numbers = {channel: number for number, channel in enumerate(dict.fromkeys(channels))}
+    members = []
+    for (layer, side), channel in collected.items():
+        places = [channel.get(index) for index in range(channel_count(layer, side))]
+        numbered = (-1 if place is None else numbers[channels[place]] for place in places)
+        members.append(Member(names[layer], side, tuple(numbered)))
+    return ChannelGroup(root, len(numbers), tuple(members))
+
+
+def channel_count(module: nn.Module, side: Side) -> int:
+    """Return how many channels ``module`` has on ``side``."""
+    places = channels_of(module, side)
+    assert places is not None
+    return int(getattr(module, places.attributes[0]))
+
+
+def _tie_groups(layer: nn.Module, side: Side, channel: dict[int, int], channels: list[int]) -> None:
+    """Tie channels at the same position of a grouped convolution's groups, which must stay alike."""
+    groups = getattr(layer, "groups", 1)
+    if groups == 1 or _is_depthwise(layer):
+        return
+    width = channel_count(layer, side) // groups
+    for index, place in channel.items():
+        first, second = channels[channel.get(index % width, place)], channels[place]
+        if first != second:
+            channels[:] = [first if value == second else value for value in channels]
 
 
 def _is_depthwise(module: nn.Module) -> bool:

@@ -65,6 +65,8 @@ def channels_of(module: nn.Module, side: Side) -> Channels | None:
     if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
         tensors = ("weight", "bias", "running_mean", "running_var")
         return Channels(dict.fromkeys(tensors, 0), ("num_features",))
+    if isinstance(module, nn.LSTM | nn.GRU | nn.RNN) and side == "in":
+        return Channels({"weight_ih_l0": 1, "weight_ih_l0_reverse": 1}, ("input_size",))
     if isinstance(module, nn.PReLU) and module.num_parameters > 1:
         return Channels({"weight": 0}, ("num_parameters",))
     return None
@@ -73,12 +75,26 @@ def channels_of(module: nn.Module, side: Side) -> Channels | None:
 def _channels_of_convolution(module: nn.modules.conv._ConvNd, side: Side) -> Channels | None:
     if module.groups == module.in_channels == module.out_channels > 1 and not module.transposed:
         return Channels({"weight": 0, "bias": 0}, ("in_channels", "out_channels", "groups"))
-    if module.groups != 1:
-        return None
+    if module.groups > 1:
+        return _channels_of_groups(module, side)
     out = 1 if module.transposed else 0
     if side == "out":
         return Channels({"weight": out, "bias": 0}, ("out_channels",))
     return Channels({"weight": 1 - out}, ("in_channels",))
+
+
+def _channels_of_groups(module: nn.modules.conv._ConvNd, side: Side) -> Channels | None:
+    """Channels of a grouped convolution: every group must keep the same ones, which its slices see to."""
+    if module.transposed or module.groups in (module.in_channels, module.out_channels):
+        return None
+    if side == "out":
+        return Channels({"weight": 0, "bias": 0}, ("out_channels",))
+    return Channels({"weight": 1}, ("in_channels",))
+
+
+def _along(tensor: Tensor, axis: int, keep: Tensor) -> Tensor:
+    """Return ``keep`` as places along ``axis``: a grouped convolution's weight counts one group's inputs."""
+    return keep[keep < tensor.shape[axis]]
 
 
 def apply_edits(module: nn.Module, edits: Iterable[Edit]) -> None:
@@ -91,8 +107,10 @@ def apply_edits(module: nn.Module, edits: Iterable[Edit]) -> None:
             layer.register_forward_pre_hook(InputQuantizer(edit))
 
 
-def slice_tensors(tensors: dict[str, Tensor], layer: nn.Module, edit: Slice, keep: Tensor) -> list[tuple[str, int]]:
-    """Slice the entries of ``layer`` in a state dict in place; return the names and axes changed.
+def slice_tensors(
+    tensors: dict[str, Tensor], layer: nn.Module, edit: Slice, keep: Tensor
+) -> list[tuple[str, int, Tensor]]:
+    """Slice the entries of ``layer`` in a state dict in place; return names, axes and the places kept.
 
     ``keep`` is ``edit.keep`` as a tensor.
     """
@@ -103,8 +121,9 @@ def slice_tensors(tensors: dict[str, Tensor], layer: nn.Module, edit: Slice, kee
     for tensor, axis in channels.axes.items():
         name = f"{edit.layer}.{tensor}" if edit.layer else tensor
         if name in tensors:
-            tensors[name] = tensors[name].index_select(axis, keep)
-            changed.append((name, axis))
+            places = _along(tensors[name], axis, keep)
+            tensors[name] = tensors[name].index_select(axis, places)
+            changed.append((name, axis, places))
     return changed
 
 
@@ -149,7 +168,7 @@ def _slice_module(layer: nn.Module, edit: Slice) -> None:
         tensor = getattr(layer, name, None)
         if tensor is None:
             continue
-        sliced = tensor.detach().index_select(axis, keep)
+        sliced = tensor.detach().index_select(axis, _along(tensor, axis, keep))
         if isinstance(tensor, nn.Parameter):
             setattr(layer, name, nn.Parameter(sliced, requires_grad=tensor.requires_grad))
         else:

@@ -56,10 +56,6 @@ def _unfit(module: nn.Module, group: ChannelGroup) -> str | None:
             return f"layer '{member.layer}' ({type(layer).__name__}) cannot be sliced"
         if member.layer in shared and _parameters_tied(module, member.layer, tied):
             return f"layer '{member.layer}' shares its weight with another"
-        tensor, axis = next(iter(channels.axes.items()))
-        value = getattr(layer, tensor)
-        if isinstance(value, Tensor) and value.shape[axis] != len(member.channel):
-            return f"layer '{member.layer}' mixes these channels with others"
     return None
 
 
@@ -71,15 +67,29 @@ def _parameters_tied(module: nn.Module, layer: str, tied: dict[str, str]) -> boo
     return any(partner and module.get_submodule(partner.rpartition(".")[0]) is not own for partner in partners)
 
 
-def _differs(module: nn.Module, groups: Iterable[ChannelGroup], run: Callable[[nn.Module], Any]) -> str | None:
-    """Return why half of the groups' channels cannot be removed, None where the outputs are the same."""
-    edits: list[Slice] = []
-    # at random, since a regular half may fit a regular structure by accident
+def _differs(module: nn.Module, groups: Sequence[ChannelGroup], run: Callable[[nn.Module], Any]) -> str | None:
+    """Return why half of the groups' channels cannot be removed, None where the outputs are the same.
+
+    Tried with the first half, which no split or shuffle survives, and with a random one, since a regular
+    half may fit a regular structure by accident.
+    """
     generator = torch.Generator().manual_seed(0)
-    for group in groups:
-        keep = torch.ones(group.size, dtype=torch.bool)
-        keep[torch.randperm(group.size, generator=generator)[: group.size // 2]] = False
-        edits += group.slices(keep)
+    for choose in (torch.arange, lambda size: torch.randperm(size, generator=generator)):
+        kept = []
+        for group in groups:
+            keep = torch.zeros(group.size, dtype=torch.bool)
+            keep[choose(group.size)[: group.size - group.size // 2]] = True
+            kept.append((group, keep))
+        reason = _try(module, kept, run)
+        if reason:
+            return reason
+    return None
+
+
+def _try(module: nn.Module, kept: Iterable[tuple[ChannelGroup, Tensor]], run: Callable[[nn.Module], Any]) -> str | None:
+    from .channels import slices_of
+
+    edits = slices_of(kept)
     masked, sliced = copy.deepcopy(module), copy.deepcopy(module)
     try:
         _silence(masked, edits)
@@ -99,11 +109,15 @@ def _silence(module: nn.Module, edits: Iterable[Slice]) -> None:
     for edit in edits:
         layer = module.get_submodule(edit.layer)
         channels = channels_of(layer, edit.side)
-        if edit.side == "in" and channels is not None:
-            weight, axis = layer.get_parameter("weight"), channels.axes["weight"]
-            gone = torch.ones(weight.shape[axis], dtype=torch.bool)
-            gone[torch.tensor(edit.keep, dtype=torch.long)] = False
-            weight.data = weight.data.index_fill(axis, gone.nonzero().flatten(), 0.0)
+        if edit.side == "out" or channels is None:
+            continue
+        for name, axis in channels.axes.items():
+            weight = getattr(layer, name, None)
+            if weight is not None:
+                gone = torch.ones(weight.shape[axis], dtype=torch.bool)
+                # a grouped convolution's weight counts the inputs of one group
+                gone[[place for place in edit.keep if place < len(gone)]] = False
+                weight.data = weight.data.index_fill(axis, gone.nonzero().flatten(), 0.0)
 
 
 def _close(ours: Tensor, theirs: Tensor) -> bool:

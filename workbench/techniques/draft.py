@@ -165,8 +165,8 @@ class Draft:
         if edit.keep not in self._kept:
             self._kept[edit.keep] = torch.tensor(edit.keep), f"slice {edit.keep}"
         keep, how = self._kept[edit.keep]
-        for name, axis in slice_tensors(self.tensors, self._modules[edit.layer], edit, keep):
-            self._put(name, self.stored[name].sliced(axis, keep) if name in self.stored else None)
+        for name, axis, places in slice_tensors(self.tensors, self._modules[edit.layer], edit, keep):
+            self._put(name, self.stored[name].sliced(axis, places) if name in self.stored else None)
             self._bump(name, f"{axis} {how}")
         self.edits.append(edit)
 

@@ -103,10 +103,22 @@ def _squares(module: nn.Module, weights: tuple[str, ...], batches: Batches) -> d
 
 
 def _backward(module: nn.Module, weights: tuple[str, ...], images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return the gradient of the summed cross-entropy of a batch; weights it does not reach have zeros."""
+    """Return the gradient of the summed cross-entropy of a batch; weights it does not reach are left out.
+
+    Raises ``WorkbenchError`` where the model's (first) output is no logits of these labels.
+    """
     with torch.inference_mode(False), torch.enable_grad():
         parameters = [module.get_parameter(weight).requires_grad_(True) for weight in weights]
-        loss = F.cross_entropy(module(images.clone()), labels, reduction="sum")
+        output = module(images.clone())
+        while isinstance(output, dict | tuple | list) and output:
+            output = next(iter(output.values() if isinstance(output, dict) else output))
+        if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] <= int(labels.max()):
+            raise WorkbenchError(
+                "Pruning by gradients needs a classifier of the dataset's classes: choose criterion magnitude or wanda."
+            )
+        if not output.requires_grad:
+            return {}
+        loss = F.cross_entropy(output, labels, reduction="sum")
         found: tuple[Tensor | None, ...] = torch.autograd.grad(loss, parameters, allow_unused=True)
     pairs = zip(weights, found, strict=True)
     return {weight: gradient for weight, gradient in pairs if gradient is not None}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from workbench.models.channels import ChannelGroup
+from workbench.models.channels import ChannelGroup, slices_of
 
 from ..draft import Context, Draft
 from .settings import PruneSettings
@@ -21,19 +21,16 @@ from .settings import PruneSettings
 def prune_filters(draft: Draft, settings: Mapping[str, PruneSettings], context: Context) -> None:
     """Remove filters of the layers that ``settings`` names; coupled layers follow the mildest of theirs."""
     graph = draft.channels(context.cache)
-    chosen = [(group, _mildest(group, draft, settings)) for group in graph.groups]
     pools: dict[PruneSettings, list[ChannelGroup]] = defaultdict(list)
-    for group, group_settings in chosen:
-        if group_settings is not None:
-            pools[group_settings].append(group)
-    removed = total = 0
-    for group_settings, groups in pools.items():
-        for group, keep in _choose_filters(draft, groups, group_settings, context):
-            total += group.size
-            removed += group.size - int(keep.sum())
-            if not bool(keep.all()):
-                for edit in group.slices(keep):
-                    draft.slice(edit)
+    for group in graph.groups:
+        mildest = _mildest(group, draft, settings)
+        if mildest is not None:
+            pools[mildest].append(group)
+    kept = [pair for chosen, groups in pools.items() for pair in _choose_filters(draft, groups, chosen, context)]
+    for edit in slices_of(kept):
+        draft.slice(edit)
+    total = sum(group.size for group, _ in kept)
+    removed = total - sum(int(keep.sum()) for _, keep in kept)
     if total == 0:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in graph.refused.items())
         draft.notes.append(f"No filters could be removed ({reasons or 'no group of channels is selected'}).")
@@ -85,7 +82,9 @@ def _filter_scores(draft: Draft, group: ChannelGroup, settings: PruneSettings, c
         for weight, member in weights:
             axis = draft.output_axis(member.layer)
             filters = draft.tensors[weight].movedim(axis, 0).flatten(1)
-            total.index_add_(0, torch.tensor(member.channel), filters.norm(order, dim=1))
+            channel = torch.tensor(member.channel)
+            own = channel >= 0
+            total.index_add_(0, channel[own], filters.norm(order, dim=1)[own])
         return total / len(weights)
 
     return context.cache.get(key, compute)

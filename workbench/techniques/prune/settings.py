@@ -47,8 +47,8 @@ class PruneSettings(Settings):
     )
     granularity: Literal["weight", "filter", "n:m", "block", "row", "kernel"] = Field(
         "weight",
-        description="Zero single weights (smaller file), all but n of every m along the inputs, blocks, rows (an output's "
-        "weights) or kernels; or remove whole filters (also faster).",
+        description="Zero single weights (smaller file), all but n of every m along the inputs, blocks, rows (one "
+        "output each) or kernels; or remove whole filters (also faster).",
     )
     scope: Literal["global", "layer", "row"] = Field(
         "global",
