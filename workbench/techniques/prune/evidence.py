@@ -5,6 +5,7 @@ Gathered once a step, on the model as the step finds it, and kept under the hash
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,7 +108,8 @@ def _backward(module: nn.Module, weights: tuple[str, ...], images: Tensor, label
 
     Raises ``WorkbenchError`` where the model's (first) output is no logits of these labels.
     """
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a model that branches on its values, which carry gradients
         parameters = [module.get_parameter(weight).requires_grad_(True) for weight in weights]
         output = module(images.clone())
         while isinstance(output, dict | tuple | list) and output:

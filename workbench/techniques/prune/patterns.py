@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
@@ -50,7 +51,7 @@ def keep_n_of_m(scores: Tensor, n: int, m: int, output_axis: int) -> Tensor:
     axis = _input_axis(scores, output_axis)
     groups = scores.movedim(axis, -1).unflatten(-1, (-1, m))
     order = groups.argsort(dim=-1, descending=True, stable=True)
-    pruned = groups.new_ones(groups.shape, dtype=bool).scatter_(-1, order[..., :n], False)
+    pruned = torch.ones(groups.shape, dtype=torch.bool).scatter_(-1, order[..., :n], False)
     return pruned.flatten(-2).movedim(-1, axis)
 
 
