@@ -34,7 +34,7 @@ def apply(draft: Draft, settings: Mapping[str, PruneSettings], context: Context)
             prune_units(draft, names, chosen, evidence, context)
     filters = {name: chosen for name, chosen in settings.items() if chosen.granularity == "filter"}
     if filters:
-        prune_filters(draft, filters, context)
+        prune_filters(draft, filters, evidence, context)
 
 
 PRUNE = Technique(
@@ -54,6 +54,8 @@ PRUNE = Technique(
         '- prune: {granularity: "n:m", n: 2, m: 4}',
         "- prune: {granularity: block, block_rows: 4, block_columns: 1, ratio: 0.5, scope: layer}",
         "- prune: {granularity: filter, ratio: 0.5, scope: layer}",
+        "- prune: {granularity: filter, criterion: fpgm, macs: 0.5}",
+        "- prune: {granularity: filter, criterion: taylor, ratio: 0.3, floor: 0.25}",
     ),
     dial=Dial(
         "ratio", 0.0, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), {"scope": "layer", "threshold": None}, percent=True

@@ -34,7 +34,7 @@ def importance(draft: Draft, weight: str, settings: PruneSettings, evidence: Evi
         return mean(values.abs()) if settings.norm == "l1" else mean(values.square()).sqrt()
     if settings.criterion == "random":
         # what is zero already goes first
-        return mean(values.abs()).ne(0) * torch.rand(mean(values).shape, generator=_chance(settings.seed, weight))
+        return mean(values.abs()).ne(0) * torch.rand(mean(values).shape, generator=chance(settings.seed, weight))
     if settings.criterion == "taylor":
         return mean(values * evidence.gradients[weight]).abs()
     if settings.criterion == "fisher":
@@ -43,6 +43,7 @@ def importance(draft: Draft, weight: str, settings: PruneSettings, evidence: Evi
     return None if norms is None else mean(values.abs() * norms)
 
 
-def _chance(seed: int, name: str) -> torch.Generator:
+def chance(seed: int, name: str) -> torch.Generator:
+    """Return random numbers that are the same for the same seed and name."""
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))

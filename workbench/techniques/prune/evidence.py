@@ -35,13 +35,15 @@ class Evidence:
     """Statistics by the name of a weight, each of the weight's shape; ``key`` tells what they rest on.
 
     ``gradients``: mean over the images of the loss's gradient; ``squares``: mean of its square;
-    ``norms``: root of the sum of squares of the inputs that each weight multiplies.
+    ``norms``: root of the sum of squares of the inputs that each weight multiplies. ``activity`` goes by
+    layer, ``(2, inputs)``: the mean magnitude of each channel that enters it, and its share of zeros.
     """
 
     key: str = ""
     gradients: Mapping[str, Tensor] = field(default_factory=dict)
     squares: Mapping[str, Tensor] = field(default_factory=dict)
     norms: Mapping[str, Tensor] = field(default_factory=dict)
+    activity: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def gather(draft: Draft, settings: Mapping[str, PruneSettings], context: Context) -> Evidence:
@@ -69,13 +71,20 @@ def gather(draft: Draft, settings: Mapping[str, PruneSettings], context: Context
         # rounding an input has no gradient, and hides what a weight is multiplied by
         return draft.build(tuple(edit for edit in draft.edits if not isinstance(edit, QuantizeInput)))
 
-    def kept(
-        kind: str, compute: Callable[[nn.Module, tuple[str, ...], Batches], dict[str, Tensor]]
-    ) -> dict[str, Tensor]:
-        weights = _weights_of(draft, asking, kind)
-        return context.cache.get((kind, key, weights), lambda: compute(build(), weights, batches)) if weights else {}
+    def kept(kind: str, names: tuple[str, ...], compute: Observe) -> dict[str, Tensor]:
+        return context.cache.get((kind, key, names), lambda: compute(build(), names, batches)) if names else {}
 
-    return Evidence(key, kept("taylor", _gradients), kept("fisher", _squares), kept("wanda", _norms))
+    def weights(criterion: str) -> tuple[str, ...]:
+        return _weights_of(draft, asking, criterion)
+
+    watched = tuple(draft.layers) if any(one.criterion in ("activation", "apoz") for one in asking.values()) else ()
+    return Evidence(
+        key,
+        kept("gradients", weights("taylor"), _gradients),
+        kept("squares", weights("fisher"), _squares),
+        kept("norms", weights("wanda"), _norms),
+        kept("activity", watched, _activity),
+    )
 
 
 def _weights_of(draft: Draft, settings: Mapping[str, PruneSettings], criterion: str) -> tuple[str, ...]:
@@ -132,26 +141,49 @@ def _zeros(module: nn.Module, weights: tuple[str, ...]) -> dict[str, Tensor]:
 
 def _norms(module: nn.Module, weights: tuple[str, ...], batches: Batches) -> dict[str, Tensor]:
     """Return the input norms of Linear layers and convolutions; other layers are left out."""
+    owners = {weight: module.get_submodule(weight.rpartition(".")[0]) for weight in weights}
+    sums = _watch(module, owners, batches, _sum_of_squares)
+    return {weight: total.sqrt().expand_as(module.get_parameter(weight)) for weight, total in sums.items()}
+
+
+def _activity(module: nn.Module, layers: tuple[str, ...], batches: Batches) -> dict[str, Tensor]:
+    """Return mean magnitude and share of zeros of what enters Linear layers and convolutions, by channel."""
+
+    def measure(layer: nn.Module, inputs: Tensor) -> Tensor:
+        axis = inputs.ndim - 1 if isinstance(layer, nn.Linear) else 1
+        channels = inputs.movedim(axis, 0).flatten(1)
+        return torch.stack([channels.abs().sum(1), (channels == 0).sum(1), torch.ones_like(channels).sum(1)])
+
+    owners = {layer: module.get_submodule(layer) for layer in layers}
+    return {name: sums[:2] / sums[2] for name, sums in _watch(module, owners, batches, measure).items()}
+
+
+def _watch(
+    module: nn.Module,
+    layers: Mapping[str, nn.Module],
+    batches: Batches,
+    measure: Callable[[nn.Module, Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Return ``measure`` of what enters each Linear layer and convolution, summed over the images."""
     sums: dict[str, Tensor] = {}
 
-    def watch(weight: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            sums[weight] = sums.get(weight, torch.zeros(())) + _sum_of_squares(layer, inputs[0].detach())
+            sums[name] = sums.get(name, torch.zeros(())) + measure(layer, inputs[0].detach())
 
         return hook
 
-    owners = {weight: module.get_submodule(weight.rpartition(".")[0]) for weight in weights}
     handles = [
-        owner.register_forward_pre_hook(watch(weight))
-        for weight, owner in owners.items()
-        if isinstance(owner, LAYERS_WITH_INPUTS)
+        layer.register_forward_pre_hook(watch(name))
+        for name, layer in layers.items()
+        if isinstance(layer, LAYERS_WITH_INPUTS)
     ]
     with torch.inference_mode(False), torch.no_grad():
         for images, _ in batches(BATCH):
             module(images.clone())
     for handle in handles:
         handle.remove()
-    return {weight: total.sqrt().expand_as(module.get_parameter(weight)) for weight, total in sums.items()}
+    return sums
 
 
 def _sum_of_squares(layer: nn.Module, inputs: Tensor) -> Tensor:

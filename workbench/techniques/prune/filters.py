@@ -1,13 +1,14 @@
-"""Removing whole filters: of smallest norm, with all the channels that must go with them.
+"""Removing whole filters, with all the channels that must go with them.
 
-Li et al. 2017, "Pruning Filters for Efficient ConvNets"; channels that must go together are found by
-the dependency graph of Fang et al. 2023.
+Channels that must go together are found by the dependency graph of Fang et al. 2023, "DepGraph: Towards
+Any Structural Pruning".
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,18 +16,36 @@ from torch import Tensor
 from workbench.models.channels import ChannelGroup, slices_of
 
 from ..draft import Context, Draft
+from .evidence import Evidence
+from .filter_criteria import RELATIVE, filter_importance
+from .filter_macs import share_of_macs
+from .masks import tell_left
 from .settings import PruneSettings
 
+#: Groups with what each channel matters.
+Pool = Sequence[tuple[ChannelGroup, Tensor]]
 
-def prune_filters(draft: Draft, settings: Mapping[str, PruneSettings], context: Context) -> None:
+
+def prune_filters(draft: Draft, settings: Mapping[str, PruneSettings], evidence: Evidence, context: Context) -> None:
     """Remove filters of the layers that ``settings`` names; coupled layers follow the mildest of theirs."""
     graph = draft.channels(context.cache)
-    pools: dict[PruneSettings, list[ChannelGroup]] = defaultdict(list)
+    pools: dict[PruneSettings, list[tuple[ChannelGroup, Tensor]]] = defaultdict(list)
+    left: list[str] = []
     for group in graph.groups:
         mildest = _mildest(group, draft, settings)
-        if mildest is not None:
-            pools[mildest].append(group)
-    kept = [pair for chosen, groups in pools.items() for pair in _choose_filters(draft, groups, chosen, context)]
+        if mildest is None:
+            continue
+        scores = filter_importance(draft, group, mildest, evidence, context)
+        if scores is None:
+            left.append(group.name)
+        else:
+            pools[mildest].append((group, scores))
+    if left:
+        tell_left(draft, left, "the criterion finds nothing of theirs to judge by")
+    kept = []
+    for chosen, pool in pools.items():
+        names = [name for name, one in settings.items() if one == chosen]
+        kept += _choose(draft, pool, chosen, names)
     for edit in slices_of(kept):
         draft.slice(edit)
     total = sum(group.size for group, _ in kept)
@@ -46,52 +65,77 @@ def _mildest(group: ChannelGroup, draft: Draft, settings: Mapping[str, PruneSett
     return min((settings[layer] for layer in producers), key=lambda item: item.ratio, default=None)
 
 
-def _choose_filters(
-    draft: Draft, groups: list[ChannelGroup], settings: PruneSettings, context: Context
+def _choose(
+    draft: Draft, pool: Pool, settings: PruneSettings, names: Sequence[str]
 ) -> list[tuple[ChannelGroup, Tensor]]:
-    scores = [_filter_scores(draft, group, settings, context) for group in groups]
+    """Return which channels of each group stay (bool, ``(size,)``)."""
     if settings.threshold is not None:
-        wanted = [int((score > settings.threshold).sum()) for score in scores]
-    elif settings.scope == "layer":
-        wanted = [group.size - round(settings.ratio * group.size) for group in groups]
+        wanted = [int((scores > settings.threshold).sum()) for _, scores in pool]
     else:
-        # layers differ in scale, so they are ranked by norm relative to their own mean
-        relative = [score / score.mean().clamp_min(1e-12) for score in scores]
-        ranked = torch.cat(relative).sort().values
-        count = round(settings.ratio * len(ranked))
-        limit = float(ranked[count - 1]) if count else -1.0
-        wanted = [int((score > limit).sum()) for score in relative]
+        count = _by_layer(pool) if settings.scope == "layer" else _by_all(pool, settings)
+        ratio = settings.ratio
+        if settings.macs is not None:
+            ratio = _ratio_for_macs(draft, pool, settings, settings.macs, names, count)
+        wanted = count(ratio)
     kept = []
-    for group, score, want in zip(groups, scores, wanted, strict=True):
+    for (group, scores), want in zip(pool, wanted, strict=True):
         keep = torch.zeros(group.size, dtype=torch.bool)
-        keep[score.topk(_snap(want, group.size, settings.multiple)).indices] = True
+        keep[scores.topk(_allowed(group, want, settings)).indices] = True
         kept.append((group, keep))
     return kept
 
 
-def _filter_scores(draft: Draft, group: ChannelGroup, settings: PruneSettings, context: Context) -> Tensor:
-    """Return the mean norm of each channel's filters over the group's layers, ``(size,)``."""
-    weights = [
-        (draft.layers[member.layer].weight, member) for member in group.producers if member.layer in draft.layers
-    ]
-    key = ("filter norms", settings.norm, *(draft.version(weight) for weight, _ in weights))
-
-    def compute() -> Tensor:
-        order = 1 if settings.norm == "l1" else 2
-        total = torch.zeros(group.size)
-        for weight, member in weights:
-            axis = draft.output_axis(member.layer)
-            filters = draft.tensors[weight].movedim(axis, 0).flatten(1)
-            channel = torch.tensor(member.channel)
-            own = channel >= 0
-            total.index_add_(0, channel[own], filters.norm(order, dim=1)[own])
-        return total / len(weights)
-
-    return context.cache.get(key, compute)
+def _by_layer(pool: Pool) -> Callable[[float], list[int]]:
+    return lambda ratio: [group.size - round(ratio * group.size) for group, _ in pool]
 
 
-def _snap(want: int, size: int, multiple: int) -> int:
-    """Return the allowed count nearest to ``want``: a multiple, or all ``size``; never none."""
-    allowed = [*range(multiple, size, multiple), size]
-    nearest: int = min(allowed, key=lambda count: (abs(count - want), count))
+def _by_all(pool: Pool, settings: PruneSettings) -> Callable[[float], list[int]]:
+    """Return ratio → how many channels each group keeps when all are ranked together."""
+    ranked = [scores for _, scores in pool]
+    if settings.criterion in RELATIVE:
+        ranked = [scores / scores.mean().clamp_min(1e-12) for scores in ranked]
+    owners = torch.arange(len(pool)).repeat_interleave(torch.tensor([group.size for group, _ in pool]))
+    owners = owners[torch.cat(ranked).argsort(stable=True)]
+
+    def count(ratio: float) -> list[int]:
+        staying = owners[round(ratio * len(owners)) :]
+        return [int(found) for found in torch.bincount(staying, minlength=len(pool))]
+
+    return count
+
+
+def _ratio_for_macs(
+    draft: Draft,
+    pool: Pool,
+    settings: PruneSettings,
+    share: float,
+    names: Sequence[str],
+    count: Callable[[float], list[int]],
+) -> float:
+    """Return the lowest ratio (to 1/1024) at which at most ``share`` of the MACs of ``names`` is left."""
+
+    def left(step: int) -> float:
+        kept = [
+            (group, _allowed(group, want, settings)) for (group, _), want in zip(pool, count(step / 1024), strict=True)
+        ]
+        return share_of_macs(draft, kept, names)
+
+    low, high = 0, 1024
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if left(middle) <= share else (middle + 1, high)
+    if left(low) > share:
+        draft.notes.append(f"{left(low):.0%} of the MACs are left and not {share:.0%}: no more filters can go.")
+    return low / 1024
+
+
+def _allowed(group: ChannelGroup, want: int, settings: PruneSettings) -> int:
+    """Return the allowed count nearest to ``want``: so that filters are a multiple, or all; never none."""
+    # in a grouped convolution each channel stands for one filter of every group
+    fold = max((sum(place >= 0 for place in member.channel) // group.size for member in group.producers), default=1)
+    multiple = settings.multiple // math.gcd(settings.multiple, max(1, fold))
+    least = math.ceil(settings.floor * group.size - 1e-9) if settings.scope == "global" else 1
+    counts = [*range(multiple, group.size, multiple), group.size]
+    allowed = [number for number in counts if number >= least]
+    nearest: int = min(allowed, key=lambda number: (abs(number - want), number))
     return nearest

@@ -12,10 +12,10 @@ from ..base import Cost, Settings
 #: Granularity → the criteria that rank its units.
 CRITERIA: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("weight", "n:m", "block", "row", "kernel"), ("magnitude", "random", "taylor", "fisher", "wanda")),
-    "filter": ("magnitude",),
+    "filter": ("magnitude", "random", "taylor", "fisher", "activation", "apoz", "batchnorm", "fpgm"),
 }
 #: Criteria that look at calibration data.
-CALIBRATED = frozenset({"taylor", "fisher", "wanda"})
+CALIBRATED = frozenset({"taylor", "fisher", "wanda", "activation", "apoz"})
 
 
 class PruneSettings(Settings):
@@ -40,10 +40,13 @@ class PruneSettings(Settings):
         "criterion": ("granularity", CRITERIA)
     }
 
-    criterion: Literal["magnitude", "random", "taylor", "fisher", "wanda"] = Field(
+    criterion: Literal[
+        "magnitude", "random", "taylor", "fisher", "wanda", "activation", "apoz", "batchnorm", "fpgm"
+    ] = Field(
         "magnitude",
-        description="What importance is measured by: magnitude, chance, gradient × weight (taylor), "
-        "Fisher information, or weight × input norm (wanda).",
+        description="What importance is measured by: magnitude, chance, gradient × weight (taylor), Fisher "
+        "information, weight × input norm (wanda); of filters also mean activation, share of zeros (apoz), "
+        "BatchNorm's scale, or distance to the others (fpgm).",
     )
     granularity: Literal["weight", "filter", "n:m", "block", "row", "kernel"] = Field(
         "weight",
@@ -76,7 +79,10 @@ class PruneSettings(Settings):
         0.0, ge=0, le=1, description="Keep at least this share of every layer, however small (global scope)."
     )
     macs: float | None = Field(
-        None, gt=0, le=1, description="Remove until this share of the multiply-accumulates is left, instead of a ratio."
+        None,
+        gt=0,
+        le=1,
+        description="Remove until this share of the chosen layers' multiply-accumulates is left, not by ratio.",
     )
     n: int = Field(2, ge=1, le=63, description="Weights kept of every m (n:m granularity).")
     m: int = Field(4, ge=2, le=64, description="Weights along the inputs of which n are kept (n:m granularity).")
@@ -100,8 +106,11 @@ class PruneSettings(Settings):
             self._consistent_n_of_m()
         if self.threshold is not None and self.macs is not None:
             raise ValueError("threshold and macs both say how much to remove; give one of them")
-        if self.threshold_in == "std" and self.criterion != "magnitude":
-            raise ValueError("a threshold in standard deviations is one of magnitudes; choose criterion magnitude")
+        if self.threshold_in == "std" and (self.criterion != "magnitude" or self.granularity == "filter"):
+            raise ValueError(
+                "a threshold in standard deviations is one of weights' magnitudes; choose criterion magnitude and "
+                "another granularity than filter"
+            )
         if self.scope == "row" and (self.granularity != "weight" or self.macs is not None):
             raise ValueError("scope row prunes each output's single weights to the ratio; choose scope layer or global")
         return self
