@@ -69,7 +69,7 @@ class Reshaped(nn.Module):
         self.fc = nn.Linear(16 * 4, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.pool(self.conv(x).relu()).reshape(len(x), -1))
+        return self.fc(self.pool(self.conv(x).relu()).reshape(x.shape[0], -1))
 
 
 class Shuffled(nn.Module):
@@ -293,11 +293,11 @@ class Tokens(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """LSTM both ways with a projection, GRU of two layers, plain RNN without biases, and a cell in a loop."""
+    """LSTM both ways, GRU of two layers, plain RNN without biases, and a cell in a loop."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(24, 10, batch_first=True, bidirectional=True, proj_size=6)
+        self.lstm = nn.LSTM(24, 6, batch_first=True, bidirectional=True)
         self.gru = nn.GRU(12, 8, num_layers=2)
         self.rnn = nn.RNN(8, 8, bias=False, batch_first=True)
         self.cell = nn.GRUCell(8, 8)
@@ -307,10 +307,22 @@ class Recurrent(nn.Module):
         rows, _ = self.lstm(x.transpose(1, 2).flatten(2))
         rows, _ = self.gru(rows.transpose(0, 1))
         rows, _ = self.rnn(rows.transpose(0, 1))
-        state = torch.zeros(len(x), 8)
+        state = rows.new_zeros(x.shape[0], 8)
         for row in range(rows.shape[1]):
             state = self.cell(rows[:, row], state)
         return self.fc(state)
+
+
+class Projected(nn.Module):
+    """An LSTM that projects its state, which the ONNX exporter does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(24, 10, batch_first=True, proj_size=6)
+        self.fc = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.lstm(x.transpose(1, 2).flatten(2))[0][:, -1])
 
 
 class FusedAttention(nn.Module):
@@ -449,6 +461,7 @@ CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {
     "normalized": Normalized,
     "embedding": Tokens,
     "recurrent": Recurrent,
+    "projected": Projected,
     "attention": FusedAttention,
     "encoder": Encoder,
     "written_attention": WrittenAttention,

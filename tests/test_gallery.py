@@ -41,7 +41,9 @@ def flat(output: object) -> list[Tensor]:
     return [tensor for part in parts for tensor in flat(part)]  # type: ignore[union-attr]
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("recipe", EXAMPLES)
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("name", GALLERY)
 def test_applies_or_refuses_and_stores_the_truth(name: str, recipe: str, data: wb.Dataset, tmp_path: Path):
     module = build(name)
@@ -70,6 +72,7 @@ def test_applies_or_refuses_and_stores_the_truth(name: str, recipe: str, data: w
         assert torch.equal(value, before[key]), f"{key} of the person's module was changed"
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("name", GALLERY)
 def test_what_channel_groups_promise_holds(name: str):
     """Keeping any channels of the groups leaves a model that runs, as zeroing what reads them does."""

@@ -58,7 +58,7 @@ class Evaluator:
 
     def runner(self, compressed: CompressedModel) -> Runner:
         """Return what computes the compressed model's logits."""
-        if self._graph is None or not self._trusts(compressed):
+        if self._graph is None or not self._trusts(compressed) or not self._graph.takes(compressed.grids):
             return TorchRunner(compressed.fresh_module())
         model = self._graph.build(compressed.tensors, compressed.grids)
         prefix = self._shared_prefix(self._graph, compressed)

@@ -31,7 +31,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class QuantizeInput:
-    """Round the input of ``layer`` to a grid of ``2**bits`` values.
+    """Round the input of ``layer`` (of attention: query, key and value) to a grid of ``2**bits`` values.
 
     ``(clamp(round(x / scale) + zero_point, 0, 2**bits - 1) - zero_point) * scale``
     """
@@ -134,9 +134,15 @@ class InputQuantizer:
         self.edit = edit
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        # query, key and value of attention alike; one tensor in several places stays one
+        count = 3 if isinstance(module, nn.MultiheadAttention) else 1
+        rounded = {id(given): self._round(given) for given in inputs[:count]}
+        return (*(rounded[id(given)] for given in inputs[:count]), *inputs[count:])
+
+    def _round(self, values: Tensor) -> Tensor:
         edit = self.edit
-        codes = torch.round(inputs[0] / edit.scale).add_(edit.zero_point).clamp_(0, 2**edit.bits - 1)
-        return (codes.sub_(edit.zero_point).mul_(edit.scale), *inputs[1:])
+        codes = torch.round(values / edit.scale).add_(edit.zero_point).clamp_(0, 2**edit.bits - 1)
+        return codes.sub_(edit.zero_point).mul_(edit.scale)
 
 
 def edit_to_json(edit: Edit) -> dict[str, Any]:

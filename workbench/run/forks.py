@@ -165,11 +165,13 @@ class Forks:
     def _tail(self, branch: Branch) -> Part | None:
         if not branch.tail:
             return None
-        key = tuple(node.SerializeToString() for node in branch.tail)
+        made = {name for node in branch.tail for name in node.output}
+        read = {name for node in branch.tail for name in node.input}
+        # what the head makes of changed weights (an LSTM's, reordered) is a constant of the dense graph only
+        handed = set(self._handed_over(branch))
+        inputs = sorted(name for name in read - made if self._is_value(name) or name in handed)
+        key = (*(node.SerializeToString() for node in branch.tail), *(name.encode() for name in inputs))
         if key not in self._tails:
-            made = {name for node in branch.tail for name in node.output}
-            read = {name for node in branch.tail for name in node.input}
-            inputs = sorted(name for name in read - made if self._is_value(name))
             self._tails[key] = self._part(list(branch.tail), inputs, [self.output], {})
         return self._tails[key]
 
@@ -197,7 +199,7 @@ class Forks:
         model = onnx.ModelProto(ir_version=self._dense.ir_version)
         model.opset_import.extend(self._dense.opset_import)
         model.graph.name = self._dense.graph.name
-        nodes = [*self._makers(nodes), *nodes]
+        nodes = [*self._makers(nodes, set(inputs)), *nodes]
         model.graph.node.extend(nodes)
         model.graph.initializer.extend(initializers.values())
         read = {name for node in nodes for name in node.input}
@@ -206,9 +208,9 @@ class Forks:
         model.graph.output.extend(self._typed(name) for name in outputs)
         return Part(model)
 
-    def _makers(self, nodes: list[NodeProto]) -> list[NodeProto]:
-        """Return the nodes that make the constants which ``nodes`` read and don't make."""
-        made = {name for node in nodes for name in node.output}
+    def _makers(self, nodes: list[NodeProto], given: set[str]) -> list[NodeProto]:
+        """Return the nodes that make the constants which ``nodes`` read, don't make and are not ``given``."""
+        made = {name for node in nodes for name in node.output} | given
         needed = {name for node in nodes for name in node.input} - made
         makers = []
         for node in reversed(self._dense.graph.node):

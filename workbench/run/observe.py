@@ -35,11 +35,12 @@ def observe_inputs(
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in percentiles}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        def hook(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+            count = 3 if isinstance(layer, nn.MultiheadAttention) else 1
             # indices (Embedding) are no numbers to round
             seen[name].extend(
                 _span(given, percentiles[name])
-                for given in inputs[:1]
+                for given in inputs[:count]
                 if isinstance(given, Tensor) and given.is_floating_point()
             )
 

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
 
+from .onnx_layers import count_calls, layer_inputs
 from .prefix import Cut, find_cuts
+from .runner import OnnxRunner
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -47,10 +49,12 @@ class InputGrid:
 class OnnxGraph:
     """The graph of one architecture without its tensors."""
 
-    def __init__(self, skeleton: ModelProto, names: tuple[str, ...], depthwise: set[str]) -> None:
+    def __init__(
+        self, skeleton: ModelProto, names: tuple[str, ...], depthwise: set[str], calls: Mapping[str, int]
+    ) -> None:
         self._skeleton = skeleton
         self.names = names
-        self._inputs = _layer_inputs(skeleton.graph)
+        self._inputs = layer_inputs(skeleton.graph, names, calls)
         self._depthwise = [
             (index, node.input[1])
             for index, node in enumerate(skeleton.graph.node)
@@ -80,6 +84,10 @@ class OnnxGraph:
             self._insert_grids(model.graph, grids)
         return model
 
+    def takes(self, grids: Collection[str]) -> bool:
+        """Whether the inputs of these layers are known, so that they can be rounded."""
+        return self._inputs.keys() >= set(grids)
+
     @cached_property
     def cuts(self) -> tuple[Cut, ...]:
         """The values at which the graph falls into a first and a second part."""
@@ -92,11 +100,12 @@ class OnnxGraph:
             found = self._inputs.get(layer)
             if found is None:
                 raise ExportError(f"The input of layer '{layer}' was not found in the ONNX graph.")
-            index, value = found
-            if (value, grid) not in made:
-                nodes, made[value, grid] = _round_to_grid(graph, value, grid, len(made))
-                inserted.setdefault(index, []).extend(nodes)
-            graph.node[index].input[0] = made[value, grid]
+            for index in found:
+                value = self._skeleton.graph.node[index].input[0]
+                if (value, grid) not in made:
+                    nodes, made[value, grid] = _round_to_grid(graph, value, grid, len(made))
+                    inserted.setdefault(index, []).extend(nodes)
+                graph.node[index].input[0] = made[value, grid]
         ordered: list[NodeProto] = []
         for index, node in enumerate(graph.node):
             ordered.extend(inserted.get(index, []))
@@ -125,10 +134,20 @@ def export_graph(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
     failures = []
     for export in (_export_by_tracing, _export_by_dynamo):
         try:
-            return _strip(export(twin, example), module)
+            model = export(twin, example)
+            _require_any_batch(model, example)
+            return _strip(model, module, count_calls(twin, example))
         except Exception as error:  # exporters raise whatever the user's code makes them raise
             failures.append(f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}")
     raise ExportError(f"The model cannot be written as ONNX ({'; then '.join(failures)[:300]}).")
+
+
+def _require_any_batch(model: ModelProto, example: Tensor) -> None:
+    """Raise where the tracer wrote the example's batch size into the graph, as it does for ``len(x)``."""
+    count = len(example) + 1
+    logits = OnnxRunner(model).logits(torch.zeros(count, *example.shape[1:]))
+    if len(logits) != count:
+        raise ExportError("the graph fixes the batch size")
 
 
 def _with_distinct_tensors(module: nn.Module) -> nn.Module:
@@ -185,9 +204,14 @@ def _export_by_dynamo(module: nn.Module, example: Tensor) -> ModelProto:
     return model
 
 
-def _strip(model: ModelProto, module: nn.Module) -> OnnxGraph:
+def _strip(model: ModelProto, module: nn.Module, calls: Mapping[str, int]) -> OnnxGraph:
     """Take the state dict's tensors out of the graph; other constants stay in it."""
-    names = set(module.state_dict())
+    tied = _tied_names(module)
+    for node in model.graph.node:
+        node.input[:] = [tied.get(name, name) for name in node.input]
+    names = set(module.state_dict()) - set(tied)
+    for tensor in model.graph.initializer:
+        tensor.name = tied.get(tensor.name, tensor.name)
     found = [tensor for tensor in model.graph.initializer if tensor.name in names]
     others = [tensor for tensor in model.graph.initializer if tensor.name not in names]
     used = {name for node in model.graph.node for name in node.input}
@@ -203,9 +227,17 @@ def _strip(model: ModelProto, module: nn.Module) -> OnnxGraph:
     depthwise = {
         f"{name}.weight" if name else "weight"
         for name, layer in module.named_modules()
-        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.groups == layer.in_channels > 1
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        and layer.groups == layer.in_channels == layer.out_channels > 1
     }
-    return OnnxGraph(model, kept, depthwise)
+    return OnnxGraph(model, kept, depthwise, calls)
+
+
+def _tied_names(module: nn.Module) -> dict[str, str]:
+    """Return each further name of a tied tensor → its first one, by which the tensors of a recipe go."""
+    first: dict[int, str] = {}
+    named = module.state_dict(keep_vars=True).items()
+    return {name: known for name, tensor in named if (known := first.setdefault(id(tensor), name)) != name}
 
 
 def _set_groups(node: NodeProto, groups: int) -> None:
@@ -213,18 +245,6 @@ def _set_groups(node: NodeProto, groups: int) -> None:
     for attribute in node.attribute:
         if attribute.name == "group":
             attribute.i = groups
-
-
-def _layer_inputs(graph: GraphProto) -> dict[str, tuple[int, str]]:
-    """Return layer -> (node, the value that enters it), for nodes that multiply by the layer's weight."""
-    moved = {node.output[0]: node.input[0] for node in graph.node if node.op_type in ("Transpose", "Identity")}
-    inputs = {}
-    for index, node in enumerate(graph.node):
-        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") and len(node.input) > 1:
-            weight = moved.get(node.input[1], node.input[1])
-            if weight.endswith(".weight") or weight == "weight":
-                inputs[weight.removesuffix("weight").removesuffix(".")] = (index, node.input[0])
-    return inputs
 
 
 def _round_to_grid(graph: GraphProto, value: str, grid: InputGrid, number: int) -> tuple[list[NodeProto], str]:
