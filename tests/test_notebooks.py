@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LESSONS = [path for path in NOTEBOOKS if path.stem[:2] in ("02", "03", "04")]
 
 
 def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def run(path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return the notebook with its outputs, run in a kernel that imports this checkout."""
+def run(path: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Any:
+    """Return the notebook with its outputs, run with the cells ``more`` in a kernel that imports this checkout."""
     from nbclient import NotebookClient
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     notebook = nbformat.read(path, as_version=4)
+    notebook.cells.extend(nbformat.v4.new_code_cell(text, id=f"more-{place}") for place, text in enumerate(more))
     NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}}
     ).execute()
@@ -56,3 +59,17 @@ def test_a_first_look_compresses_a_model_of_ones_own_in_ten_cells(monkeypatch: p
 def test_the_apps_notebook_shows_the_workbench(monkeypatch: pytest.MonkeyPatch) -> None:
     (cell,) = code_cells(run(ROOT / "notebooks" / "app.ipynb", monkeypatch))
     assert "application/vnd.jupyter.widget-view+json" in cell.outputs[0].data
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_and_its_exercise_tells_a_solution_from_what_stands_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (solution,) = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.id == "solution"]
+    recipe = re.search(r"`(- .+?)`", solution, re.DOTALL)
+    assert recipe is not None
+    notebook = run(path, monkeypatch, f"print(check({recipe[1]!r}))")
+    cells = {cell.id: cell for cell in code_cells(notebook)}
+    assert "Not yet" in text_of(cells["check"])
+    assert "Solved" in text_of(cells["more-0"])
+    assert "application/vnd.jupyter.widget-view+json" in cells["try"].outputs[0].data

@@ -35,6 +35,11 @@ PRESETS = (
         repaired=True,
     ),
     Preset(
+        "Deep Compression",
+        "60 % of the weights pruned, the rest shared in a codebook of 16 values and Huffman-coded (Han et al. 2016).",
+        "- prune: {ratio: 0.6}\n- share: {bits: 4}",
+    ),
+    Preset(
         "Small file",
         "60 % of the weights pruned, the rest in 4 bits, BatchNorm recalibrated.",
         "- prune: {ratio: 0.6}\n- quantize: {bits: 4}",
