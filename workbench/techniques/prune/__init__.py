@@ -12,6 +12,7 @@ from .evidence import gather
 from .filters import prune_filters
 from .masks import prune_units
 from .patterns import prune_n_of_m
+from .reconstruction import reconstruct
 from .settings import PruneSettings, cost
 
 __all__ = ["PRUNE", "PruneSettings"]
@@ -24,7 +25,7 @@ def apply(draft: Draft, settings: Mapping[str, PruneSettings], context: Context)
     for name, chosen in settings.items():
         pools[chosen].append(name)
     for chosen, names in pools.items():
-        if chosen.granularity == "filter":
+        if chosen.granularity == "filter" or chosen.criterion == "obs":
             continue
         if magnitude.suits(chosen):
             magnitude.prune_smallest(draft, names, chosen, context)
@@ -32,6 +33,9 @@ def apply(draft: Draft, settings: Mapping[str, PruneSettings], context: Context)
             prune_n_of_m(draft, names, chosen, evidence, context)
         else:
             prune_units(draft, names, chosen, evidence, context)
+    adjusted = {name: chosen for name, chosen in settings.items() if chosen.criterion == "obs"}
+    if adjusted:
+        reconstruct(draft, adjusted, context)
     filters = {name: chosen for name, chosen in settings.items() if chosen.granularity == "filter"}
     if filters:
         prune_filters(draft, filters, evidence, context)
@@ -41,7 +45,7 @@ PRUNE = Technique(
     name="prune",
     summary="Zero or remove the weights, blocks, rows, kernels or filters that matter least.",
     source="Han et al. 2015 (weights); Mishra et al. 2021 (N:M); Molchanov et al. 2019 (Taylor); "
-    "Sun et al. 2024 (Wanda); Li et al. 2017 and Fang et al. 2023 (filters)",
+    "Sun et al. 2024 (Wanda); Frantar and Alistarh 2023 (OBS); Li et al. 2017 and Fang et al. 2023 (filters)",
     settings=PruneSettings,
     apply=apply,
     cost=cost,
@@ -52,6 +56,7 @@ PRUNE = Technique(
         "- prune: {criterion: taylor, ratio: 0.5, floor: 0.05}",
         "- prune: {criterion: wanda, ratio: 0.5, scope: row}",
         '- prune: {granularity: "n:m", n: 2, m: 4}',
+        "- prune: {criterion: obs, ratio: 0.6, images: 64}",
         "- prune: {granularity: block, block_rows: 4, block_columns: 1, ratio: 0.5, scope: layer}",
         "- prune: {granularity: filter, ratio: 0.5, scope: layer}",
         "- prune: {granularity: filter, criterion: fpgm, macs: 0.5}",

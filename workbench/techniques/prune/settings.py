@@ -11,11 +11,12 @@ from ..base import Cost, Settings
 
 #: Granularity → the criteria that rank its units.
 CRITERIA: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("weight", "n:m", "block", "row", "kernel"), ("magnitude", "random", "taylor", "fisher", "wanda")),
+    **dict.fromkeys(("weight", "n:m"), ("magnitude", "random", "taylor", "fisher", "wanda", "obs")),
+    **dict.fromkeys(("block", "row", "kernel"), ("magnitude", "random", "taylor", "fisher", "wanda")),
     "filter": ("magnitude", "random", "taylor", "fisher", "activation", "apoz", "batchnorm", "fpgm"),
 }
 #: Criteria that look at calibration data.
-CALIBRATED = frozenset({"taylor", "fisher", "wanda", "activation", "apoz"})
+CALIBRATED = frozenset({"taylor", "fisher", "wanda", "obs", "activation", "apoz"})
 
 
 class PruneSettings(Settings):
@@ -41,12 +42,12 @@ class PruneSettings(Settings):
     }
 
     criterion: Literal[
-        "magnitude", "random", "taylor", "fisher", "wanda", "activation", "apoz", "batchnorm", "fpgm"
+        "magnitude", "random", "taylor", "fisher", "wanda", "obs", "activation", "apoz", "batchnorm", "fpgm"
     ] = Field(
         "magnitude",
         description="What importance is measured by: magnitude, chance, gradient × weight (taylor), Fisher "
-        "information, weight × input norm (wanda); of filters also mean activation, share of zeros (apoz), "
-        "BatchNorm's scale, or distance to the others (fpgm).",
+        "information, weight × input norm (wanda), or the layer's output, adjusting what stays (obs); of filters "
+        "also mean activation, share of zeros (apoz), BatchNorm's scale, or distance to the others (fpgm).",
     )
     granularity: Literal["weight", "filter", "n:m", "block", "row", "kernel"] = Field(
         "weight",
@@ -95,6 +96,13 @@ class PruneSettings(Settings):
     )
     seed: int = Field(0, ge=0, description="Which random choice to make (random criterion).")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _obs_goes_layer_by_layer(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("criterion") == "obs" and "scope" not in data:
+            return {**data, "scope": "layer"}
+        return data
+
     @model_validator(mode="after")
     def _consistent(self) -> PruneSettings:
         known = CRITERIA[self.granularity]
@@ -102,6 +110,8 @@ class PruneSettings(Settings):
             raise ValueError(
                 f"criterion {self.criterion} does not rank granularity {self.granularity}; choose {_listed(known)}"
             )
+        if self.criterion == "obs" and (self.scope != "layer" or self.threshold is not None or self.macs is not None):
+            raise ValueError("criterion obs prunes each layer to the ratio by itself; choose scope layer and a ratio")
         if self.granularity == "n:m":
             self._consistent_n_of_m()
         if self.threshold is not None and self.macs is not None:
