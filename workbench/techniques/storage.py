@@ -65,7 +65,7 @@ class Codes(Storage):
 
     def decode(self) -> Tensor:
         """Return the float32 values the codes stand for."""
-        return (self.codes - self._spread(self.zero_point)) * self._spread(self.scale)
+        return (self.codes - self.spread(self.zero_point)) * self.spread(self.scale)
 
     def encode(self) -> Encoding:
         """Return the grid's integers in the fewest bytes."""
@@ -89,7 +89,7 @@ class Codes(Storage):
 
     def masked(self, pruned: Tensor) -> Codes:
         """Return the same with the weights where ``pruned`` is true set to zero."""
-        zeros = self._spread(self.zero_point).expand(self.codes.shape).to(self.codes.dtype)
+        zeros = self.spread(self.zero_point).expand(self.codes.shape).to(self.codes.dtype)
         return replace(self, codes=torch.where(pruned, zeros, self.codes))
 
     def sliced(self, axis: int, keep: Tensor) -> Codes | None:
@@ -101,7 +101,8 @@ class Codes(Storage):
         scale, zero_point = (values.view(channels, -1)[keep].flatten() for values in (self.scale, self.zero_point))
         return replace(self, codes=codes, scale=scale, zero_point=zero_point)
 
-    def _spread(self, values: Tensor) -> Tensor:
+    def spread(self, values: Tensor) -> Tensor:
+        """Return one value a slice as a tensor that broadcasts against the codes."""
         return torch.from_numpy(spread(values.numpy(), tuple(self.codes.shape), self.axis, self.group))
 
 

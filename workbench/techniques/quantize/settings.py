@@ -21,6 +21,8 @@ WIDTHS: dict[str, int] = {"fp16": 16, "bf16": 16, "fp8_e4m3": 8, "fp8_e5m2": 8, 
 #: The fewest bits of a format whose width is chosen; the most are 8, or 16 where the grid is uniform.
 FEWEST: dict[str, int] = {"integer": 1, "fixed": 2, "kmeans": 1, "pot": 2, "apot": 2, "nf": 2}
 UNIFORM = ("integer", "fixed")
+#: Ways to round that look at calibration data.
+LEARNED = ("adaround", "gptq")
 
 
 class ActivationSettings(Settings):
@@ -39,7 +41,7 @@ class QuantizeSettings(Settings):
     """Settings of ``quantize``."""
 
     added: ClassVar[frozenset[str]] = frozenset(
-        {"group_size", "range", "percentile", "rounding", "seed", "fraction_bits"}
+        {"group_size", "range", "percentile", "rounding", "seed", "images", "iterations", "fraction_bits"}
     )
 
     bits: int = Field(
@@ -69,10 +71,14 @@ class QuantizeSettings(Settings):
     percentile: float = Field(
         99.9, gt=50, le=100, description="Share of the weights inside the range, in percent (percentile range)."
     )
-    rounding: Literal["nearest", "stochastic"] = Field(
-        "nearest", description="Round to the nearest level, or up and down by chance so that the mean is kept."
+    rounding: Literal["nearest", "stochastic", "adaround", "gptq"] = Field(
+        "nearest",
+        description="Round to the nearest level, by chance so that the mean is kept (stochastic), or so that each "
+        "layer's output on calibration data changes least, by gradient (adaround) or elimination (gptq).",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of stochastic rounding.")
+    images: int = Field(2048, ge=16, le=8192, description="Calibration images for learned rounding, at most.")
+    iterations: int = Field(200, ge=20, le=20_000, description="Steps of gradient descent per layer (adaround).")
     fraction_bits: int | None = Field(
         None, ge=-16, le=31, description="Bits after the point of a fixed-point weight (fitted per layer unless said)."
     )
@@ -115,6 +121,10 @@ class QuantizeSettings(Settings):
             raise ValueError(
                 f"{self.rounding} rounding is between neighbours on a uniform grid; format {self.kind} has none, "
                 "use rounding nearest"
+            )
+        if self.rounding in LEARNED and (self.kind != "integer" or self.bits > 8):
+            raise ValueError(
+                f"{self.rounding} rounding is for integers of 1 to 8 bits, not for {self.bits}-bit {self.kind}"
             )
         if self.range != "minmax" and self.kind in ("fp16", "bf16", "binary", "ternary", "kmeans"):
             raise ValueError(f"format {self.kind} has no range to choose; leave range out")

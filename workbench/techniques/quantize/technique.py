@@ -19,17 +19,19 @@ from workbench.techniques.storage import Codes
 from .formats import refuse_nan, stored
 from .grids import grid, on_grid
 from .inputs import quantize_inputs
+from .reconstruct import reconstruct
 from .rows import Slicing
-from .settings import AS_IT_IS, QuantizeSettings
+from .settings import AS_IT_IS, LEARNED, QuantizeSettings
 
 
 def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Context) -> None:
     """Quantize each layer's weight, then calibrate and quantize the inputs where that is asked."""
     pools: dict[QuantizeSettings, dict[str, Slicing]] = defaultdict(dict)
-    for name, chosen in settings.items():
-        if chosen.bits != AS_IT_IS:
-            pools[chosen].update(_slicings(draft, name, chosen))
     _refuse_wide_groups(draft, settings)
+    learned = _learned(draft, settings, context)
+    for name, chosen in settings.items():
+        if chosen.bits != AS_IT_IS and name not in learned:
+            pools[chosen].update(_slicings(draft, name, chosen))
     for chosen, weights in pools.items():
         how = _how(chosen)
         if _is_plain(chosen):
@@ -42,9 +44,42 @@ def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Conte
                 weight, draft.tensors[weight], draft.version(weight), slicing, chosen, context.cache
             )
             draft.store(weight, storage, how, decoded)
+    for name, (codes, bias) in learned.items():
+        _store_learned(draft, name, settings[name], codes, bias, context)
     with_inputs = {name: chosen.activations for name, chosen in settings.items() if chosen.activations}
     if with_inputs:
         quantize_inputs(draft, with_inputs, context)
+
+
+def _learned(
+    draft: Draft, settings: Mapping[str, QuantizeSettings], context: Context
+) -> dict[str, tuple[Codes, Tensor | None]]:
+    """Return the layers whose rounding was learned; the others of the step are rounded to nearest."""
+    asking = {
+        name: (chosen, _slicings(draft, name, chosen)[draft.layers[name].weight])
+        for name, chosen in settings.items()
+        if chosen.rounding in LEARNED and chosen.bits != AS_IT_IS
+    }
+    if not asking:
+        return {}
+    found = reconstruct(draft, asking, context)
+    left = [name for name in asking if name not in found]
+    if left:
+        draft.notes.append(
+            f"Rounded to nearest, since learning is for layers that are one matrix product: {', '.join(left)}."
+        )
+    return found
+
+
+def _store_learned(
+    draft: Draft, layer: str, settings: QuantizeSettings, codes: Codes, bias: Tensor | None, context: Context
+) -> None:
+    assert context.calibration is not None
+    how = f"{_how(settings)} on {context.calibration.hash} {draft.state}"
+    weight = draft.layers[layer].weight
+    draft.store(weight, codes, how)
+    if bias is not None:
+        draft.set_tensor(f"{weight.removesuffix('weight')}bias", bias, how)
 
 
 def _how(settings: QuantizeSettings) -> str:
@@ -131,7 +166,7 @@ def _span(weight: Tensor, axis: int | None) -> tuple[NDArray[np.float32], NDArra
 
 
 def _cost(settings: QuantizeSettings) -> Cost:
-    return Cost.CALIBRATED if settings.activations else Cost.LIVE
+    return Cost.CALIBRATED if settings.activations or settings.rounding in LEARNED else Cost.LIVE
 
 
 QUANTIZE = Technique(
@@ -147,6 +182,8 @@ QUANTIZE = Technique(
         "- quantize: {format: fp16}",
         "- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8}}",
         "- quantize: {bits: 3, per: group, group_size: 16, range: mse}",
+        "- quantize: {bits: 2, range: mse, rounding: gptq}",
+        "- quantize: {bits: 3, range: mse, rounding: adaround, iterations: 50}",
         "- quantize: {format: nf, bits: 4}",
         "- quantize: {format: kmeans, bits: 3}",
         "- quantize: {format: fp8_e4m3}",

@@ -1,0 +1,132 @@
+"""Learned rounding changes outputs less than rounding to nearest, and where little is to be learned, not at all."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import workbench as wb
+from workbench.models.zoo import ARCHITECTURES
+from workbench.techniques.base import Cost
+from workbench.techniques.quantize.rounding import damped, error, round_by_elimination, round_by_learning
+
+SHAPE = (1, 28, 28)
+
+
+def problem(outputs: int, columns: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights, correlated second moments, and the step and zero of a 3-bit grid, spread to the weights' shape."""
+    torch.manual_seed(seed)
+    weight = torch.randn(outputs, columns)
+    inputs = torch.randn(columns, 4) @ torch.randn(4, 500) + 0.3 * torch.randn(columns, 500)
+    scale = (weight.amax(1) - weight.amin(1))[:, None].expand(weight.shape) / 7
+    zero = (-weight.amin(1)[:, None] / scale).round()
+    return weight, inputs @ inputs.T / 500, scale, zero
+
+
+def decoded(codes: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    return (codes - zero) * scale
+
+
+def learn(weight: Tensor, second: Tensor, scale: Tensor, zero: Tensor, frozen: Tensor | None = None) -> Tensor:
+    return round_by_learning(weight, second, scale, zero, 3, frozen, 400, lambda: None)
+
+
+def eliminate(weight: Tensor, second: Tensor, scale: Tensor, zero: Tensor, frozen: Tensor | None = None) -> Tensor:
+    return round_by_elimination(weight, second, scale, zero, 3, frozen)
+
+
+@pytest.mark.parametrize("method", [eliminate, learn])
+def test_inputs_that_do_not_correlate_leave_the_nearest(method) -> None:
+    weight, _, scale, zero = problem(5, 20, 0)
+    nearest = (weight / scale).round().add(zero).clamp(0, 7)
+    assert torch.equal(method(weight, torch.eye(20), scale, zero), nearest)
+
+
+@pytest.mark.parametrize("method", [eliminate, learn])
+def test_correlated_inputs_lose_less_than_half_of_the_nearests(method) -> None:
+    weight, second, scale, zero = problem(20, 40, 1)
+    nearest = (weight / scale).round().add(zero).clamp(0, 7)
+    ours = error(decoded(method(weight, second, scale, zero), scale, zero) - weight, second)
+    plain = error(decoded(nearest, scale, zero) - weight, second)
+    assert ours.sum() < 0.5 * plain.sum()
+
+
+def test_learning_comes_near_the_best_of_all_ways_up_and_down() -> None:
+    weight, second, scale, zero = problem(6, 9, 2)
+    floor = (weight / scale).floor() + zero
+    choices = torch.tensor(list(itertools.product((0, 1), repeat=9)))
+    every = [error(decoded((floor + up).clamp(0, 7), scale, zero) - weight, damped(second)) for up in choices]
+    best = torch.stack(every).amin(0)
+    ours = error(decoded(learn(weight, second, scale, zero), scale, zero) - weight, damped(second))
+    assert bool((ours >= best * (1 - 1e-4)).all())
+    assert ours.sum() < 1.5 * best.sum()
+
+
+@pytest.mark.parametrize("method", [eliminate, learn])
+def test_frozen_weights_stay_zero(method) -> None:
+    weight, second, scale, zero = problem(4, 12, 3)
+    frozen = torch.rand(4, 12) < 0.5
+    codes = method(weight.masked_fill(frozen, 0), second, scale, zero, frozen)
+    assert bool((decoded(codes, scale, zero)[frozen] == 0).all())
+
+
+@pytest.mark.parametrize("rounding", ["gptq", "adaround, iterations: 60"])
+@pytest.mark.parametrize("more", ["", ", per: group, group_size: 100", ", per: tensor, scheme: symmetric"])
+def test_outputs_change_less_than_by_the_nearest(rounding: str, more: str, tmp_path: Path) -> None:
+    data = wb.load_dataset("fashion_mnist")
+    model = wb.load_model("lenet300")
+    text = f"- quantize: {{bits: 2, range: mse{more}"
+    plain = wb.compress(model, f"{text}}}", data)
+    ours = wb.compress(model, f"{text}, rounding: {rounding}}}", data)
+    images = data.normalization(data["test"].images[:500])
+    with torch.inference_mode():
+        wanted = model.module(images)
+        errors = [(item.module(images) - wanted).square().mean() for item in (ours, plain)]
+    assert errors[0] < 0.5 * errors[1]
+    path = ours.save(tmp_path / "small.wbz")
+    assert path.stat().st_size == ours.nbytes
+    loaded = wb.load_compressed(path)
+    assert all(torch.equal(value, ours.tensors[key]) for key, value in loaded.module.state_dict().items())
+
+
+def test_pruned_weights_stay_zero() -> None:
+    text = "- prune: {ratio: 0.8}\n"
+    alone = wb.compress("lenet300", text, image_shape=SHAPE)
+    both = wb.compress("lenet300", f"{text}- quantize: {{bits: 3, rounding: gptq, images: 64}}", "fashion_mnist")
+    for name, value in alone.tensors.items():
+        if value.ndim == 2:
+            assert bool((both.tensors[name][value == 0] == 0).all())
+
+
+def test_layers_that_cannot_be_learned_are_named() -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = nn.ConvTranspose2d(1, 2, 3)
+            self.head = nn.Linear(2 * 30 * 30, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.up(x).flatten(1))
+
+    torch.manual_seed(0)
+    ours = wb.compress(Turned().eval(), "- quantize: {bits: 4, rounding: gptq, images: 16}", "fashion_mnist")
+    assert [layer.bits for layer in ours.layers] == [4, 4]
+    assert ours.notes == ("Rounded to nearest, since learning is for layers that are one matrix product: up.",)
+
+
+def test_without_data_it_says_so() -> None:
+    with pytest.raises(wb.WorkbenchError, match="Rounding by adaround needs calibration data"):
+        wb.compress(ARCHITECTURES["lenet300"](), "- quantize: {bits: 4, rounding: adaround}", image_shape=SHAPE)
+    with pytest.raises(wb.WorkbenchError, match="format kmeans has none, use rounding nearest"):
+        wb.Recipe.parse("- quantize: {bits: 3, format: kmeans, rounding: gptq}")
+    with pytest.raises(wb.WorkbenchError, match="gptq rounding is for integers of 1 to 8 bits, not for 6-bit fixed"):
+        wb.Recipe.parse("- quantize: {bits: 6, format: fixed, rounding: gptq}")
+
+
+def test_learned_rounding_is_calibrated() -> None:
+    assert wb.Recipe.parse("- quantize: {bits: 4, rounding: gptq}").cost == Cost.CALIBRATED
+    assert wb.Recipe.parse("- quantize: {bits: 4, rounding: stochastic}").cost == Cost.LIVE

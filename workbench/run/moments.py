@@ -1,0 +1,122 @@
+"""What enters a layer, as the columns that its weight matrix multiplies, and their first and second moments.
+
+A convolution is a matrix product over patches (im2col), so that the squared error that changed weights
+make in a layer's output, ``(W' - W) E[x xᵀ] (W' - W)ᵀ``, needs only the moments of the patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layout import channels_last
+
+Normalize = Callable[[Tensor], Tensor]
+
+BATCH = 32
+#: Patches of a layer that are looked at, about: beyond it they are taken at even distances.
+PATCHES = 24_576
+#: Images over which those are spread, where there are as many; a layer with few patches an image takes more.
+FEWEST = 256
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of a layer's inputs in a reference, x, and in another version of the model, y.
+
+    ``second`` is E[y yᵀ] and ``cross`` E[x yᵀ], ``(groups, columns, columns)``; ``mean_reference`` E[x] and
+    ``mean`` E[y], ``(groups, columns)``.
+    """
+
+    second: Tensor
+    cross: Tensor
+    mean_reference: Tensor
+    mean: Tensor
+
+
+def has_columns(layer: nn.Module) -> bool:
+    """Whether the layer is a matrix product over its inputs that ``columns`` can lay out."""
+    return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)
+
+
+def columns(layer: nn.Module, values: Tensor) -> Tensor:
+    """Return the columns that the layer's weights multiply in ``values``, ``(groups, columns, patches)``.
+
+    Their order is that of the layer's weight flattened from its second axis on.
+    """
+    if isinstance(layer, nn.Linear):
+        rows: Tensor = values.reshape(-1, values.shape[-1])
+        return rows.T.unsqueeze(0)
+    assert isinstance(layer, nn.Conv1d | nn.Conv2d)
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    values = F.pad(values, layer._reversed_padding_repeated_twice, mode=mode)
+    kernel, dilation, stride = tuple(layer.kernel_size), tuple(layer.dilation), tuple(layer.stride)
+    if isinstance(layer, nn.Conv1d):
+        values, kernel, dilation, stride = values.unsqueeze(2), (1, *kernel), (1, *dilation), (1, *stride)
+    patches = F.unfold(values, kernel, dilation, 0, stride)
+    grouped = patches.unflatten(1, (layer.groups, -1))
+    laid_out: Tensor = grouped.permute(1, 2, 0, 3).flatten(2)
+    return laid_out
+
+
+def input_moments(
+    reference: nn.Module,
+    changed: nn.Module,
+    layer: str,
+    images: Tensor,
+    normalize: Normalize,
+    check: Callable[[], None],
+) -> Moments | None:
+    """Return the moments of what enters ``layer`` in two versions of one model; None where it is never called.
+
+    Both run only as far as that layer.
+    """
+    sums: list[Tensor] = []
+    count = 0
+    stride = 0
+    for batch in images.split(BATCH):
+        check()
+        entered = [_entering(module, layer, normalize(batch)) for module in (reference, changed)]
+        if not entered[0]:
+            return None
+        for before, after in zip(*entered, strict=True):
+            stride = stride or max(1, before.shape[2] * -(-min(len(images), FEWEST) // BATCH) // PATCHES)
+            before, after = before[:, :, ::stride], after[:, :, ::stride]
+            found = [after @ after.mT, before @ after.mT, before.sum(2), after.sum(2)]
+            sums = [total + part for total, part in zip(sums, found, strict=True)] if sums else found
+            count += before.shape[2]
+        if count >= PATCHES:
+            break
+    return Moments(*(total / max(1, count) for total in sums))
+
+
+class _Reached(Exception):
+    """The layer has been called; what comes after it is not needed."""
+
+
+@torch.inference_mode()
+def _entering(module: nn.Module, name: str, images: Tensor) -> list[Tensor]:
+    layer = module.get_submodule(name)
+    found: list[Tensor] = []
+
+    def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found.append(columns(layer, inputs[0]))
+        raise _Reached
+
+    handle = layer.register_forward_pre_hook(record)
+    try:
+        module(images)
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    return found
+
+
+def prepare(module: nn.Module) -> nn.Module:
+    """Put a module in the memory order that runs fastest."""
+    return channels_last(module.eval())
