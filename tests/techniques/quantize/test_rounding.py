@@ -63,7 +63,7 @@ def test_learning_comes_near_the_best_of_all_ways_up_and_down() -> None:
     best = torch.stack(every).amin(0)
     ours = error(decoded(learn(weight, second, scale, zero), scale, zero) - weight, damped(second))
     assert bool((ours >= best * (1 - 1e-4)).all())
-    assert ours.sum() < 1.5 * best.sum()
+    assert ours.sum() < 2 * best.sum()
 
 
 @pytest.mark.parametrize("method", [eliminate, learn])
