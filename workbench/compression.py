@@ -23,6 +23,7 @@ from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.encodings import Archive, Encoding, encode_values, load_archive
 from workbench.errors import WorkbenchError
+from workbench.measure.pictures import WeightPair
 from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
 from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, channels_of, edit_from_json, edit_to_json
@@ -198,19 +199,52 @@ class CompressedModel:
     def summarize_channels(self, layer: str) -> ChannelSummary:
         """Return what the weights of each output channel span, before and after; errors as ``summarize``."""
         found = self._layer(layer)
-        module = self._subject.model.module.get_submodule(layer)
-        axis = 1 if isinstance(module, nn.modules.conv._ConvTransposeNd) else 0
+        axis = self._output_axis(layer)
         before, codes = self._subject.tensors[found.weight], self.codes.get(found.weight)
-        kept = torch.arange(before.shape[axis])
-        for edit in self.edits:
-            if isinstance(edit, Slice) and edit.layer == layer:
-                places = channels_of(module, edit.side)
-                if places is not None and places.axes["weight"] == axis:
-                    kept = kept[torch.tensor(edit.keep)]
+        kept = self._kept(found, axis)
         steps = codes.steps if codes is not None else None
         return summarize_channels(
             layer, before, self.tensors[found.weight], axis, kept, self.thresholds.get(layer), steps
         )
+
+    def weight_pair(self, layer: str) -> WeightPair:
+        """Return the layer's main weight before and after, outputs first; errors as ``summarize``."""
+        found = self._layer(layer)
+        axis = self._output_axis(layer)
+        image = self._subject.image_shape
+        reads_image = (
+            found is self._subject.layers[0]
+            and found.type == "Linear"
+            and len(image) == 3
+            and found.shape[1] == math.prod(image)
+        )
+        return WeightPair(
+            layer,
+            self._subject.tensors[found.weight].movedim(axis, 0),
+            self.tensors[found.weight].movedim(axis, 0),
+            self._kept(found, axis),
+            self._kept(found, 1 - axis),
+            f"{self._subject.hash}:{found.weight}",
+            self.versions[found.weight],
+            image if reads_image else None,
+        )
+
+    def _output_axis(self, layer: str) -> int:
+        module = self._subject.model.module.get_submodule(layer)
+        return 1 if isinstance(module, nn.modules.conv._ConvTransposeNd) else 0
+
+    def _kept(self, layer: Layer, axis: int) -> Tensor:
+        """Return the numbers that the remaining channels along an axis of the layer's weight had before."""
+        module = self._subject.model.module.get_submodule(layer.name)
+        tensor = layer.weight.rpartition(".")[2]
+        kept = torch.arange(self._subject.tensors[layer.weight].shape[axis])
+        for edit in self.edits:
+            if isinstance(edit, Slice) and edit.layer == layer.name:
+                places = channels_of(module, edit.side)
+                if places is not None and places.axes.get(tensor) == axis:
+                    keep = torch.tensor(edit.keep)
+                    kept = kept[keep[keep < len(kept)]]  # a grouped convolution's weight counts one group's inputs
+        return kept
 
     def _layer(self, name: str) -> Layer:
         found = next((item for item in self._subject.layers if item.name == name), None)

@@ -14,6 +14,7 @@ import workbench as wb
 from tests.widgets.conftest import wait_until
 from tests.widgets.fake_session import FakeSession
 from widgets import WeightView
+from widgets.weights.mosaic import mosaic
 from workbench.measure.weights import MAX_CHANNELS, Overview, summarize_channels, summarize_weights
 from workbench.recipe import Recipe
 
@@ -99,7 +100,7 @@ def test_bits_and_grid_are_told_as_they_are_stored(session: wb.Session, recipe: 
 
 
 def test_removed_channels_are_told_and_known_by_their_old_number(session: wb.Session) -> None:
-    view = WeightView(session, per_channel=True)
+    view = WeightView(session, mode="channels")
     view.marks.select("second")
     about = drawn(
         view, session, "- prune: {granularity: filter, ratio: 0.5, scope: layer, layers: [first], multiple: 1}"
@@ -117,7 +118,7 @@ def test_removed_channels_are_told_and_known_by_their_old_number(session: wb.Ses
 
 
 def test_channels_of_a_transposed_convolution_are_its_outputs(session: wb.Session) -> None:
-    view = WeightView(session, per_channel=True)
+    view = WeightView(session, mode="channels")
     view.marks.select("up")
     assert drawn(view, session, "- quantize: {bits: 4}")["channels"] == 4
     weight = session.model.module.get_parameter("up.weight")
@@ -129,7 +130,7 @@ def test_channels_of_a_transposed_convolution_are_its_outputs(session: wb.Sessio
 
 
 def test_many_channels_travel_as_groups_of_neighbours(session: wb.Session) -> None:
-    view = WeightView(session, per_channel=True)
+    view = WeightView(session, mode="channels")
     view.marks.select("wide")
     about = drawn(view, session, "[]")
     entries = len(np.frombuffer(view.channels_before, np.float32)) // 4
@@ -143,9 +144,9 @@ def test_many_channels_travel_as_groups_of_neighbours(session: wb.Session) -> No
 def test_channels_cost_nothing_until_asked_for(session: wb.Session) -> None:
     view = WeightView(session)
     assert view.channels_before == view.channels_after == b""
-    view.per_channel = True
+    view.mode = "channels"
     assert view.channels_before
-    view.per_channel = False
+    view.mode = "histogram"
     assert view.channels_before == b""
     view.close()
 
@@ -277,3 +278,144 @@ def test_choosing_a_layer_on_the_page_draws_it(fake: FakeSession) -> None:
     wait_until(view, "error", bool)
     assert view.error == "There is no layer 'nowhere'."
     view.close()
+
+
+NARROW = "- prune: {granularity: filter, ratio: 0.5, scope: layer, layers: [first], multiple: 1}"
+
+
+def spectrum(view: WeightView, name: str) -> np.ndarray[Any, Any]:
+    return np.frombuffer(getattr(view, f"spectrum_{name}"), np.float32)
+
+
+def test_singular_values_are_those_of_the_weights_before_and_after(session: wb.Session) -> None:
+    session.measure("- quantize: {bits: 2}")
+    view = WeightView(session, mode="spectrum")
+    view.marks.select("second")
+    wait_until(view, "spectrum_after", lambda found: len(found) == 4 * 16)
+    module = session.model.module
+    for name, weight in (
+        ("before", module.get_parameter("second.weight")),
+        ("after", session.compressed.tensors["second.weight"]),
+    ):
+        expected = np.linalg.svd(weight.detach().flatten(1).numpy(), compute_uv=False)
+        assert spectrum(view, name) == pytest.approx(expected, abs=1e-5 * expected[0])
+    assert view.rank == 16
+    view.close()
+
+
+def test_the_rank_falls_with_removed_channels(session: wb.Session) -> None:
+    session.measure(NARROW)
+    view = WeightView(session, mode="spectrum")
+    view.marks.select("first")
+    wait_until(view, "rank", lambda rank: rank == 8)
+    assert len(spectrum(view, "before")) == 9  # its matrix is 16 × 9
+    assert spectrum(view, "after")[8:].tolist() == [0]
+    view.close()
+
+
+def test_spectra_and_pictures_cost_nothing_until_asked_for(session: wb.Session) -> None:
+    view = WeightView(session)
+    assert view.spectrum_after == view.pictures_after == b""
+    view.mode = "filters"
+    assert view.pictures_after
+    view.mode = "spectrum"
+    wait_until(view, "spectrum_after", bool)
+    assert view.pictures_after == b""
+    view.mode = "histogram"
+    assert view.spectrum_after == view.pictures_after == b""
+    view.close()
+
+
+def test_removed_filters_are_absent_in_the_pictures(session: wb.Session) -> None:
+    session.measure(NARROW)
+    view = WeightView(session, mode="filters")
+    view.marks.select("first")
+    after = np.frombuffer(view.pictures_after, np.int8).reshape(view.pictured["shape"])
+    assert view.pictured["kind"] == "kernels"
+    assert int((after == -128).all((1, 2, 3)).sum()) == 8
+    view.close()
+
+
+def test_pages_are_turned_and_another_layer_begins_with_its_first(session: wb.Session) -> None:
+    view = WeightView(session, mode="filters")
+    view.marks.select("wide")
+    assert view.pictured["pages"] > 1
+    first = view.pictures_before
+    view.page = 1
+    assert view.pictured["output"] > 0
+    assert view.pictures_before != first
+    view.marks.select("second")
+    assert view.page == view.pictured["page"] == 0
+    assert len(view.pictures_before) == 16 * 16 * 9
+    view.close()
+
+
+def test_close_up_the_groups_of_an_n_of_m_pattern_are_marked_and_hold_n(session: wb.Session) -> None:
+    session.measure('- prune: {granularity: "n:m", n: 2, m: 4, layers: [second]}')
+    view = WeightView(session, mode="filters", close_up=True)
+    view.marks.select("second")
+    assert view.pictured["kept"] == (2, 4)
+    groups = np.frombuffer(view.pictures_after, np.int8).reshape(-1, 4)
+    assert np.all((groups != 0).sum(1) == 2)
+    view.marks.select("wide")
+    assert view.pictured["kept"] is None
+    view.close()
+
+
+@pytest.mark.parametrize("mode", ["spectrum", "filters"])
+def test_a_move_sends_at_most_12_kB_and_nothing_of_before(mode: str, sent: Wire) -> None:
+    with wb.Session("resnet20", "fashion_mnist", history=":memory:") as session:
+        view = WeightView(session, mode=mode)
+        view.marks.select("stage3.1.conv1")
+        trait = {"spectrum": "spectrum_after", "filters": "pictures_after"}[mode]
+        dense = wait_until(view, trait, bool)
+        wait_until(view, "overview_facts", bool)
+        with view.publishing():
+            pass
+        sent.clear()
+        session.apply("- prune: {ratio: 0.7}")
+        wait_until(view, trait, lambda found: found != dense)
+        with view.publishing():
+            pass
+        view.close()
+    changed = {path[0] for data, _ in sent for path in data.get("buffer_paths", [])}
+    assert trait in changed
+    assert not {"spectrum_before", "pictures_before", "before", "edges"} & changed
+    assert sum(size for _, size in sent) <= 12_000
+
+
+def test_what_has_no_spectrum_says_so(session: wb.Session) -> None:
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(16, 2100), nn.Linear(2100, 2100), nn.Linear(2100, 4))
+    data = wb.load_dataset((torch.randn(16, 1, 4, 4), torch.arange(16) % 4))
+    with wb.Session(wide, data, history=":memory:") as large:
+        view = WeightView(large, mode="spectrum")
+        view.marks.select("2")
+        assert "takes too long to decompose" in wait_until(view, "error", bool)
+        view.marks.select("1")
+        wait_until(view, "error", lambda error: not error)
+        view.close()
+
+
+def test_levels_of_a_codebook_are_sent_rising_and_once(session: wb.Session) -> None:
+    levels = np.asarray([0.5, -0.25, 0.5, np.nan, 0.0], np.float32)
+    summary = summarize_weights("fc", [torch.ones(3)], [torch.ones(3)], grid=levels)
+    assert summary.grid.tolist() == [-0.25, 0.0, 0.5]
+
+
+@pytest.mark.parametrize("mode", ["channels", "spectrum", "filters"])
+def test_every_mode_has_a_figure(session: wb.Session, mode: str) -> None:
+    session.measure(NARROW)
+    view = WeightView(session, mode=mode)
+    for layer in session.layers:
+        view.marks.select(layer.name)
+        assert view.figure().axes[0].get_title(loc="left").startswith(layer.name)
+    view.close()
+
+
+def test_the_figure_of_pictures_has_every_weight_at_its_place() -> None:
+    codes = np.arange(-60, 60, dtype=np.int8).reshape(5, 2, 4, 3)
+    sheet = mosaic(codes, "kernels", strips=2)
+    alone = mosaic(codes[3:4, 1:2], "kernels")
+    strip = 2 * 4 - 1
+    assert np.array_equal(sheet[5:9, strip + 3 + 4 : strip + 3 + 7], alone)
+    assert (sheet[4] == 255).all()

@@ -1,4 +1,4 @@
-"""A layer's weights as a matplotlib figure: the histogram, what the channels span, and all layers small."""
+"""A layer's weights as a matplotlib figure: the histogram, what the channels span, and the spectrum."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from ..base.plots import ACCENT, BASE, LINE, TEXT, legend_below, note, title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
+    from numpy.typing import NDArray
 
+    from workbench.measure.spectrum import Spectrum
     from workbench.measure.weights import ChannelSummary, WeightSummary
 
 
@@ -34,8 +36,8 @@ def plot_histogram(area: FigureBase, summary: WeightSummary, *, log: bool = True
         shown = summary.grid[(summary.grid >= summary.edges[0]) & (summary.grid <= summary.edges[-1])]
         across = axes.get_xaxis_transform()
         axes.plot(
-            shown, np.full(len(shown), 0.015), "|", color=TEXT, markersize=4, markeredgewidth=0.5, transform=across,
-            label=f"{len(summary.grid)} quantizer values",
+            shown, np.full(len(shown), 0.015), "|", color=TEXT, markersize=4, transform=across,
+            markeredgewidth=0.6 if len(shown) <= 64 else 0.25, label=_levels(summary.grid),
         )  # fmt: skip
     axes.set_xlim(float(summary.edges[0]), float(summary.edges[-1]))
     axes.set_xlabel("weight")
@@ -67,12 +69,45 @@ def plot_channels(area: FigureBase, summary: ChannelSummary) -> None:
     note(axes, f"{gone} of {summary.channels} channels removed" if gone else f"{summary.channels} channels")
 
 
+def plot_spectrum(area: FigureBase, spectrum: Spectrum, *, log: bool = True) -> None:
+    """Draw the singular values before and after, and the rank where those after end."""
+    from workbench.measure.spectrum import energy_kept
+
+    axes: Axes = area.subplots()
+    place = np.arange(1, spectrum.full_rank + 1)
+    axes.bar(place, spectrum.before, 0.86, color=BASE, alpha=0.55, label="before", linewidth=0)
+    axes.bar(place, spectrum.after, 0.46, color=ACCENT, label="after", linewidth=0)
+    if log and spectrum.before.max(initial=0) > 0:
+        seen = spectrum.before[spectrum.before > spectrum.before[0] * 1e-4]
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.6 * float(seen[-1]))
+    if spectrum.rank < spectrum.full_rank:
+        label = f"rank {spectrum.rank:,} after"
+        axes.axvline(spectrum.rank + 0.5, color=TEXT, linewidth=0.8, linestyle=(0, (4, 3)), label=label)
+    axes.set_xlim(0.4, spectrum.full_rank + 0.6)
+    axes.set_xlabel("rank")
+    axes.set_ylabel("singular value")
+    legend_below(area, axes, columns=3)
+    title(axes, spectrum.layer)
+    energy = energy_kept(spectrum.before)
+    if energy[-1:] > 0:
+        most = int(np.searchsorted(energy, 0.9)) + 1
+        note(axes, f"90 % of the energy in {most:,} of {spectrum.full_rank:,}")
+
+
 def describe(summary: WeightSummary) -> str:
     """Return in a few words what was done to the layer."""
     names: dict[float, str] = {16: "16-bit float", 32: "fp32"}
     bits = names.get(summary.bits or 32, f"{summary.bits or 32:g} bit")
     removed = f"{summary.removed:.1%} removed, " if summary.removed else ""
     return f"{removed}{summary.sparsity:.1%} zeros, {bits}".replace("%", " %")
+
+
+def _levels(levels: NDArray[np.float32]) -> str:
+    """Return what to call the values a weight can take: a quantizer's are evenly spaced, a codebook's are not."""
+    gaps = np.diff(levels)
+    even = not len(gaps) or float(gaps.max() - gaps.min()) <= 0.02 * float(gaps.max())
+    return f"{len(levels)} {'quantizer' if even else 'codebook'} values"
 
 
 def _ranges(

@@ -72,6 +72,42 @@ function dashed(pen, colour, lines) {
   pen.setLineDash([]);
 }
 
+// The values a weight can take, as ticks at their places. Few of them are also led up through the bars, since a
+// codebook's are unevenly spaced and each takes what is nearest to it. Many grow thinner and paler, so that a dense
+// stretch is a darker one, never a black bar.
+function drawLevels(pen, frame, colour, levels, low, high) {
+  const x = (value) => frame.left + ((value - low) / (high - low)) * frame.width;
+  const room = frame.width / Math.max(1, levels.length);
+  pen.strokeStyle = colour("text");
+  for (const value of levels) {
+    if (value < low || value > high) continue;
+    const at = x(value);
+    const line = (top, bottom, alpha, wide) => {
+      pen.globalAlpha = alpha;
+      pen.lineWidth = wide;
+      pen.beginPath();
+      pen.moveTo(at, top);
+      pen.lineTo(at, bottom);
+      pen.stroke();
+    };
+    line(frame.floor + 3, frame.floor + 9, room < 2 ? 0.4 : room < 5 ? 0.55 : 0.9, room < 2 ? 0.5 : room < 5 ? 0.75 : 1.25);
+    if (room >= 12) line(frame.top, frame.floor, 0.16, 1);
+  }
+  pen.globalAlpha = 1;
+}
+
+// How many values, and how far apart: evenly on a quantizer's grid, unevenly in a codebook.
+function levelWords(levels) {
+  if (levels.length < 2) return "";
+  let [least, most] = [Infinity, 0];
+  for (let index = 1; index < levels.length; index += 1) {
+    const gap = levels[index] - levels[index - 1];
+    [least, most] = [Math.min(least, gap), Math.max(most, gap)];
+  }
+  const apart = most - least <= 0.02 * most ? short(most) : `${short(least)} to ${short(most)}`;
+  return `${count(levels.length)} values, ${apart} apart`;
+}
+
 // Returns what is at a horizontal place: the bin's number, and its words.
 function drawHistogram(pen, { width, height }, colour, { edges, before, after, grid, threshold, log, hover }) {
   const frame = frameOf(width, height, grid.length > 0);
@@ -123,17 +159,7 @@ function drawHistogram(pen, { width, height }, colour, { edges, before, after, g
     const inside = [-threshold, threshold].filter((at) => at >= low && at <= high);
     dashed(pen, colour, inside.map((at) => [x(at), frame.top, x(at), frame.floor]));
   }
-  pen.strokeStyle = colour("text");
-  pen.lineWidth = 1;
-  pen.globalAlpha = grid.length > frame.width / 5 ? 0.35 : 0.8;
-  for (const value of grid) {
-    if (value < low || value > high) continue;
-    pen.beginPath();
-    pen.moveTo(x(value), frame.floor + 3);
-    pen.lineTo(x(value), frame.floor + 9);
-    pen.stroke();
-  }
-  pen.globalAlpha = 1;
+  drawLevels(pen, frame, colour, grid, low, high);
   ground(pen, frame, colour);
   const bin = hover == null ? -1 : Math.floor(((hover - frame.left) / frame.width) * before.length);
   if (!(bin >= 0 && bin < before.length)) return { at: -1, words: "", of: before.length, place: () => null };

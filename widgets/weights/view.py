@@ -1,4 +1,4 @@
-"""The weights of one layer before and after, as a whole or by channel, and those of all layers small."""
+"""The weights of one layer before and after: histogram, channels, spectrum or pictures; and all layers small."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import traitlets
 
+from workbench.errors import WorkbenchError
+
+from ..base.errands import Errands
 from ..base.view import View, script, style
+from .overview import layer_facts, overview_of
+from .patterns import n_of_m
+from .spectra import Spectra
 
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
-    from workbench.compression import CompressedModel
+    from workbench.measure.pictures import Pictures
     from workbench.measure.weights import Overview
     from workbench.session import Session
     from workbench.snapshot import Snapshot
@@ -20,26 +26,34 @@ if TYPE_CHECKING:
     from ..base.marks import Marks
 
 BINS = 96
-#: Shares travel as whole ten-thousandths.
-FINE = 10_000
+#: What can be looked at, and its name on the page.
+MODES = {"histogram": "Histogram", "channels": "Channels", "spectrum": "Spectrum", "filters": "Filters"}
 
 
 class WeightView(View):
-    """A histogram drawn in the browser from a few hundred bytes a move.
+    """One layer's weights, drawn in the browser from a few hundred bytes to 10 kB a move.
 
-    ``log`` draws counts on a logarithmic scale, ``per_channel`` what each output channel spans instead.
-    ``compact`` leaves out all but the histogram, for a small place; the small histograms of all layers are
-    computed and sent only where it is not set.
+    ``mode`` chooses what is drawn: the ``histogram`` with threshold and levels, what each of the output
+    ``channels`` spans, the ``spectrum`` of singular values, or the ``filters`` as images, of which ``page``
+    and ``close_up`` choose which. ``log`` draws counts and singular values on a logarithmic scale.
+    ``compact`` leaves out all but this one drawing, for a small place; the small histograms of all layers
+    are computed and sent only where it is not set.
     """
 
     patience = 0.15
-    _esm = script("weights/histogram.js", "weights/channels.js", "weights/thumbnails.js", "weights/weights.js")
+    _esm = script(
+        "weights/histogram.js", "weights/channels.js", "weights/spectrum.js", "weights/filters.js",
+        "weights/thumbnails.js", "weights/head.js", "weights/weights.js",
+    )  # fmt: skip
     _css = style("weights/weights.css")
 
     layers: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     layer = traitlets.Unicode("").tag(sync=True)
+    modes: traitlets.List[list[str]] = traitlets.List([list(entry) for entry in MODES.items()]).tag(sync=True)
+    mode = traitlets.Enum(tuple(MODES), "histogram").tag(sync=True)
     log = traitlets.Bool(True).tag(sync=True)
-    per_channel = traitlets.Bool(False).tag(sync=True)
+    page = traitlets.Int(0).tag(sync=True)
+    close_up = traitlets.Bool(False).tag(sync=True)
     compact = traitlets.Bool(False).tag(sync=True)
 
     edges = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
@@ -49,9 +63,17 @@ class WeightView(View):
     about = traitlets.Dict().tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
 
-    #: ``(4, entries)`` and ``(6, entries)`` float32, see ``ChannelSummary``; empty unless ``per_channel``.
+    #: ``(4, entries)`` and ``(6, entries)`` float32, see ``ChannelSummary``; empty in another mode.
     channels_before = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
     channels_after = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+    #: Singular values, float32, see ``Spectrum``; empty in another mode. ``rank`` is that of the weight after.
+    spectrum_before = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+    spectrum_after = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+    rank = traitlets.Int(0).tag(sync=True)
+    #: ``(rows, tiles, height, width)`` int8, see ``Pictures``; empty in another mode. ``pictured`` says what they are.
+    pictures_before = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+    pictures_after = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
+    pictured = traitlets.Dict().tag(sync=True)
     #: ``(layers, bins)`` uint8, see ``Overview``, and the height that 255 stands for, float32.
     overview_before = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
     overview_after = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
@@ -62,8 +84,10 @@ class WeightView(View):
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
         self._drawn: tuple[int, str] | None = None
         self._overview: Overview | None = None
+        self._spectra = Spectra()
+        self._errands = Errands("workbench-weights")
         super().__init__(session, **traits)
-        self.observe(self._on_form, "per_channel")
+        self.observe(self._on_form, ["mode", "page", "close_up"])
 
     def begin(self, session: Session) -> None:
         """List the layers."""
@@ -72,11 +96,13 @@ class WeightView(View):
         self.overview_before = self.overview_after = self.overview_facts = b""
 
     def mark(self, marks: Marks) -> None:
-        """Show the layer selected last."""
+        """Show the layer selected last, from its first page."""
         if marks.layer != self.layer:
             self.layer = marks.layer
             self._drawn = None
-            if self.visible:
+            turned = self.page > 0 and self.mode == "filters"
+            self.page = 0
+            if self.visible and not turned:  # turning the page has drawn it
                 self._show()
 
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
@@ -93,36 +119,45 @@ class WeightView(View):
             self._show_overview()
 
     def plot(self, area: FigureBase) -> None:
-        """Draw the histogram, or the channels' ranges where those are shown."""
-        from .figure import plot_channels, plot_histogram
+        """Draw what ``mode`` chooses."""
+        from . import figure, mosaic
 
-        if self.session is None or not self.layer:
+        session, layer = self.session, self.layer
+        if session is None or not layer:
             return
-        if self.per_channel:
-            plot_channels(area, self.session.compressed.summarize_channels(self.layer))
+        if self.mode == "channels":
+            figure.plot_channels(area, session.compressed.summarize_channels(layer))
+        elif self.mode == "spectrum":
+            figure.plot_spectrum(area, self._spectra.of(session.compressed, layer), log=self.log)
+        elif self.mode == "filters":
+            pictures = self._pictures(session, layer)
+            kept = self._pattern(pictures)
+            mosaic.plot_pictures(area, pictures, kept[1] if kept else 0)
         else:
-            plot_histogram(area, self.session.weights(self.layer, bins=BINS), log=self.log)
+            figure.plot_histogram(area, session.weights(layer, bins=BINS), log=self.log)
 
     def _on_form(self, change: dict[str, Any]) -> None:
-        """The channels are shown now, or no longer."""
+        """Something else is asked for."""
+        if change["name"] != "mode" and self.mode != "filters":
+            return
         if self.visible:
             self._show()
         else:
             self._drawn = None  # drawn when it is seen
 
     def _show(self) -> None:
-        session, layer = self.session, self.layer
+        session, layer, mode = self.session, self.layer, self.mode
         if session is None or not layer:
             return
         try:
             summary = session.weights(layer, bins=BINS)
-            channels = session.compressed.summarize_channels(layer) if self.per_channel else None
+            channels = session.compressed.summarize_channels(layer) if mode == "channels" else None
+            pictures = self._pictures(session, layer) if mode == "filters" else None
         except ValueError as problem:
-            with self.publishing():
-                self.error = str(problem)
+            self._tell(str(problem))
             return
         with self.publishing():
-            if layer != self.layer:
+            if layer != self.layer or mode != self.mode:
                 return
             self.edges = np.asarray(summary.edges, np.float32).tobytes()
             self.before = np.asarray(summary.before, np.uint32).tobytes()
@@ -135,7 +170,60 @@ class WeightView(View):
                 "bits": summary.bits, "removed": round(summary.removed, 5),
                 "channels": channels.channels if channels else 0, "group": channels.group if channels else 1,
             }  # fmt: skip
+            self._publish_pictures(pictures)
+            if mode != "spectrum":
+                self.spectrum_before = self.spectrum_after = b""
             self.error = ""
+        if mode == "spectrum":
+            self._errands.run("spectrum", lambda: self._show_spectrum(session, layer))
+
+    def _show_spectrum(self, session: Session, layer: str) -> None:
+        """Decompose the layer's present weight; away from the Feed's thread, since large layers take a second."""
+        try:
+            spectrum = self._spectra.of(session.compressed, layer)
+        except WorkbenchError as problem:
+            if self._shows(session, layer, "spectrum"):
+                self._tell(str(problem))
+            return
+        with self.publishing():
+            if self._shows(session, layer, "spectrum"):
+                self.spectrum_before = spectrum.before.tobytes()
+                self.spectrum_after = spectrum.after.tobytes()
+                self.rank = spectrum.rank
+                self.error = ""
+
+    def _shows(self, session: Session, layer: str, mode: str) -> bool:
+        return self.session is session and self.layer == layer and self.mode == mode
+
+    def _tell(self, problem: str) -> None:
+        with self.publishing():
+            self.spectrum_before = self.spectrum_after = b""
+            self.error = problem
+
+    def _pictures(self, session: Session, layer: str) -> Pictures:
+        from workbench.measure.pictures import LARGE, SMALL, picture_weights
+
+        pair, room = session.compressed.weight_pair(layer), SMALL if self.compact else LARGE
+        return picture_weights(pair, self.page, close_up=self.close_up, room=room)
+
+    def _publish_pictures(self, pictures: Pictures | None) -> None:
+        self.pictures_before = pictures.before.tobytes() if pictures else b""
+        self.pictures_after = pictures.after.tobytes() if pictures else b""
+        if pictures is None:
+            self.pictured = {}
+            return
+        self.pictured = {
+            "kind": pictures.kind, "shape": list(pictures.before.shape), "reach": pictures.reach,
+            "output": pictures.first_output, "outputs": pictures.outputs, "column": pictures.first_column,
+            "columns": pictures.all_columns, "inputs": pictures.inputs, "page": pictures.page,
+            "pages": pictures.pages, "kept": self._pattern(pictures), "close_up": self.close_up,
+        }  # fmt: skip
+
+    def _pattern(self, pictures: Pictures) -> tuple[int, int] | None:
+        """Return the N:M pattern to mark: of a layer seen close up, where its inputs stand side by side."""
+        if self.session is None or not self.close_up:
+            return None
+        return n_of_m(self.session, pictures.layer, pictures.inputs)
 
     def _show_overview(self) -> None:
         session = self.session
@@ -143,31 +231,16 @@ class WeightView(View):
             return
         compressed = session.compressed
         if self._overview is None:
-            self._overview = _overview_of(session)
+            self._overview = overview_of(session)
         overview = self._overview
         weights, versions = {}, {}
         for layer in session.layers:
             weights[layer.name] = [compressed.tensors[name] for name in layer.weights]
             versions[layer.name] = tuple(compressed.versions[name] for name in layer.weights)
         after = overview.after(weights, versions, compressed.thresholds)
-        facts = _facts(session, compressed, overview)
+        facts = layer_facts(session, compressed, overview)
         with self.publishing():
             self.overview_before = overview.before.tobytes()
             self.overview_ceilings = overview.ceilings.tobytes()
             self.overview_after = after.tobytes()
             self.overview_facts = facts.tobytes()
-
-
-def _overview_of(session: Session) -> Overview:
-    from workbench.measure.weights import Overview
-
-    parameters = session.model.module.state_dict()
-    return Overview({layer.name: [parameters[name] for name in layer.weights] for layer in session.layers})
-
-
-def _facts(session: Session, compressed: CompressedModel, overview: Overview) -> np.ndarray[Any, Any]:
-    names = [layer.name for layer in session.layers]
-    thresholds = np.asarray([compressed.thresholds.get(name, 0.0) for name in names]) / overview.reaches
-    zeros = np.asarray([figures.sparsity for figures in compressed.layers])
-    bits = [figures.bits for figures in compressed.layers]
-    return np.stack([zeros * FINE, bits, thresholds.clip(0, 1) * FINE]).round().astype(np.uint16)

@@ -1,5 +1,5 @@
-// The Weights view. Compact: one header line, one line of legend and the histogram. Else also the channels on
-// request, and all layers small, beside the histogram or, in a narrow place, below it.
+// The Weights view. Compact: one header line, one line of legend and one drawing. Else also all layers small,
+// beside the drawing or, in a narrow place, below it.
 
 function render({ model, el }) {
   el.classList.add("wb");
@@ -7,39 +7,33 @@ function render({ model, el }) {
   const picker = element("select", { id });
   const compact = model.get("compact");
   const label = element("label", { for: id, class: "wb-hidden" }, compact ? "Layer" : "Layer shown");
-  const step = (sign, name, by) => {
-    const node = button(sign, { class: "wb-button wb-step", "aria-label": name, title: name });
-    node.addEventListener("click", () => go(by));
-    return node;
-  };
-  const [back, on] = [step("‹", "Previous layer", -1), step("›", "Next layer", 1)];
-  const toggle = (text, name, trait) => {
-    const box = element("input", { type: "checkbox", "aria-label": name });
-    box.addEventListener("change", () => { model.set(trait, box.checked); model.save_changes(); later(); });
-    return { box, root: element("label", { class: "wb-toggle", title: name }, box, text) };
-  };
-  const log = toggle("log", "log counts", "log");
-  const each = toggle("per channel", "per channel", "per_channel");
+  const set = (trait, value) => { model.set(trait, value); model.save_changes(); later(); };
+  const back = stepButton("‹", "Previous layer", () => go(-1));
+  const on = stepButton("›", "Next layer", () => go(1));
+  const modes = modePicker(model.get("modes"), compact, (mode) => set("mode", mode));
+  const log = toggle("log", "log counts", (value) => set("log", value));
+  const near = toggle("close up", "close up", (value) => { model.set("page", 0); set("close_up", value); });
   const fact = element("span", { class: "wb-fact wb-muted" });
-  const legend = {};
-  const key = (name, brief, long) => (legend[name] = element("span", {}, element("i", { class: `wb-${name}` }),
-    element("span", { class: "wb-brief" }, brief), element("span", { class: "wb-long" }, long)));
+  const legend = legendOf();
   const canvas = element("canvas", { role: "img", tabindex: "0" });
   const tip = element("p", { class: "wb-tip", "aria-hidden": "true" });
   const problem = element("p", { class: "wb-problem", role: "alert" });
+  const told = element("span", { class: "wb-told", "aria-hidden": "true" });
+  const [before, after] = [stepButton("‹", "Previous page of weights", () => turn(-1)), stepButton("›", "Next page of weights", () => turn(1))];
+  const pages = element("div", { class: "wb-pages" }, told, before, after);
   const overview = compact ? null : thumbnails(choose);
   const all = () => element("div", { class: "wb-all" }, element("h3", {}, "All layers", element("span", {}, "zeros · bits")), element("div", { class: "wb-all-box" }, overview.list));
   el.replaceChildren(element("div", { class: `wb-weights wb-card ${compact ? "wb-compact" : "wb-full"}` },
-    element("div", { class: "wb-head" }, element("h2", {}, "Weights"), label, ...(compact ? [picker, log.root] : [back, picker, on, log.root, each.root, fact])),
+    element("div", { class: "wb-head" }, element("h2", { class: compact ? "wb-hidden" : "" }, "Weights"), label,
+      ...(compact ? [modes.root, picker, log.root, near.root] : [back, picker, on, modes.root, log.root, near.root, fact])),
     problem,
     element("div", { class: "wb-body" },
-      element("div", { class: "wb-main" },
-        element("div", { class: "wb-legend" }, key("before", "before", "before"), key("after", "after", "after"),
-          key("threshold", "threshold", "pruning threshold"), key("grid", "grid", "values the quantizer can take")),
-        element("div", { class: "wb-canvas" }, canvas, tip)),
+      element("div", { class: "wb-main" }, legend.root, element("div", { class: "wb-canvas" }, canvas, tip), pages),
       ...(compact ? [] : [all()]))));
 
-  let hover = null;
+  let hover = null; // where the pointer or the keys are, from the left
+  let cell = null; // and in the pictures: which row, and which place in it
+  let drawn = { of: 0 };
   const names = () => model.get("layers").map(({ name }) => name);
 
   function choose(name) {
@@ -47,6 +41,11 @@ function render({ model, el }) {
   }
   function go(by) {
     choose(names()[names().indexOf(model.get("layer")) + by]);
+  }
+  function turn(by) {
+    const { page, pages: total } = model.get("pictured");
+    const to = page + by;
+    if (to >= 0 && to < total) set("page", to);
   }
   function listLayers() {
     const layers = model.get("layers");
@@ -69,67 +68,118 @@ function render({ model, el }) {
     return [removed, `${percent(about.sparsity, digits)} zeros`, bits].filter(Boolean).join(" · ");
   }
 
+  const floats = (name) => typed(model.get(name), Float32Array);
+  const counts = (name) => typed(model.get(name), Uint32Array);
+  const codes = (name) => typed(model.get(name), Int8Array);
+
+  // What each mode draws: null where its data have not come yet.
+  const drawings = {
+    histogram(pen, size, about) {
+      const edges = floats("edges");
+      return edges.length > 1 && drawHistogram(pen, size, coloursOf(canvas), {
+        edges, before: counts("before"), after: counts("after"), grid: floats("grid"), threshold: about.threshold, log: model.get("log"), hover,
+      });
+    },
+    channels(pen, size, about) {
+      const [edges, channels] = [floats("edges"), floats("channels_before")];
+      return channels.length > 0 && drawChannels(pen, size, coloursOf(canvas), {
+        reach: edges[edges.length - 1], before: channels, after: floats("channels_after"), threshold: about.threshold, group: about.group, channels: about.channels, hover,
+      });
+    },
+    spectrum(pen, size) {
+      const values = floats("spectrum_before");
+      return values.length > 0 && drawSpectrum(pen, size, coloursOf(canvas), { before: values, after: floats("spectrum_after"), rank: model.get("rank"), log: model.get("log"), hover });
+    },
+    filters(pen, size) {
+      const pictured = model.get("pictured");
+      const shown = codes("pictures_before");
+      if (!pictured.kind || shown.length !== pictured.shape.reduce((product, side) => product * side, 1)) return null;
+      if (cell && (cell.row >= pictured.shape[0] || cell.at >= drawn.across)) cell = null;
+      return drawPictures(pen, size, coloursOf(canvas), { about: pictured, before: shown, after: codes("pictures_after"), cell });
+    },
+  };
+  const titles = { histogram: "Histogram", channels: "Ranges of the channels", spectrum: "Singular values", filters: "Pictures of the weights" };
+
   function draw() {
-    const about = model.get("about");
-    const grid = typed(model.get("grid"), Float32Array);
-    const edges = typed(model.get("edges"), Float32Array);
-    const channels = typed(model.get("channels_before"), Float32Array);
-    const byChannel = model.get("per_channel") && channels.length > 0 && about.channels > 0;
+    const [about, mode, pictured] = [model.get("about"), model.get("mode"), model.get("pictured")];
+    const grid = floats("grid");
     showChoice();
-    log.box.checked = model.get("log");
-    log.box.disabled = byChannel;
-    each.box.checked = model.get("per_channel");
+    modes.show(mode);
+    log.show(model.get("log"), !["histogram", "spectrum"].includes(mode), mode === "spectrum" ? "log singular values" : "log counts");
+    near.show(model.get("close_up"), mode !== "filters");
     setText(problem, model.get("error"));
     setText(fact, words(about));
-    setText(legend.after.lastChild, about.threshold != null && !byChannel ? "after, its zeros left out" : "after");
-    legend.threshold.classList.toggle("wb-absent", about.threshold == null);
-    legend.grid.classList.toggle("wb-absent", !grid.length || byChannel);
+    const missing = [];
+    if (about.threshold == null) missing.push("threshold");
+    if (!grid.length) missing.push("grid");
+    if (model.get("rank") >= floats("spectrum_before").length) missing.push("cut");
+    if (!codes("pictures_after").includes(ABSENT)) missing.push("removed");
+    legend.say("after", "after", about.threshold != null && mode === "histogram" ? "after, its zeros left out" : "after");
+    legend.say("scale", pictured.reach ? `± ${short(pictured.reach)}` : "");
+    legend.show(mode, missing);
+    pages.hidden = mode !== "filters";
+    before.disabled = !(pictured.page > 0);
+    after.disabled = !(pictured.page < pictured.pages - 1);
 
     const fitted = fitCanvas(canvas);
-    if (!fitted || edges.length < 2) return;
-    const { pen } = fitted;
-    pen.font = `11px ${getComputedStyle(el).fontFamily}`;
-    const { threshold, group } = about;
-    const found = byChannel
-      ? drawChannels(pen, fitted, coloursOf(el), {
-        reach: edges[edges.length - 1], before: channels, after: typed(model.get("channels_after"), Float32Array), threshold, group, channels: about.channels, hover,
-      })
-      : drawHistogram(pen, fitted, coloursOf(el), {
-        edges, before: typed(model.get("before"), Uint32Array), after: typed(model.get("after"), Uint32Array), grid, threshold, log: model.get("log"), hover,
-      });
-    entries = found.of;
-    const limits = [threshold != null ? `pruned below ${short(threshold)}` : "", grid.length > 1 ? `${grid.length} values, ${short(grid[1] - grid[0])} apart` : ""];
+    if (!fitted) return;
+    fitted.pen.font = `11px ${getComputedStyle(el).fontFamily}`;
+    drawn = drawings[mode](fitted.pen, fitted, about) || { of: 0, words: "" };
+    const rest = (compact && drawn.brief) || drawn.rest || "";
+    const limits = mode === "histogram" ? [about.threshold != null ? `pruned below ${short(about.threshold)}` : "", levelWords(grid)] : [rest];
     const summary = [words(about), ...limits].filter(Boolean);
-    canvas.setAttribute("aria-label", `${byChannel ? "Ranges of the channels" : "Histogram"} of ${about.layer || "no layer"}: ${[...summary, found.words].filter(Boolean).join(", ")}`);
-    setText(tip, found.words || (compact ? words(about, 0) : limits.filter(Boolean).join(" · ")));
+    canvas.setAttribute("aria-label", `${titles[mode]} of ${about.layer || "no layer"}: ${[...summary, drawn.words].filter(Boolean).join(", ")}`);
+    const corner = mode === "filters" ? "" : drawn.words || (compact && mode !== "spectrum" ? words(about, 0) : limits.filter(Boolean).join(" · "));
+    setText(tip, corner);
+    setText(told, mode === "filters" ? drawn.words || drawn.rest || "" : "");
   }
 
   function drawOverview() {
     overview.show({
-      before: typed(model.get("overview_before"), Uint8Array), after: typed(model.get("overview_after"), Uint8Array),
-      facts: typed(model.get("overview_facts"), Uint16Array), ceilings: typed(model.get("overview_ceilings"), Float32Array), log: model.get("log"),
+      before: codesOf("overview_before"), after: codesOf("overview_after"),
+      facts: typed(model.get("overview_facts"), Uint16Array), ceilings: floats("overview_ceilings"), log: model.get("log"),
     });
   }
+  const codesOf = (name) => typed(model.get(name), Uint8Array);
 
-  // The bins and channels can be walked with the keys too; what is under the pointer is said in the corner.
-  let entries = 0;
+  // What is drawn can be walked with the keys too; what is under the pointer is said in the corner.
+  const moves = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+  function walkPictures(key) {
+    if (key === "PageDown" || key === "PageUp") { turn(key === "PageDown" ? 1 : -1); return true; }
+    if (!moves[key] || !drawn.of) return false;
+    const [right, down] = moves[key];
+    const clamp = (value, limit) => Math.max(0, Math.min(limit - 1, value));
+    cell = cell ? { row: clamp(cell.row + down, drawn.rows), at: clamp(cell.at + right, drawn.across) } : { row: 0, at: 0 };
+    return true;
+  }
+  function walk(key) {
+    const by = { ArrowRight: 1, ArrowLeft: -1, PageDown: 8, PageUp: -8 }[key];
+    if (!by || !drawn.of) return false;
+    const { left, width } = frameOf(canvas.clientWidth, canvas.clientHeight, false);
+    const at = hover == null ? (by > 0 ? -1 : drawn.of) : Math.floor(((hover - left) / width) * drawn.of);
+    hover = left + ((Math.max(0, Math.min(drawn.of - 1, at + by)) + 0.5) / drawn.of) * width;
+    return true;
+  }
+  const forget = () => { hover = cell = null; later(); };
   canvas.addEventListener("keydown", (event) => {
-    const by = { ArrowRight: 1, ArrowLeft: -1, PageDown: 8, PageUp: -8 }[event.key];
-    if (event.key === "Escape") hover = null;
-    else if (by && entries) {
-      event.preventDefault();
-      const { left, width } = frameOf(canvas.clientWidth, canvas.clientHeight, false);
-      const at = hover == null ? (by > 0 ? -1 : entries) : Math.floor(((hover - left) / width) * entries);
-      hover = left + ((Math.max(0, Math.min(entries - 1, at + by)) + 0.5) / entries) * width;
-    } else return;
+    if (event.key === "Escape") { forget(); return; }
+    if (!(model.get("mode") === "filters" ? walkPictures : walk)(event.key)) return;
+    event.preventDefault();
     later();
   });
-  canvas.addEventListener("blur", () => { hover = null; later(); });
-  canvas.addEventListener("pointermove", (event) => { hover = event.offsetX; later(); });
-  canvas.addEventListener("pointerleave", () => { hover = null; later(); });
+  canvas.addEventListener("blur", forget);
+  canvas.addEventListener("pointermove", (event) => {
+    hover = event.offsetX;
+    cell = drawn.locate?.(event.offsetX, event.offsetY) ?? null;
+    later();
+  });
+  canvas.addEventListener("pointerleave", forget);
   picker.addEventListener("change", () => choose(picker.value));
 
-  const traits = ["edges", "before", "after", "grid", "about", "log", "per_channel", "channels_before", "channels_after", "error", "layer"];
+  const traits = [
+    "edges", "before", "after", "grid", "about", "log", "mode", "channels_before", "channels_after", "spectrum_before", "spectrum_after", "rank",
+    "pictures_before", "pictures_after", "pictured", "close_up", "error", "layer",
+  ];
   const later = onTraits(model, traits, draw, { frame: true });
   const laterAll = compact ? null : onTraits(model, ["overview_before", "overview_after", "overview_facts", "overview_ceilings", "log"], drawOverview, { frame: true });
   const endLooks = onLooks(canvas, later);

@@ -22,8 +22,9 @@ class WeightSummary:
 
     ``before`` and ``after`` are counts ``(bins,)``; ``after`` leaves out the weights that are exactly
     zero where the layer was pruned (their share is ``sparsity``). ``threshold`` is the magnitude up to
-    which weights were pruned. ``grid`` holds the values the quantizer can take, of the channel with
-    the median scale where every channel has its own; empty where the layer is not on a grid. ``bits``
+    which weights were pruned. ``grid`` holds the values a weight can take, rising: the quantizer's, of the
+    channel with the median scale where every channel has its own, or a codebook's; empty where there are
+    too many to draw. ``bits``
     is what a stored weight is written in. ``removed`` is the share of the weights that left the layer
     with their channels.
     """
@@ -76,7 +77,7 @@ def summarize_weights(
         before=_histogram(old, bins, reach),
         after=_histogram(shown, bins, reach),
         threshold=threshold,
-        grid=np.empty(0, np.float32) if grid is None else grid,
+        grid=np.empty(0, np.float32) if grid is None else np.unique(grid[np.isfinite(grid)]),
         sparsity=1 - int(torch.count_nonzero(new)) / max(1, new.numel()),
         bits=bits,
         removed=1 - new.numel() / max(1, old.numel()),
