@@ -74,14 +74,44 @@ def test_layers_are_walked_with_keys_and_with_buttons(page: Page, tab: Locator) 
 
 def test_channels_are_drawn_on_request_and_read_with_the_keys(page: Page, tab: Locator) -> None:
     canvas = tab.get_by_role("img")
-    tab.get_by_label("per channel").check()
+    tab.get_by_role("radio", name="Channels").check()
     expect(canvas).to_have_attribute("aria-label", _like("Ranges of the channels"))
     assert canvas.evaluate(INK)
     canvas.focus()
     page.keyboard.press("ArrowRight")
     expect(canvas).to_have_attribute("aria-label", _like("channel 0: .* before, .* after"))
-    tab.get_by_label("per channel").uncheck()
+    tab.get_by_role("radio", name="Histogram").check()
     expect(canvas).to_have_attribute("aria-label", _like("Histogram of"))
+
+
+def test_singular_values_and_the_energy_they_keep_are_read_with_the_keys(page: Page, tab: Locator) -> None:
+    canvas = tab.get_by_role("img")
+    tab.get_by_role("radio", name="Spectrum").check()
+    expect(canvas).to_have_attribute("aria-label", _like("Singular values of", "90 % of the energy in"))
+    assert canvas.evaluate(INK)
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    expect(canvas).to_have_attribute("aria-label", _like("rank 1: [0-9.]+ % of the energy before"))
+    page.keyboard.press("Escape")
+    tab.get_by_role("radio", name="Histogram").check()
+
+
+def test_kernels_are_drawn_as_images_and_close_up(page: Page, tab: Locator) -> None:
+    canvas = tab.get_by_role("img")
+    tab.get_by_label("Layer shown").select_option("stage3.1.conv1")
+    page.get_by_label("Pruning ratio", exact=True).first.fill("90")
+    tab.get_by_role("radio", name="Filters").check()
+    expect(canvas).to_have_attribute("aria-label", _like("Pictures of the weights of stage3.1.conv1", "outputs 0 to 31 of 64"))
+    assert canvas.evaluate(INK)
+    canvas.focus()
+    page.keyboard.press("ArrowDown")
+    expect(canvas).to_have_attribute("aria-label", _like("output 0, input 0: 0 of 9 zero before, [1-9] of 9 zero after"))
+    tab.get_by_role("button", name="Next page of weights").click()
+    expect(canvas).to_have_attribute("aria-label", _like("inputs 32 to 63 of 64"))
+    tab.get_by_label("close up").check()
+    expect(canvas).to_have_attribute("aria-label", _like("outputs 0 to 15 of 64", "weights 0 to 31 of 576"))
+    tab.get_by_label("close up").uncheck()
+    tab.get_by_role("radio", name="Histogram").check()
 
 
 def test_counts_are_drawn_on_either_scale(page: Page, tab: Locator) -> None:

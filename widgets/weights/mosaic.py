@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.plots import MUTED, TEXT, note, title
+from ..base.plots import BASE, TEXT, note, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def _strips(pictures: Pictures) -> int:
 
 def _draw(axes: Axes, picture: NDArray[np.uint8], name: str) -> None:
     axes.set_facecolor("white")
-    axes.patch.set(hatch="/" * 6, edgecolor=MUTED, linewidth=0)
+    axes.patch.set(hatch="/" * 6, edgecolor=BASE, linewidth=0)
     axes.imshow(picture, interpolation="nearest", aspect="equal", zorder=2)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -159,6 +159,8 @@ class WeightView(View):
         with self.publishing():
             if layer != self.layer or mode != self.mode:
                 return
+            if mode != "spectrum" or self.about.get("layer") != layer:
+                self.spectrum_before = self.spectrum_after = b""
             self.edges = np.asarray(summary.edges, np.float32).tobytes()
             self.before = np.asarray(summary.before, np.uint32).tobytes()
             self.after = np.asarray(summary.after, np.uint32).tobytes()
@@ -171,8 +173,6 @@ class WeightView(View):
                 "channels": channels.channels if channels else 0, "group": channels.group if channels else 1,
             }  # fmt: skip
             self._publish_pictures(pictures)
-            if mode != "spectrum":
-                self.spectrum_before = self.spectrum_after = b""
             self.error = ""
         if mode == "spectrum":
             self._errands.run("spectrum", lambda: self._show_spectrum(session, layer))

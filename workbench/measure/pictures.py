@@ -93,8 +93,7 @@ class _Plan:
 
 def picture_weights(pair: WeightPair, page: int = 0, *, close_up: bool = False, room: Room = LARGE) -> Pictures:
     """Return the page ``page`` of a layer's weights, the last one where there are fewer."""
-    before = pair.before.detach().reshape(*pair.before.shape[:2], -1)
-    after = pair.after.detach().reshape(*pair.after.shape[:2], -1)
+    before, after = (tensor.detach().unsqueeze(-1).flatten(2) for tensor in (pair.before, pair.after))
     outputs, inputs, area = before.shape
     plan = _plan(pair, close_up, room)
     across = max(1, -(-plan.all_columns // plan.columns))
@@ -103,12 +102,12 @@ def picture_weights(pair: WeightPair, page: int = 0, *, close_up: bool = False, 
     row, column = (page // across) * plan.rows, (page % across) * plan.columns
     rows = torch.arange(row, min(outputs, row + plan.rows))
     columns = torch.arange(column, min(plan.all_columns, column + plan.columns))
-    places = _places(plan, columns, inputs, area)
+    places = _places(plan, columns, max(1, inputs), area)
     reach = _reach(pair.before)
     here = _found(pair.outputs, outputs)[rows], _found(pair.inputs, inputs)[places[0]]
 
     def coded(window: Tensor) -> NDArray[np.int8]:
-        return _coded(window, reach).reshape(len(rows), -1, *_tile(plan, len(columns)))
+        return _coded(window, reach).reshape(len(rows), *_tile(plan, len(columns)))
 
     return Pictures(
         layer=pair.layer,
@@ -156,15 +155,17 @@ def _matrix(rows: int, columns: int, all_columns: int) -> _Plan:
     return _Plan("matrix", rows, columns, all_columns, (1, 1, columns))
 
 
-def _tile(plan: _Plan, columns: int) -> tuple[int, int]:
-    return (1, max(1, columns)) if plan.kind == "matrix" else plan.tile[1:]
+def _tile(plan: _Plan, columns: int) -> tuple[int, int, int]:
+    """Return (tiles of a row, height, width) of a page with so many columns."""
+    tiles, height, width = plan.tile
+    return {"kernels": (columns, height, width), "matrix": (1, 1, columns)}.get(plan.kind, (tiles, height, width))
 
 
 def _places(plan: _Plan, columns: Tensor, inputs: int, area: int) -> tuple[Tensor, Tensor]:
     """Return which input and which place in the kernel each weight of a row is."""
     if plan.kind == "kernels":
         return columns.repeat_interleave(area), torch.arange(area).repeat(len(columns))
-    return columns % max(1, inputs), columns // max(1, inputs)
+    return columns % inputs, columns // inputs
 
 
 def _found(kept: Tensor, total: int) -> Tensor:
