@@ -51,7 +51,7 @@ def test_a_layer_chosen_among_all_is_drawn_in_both_places(page: Page, tab: Locat
     layers.nth(2).click()
     for place in (SMALL, LARGE):
         expect(page.locator(place).get_by_role("img")).to_have_attribute("aria-label", _like(f"of {names[2]}:"))
-        expect(page.locator(f"{place} select")).to_have_value(names[2])
+        expect(page.locator(f"{place} select[id]")).to_have_value(names[2])
     expect(layers.nth(2)).to_have_attribute("aria-selected", "true")
 
 
@@ -101,11 +101,15 @@ def test_kernels_are_drawn_as_images_and_close_up(page: Page, tab: Locator) -> N
     tab.get_by_label("Layer shown").select_option("stage3.1.conv1")
     page.get_by_label("Pruning ratio", exact=True).first.fill("90")
     tab.get_by_role("radio", name="Filters").check()
-    expect(canvas).to_have_attribute("aria-label", _like("Pictures of the weights of stage3.1.conv1", "outputs 0 to 31 of 64"))
+    expect(canvas).to_have_attribute(
+        "aria-label", _like("Pictures of the weights of stage3.1.conv1", "outputs 0 to 31 of 64")
+    )
     assert canvas.evaluate(INK)
     canvas.focus()
     page.keyboard.press("ArrowDown")
-    expect(canvas).to_have_attribute("aria-label", _like("output 0, input 0: 0 of 9 zero before, [1-9] of 9 zero after"))
+    expect(canvas).to_have_attribute(
+        "aria-label", _like("output 0, input 0: 0 of 9 zero before, [1-9] of 9 zero after")
+    )
     tab.get_by_role("button", name="Next page of weights").click()
     expect(canvas).to_have_attribute("aria-label", _like("inputs 32 to 63 of 64"))
     tab.get_by_label("close up").check()

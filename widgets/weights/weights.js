@@ -124,11 +124,12 @@ function render({ model, el }) {
     const fitted = fitCanvas(canvas);
     if (!fitted) return;
     fitted.pen.font = `11px ${getComputedStyle(el).fontFamily}`;
-    drawn = drawings[mode](fitted.pen, fitted, about) || { of: 0, words: "" };
+    drawn = drawings[mode](fitted.pen, fitted, about) || { of: 0, words: "", waiting: true };
     const rest = (compact && drawn.brief) || drawn.rest || "";
     const limits = mode === "histogram" ? [about.threshold != null ? `pruned below ${short(about.threshold)}` : "", levelWords(grid)] : [rest];
     const summary = [words(about), ...limits].filter(Boolean);
-    canvas.setAttribute("aria-label", `${titles[mode]} of ${about.layer || "no layer"}: ${[...summary, drawn.words].filter(Boolean).join(", ")}`);
+    const shown = `${titles[mode]} of ${about.layer || "no layer"}: ${[...summary, drawn.words].filter(Boolean).join(", ")}`;
+    canvas.setAttribute("aria-label", drawn.waiting ? `Weights of ${model.get("layer") || "no layer"}: ${model.get("error") || "being drawn"}` : shown);
     const corner = mode === "filters" ? "" : drawn.words || (compact && mode !== "spectrum" ? words(about, 0) : limits.filter(Boolean).join(" · "));
     setText(tip, corner);
     setText(told, mode === "filters" ? drawn.words || drawn.rest || "" : "");
