@@ -1,9 +1,9 @@
 """Train the zoo's checkpoints: ``python -m workbench.train.zoo resnet20 [--epochs N] [--out DIR]``.
 
 Every model is trained on the 55,000 training images of Fashion-MNIST that are in neither the
-validation nor the test split, with SGD, Nesterov momentum and a one-cycle schedule, random crops and
-horizontal flips. The last epoch's weights are kept; nothing is chosen on the test split, which is
-read once, at the end.
+validation nor the test split, with SGD and Nesterov momentum (squeezenet, vit and lstm: AdamW), a
+one-cycle schedule, random crops and horizontal flips. The last epoch's weights are kept; nothing is
+chosen on the test split, which is read once, at the end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -38,6 +39,7 @@ class Schedule:
     weight_decay: float = 5e-4
     crop_padding: int = 2
     seed: int = 0
+    optimizer: Literal["sgd", "adamw"] = "sgd"
 
 
 SCHEDULES = {
@@ -45,6 +47,7 @@ SCHEDULES = {
     "lenet5": Schedule(epochs=25, learning_rate=0.03, crop_padding=1),
     "resnet20": Schedule(epochs=16, learning_rate=0.15),
     "mobilenetv2": Schedule(epochs=16, learning_rate=0.15, weight_decay=2e-4),
+    "shufflenetv2": Schedule(epochs=12, learning_rate=0.15, weight_decay=2e-4),
 }
 
 
@@ -53,13 +56,7 @@ def train(name: str, schedule: Schedule) -> tuple[nn.Module, list[dict[str, floa
     torch.manual_seed(schedule.seed)
     data = load_full()
     model = ARCHITECTURES[name]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        schedule.learning_rate,
-        schedule.momentum,
-        weight_decay=schedule.weight_decay,
-        nesterov=True,
-    )
+    optimizer = _optimizer(model, schedule)
     steps = len(data["train"]) // schedule.batch
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, schedule.learning_rate, schedule.epochs * steps, pct_start=0.2
@@ -85,6 +82,18 @@ def train(name: str, schedule: Schedule) -> tuple[nn.Module, list[dict[str, floa
         curve.append(record)
         print(name, record, flush=True)
     return model, curve
+
+
+def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    if schedule.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay)
+    return torch.optim.SGD(
+        model.parameters(),
+        schedule.learning_rate,
+        schedule.momentum,
+        weight_decay=schedule.weight_decay,
+        nesterov=True,
+    )
 
 
 @torch.inference_mode()

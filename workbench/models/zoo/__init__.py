@@ -10,6 +10,7 @@ from torch import nn
 from .lenet import LeNet5, LeNet300
 from .mobilenet import MobileNetV2
 from .resnet import ResNet20
+from .shufflenet import ShuffleNetV2
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -19,6 +20,15 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "lenet5": LeNet5,
     "resnet20": ResNet20,
     "mobilenetv2": MobileNetV2,
+    "shufflenetv2": ShuffleNetV2,
 }
 
-__all__ = ["ARCHITECTURES", "CHECKPOINTS", "LeNet5", "LeNet300", "MobileNetV2", "ResNet20"]
+__all__ = [
+    "ARCHITECTURES",
+    "CHECKPOINTS",
+    "LeNet5",
+    "LeNet300",
+    "MobileNetV2",
+    "ResNet20",
+    "ShuffleNetV2",
+]
