@@ -9,7 +9,7 @@ from ..base import Dial, Technique
 from ..draft import Context, Draft
 from . import magnitude
 from .evidence import gather
-from .filters import prune_filters
+from .filters import prune_filters, prune_heads
 from .masks import prune_units
 from .patterns import prune_n_of_m
 from .reconstruction import reconstruct
@@ -25,7 +25,7 @@ def apply(draft: Draft, settings: Mapping[str, PruneSettings], context: Context)
     for name, chosen in settings.items():
         pools[chosen].append(name)
     for chosen, names in pools.items():
-        if chosen.granularity == "filter" or chosen.criterion == "obs":
+        if chosen.removes or chosen.criterion == "obs":
             continue
         if magnitude.suits(chosen):
             magnitude.prune_smallest(draft, names, chosen, context)
@@ -36,9 +36,10 @@ def apply(draft: Draft, settings: Mapping[str, PruneSettings], context: Context)
     adjusted = {name: chosen for name, chosen in settings.items() if chosen.criterion == "obs"}
     if adjusted:
         reconstruct(draft, adjusted, context)
-    filters = {name: chosen for name, chosen in settings.items() if chosen.granularity == "filter"}
-    if filters:
-        prune_filters(draft, filters, evidence, context)
+    for granularity, remove in (("head", prune_heads), ("filter", prune_filters)):
+        removed = {name: chosen for name, chosen in settings.items() if chosen.granularity == granularity}
+        if removed:
+            remove(draft, removed, evidence, context)
 
 
 PRUNE = Technique(
@@ -60,6 +61,7 @@ PRUNE = Technique(
         "- prune: {granularity: block, block_rows: 4, block_columns: 1, ratio: 0.5, scope: layer}",
         "- prune: {granularity: filter, ratio: 0.5, scope: layer}",
         "- prune: {granularity: filter, criterion: fpgm, macs: 0.5}",
+        "- prune: {granularity: head, ratio: 0.5, scope: layer}",
         "- prune: {granularity: filter, criterion: taylor, ratio: 0.3, floor: 0.25}",
     ),
     dial=Dial(

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from workbench.models.channels import ChannelGroup, slices_of
+from workbench.models.attention import trace_heads
+from workbench.models.channels import ChannelGraph, ChannelGroup, slices_of
+from workbench.models.edits import Slice
 
 from ..draft import Context, Draft
 from .evidence import Evidence
@@ -28,7 +30,30 @@ Pool = Sequence[tuple[ChannelGroup, Tensor]]
 
 def prune_filters(draft: Draft, settings: Mapping[str, PruneSettings], evidence: Evidence, context: Context) -> None:
     """Remove filters of the layers that ``settings`` names; coupled layers follow the mildest of theirs."""
-    graph = draft.channels(context.cache)
+    _remove(draft, draft.channels(context.cache), settings, evidence, context, "filters")
+
+
+def prune_heads(draft: Draft, settings: Mapping[str, PruneSettings], evidence: Evidence, context: Context) -> None:
+    """Remove attention heads, at least one of each attention stays.
+
+    Michel, Levy and Neubig 2019, "Are Sixteen Heads Really Better than One?".
+    """
+    slices = tuple(edit for edit in draft.edits if isinstance(edit, Slice))
+    # the version of no tensor is the model's own hash
+    key = ("heads", draft.version(""), slices)
+    graph = context.cache.get(key, lambda: trace_heads(draft.build(slices), draft.image_shape))
+    single = {name: chosen.model_copy(update={"multiple": 1}) for name, chosen in settings.items()}
+    _remove(draft, graph, single, evidence, context, "attention heads")
+
+
+def _remove(
+    draft: Draft,
+    graph: ChannelGraph,
+    settings: Mapping[str, PruneSettings],
+    evidence: Evidence,
+    context: Context,
+    what: str,
+) -> None:
     pools: dict[PruneSettings, list[tuple[ChannelGroup, Tensor]]] = defaultdict(list)
     left: list[str] = []
     for group in graph.groups:
@@ -52,9 +77,15 @@ def prune_filters(draft: Draft, settings: Mapping[str, PruneSettings], evidence:
     removed = total - sum(int(keep.sum()) for _, keep in kept)
     if total == 0:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in graph.refused.items())
-        draft.notes.append(f"No filters could be removed ({reasons or 'no group of channels is selected'}).")
+        draft.notes.append(f"No {what} could be removed ({reasons or _NOTHING[what]}).")
     else:
-        draft.notes.append(f"{removed:,} of {total:,} prunable filters removed ({removed / total:.0%}).")
+        draft.notes.append(f"{removed:,} of {total:,} prunable {what} removed ({removed / total:.0%}).")
+
+
+_NOTHING = {
+    "filters": "no group of channels is selected",
+    "attention heads": "no attention is selected",
+}
 
 
 def _mildest(group: ChannelGroup, draft: Draft, settings: Mapping[str, PruneSettings]) -> PruneSettings | None:

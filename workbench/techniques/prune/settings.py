@@ -13,6 +13,7 @@ from ..base import Cost, Settings
 CRITERIA: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("weight", "n:m"), ("magnitude", "random", "taylor", "fisher", "wanda", "obs")),
     **dict.fromkeys(("block", "row", "kernel"), ("magnitude", "random", "taylor", "fisher", "wanda")),
+    "head": ("magnitude", "random", "taylor", "fisher"),
     "filter": ("magnitude", "random", "taylor", "fisher", "activation", "apoz", "batchnorm", "fpgm"),
 }
 #: Criteria that look at calibration data.
@@ -26,7 +27,7 @@ class PruneSettings(Settings):
         {"threshold_in", "floor", "macs", "n", "m", "block_rows", "block_columns", "images", "seed"}
     )
     when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
-        "norm": {"granularity": ("filter", "block", "row", "kernel"), "criterion": ("magnitude",)},
+        "norm": {"granularity": ("filter", "head", "block", "row", "kernel"), "criterion": ("magnitude",)},
         "multiple": {"granularity": ("filter",)},
         "threshold_in": {"criterion": ("magnitude",)},
         "floor": {"scope": ("global",)},
@@ -49,10 +50,10 @@ class PruneSettings(Settings):
         "information, weight × input norm (wanda), or the layer's output, adjusting what stays (obs); of filters "
         "also mean activation, share of zeros (apoz), BatchNorm's scale, or distance to the others (fpgm).",
     )
-    granularity: Literal["weight", "filter", "n:m", "block", "row", "kernel"] = Field(
+    granularity: Literal["weight", "filter", "n:m", "block", "row", "kernel", "head"] = Field(
         "weight",
         description="Zero single weights (smaller file), all but n of every m along the inputs, blocks, rows (one "
-        "output each) or kernels; or remove whole filters (also faster).",
+        "output each) or kernels; or remove whole filters or attention heads (also faster).",
     )
     scope: Literal["global", "layer", "row"] = Field(
         "global",
@@ -116,10 +117,10 @@ class PruneSettings(Settings):
             self._consistent_n_of_m()
         if self.threshold is not None and self.macs is not None:
             raise ValueError("threshold and macs both say how much to remove; give one of them")
-        if self.threshold_in == "std" and (self.criterion != "magnitude" or self.granularity == "filter"):
+        if self.threshold_in == "std" and (self.criterion != "magnitude" or self.removes):
             raise ValueError(
                 "a threshold in standard deviations is one of weights' magnitudes; choose criterion magnitude and "
-                "another granularity than filter"
+                "another granularity than filter or head"
             )
         if self.scope == "row" and (self.granularity != "weight" or self.macs is not None):
             raise ValueError("scope row prunes each output's single weights to the ratio; choose scope layer or global")
@@ -130,6 +131,11 @@ class PruneSettings(Settings):
             raise ValueError(f"n:m keeps n of every m weights, so n must be less than m, not {self.n}:{self.m}")
         if self.threshold is not None or self.macs is not None:
             raise ValueError("granularity n:m always removes m - n of m weights; leave out threshold and macs")
+
+    @property
+    def removes(self) -> bool:
+        """Whether structure is removed, and not only zeroed."""
+        return self.granularity in ("filter", "head")
 
     @property
     def needs_data(self) -> bool:
