@@ -6,6 +6,7 @@ make in a layer's output, ``(W' - W) E[x xᵀ] (W' - W)ᵀ``, needs only the mom
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -108,15 +109,66 @@ def _entering(module: nn.Module, name: str, images: Tensor) -> list[Tensor]:
         raise _Reached
 
     handle = layer.register_forward_pre_hook(record)
-    try:
+    with contextlib.suppress(_Reached):
         module(images)
-    except _Reached:
-        pass
-    finally:
-        handle.remove()
+    handle.remove()
     return found
 
 
 def prepare(module: nn.Module) -> nn.Module:
     """Put a module in the memory order that runs fastest."""
     return channels_last(module.eval())
+
+
+def output_means(
+    module: nn.Module,
+    layers: list[str],
+    images: Tensor,
+    normalize: Normalize,
+    check: Callable[[], None],
+    stop: bool = False,
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the mean of each channel that ``layers`` give, and the BatchNorm that reads it directly, if any.
+
+    Layers that are never called are left out. ``stop`` runs only as far as the first of them.
+    """
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+    norms: dict[str, str] = {}
+    given: dict[int, tuple[str, Tensor]] = {}  # kept alive, so that an id names one tensor
+
+    def record(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def hook(layer: nn.Module, _: object, output: Tensor) -> None:
+            rows = output.flatten(0, -2) if isinstance(layer, nn.Linear) else output.movedim(1, -1).flatten(0, -2)
+            sums[name] = sums.get(name, torch.zeros(1)) + rows.sum(0)
+            counts[name] = counts.get(name, 0) + len(rows)
+            given[id(output)] = name, output
+            if stop:
+                raise _Reached
+
+        return hook
+
+    def read(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if id(inputs[0]) in given:
+                norms[given[id(inputs[0])][0]] = name
+
+        return hook
+
+    handles = [module.get_submodule(name).register_forward_hook(record(name)) for name in layers]
+    handles += [
+        part.register_forward_pre_hook(read(name))
+        for name, part in module.named_modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats
+    ]
+    try:
+        with torch.no_grad():
+            for batch in images.split(BATCH):
+                check()
+                given.clear()
+                with contextlib.suppress(_Reached):
+                    module(normalize(batch))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: total / counts[name] for name, total in sums.items()}, norms

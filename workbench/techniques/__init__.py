@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .base import Cost, Dial, Settings, Technique
+from .correct_bias import CORRECT_BIAS
+from .equalize import EQUALIZE
 from .prune import PRUNE
 from .quantize import QUANTIZE
 from .recalibrate import RECALIBRATE
 from .share import SHARE
 
-_ALL: tuple[Technique[Any], ...] = (PRUNE, QUANTIZE, RECALIBRATE, SHARE)
+_ALL: tuple[Technique[Any], ...] = (PRUNE, QUANTIZE, RECALIBRATE, EQUALIZE, CORRECT_BIAS, SHARE)
 TECHNIQUES: dict[str, Technique[Any]] = {technique.name: technique for technique in _ALL}
 
 __all__ = ["TECHNIQUES", "Cost", "Dial", "Settings", "Technique"]
