@@ -141,7 +141,9 @@ class Draft:
 
     def zero(self, name: str, pruned: Tensor, how: str) -> None:
         """Set the weights where ``pruned`` (bool, of its shape) is true to zero, in the same storage if it can."""
-        self._replace(name, self.tensors[name].masked_fill(pruned, 0.0), pruned)
+        # in NumPy and on the bits, for the reasons told in ``zero_small``
+        bits = np.ascontiguousarray(self.tensors[name].numpy()).view(np.uint32) * ~pruned.numpy()
+        self._replace(name, torch.from_numpy(bits.view(np.float32)), pruned)
         self._bump(name, how)
 
     def zero_small(self, name: str, threshold: float, how: str, spared: Tensor | None = None) -> None:
