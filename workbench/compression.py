@@ -27,6 +27,7 @@ from workbench.measure.pictures import WeightPair
 from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
 from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, channels_of, edit_from_json, edit_to_json
+from workbench.models.fewer_heads import takes_fewer_heads
 from workbench.models.layers import Layer, layers_of
 from workbench.models.load import load_model
 from workbench.models.model import Model
@@ -240,6 +241,9 @@ class CompressedModel:
         kept = torch.arange(self._subject.tensors[layer.weight].shape[axis])
         for edit in self.edits:
             if isinstance(edit, Slice) and edit.layer == layer.name:
+                if takes_fewer_heads(module) and axis == 0:
+                    kept = kept[torch.tensor(edit.keep)]
+                    continue
                 places = channels_of(module, edit.side)
                 if places is not None and places.axes.get(tensor) == axis:
                     keep = torch.tensor(edit.keep)

@@ -1,4 +1,4 @@
-"""Attention heads that can be taken out: in attention written with Linear layers.
+"""Attention heads that can be taken out: of ``nn.MultiheadAttention``, and of attention made of Linear layers.
 
 A head is a run of features of queries, keys and values, and of what the output projection reads. Where a
 model's code lets the number of heads follow from the features, slicing them all removes heads; how many
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from .channels import ChannelGraph, ChannelGroup, Member
+from .fewer_heads import takes_fewer_heads
 from .soundness import unsound_groups
 
 _QUERY_KEY_VALUE = re.compile(
@@ -41,8 +42,12 @@ def trace_heads(module: nn.Module, image_shape: tuple[int, ...]) -> ChannelGraph
         else:
             refused[name] = "its code does not let the number of heads follow from the features"
     for name, part in module.named_modules():
-        if isinstance(part, nn.MultiheadAttention):
-            refused[name] = "nn.MultiheadAttention takes no other number of heads than its width is made for"
+        if isinstance(part, nn.MultiheadAttention) and takes_fewer_heads(part):
+            rows = len(part.in_proj_weight)
+            heads = tuple(place % (rows // 3) // part.head_dim for place in range(rows))
+            groups.append(ChannelGroup(name, rows // 3 // part.head_dim, (Member(name, "out", heads),)))
+        elif isinstance(part, nn.MultiheadAttention):
+            refused[name] = "attention with keys of another width, or with bias_k or zeros added, keeps its heads"
     return ChannelGraph(tuple(groups), refused)
 
 

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
 
+from .fewer_heads import keep_heads, takes_fewer_heads
+
 Side = Literal["in", "out"]
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Keep the channels ``keep`` on one side of ``layer``."""
+    """Keep the channels ``keep`` on one side of ``layer``; of an attention, rows of its input projection."""
 
     layer: str
     side: Side
@@ -114,6 +116,8 @@ def slice_tensors(
 
     ``keep`` is ``edit.keep`` as a tensor.
     """
+    if takes_fewer_heads(layer):
+        return _slice_heads(tensors, edit.layer, keep)
     channels = channels_of(layer, edit.side)
     if channels is None:
         raise WorkbenchError(f"The channels of layer '{edit.layer}' ({type(layer).__name__}) cannot be sliced.")
@@ -124,6 +128,22 @@ def slice_tensors(
             places = _along(tensors[name], axis, keep)
             tensors[name] = tensors[name].index_select(axis, places)
             changed.append((name, axis, places))
+    return changed
+
+
+def _slice_heads(tensors: dict[str, Tensor], layer: str, keep: Tensor) -> list[tuple[str, int, Tensor]]:
+    """Slice an attention's tensors; ``keep`` counts the rows of its input projection."""
+    prefix = f"{layer}." if layer else ""
+    columns = keep[keep < len(tensors[f"{prefix}in_proj_weight"]) // 3]
+    changed = [
+        (f"{prefix}{name}", axis, places)
+        for name, axis, places in (
+            ("in_proj_weight", 0, keep), ("in_proj_bias", 0, keep), ("out_proj.weight", 1, columns),
+        )
+        if f"{prefix}{name}" in tensors
+    ]  # fmt: skip
+    for name, axis, places in changed:
+        tensors[name] = tensors[name].index_select(axis, places)
     return changed
 
 
@@ -166,6 +186,9 @@ def edit_from_json(data: Mapping[str, Any]) -> Edit:
 
 
 def _slice_module(layer: nn.Module, edit: Slice) -> None:
+    if isinstance(layer, nn.MultiheadAttention) and takes_fewer_heads(layer):
+        keep_heads(layer, torch.tensor(edit.keep, dtype=torch.long))
+        return
     channels = channels_of(layer, edit.side)
     if channels is None:
         raise WorkbenchError(f"The channels of layer '{edit.layer}' ({type(layer).__name__}) cannot be sliced.")

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .fewer_heads import FewerHeads
+
 
 def count_macs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> int:
     """Return the multiply-accumulates of one call, from the shapes that went in and came out.
@@ -39,7 +41,8 @@ def _attention(layer: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: dict
     query, key, value = (
         args[index] if index < len(args) else kwargs[name] for index, name in enumerate(("query", "key", "value"))
     )
-    width = layer.embed_dim
+    width = layer.inner if isinstance(layer, FewerHeads) else layer.embed_dim
     projections = (query.numel() + key.numel() + value.numel()) * width + query.numel() * width
     sources = key.shape[1 if layer.batch_first else 0] if key.ndim == 3 else key.shape[0]
-    return int(projections + 2 * query.numel() * sources)
+    mixed = query.numel() // layer.embed_dim * width
+    return int(projections + 2 * mixed * sources)
