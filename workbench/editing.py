@@ -29,6 +29,14 @@ def step_of(recipe: Recipe, technique: str) -> Step | None:
     return next((step for step in recipe.steps if step.technique == technique), None)
 
 
+def stored_by(recipe: Recipe) -> str:
+    """Return the technique that says in how many bits weights are stored: ``share`` by codebook, else ``quantize``."""
+    share, grid = step_of(recipe, "share"), step_of(recipe, "quantize")
+    neutral = TECHNIQUES["quantize"].dial
+    idle = grid is None or (neutral is not None and getattr(grid.settings, neutral.setting) == neutral.neutral)
+    return "share" if share is not None and idle else "quantize"
+
+
 def with_settings(recipe: Recipe, technique: str, settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe with these settings of ``technique`` for all its layers; the step is added if missing.
 

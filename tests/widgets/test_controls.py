@@ -80,11 +80,48 @@ def test_a_preset_sets_its_recipe_and_the_controls_follow(session: FakeSession, 
     start(view, preset.name)
     assert session.recipe == preset.recipe(batchnorm=True)
     session.step()
-    bits = {step.technique: step.settings for step in session.recipe.steps}.get("quantize")
-    wait_until(view, "follow", lambda follow: follow.get("bits") == (bits.bits if bits else 32))
+    settings = {step.technique: step.settings for step in session.recipe.steps}
+    stored = settings.get("quantize") or settings.get("share")
+    wait_until(view, "follow", lambda follow: follow.get("bits") == (stored.bits if stored else 32))
     start(view, "")
     view.close()
     assert session.recipe == Recipe()
+
+
+def test_a_technique_is_added_with_its_defaults_changed_and_taken_away(session: FakeSession) -> None:
+    view = ControlsView(session)
+    move(view, ratio=60)
+    view._handle_custom_msg({"do": "add", "technique": "equalize"}, [])
+    assert [step.technique for step in session.recipe.steps] == ["equalize", "prune"]
+    session.step()
+    wait_until(view, "steps", lambda steps: steps == ["equalize"])
+    view._handle_custom_msg({"do": "add", "technique": "no such"}, [])
+    view._handle_custom_msg({"do": "remove", "technique": "equalize"}, [])
+    view.close()
+    assert session.recipe == Recipe.parse("- prune: {ratio: 0.6}")
+
+
+def test_a_codebook_takes_the_place_of_the_grid(session: FakeSession) -> None:
+    view = ControlsView(session)
+    move(view, bits=4)
+    move(view, method="share")
+    assert session.recipe == Recipe.parse("- share: {bits: 4}")
+    move(view, activations=True)
+    assert session.recipe == Recipe.parse("- quantize: {bits: 32, activations: {bits: 8}}\n- share: {bits: 4}")
+    move(view, method="quantize", activations=False)
+    view.close()
+    assert session.recipe == Recipe.parse("- quantize: {bits: 4}")
+
+
+def test_a_criterion_that_another_granularity_has_not_goes_back_to_the_default(session: FakeSession) -> None:
+    view = ControlsView(session)
+    move(view, ratio=50)
+    session.apply(Recipe.parse("- prune: {ratio: 0.5, criterion: wanda}"))
+    session.step()
+    wait_until(view, "follow", lambda follow: follow.get("advanced", {}).get("prune") == {"criterion": "wanda"})
+    move(view, granularity="head")
+    view.close()
+    assert session.recipe == Recipe.parse("- prune: {ratio: 0.5, granularity: head}")
 
 
 def test_presets_repair_only_what_has_batchnorm() -> None:

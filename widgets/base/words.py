@@ -17,13 +17,14 @@ def in_words(steps: Sequence[Mapping[str, Fields]]) -> str:
     phrases = []
     for step in steps:
         for name, fields in step.items():
-            phrase = _PHRASES.get(name, lambda _, name=name: name)(fields or {})
+            phrase = _PHRASES.get(name, lambda _, name=name: name.replace("_", " "))(fields or {})
             phrases += [_with_layers(phrase, fields or {})] if phrase or (fields or {}).get("overrides") else []
     return " · ".join(phrases) or "dense"
 
 
 def _prune(fields: Fields) -> str:
-    what = "of channels " if fields.get("granularity") == "filter" else ""
+    granularity = fields.get("granularity", "weight")
+    what = "" if granularity == "weight" else f"of {_UNITS.get(granularity, granularity + 's')} "
     if fields.get("threshold") is not None:
         return f"weights under {fields['threshold']:g} pruned"
     ratio = fields.get("ratio", 0.5)
@@ -48,7 +49,15 @@ def _recalibrate(fields: Fields) -> str:
     return "recalibrated"
 
 
-_PHRASES: dict[str, Callable[[Fields], str]] = {"prune": _prune, "quantize": _quantize, "recalibrate": _recalibrate}
+def _share(fields: Fields) -> str:
+    bits = fields.get("bits", 4)
+    return "" if bits == 32 else f"codebook of {fields.get('entries') or 2**bits}"
+
+
+_UNITS = {"filter": "channels", "n:m": "N:M groups"}
+_PHRASES: dict[str, Callable[[Fields], str]] = {
+    "prune": _prune, "quantize": _quantize, "recalibrate": _recalibrate, "share": _share,
+}  # fmt: skip
 
 
 def _with_layers(phrase: str, fields: Fields) -> str:

@@ -113,7 +113,7 @@ function render({ model, el }) {
 
   el.classList.add("wb");
   el.replaceChildren(element("div", { class: "wb-controls wb-card" },
-    element("section", { "aria-label": "Start", class: "wb-start" }, presets, reset),
+    element("section", { "aria-label": "Start", class: "wb-start" }, presets),
     element("section", { "aria-label": "Prune" },
       element("div", { class: "wb-head" },
         element("h2", {}, "Prune ", help("pruning", "Weights: the smallest are set to zero; the file shrinks, the speed stays. Channels: whole filters are removed; the model really gets smaller and faster, and loses more accuracy.")),
@@ -134,7 +134,7 @@ function render({ model, el }) {
   function present(technique, name) {
     if (technique === "prune" && name === "granularity") return state.granularity;
     if (name === "bits" && technique === state.method) return state.bits;
-    if (name === "activations") return state.activations ? "on" : null;
+    if (name === "activations" && technique === "quantize") return state.activations ? "on" : null;
     return state.advanced?.[technique]?.[name] ?? fields.find((item) => item.technique === technique && item.field.name === name)?.field.default;
   }
 
@@ -157,7 +157,8 @@ function render({ model, el }) {
     for (const { technique, field, show: put, allow, apply } of fields) {
       const said = (name) => present(technique, name);
       allow(field.choices && field.choices.options[String(said(field.choices.by))]);
-      apply(Object.entries(field.when).every(([name, values]) => values.includes(said(name))));
+      const [head, inner] = field.name.split(".");
+      apply((!inner || said(head) != null) && Object.entries(field.when).every(([name, values]) => values.includes(said(name) ?? null)));
       put(valueOf(technique, field));
     }
   }
@@ -176,7 +177,7 @@ function render({ model, el }) {
       const chip = button(name, { class: "wb-chip", title: about });
       chip.addEventListener("click", () => model.send({ do: "start", preset: name }));
       return chip;
-    }));
+    }), reset);
     fields = [];
     const all = model.get("advanced");
     const made = ({ technique, fields: own }, among = () => true) => own.filter(among).flatMap((field) => {

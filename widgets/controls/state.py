@@ -76,7 +76,7 @@ def controls_from_recipe(recipe: Recipe, present: ControlsState | None = None) -
 
     What the recipe leaves open (the scheme where nothing is quantized) stays as in ``present``.
     """
-    from workbench.editing import step_of
+    from workbench.editing import step_of, stored_by
 
     present = present or ControlsState()
     advanced = {technique: dict(settings) for technique, settings in present.advanced.items()}
@@ -90,14 +90,13 @@ def controls_from_recipe(recipe: Recipe, present: ControlsState | None = None) -
         if technique == "prune":
             shown |= {"ratio": round(100 * settings["ratio"], 4), "granularity": settings["granularity"]}
         elif technique == "quantize":
-            shown["activations"] = settings["activations"] is not None
-            if settings["bits"] != OFF or step_of(recipe, "share") is None:
-                shown |= {"bits": settings["bits"], "method": "quantize"}
+            shown |= {"activations": settings["activations"] is not None, "bits": settings["bits"]}
         elif technique == "recalibrate":
             shown["recalibrate"] = True
-    share = step_of(recipe, "share") if "share" in METHODS else None
-    if share is not None and shown["bits"] == OFF:
-        shown |= {"bits": share.settings.model_dump()["bits"], "method": "share"}
+    if recipe:
+        shown["method"] = stored_by(recipe)
+    if shown.get("method") == "share" and (share := step_of(recipe, "share")) is not None:
+        shown["bits"] = share.settings.model_dump()["bits"]
     return replace(present, **shown, advanced=advanced)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import traitlets
 
 from workbench.analyze.studies import Studies, points_lost, studies_of
-from workbench.editing import dial_values, step_of, with_layers, without_layers
+from workbench.editing import dial_values, step_of, stored_by, with_layers, without_layers
 from workbench.errors import WorkbenchError
 
 from ..base import plots
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from ..base.marks import Marks
 
-#: The setting each editable column stands for.
-TECHNIQUES = {"ratio": "prune", "width": "quantize"}
 OWN_RATIO, OWN_WIDTH = 1, 2
 _NUMBER = re.compile(r"\+?\d+([.,]\d+)?|[.,]\d+")
 
@@ -171,11 +169,15 @@ class LayersView(View):
             case "select":
                 self.marks.select(*names)
             case "set":
-                technique, value = _wish(content)
-                self._edit(content, lambda recipe: with_layers(recipe, technique, dict.fromkeys(free, value)))
+                column, value = _wish(content)
+                values = dict.fromkeys(free, value)
+                self._edit(content, lambda recipe: with_layers(recipe, technique_of(column, recipe), values))
             case "clear":
-                technique_or_all = TECHNIQUES.get(str(content.get("column")))
-                self._edit(content, lambda recipe: without_layers(recipe, free, technique_or_all))
+                only = content.get("column")
+                self._edit(
+                    content,
+                    lambda recipe: without_layers(recipe, free, technique_of(str(only), recipe) if only else None),
+                )
             case "lock":
                 self._edit(content, lambda recipe: self._pinned(recipe, free))
                 self.marks.lock(names)
@@ -199,13 +201,14 @@ class LayersView(View):
             return recipe
         assert self.session is not None
         ratios = reached_ratios(self.session, recipe, names)
-        bits = dial_values(recipe, "quantize", names)
+        stores = stored_by(recipe)
+        bits = dial_values(recipe, stores, names)
         recipe = with_layers(recipe, "prune", ratios)
-        return with_layers(recipe, "quantize", {name: bits[name].value for name in names})
+        return with_layers(recipe, stores, {name: bits[name].value for name in names})
 
     def _draw_settings(self, recipe: Recipe) -> None:
         ratios = dial_values(recipe, "prune", self._names)
-        widths = dial_values(recipe, "quantize", self._names)
+        widths = dial_values(recipe, stored_by(recipe), self._names)
         step = step_of(recipe, "prune")
         by_threshold = step is not None and getattr(step.settings, "threshold", None) is not None
         self.ratios = np.array(
@@ -221,7 +224,7 @@ class LayersView(View):
         if not layers:  # not yet, or the recipe could not be carried out
             return
         self.sparsity = np.array([layer.sparsity for layer in layers], np.float32).tobytes()
-        self.bits = np.array([layer.bits for layer in layers], np.uint8).tobytes()
+        self.bits = np.array([round(layer.bits) for layer in layers], np.uint8).tobytes()
         self.bytes = np.array([layer.bytes for layer in layers], np.uint32).tobytes()
         self.params = np.array([layer.params for layer in layers], np.uint32).tobytes()
         self.macs = np.array([layer.macs for layer in layers], np.float64).tobytes()
@@ -230,12 +233,17 @@ class LayersView(View):
         self.total = snapshot.size.bytes if snapshot.size else 0
 
 
+def technique_of(column: str, recipe: Recipe) -> str:
+    """Return the technique whose dial a column sets."""
+    return "prune" if column == "ratio" else stored_by(recipe)
+
+
 def _wish(content: Mapping[str, Any]) -> tuple[str, float]:
-    """Return the technique and the value that the page asked for, typed or by a slider."""
+    """Return the column and the value that the page asked for, typed or by a slider."""
     column = str(content.get("column"))
     read = read_ratio if column == "ratio" else read_bits
     given = content.get("value")
-    return TECHNIQUES[column], read(given) if isinstance(given, str) else float(given or 0)
+    return column, read(given) if isinstance(given, str) else float(given or 0)
 
 
 def read_ratio(text: str) -> float:

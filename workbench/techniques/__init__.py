@@ -12,7 +12,15 @@ from .quantize import QUANTIZE
 from .recalibrate import RECALIBRATE
 from .share import SHARE
 
-_ALL: tuple[Technique[Any], ...] = (PRUNE, QUANTIZE, RECALIBRATE, EQUALIZE, CORRECT_BIAS, SHARE)
+#: In the order in which steps make sense: what rearranges weights, what removes, what stores, what repairs.
+_ALL: tuple[Technique[Any], ...] = (
+    EQUALIZE,
+    PRUNE,
+    QUANTIZE,
+    SHARE,
+    CORRECT_BIAS,
+    RECALIBRATE,
+)
 TECHNIQUES: dict[str, Technique[Any]] = {technique.name: technique for technique in _ALL}
 
 __all__ = ["TECHNIQUES", "Cost", "Dial", "Settings", "Technique"]

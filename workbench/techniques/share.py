@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,11 @@ Place = tuple[str, int | None, int]
 
 class ShareSettings(Settings):
     """Settings of ``share``."""
+
+    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        "group": {"scope": ("group",)},
+        "seed": {"start": ("random",)},
+    }
 
     bits: int = Field(
         4, ge=1, le=32, description="Bits of a weight's number in the codebook, 1 to 8; 32 leaves the layer as it is."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -23,6 +24,8 @@ FEWEST: dict[str, int] = {"integer": 1, "fixed": 2, "kmeans": 1, "pot": 2, "apot
 UNIFORM = ("integer", "fixed")
 #: Ways to round that look at calibration data.
 LEARNED = ("adaround", "gptq")
+#: Formats whose values follow from the weights, or are fixed: there is no range to choose.
+RANGELESS = ("fp16", "bf16", "binary", "ternary", "kmeans")
 
 
 class ActivationSettings(Settings):
@@ -43,6 +46,18 @@ class QuantizeSettings(Settings):
     added: ClassVar[frozenset[str]] = frozenset(
         {"group_size", "range", "percentile", "rounding", "seed", "images", "iterations", "fraction_bits"}
     )
+
+    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        "scheme": {"format": (None, "integer")},
+        "group_size": {"per": ("group",)},
+        "range": {"format": (None, *(name for name in get_args(Format) if name not in RANGELESS))},
+        "percentile": {"range": ("percentile",)},
+        "rounding": {"format": (None, *UNIFORM)},
+        "seed": {"rounding": ("stochastic",)},
+        "images": {"rounding": LEARNED},
+        "iterations": {"rounding": ("adaround",)},
+        "fraction_bits": {"format": ("fixed",)},
+    }
 
     bits: int = Field(
         8,
@@ -126,7 +141,7 @@ class QuantizeSettings(Settings):
             raise ValueError(
                 f"{self.rounding} rounding is for integers of 1 to 8 bits, not for {self.bits}-bit {self.kind}"
             )
-        if self.range != "minmax" and self.kind in ("fp16", "bf16", "binary", "ternary", "kmeans"):
+        if self.range != "minmax" and self.kind in RANGELESS:
             raise ValueError(f"format {self.kind} has no range to choose; leave range out")
         return self
 
