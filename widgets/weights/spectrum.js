@@ -33,7 +33,7 @@ function drawSpectrum(pen, { width, height }, colour, { before, after, rank, log
   levelLines(pen, frame, colour, log ? logSteps(low, top, wanted) : axisSteps(0, top, wanted), y, short);
   pen.textAlign = "center";
   pen.textBaseline = "top";
-  for (const step of axisSteps(1, total, Math.max(2, Math.floor(frame.width / 80)), true).filter((step) => step >= 1)) {
+  for (const step of axisSteps(1, total, Math.max(2, Math.floor(frame.width / 55)), true).filter((step) => step >= 1)) {
     pen.fillText(count(step), x(step - 0.5), frame.floor + 6);
   }
   const bars = (values, share) => {

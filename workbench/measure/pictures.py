@@ -26,13 +26,14 @@ ABSENT = -128
 
 @dataclass(frozen=True)
 class Room:
-    """What a page has room for: so many ``weights``, one byte each, and kernels on a square of so many weights."""
+    """What a page has room for: so many ``weights``, one byte each, and kernels on ``width`` by ``height`` weights."""
 
     weights: int
-    side: int
+    width: int
+    height: int
 
 
-LARGE, SMALL = Room(9600, 128), Room(3200, 64)
+LARGE, SMALL = Room(9600, 128, 128), Room(1728, 64, 48)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,22 +133,22 @@ def _plan(pair: WeightPair, close_up: bool, room: Room) -> _Plan:
         return _matrix(*CLOSE_UP, inputs * area)
     if 1 < area <= LARGEST_KERNEL:
         height, width = math.prod(kernel[:-1]), kernel[-1]
-        columns = max(1, min(inputs, room.side // (width + 1)))
-        lines, strips = room.side // (height + 1), max(1, room.side // (columns * (width + 1)))
+        columns = max(1, min(inputs, room.width // (width + 1)))
+        lines, strips = max(1, room.height // (height + 1)), max(1, room.width // (columns * (width + 1)))
         rows = _round(min(room.weights // (columns * area), lines * strips), outputs)
         return _Plan("kernels", rows, columns, inputs, (columns, height, width))
     if pair.image is not None and inputs <= room.weights:
         channels, height, width = pair.image
         return _Plan("images", min(outputs, room.weights // inputs), inputs, inputs, (channels, height, width))
-    rows = _round(room.weights // room.side, outputs)
-    return _matrix(rows, room.side * min(2, room.weights // (rows * room.side)), inputs * area)
+    rows = _round(room.weights // room.width, outputs)
+    return _matrix(rows, room.width * min(2, room.weights // (rows * room.width)), inputs * area)
 
 
 def _round(rows: int, outputs: int) -> int:
-    """Return how many rows a page has: all, or a multiple of 8 that fits, where any does."""
+    """Return how many rows a page has: all, or a multiple of 4 that fits, where any does."""
     if rows >= outputs:
         return max(1, outputs)
-    return max(1, rows - rows % 8 if rows > 8 else rows)
+    return max(1, rows - rows % 4 if rows > 8 else rows)
 
 
 def _matrix(rows: int, columns: int, all_columns: int) -> _Plan:
