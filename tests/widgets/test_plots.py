@@ -14,14 +14,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.widgets.fake_session import FakeSession
 from widgets import ControlsView, ScoreboardView, WeightView, Workbench
 from widgets.base import picture, plots
+from widgets.weights.figure import plot_histogram
 from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Estimate
+from workbench.measure.weights import summarize_weights
 from workbench.recipe import Recipe
 
 RECIPE = "- prune: {ratio: 0.6}\n- quantize: {bits: 4}"
@@ -82,6 +86,16 @@ def test_histogram_has_both_distributions_threshold_and_grid(settled: FakeSessio
     for part in ("before", "after, zeros left out", "threshold ±", "quantizer values", "weights in the bin"):
         assert part in shown
     view.close()
+
+
+def test_a_codebook_is_told_from_a_quantizers_grid() -> None:
+    weight = torch.linspace(-1, 1, 101)
+    levels = np.asarray([-0.9, -0.2, 0.0, 0.3], np.float32)
+    figure = plots.new_figure()
+    plot_histogram(figure, summarize_weights("fc", [weight], [weight], grid=levels))
+    assert "4 codebook values" in words(figure)
+    (ticks,) = (line for line in figure.axes[0].lines if len(line.get_xdata()) == 4)
+    assert np.array_equal(ticks.get_xdata(), levels)
 
 
 def test_the_whole_workbench_is_one_figure_that_names_model_data_and_recipe(settled: FakeSession) -> None:

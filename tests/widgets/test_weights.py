@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -382,6 +383,31 @@ def test_a_move_sends_at_most_12_kB_and_nothing_of_before(mode: str, sent: Wire)
     assert trait in changed
     assert not {"spectrum_before", "pictures_before", "before", "edges"} & changed
     assert sum(size for _, size in sent) <= 12_000
+
+
+def test_of_the_spectra_asked_for_while_one_is_computed_only_the_newest_is(
+    session: wb.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go, seen = threading.Event(), threading.Event(), []
+
+    def slowly(weight: torch.Tensor) -> np.ndarray[Any, Any]:
+        seen.append(tuple(weight.shape))
+        begun.set()
+        assert go.wait(30)
+        return np.ones(min(weight.flatten(1).shape), np.float32)
+
+    monkeypatch.setattr("workbench.measure.spectrum.singular_values", slowly)
+    view = WeightView(session)
+    view.marks.select("first")
+    view.mode = "spectrum"
+    assert begun.wait(30)
+    for layer in ("wide", "constant", "second"):
+        view.marks.select(layer)
+    assert view.spectrum_after == b""  # another layer's is never shown
+    go.set()
+    wait_until(view, "spectrum_after", lambda found: len(found) == 4 * 16)
+    view.close()
+    assert {(600, 4), (10, 600)}.isdisjoint(seen)
 
 
 def test_what_has_no_spectrum_says_so(session: wb.Session) -> None:

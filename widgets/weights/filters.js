@@ -131,7 +131,8 @@ function drawPictures(pen, { width, height }, colour, { about, before, after, ce
         for (let row = 0; row < rows; row += 1) {
           if (line < cells.top(row, 0) || line >= cells.top(row, 0) + cells.high) continue;
           for (let at = 0; at < across; at += 1) {
-            if (column >= cells.left(row, at) && column < cells.left(row, at) + cells.wide) return { row, at };
+            const [across, down] = [Math.floor(column - cells.left(row, at)), Math.floor(line - cells.top(row, at))];
+            if (across >= 0 && across < cells.wide) return { row, at, spot: kind === "matrix" ? null : [down, across] };
           }
         }
       }
@@ -171,21 +172,24 @@ function pageWords(about) {
   return [...marked, span("outputs", about.output, rows, about.outputs), ...(about.kind === "images" ? [] : [span(name, about.column, shown, about.columns)])].join(" · ");
 }
 
-function cellWords(about, before, after, { row, at }) {
+// What is under the pointer or the keys: a weight, or with the keys a whole kernel.
+function cellWords(about, before, after, { row, at, spot = null }) {
+  const { kind, reach, inputs, columns } = about;
   const [, tiles, high, wide] = about.shape;
-  const size = tiles * high * wide;
-  if (about.kind === "matrix") {
-    const value = (code) => (code === ABSENT ? "removed" : code === 0 ? "0" : short((code / 127) * about.reach));
+  const value = (code) => (code === ABSENT ? "removed" : code === 0 ? "0" : short((code / 127) * reach));
+  const output = `output ${count(about.output + row)}`;
+  const pair = (place) => `${value(before[place])} before, ${value(after[place])} after`;
+  if (kind === "matrix") {
     const column = about.column + at;
-    const place = about.columns > about.inputs ? `, place ${count(Math.floor(column / about.inputs))}` : "";
-    const name = `output ${count(about.output + row)}, input ${count(column % about.inputs)}${place}`;
-    return `${name}: ${value(before[row * size + at])} before, ${value(after[row * size + at])} after`;
+    const place = columns > inputs ? `, place ${count(Math.floor(column / inputs))}` : "";
+    return `${output}, input ${count(column % inputs)}${place}: ${pair(row * tiles * high * wide + at)}`;
   }
-  const told = (codes) => {
-    const tile = codes.subarray(row * size + at * high * wide, row * size + (at + 1) * high * wide);
-    if (tile[0] === ABSENT) return "removed";
-    return `${count(tile.filter((code) => code === 0).length)} of ${count(high * wide)} zero`;
+  const first = (row * tiles + at) * high * wide;
+  const zeros = (codes) => {
+    const tile = codes.subarray(first, first + high * wide);
+    return tile[0] === ABSENT ? "removed" : `${count(tile.filter((code) => code === 0).length)} of ${count(high * wide)} zero`;
   };
-  const input = about.kind === "images" ? (tiles > 1 ? `, channel ${at}` : "") : `, input ${count(about.column + at)}`;
-  return `output ${count(about.output + row)}${input}: ${told(before)} before, ${told(after)} after`;
+  const input = kind === "kernels" ? `, input ${count(about.column + at)}` : tiles > 1 ? `, channel ${at}` : "";
+  if (!spot) return `${output}${input}: ${zeros(before)} before, ${zeros(after)} after`;
+  return `${output}${input}, row ${spot[0]}, column ${spot[1]}: ${pair(first + spot[0] * wide + spot[1])} · ${zeros(after)}`;
 }
