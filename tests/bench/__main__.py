@@ -16,7 +16,18 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-COMMANDS = ("estimator", "latency", "page", "pages", "large", "engine", "evaluation", "sensitivity", "deep_compression")
+COMMANDS = (
+    "estimator",
+    "latency",
+    "page",
+    "pages",
+    "large",
+    "engine",
+    "evaluation",
+    "sensitivity",
+    "deep_compression",
+    "zoo_int8",
+)
 LIBRARIES = ("torch", "onnxruntime", "numpy", "voila", "jupyterlab", "anywidget")
 
 
