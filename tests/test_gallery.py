@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import workbench as wb
 from tests.gallery import CLASSES, CLASSIFIERS, SHAPE, UNUSUAL, build
+from workbench.models.chains import find_pairs
 from workbench.models.channels import trace_channels
 from workbench.models.edits import apply_edits
 
@@ -70,3 +71,8 @@ def test_a_tied_weight_is_stored_once_and_changed_in_both_places(data: wb.Datase
     assert (rows["first"].params, rows["second"].params) == (192 * 192 + 192, 192)
     assert rows["second"].sparsity == rows["first"].sparsity > 0.45
     assert compressed.nbytes < module.first.weight.numel()  # type: ignore[operator, union-attr]
+
+
+def test_a_tied_weight_is_in_no_pair_to_equalize():
+    assert find_pairs(wb.load_model(build("tied")).module) == ()
+    assert find_pairs(wb.load_model(build("non_contiguous")).module)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from .tensors import tied_names
+
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 #: f(s x) = s f(x) for every s > 0, channel by channel.
 HOMOGENEOUS = (
@@ -48,11 +50,15 @@ def find_pairs(module: nn.Module) -> tuple[Pair, ...]:
         return ()
     modules = dict(module.named_modules())
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    # a weight that is read in two places cannot take a factor in one of them
+    read_elsewhere = [str(node.target) for node in graph.nodes if node.op == "get_attr"]
+    names = [*read_elsewhere, *(name for both in tied_names(module).items() for name in both)]
+    shared = {name.rpartition(".")[0] for name in names}
     found = []
     for node in graph.nodes:
         if node.op == "call_module" and calls[node.target] == 1 and _makes_channels(modules[str(node.target)]):
             pair = _follow(node, modules, calls)
-            if pair is not None:
+            if pair is not None and shared.isdisjoint((pair.first, pair.second)):
                 found.append(pair)
     return tuple(found)
 
