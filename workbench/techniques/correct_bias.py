@@ -94,6 +94,7 @@ CORRECT_BIAS = Technique(
     name="correct_bias",
     summary="Shift each channel's mean output back to what it was before compression.",
     source="Nagel et al. 2019",
+    url="https://arxiv.org/abs/1906.04721",
     settings=CorrectBiasSettings,
     apply=apply,
     cost=_cost,

@@ -140,6 +140,7 @@ EQUALIZE = Technique(
     name="equalize",
     summary="Scale channels between layers so that one grid fits a whole layer; the model computes the same.",
     source="Nagel et al. 2019",
+    url="https://arxiv.org/abs/1906.04721",
     settings=EqualizeSettings,
     apply=apply,
     cost=_cost,

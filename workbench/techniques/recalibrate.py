@@ -51,6 +51,7 @@ RECALIBRATE = Technique(
     name="recalibrate",
     summary="Take BatchNorm's running statistics anew on the compressed model.",
     source="Wu and Johnson 2021, Rethinking 'Batch' in BatchNorm",
+    url="https://arxiv.org/abs/2105.07576",
     settings=RecalibrateSettings,
     apply=apply,
     cost=_cost,

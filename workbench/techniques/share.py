@@ -153,6 +153,7 @@ SHARE = Technique(
     name="share",
     summary="Let weights share the few values of a codebook found by k-means.",
     source="Han, Mao and Dally 2016, Deep Compression",
+    url="https://arxiv.org/abs/1510.00149",
     settings=ShareSettings,
     apply=apply,
     cost=_cost,

@@ -47,6 +47,7 @@ PRUNE = Technique(
     summary="Zero or remove the weights, blocks, rows, kernels or filters that matter least.",
     source="Han et al. 2015 (weights); Mishra et al. 2021 (N:M); Molchanov et al. 2019 (Taylor); "
     "Sun et al. 2024 (Wanda); Frantar and Alistarh 2023 (OBS); Li et al. 2017 and Fang et al. 2023 (filters)",
+    url="https://arxiv.org/abs/1506.02626",
     settings=PruneSettings,
     apply=apply,
     cost=cost,

@@ -173,6 +173,7 @@ QUANTIZE = Technique(
     name="quantize",
     summary="Store weights in fewer bits: integers, short floats or fitted levels; activations too where asked.",
     source="Jacob et al. 2018; Krishnamoorthi 2018; Nagel et al. 2021",
+    url="https://arxiv.org/abs/1712.05877",
     settings=QuantizeSettings,
     apply=apply,
     cost=_cost,
