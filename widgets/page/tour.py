@@ -49,7 +49,7 @@ def next_hint(snapshot: Snapshot, repairable: bool) -> str:
     pruned = steps.get("prune", {})
     if pruned and repairable and "recalibrate" not in steps:
         return REPAIR
-    if "quantize" not in steps:
+    if not {"quantize", "share"} & steps.keys():
         return QUANTIZE
     return LAYERS if pruned.get("granularity") == "filter" else CHANNELS
 
