@@ -26,14 +26,15 @@ from workbench.errors import WorkbenchError
 from workbench.measure.pictures import WeightPair
 from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
 from workbench.models.channels import ChannelGraph, trace_channels
-from workbench.models.check import missing_inputs
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, channels_of, edit_from_json, edit_to_json
+from workbench.models.factors import Factorize, factor_macs, links
 from workbench.models.fewer_heads import takes_fewer_heads
 from workbench.models.layers import Layer, layers_of
 from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.models.tensors import load_tensors, tensors_of
 from workbench.recipe import Recipe
+from workbench.run.onnx_factors import Chain
 from workbench.run.onnx_graph import InputGrid
 from workbench.techniques.draft import Cache, Context, Draft
 from workbench.techniques.storage import Cast, Codes, Storage
@@ -70,8 +71,6 @@ class Subject:
     @classmethod
     def of(cls, model: Model, image_shape: tuple[int, ...]) -> Subject:
         """Return the subject for ``model`` on images of shape ``(C, H, W)``; the layers are measured once."""
-        for problem in missing_inputs(model.module):
-            raise WorkbenchError(problem)
         layers = layers_of(model.module, image_shape)
         if not layers:
             raise WorkbenchError(
@@ -125,12 +124,14 @@ class CompressedModel:
     def __init__(self, subject: Subject, recipe: Recipe, draft: Draft, encoded: Mapping[str, Encoding]) -> None:
         self.recipe = recipe
         self.edits: tuple[Edit, ...] = tuple(draft.edits)
+        self.factors = {edit.layer: edit for edit in self.edits if isinstance(edit, Factorize)}
         self.tensors: Mapping[str, Tensor] = draft.tensors
         self.thresholds: Mapping[str, float] = draft.thresholds
         self.notes: tuple[str, ...] = tuple(draft.notes)
         self.grids = input_grids(self.edits)
         self.stored: Mapping[str, Storage] = draft.stored
         self._version = draft.version
+        self._present: Mapping[str, Layer] = draft.layers
         self._subject = subject
         self._encoded = encoded
 
@@ -145,9 +146,22 @@ class CompressedModel:
         return {name: storage.dtype for name, storage in self.stored.items() if isinstance(storage, Cast)}
 
     @cached_property
+    def chains(self) -> tuple[Chain, ...]:
+        """What runs in the place of each factorized layer."""
+        axes = {layer.name: len(layer.shape) - 2 for layer in self._subject.layers}
+        return tuple(
+            Chain(layer, tuple((link.axes, link.grouped) for link in links(edit.scheme, axes[layer])))
+            for layer, edit in self.factors.items()
+        )
+
+    @cached_property
     def versions(self) -> Mapping[str, str]:
         """Tensor name → a hash of what was done to it."""
-        return {name: self._version(name) for name in self.tensors}
+        found = {name: self._version(name) for name in self.tensors}
+        for layer, edit in self.factors.items():
+            names = self._present[layer].weights
+            found[f"{layer}.weight"] = f"{edit.scheme} of {' '.join(found[name] for name in names)}"
+        return found
 
     @cached_property
     def archive(self) -> Archive:
@@ -196,7 +210,7 @@ class CompressedModel:
             [self.tensors[name] for name in found.weights],
             self.thresholds.get(layer),
             levels.numpy() if levels is not None else None,
-            self._bits(found.weight),
+            self._bits(layer),
             bins,
         )
 
@@ -261,26 +275,55 @@ class CompressedModel:
         return found
 
     def _figures(self, layer: Layer) -> LayerFigures:
-        weights = [self.tensors[name].numpy() for name in layer.weights]
+        present = self._present[layer.name]
+        weights = [self.tensors[name].numpy() for name in present.weights]
         count = sum(weight.size for weight in weights)
         zeros = count - sum(int(np.count_nonzero(weight != 0)) for weight in weights)
-        own = self._subject.own_tensors[layer.name]
-        shape = tuple(self.tensors[layer.weight].shape)
-        # removing channels scales a layer's MACs as it scales its weights: positions stay the same
-        macs = round(layer.macs * self.tensors[layer.weight].numel() / max(1, math.prod(layer.shape)))
+        own = self._own(layer.name)
+        edit = self.factors.get(layer.name)
         return LayerFigures(
             name=layer.name,
-            type=layer.type,
-            shape=shape,
+            type=layer.type if edit is None else f"{layer.type} ({edit.scheme} {'-'.join(map(str, edit.ranks))})",
+            shape=self._dense_shape(layer),
             params=sum(self.tensors[name].numel() for name in own),
-            macs=macs,
+            macs=self._macs(layer),
             sparsity=zeros / count if count else 0.0,
-            bits=self._bits(layer.weight),
+            bits=self._bits(layer.name),
             bytes=sum(self._encoded[name].entry.nbytes for name in own),
         )
 
-    def _bits(self, weight: str) -> float:
-        return self.stored[weight].bits if weight in self.stored else 32
+    def _bits(self, layer: str) -> float:
+        """Return the bits of a stored weight: the main one's, and over the links of a chain their mean."""
+        names = self._present[layer].weights if layer in self.factors else (self._present[layer].weight,)
+        bits = [self.stored[name].bits if name in self.stored else 32 for name in names]
+        if len(bits) == 1:
+            return bits[0]
+        sizes = [self.tensors[name].numel() for name in names]
+        return sum(bit * size for bit, size in zip(bits, sizes, strict=True)) / max(1, sum(sizes))
+
+    def _own(self, layer: str) -> tuple[str, ...]:
+        """Return the names of the layer's tensors, those of its links where it was factorized."""
+        if layer not in self.factors:
+            return self._subject.own_tensors[layer]
+        return tuple(name for name in self.tensors if name.startswith(f"{layer}."))
+
+    def _dense_shape(self, layer: Layer) -> tuple[int, ...]:
+        if layer.name not in self.factors:
+            return tuple(self.tensors[layer.weight].shape)
+        names = self._present[layer.name].weights
+        return len(self.tensors[names[-1]]), self.tensors[names[0]].shape[1], *layer.shape[2:]
+
+    def _macs(self, layer: Layer) -> int:
+        edit = self.factors.get(layer.name)
+        if edit is None:
+            # removing channels scales a layer's MACs as it scales its weights: positions stay the same
+            return round(layer.macs * self.tensors[layer.weight].numel() / max(1, math.prod(layer.shape)))
+        module = self._subject.model.module.get_submodule(layer.name)
+        axes = len(layer.shape) - 2
+        places = math.prod(layer.output_shape[-axes:]) if axes else 1
+        calls = layer.macs / max(1, math.prod(layer.shape) * places)
+        weights = [self.tensors[name] for name in self._present[layer.name].weights]
+        return factor_macs(module, edit, weights, layer.input_shape[-axes:] if axes else (), calls)
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,10 +374,11 @@ def context_for(model: Model, dataset: Dataset | None, check: Callable[[], None]
 def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> CompressedModel:
     """Return the subject compressed by ``recipe``, using and filling the context's cache."""
     draft = draft_for(subject, recipe, context)
-    encoded = dict(_untouched(subject, context))
-    for name in draft.touched:
+    untouched = _untouched(subject, context)
+    encoded = {}
+    for name in draft.tensors:
         context.check()
-        encoded[name] = _encode(draft, name, context.cache)
+        encoded[name] = _encode(draft, name, context.cache) if name in draft.touched else untouched[name]
     return CompressedModel(subject, recipe, draft, encoded)
 
 

@@ -19,6 +19,7 @@ from workbench.compression import CompressedModel, Subject
 from workbench.data.dataset import Normalization, Split
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.edits import Edit, Slice
+from workbench.models.factors import Factorize
 from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
 from workbench.run.prefix import Prefix, PrefixRunner, deepest_shared
 from workbench.run.runner import OnnxRunner, Runner, TorchRunner
@@ -60,8 +61,9 @@ class Evaluator:
         """Return what computes the compressed model's logits."""
         if self._graph is None or not self._trusts(compressed) or not self._graph.takes(compressed.grids):
             return TorchRunner(compressed.fresh_module())
-        model = self._graph.build(compressed.tensors, compressed.grids)
-        prefix = self._shared_prefix(self._graph, compressed)
+        graph = self._graph.factorized(compressed.chains)
+        model = graph.build(compressed.tensors, compressed.grids)
+        prefix = self._shared_prefix(graph, compressed)
         return OnnxRunner(model) if prefix is None else PrefixRunner(model, prefix)
 
     def set_order(self, order: NDArray[np.int64]) -> None:
@@ -104,6 +106,9 @@ class Evaluator:
 
     def _shared_prefix(self, graph: OnnxGraph, compressed: CompressedModel) -> Prefix | None:
         """Return the activations that this setting shares with the previous one, where that pays."""
+        if compressed.factors:
+            self._previous = {}
+            return None
         versions = dict(compressed.versions)
         for layer, grid in compressed.grids.items():
             weight = f"{layer}.weight"
@@ -143,7 +148,8 @@ class Evaluator:
         if structure not in self._confirmed:
             # without input grids: rounding turns differences of 1e-7 into whole steps
             module = compressed.fresh_module(inputs=False)
-            self._confirmed[structure] = self._compare(self._graph, compressed.tensors, module)
+            graph = self._graph.factorized(compressed.chains)
+            self._confirmed[structure] = self._compare(graph, compressed.tensors, module)
         return self._confirmed[structure]
 
     def _trusts(self, compressed: CompressedModel) -> bool:
@@ -169,4 +175,4 @@ class Evaluator:
 
 
 def _structure(compressed: CompressedModel) -> tuple[Edit, ...]:
-    return tuple(edit for edit in compressed.edits if isinstance(edit, Slice))
+    return tuple(edit for edit in compressed.edits if isinstance(edit, Slice | Factorize))

@@ -52,7 +52,8 @@ class LatencyEstimator:
         if self._graph is None:
             return None
         # raw bytes: the file's size depends on shapes and types, not on values
-        shapes = tuple((name, tuple(compressed.tensors[name].shape)) for name in self._graph.names)
+        graph = self._graph.factorized(compressed.chains)
+        shapes = tuple((name, tuple(compressed.tensors[name].shape)) for name in graph.names)
         codes = tuple((name, item.bits, item.axis, item.group) for name, item in compressed.codes.items())
         key = (shapes, codes, tuple(compressed.casts.items()))
         size = self._sizes.get(key)
@@ -74,7 +75,8 @@ class LatencyEstimator:
         if "calibration" not in self._data.splits:
             raise WorkbenchError("An int8 file needs calibration data, and this dataset has none.")
         images = self._normalization(self._data["calibration"].images[:INT8_IMAGES]).numpy()
-        return export_int8(self._graph.build(compressed.tensors), images)
+        graph = self._graph.factorized(compressed.chains)
+        return export_int8(graph.build(compressed.tensors), images)
 
     def predict(self, compressed: CompressedModel) -> Latency | None:
         """Return the predicted latency at batch 1, with the reason; None where the model doesn't export.
@@ -124,10 +126,16 @@ class LatencyEstimator:
 
         times = kernel_times(self._kernels(compressed), self._open())
         total = sum(entry.ns for entry in times)
+        links = {
+            f"{edit.layer}.{place}.weight": f"{edit.layer}.weight"
+            for edit in compressed.factors.values()
+            for place in range(len(edit.ranks) + 1)
+        }
         shares: dict[str, float] = {}
         for entry in times:
             if entry.kernel.weight and total:
-                shares[entry.kernel.weight] = shares.get(entry.kernel.weight, 0.0) + entry.ns / total
+                weight = links.get(entry.kernel.weight, entry.kernel.weight)
+                shares[weight] = shares.get(weight, 0.0) + entry.ns / total
         return shares
 
     @cached_property
@@ -171,14 +179,20 @@ class LatencyEstimator:
         if compressed is not None:
             shapes = self._resized(compressed)
             int8 = runs_int8(compressed)
-        key = (int8, tuple(shapes.items()))
+        factors = () if compressed is None else tuple(compressed.chains)
+        key = (int8, tuple(shapes.items()), factors)
         found = self._planned.get(key)  # other threads may clear it at any moment
         if found is None:
             if len(self._planned) > 256:
                 self._planned.clear()
                 self._predicted.clear()
                 self._sizes.clear()
-            graph = resize(graph, shapes) if shapes else graph
+            if compressed is not None and compressed.factors:
+                assert self._graph is not None
+                chains = self._graph.factorized(compressed.chains)
+                graph = read_graph(chains.build(compressed.tensors))
+            elif shapes:
+                graph = resize(graph, shapes)
             found = self._planned[key] = fused_kernels(graph, self._subject.image_shape, int8=int8, block=table.block)
         return found
 
@@ -202,7 +216,8 @@ class LatencyEstimator:
             for name, codes in compressed.codes.items()
         }
         halves = frozenset(name for name, dtype in compressed.casts.items() if dtype == torch.float16)
-        return onnx_file(self._graph, compressed.tensors, integers, halves)
+        graph = self._graph.factorized(compressed.chains)
+        return onnx_file(graph, compressed.tensors, integers, halves)
 
     def _explained(
         self,

@@ -3,7 +3,8 @@
 An edit names layers and channels, never code, so that it can be stored in an archive and replayed on
 a fresh copy of the architecture. ``Slice`` keeps some of the channels of one layer; a pruned channel
 is several slices, one for every layer that the dependency graph couples. ``QuantizeInput`` rounds
-what enters a layer to a uniform grid.
+what enters a layer to a uniform grid. ``Factorize`` (see ``factors``) puts a chain of smaller layers in
+the place of one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
 
+from .factors import Factorize, replace_layer
 from .fewer_heads import keep_heads, takes_fewer_heads
 
 Side = Literal["in", "out"]
@@ -44,8 +46,12 @@ class QuantizeInput:
     zero_point: int
 
 
-Edit: TypeAlias = Slice | QuantizeInput
-_KINDS: dict[str, type[Slice] | type[QuantizeInput]] = {"slice": Slice, "quantize_input": QuantizeInput}
+Edit: TypeAlias = Slice | QuantizeInput | Factorize
+_KINDS: dict[str, type[Slice] | type[QuantizeInput] | type[Factorize]] = {
+    "slice": Slice,
+    "quantize_input": QuantizeInput,
+    "factorize": Factorize,
+}
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,8 @@ def apply_edits(module: nn.Module, edits: Iterable[Edit]) -> None:
         layer = module.get_submodule(edit.layer)
         if isinstance(edit, Slice):
             _slice_module(layer, edit)
+        elif isinstance(edit, Factorize):
+            replace_layer(module, edit)
         else:
             layer.register_forward_pre_hook(InputQuantizer(edit))
 
@@ -177,8 +185,8 @@ def edit_from_json(data: Mapping[str, Any]) -> Edit:
     kind = fields.pop("kind", None)
     if kind not in _KINDS:
         raise WorkbenchError(f"The file holds an edit of unknown kind '{kind}'; a newer version may read it.")
-    if "keep" in fields:
-        fields["keep"] = tuple(int(index) for index in fields["keep"])
+    for name in {"keep", "ranks"} & set(fields):
+        fields[name] = tuple(int(index) for index in fields[name])
     try:
         return _KINDS[kind](**fields)
     except TypeError as error:

@@ -29,7 +29,8 @@ class Layer:
     weight matrices (a recurrent or attention layer has several, and the output projection belongs to
     its attention). ``params`` leaves out parameters that an earlier row shares, so that the column
     sums to the model's. ``macs`` and ``activation_bytes`` (float32 output) sum over the layer's
-    calls and are 0 for a layer that is never called; ``output_shape`` has no batch dimension.
+    calls and are 0 for a layer that is never called; ``output_shape`` and ``input_shape``, of the first
+    call, have no batch dimension.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Layer:
     activation_bytes: int
     output_shape: tuple[int, ...]
     weights: tuple[str, ...] = ()
+    input_shape: tuple[int, ...] = ()
 
 
 @dataclass
@@ -48,6 +50,7 @@ class _Calls:
     macs: int = 0
     activation_bytes: int = 0
     output_shape: tuple[int, ...] = ()
+    input_shape: tuple[int, ...] = ()
 
 
 def layers_of(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[Layer, ...]:
@@ -64,7 +67,10 @@ def layers_of(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[Layer, .
         result = _tensor(output)
         seen.macs += count_macs(layer, args, kwargs, result)
         seen.activation_bytes += 4 * result.numel()
-        seen.output_shape = seen.output_shape or _without_batch(layer, result)
+        if not seen.output_shape:
+            seen.output_shape = _without_batch(layer, result)
+            entering = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+            seen.input_shape = () if entering is None else _without_batch(layer, entering)
 
     with hooked(names, record):
         run_zeros(module, image_shape)
@@ -130,7 +136,7 @@ def _row(name: str, layer: nn.Module, calls: _Calls, registered: dict[int, str],
     shape = tuple(main.shape)
     return Layer(
         name, kind, weights[0], shape, params, calls.macs, calls.activation_bytes, calls.output_shape,
-        tuple(weights),
+        tuple(weights), calls.input_shape,
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
 
+from .onnx_factors import Chain, chain_nodes
 from .onnx_layers import count_calls, layer_inputs
 from .prefix import Cut, find_cuts
 from .runner import OnnxRunner
@@ -50,13 +51,17 @@ class OnnxGraph:
     """The graph of one architecture without its tensors."""
 
     def __init__(
-        self, skeleton: ModelProto, names: tuple[str, ...], depthwise: set[str], calls: Mapping[str, int]
+        self, skeleton: ModelProto, names: tuple[str, ...], depthwise: Mapping[str, str], calls: Mapping[str, int]
     ) -> None:
+        """``depthwise`` maps the weight of a grouped convolution to the tensor whose length counts its groups."""
         self._skeleton = skeleton
         self.names = names
+        self._calls = calls
+        self._counted = dict(depthwise)
+        self._factorized: dict[tuple[Chain, ...], OnnxGraph] = {}
         self._inputs = layer_inputs(skeleton.graph, names, calls)
         self._depthwise = [
-            (index, node.input[1])
+            (index, depthwise[node.input[1]])
             for index, node in enumerate(skeleton.graph.node)
             if node.op_type == "Conv" and node.input[1] in depthwise
         ]
@@ -86,7 +91,64 @@ class OnnxGraph:
 
     def takes(self, grids: Collection[str]) -> bool:
         """Whether the inputs of these layers are known, so that they can be rounded."""
-        return self._inputs.keys() >= set(grids)
+        known = self._inputs.keys()
+        return all(layer in known or f"{layer}.0" in known for layer in grids)
+
+    def replaces(self, chains: Collection[Chain]) -> bool:
+        """Whether the nodes of these layers are known, so that chains can take their place."""
+        nodes = self._skeleton.graph.node
+        layers = {f"{chain.layer}.weight": chain.layer for chain in chains}
+        known = all(
+            {nodes[index].op_type for index in self._inputs.get(layer, ())} in ({"Conv"}, {"Gemm"}, {"MatMul"})
+            for layer in layers.values()
+        )
+        # some exporters also ask for a weight's shape
+        return known and all(
+            node.op_type == "Transpose" or index in self._inputs[layers[name]]
+            for index, node in enumerate(nodes)
+            for name in layers.keys() & set(node.input)
+        )
+
+    def factorized(self, chains: tuple[Chain, ...]) -> OnnxGraph:
+        """Return the graph with ``chains`` in the place of their layers; it is one for all ranks.
+
+        Where it cannot replace them, the graph stays as it is and runs the dense products.
+        """
+        if not chains or not self.replaces(chains):
+            return self
+        if chains not in self._factorized:
+            self._factorized[chains] = self._with_chains(chains)
+        return self._factorized[chains]
+
+    def _with_chains(self, chains: tuple[Chain, ...]) -> OnnxGraph:
+        import onnx
+
+        model = onnx.ModelProto()
+        model.CopyFrom(self._skeleton)
+        names, counted, calls = set(self.names), dict(self._counted), dict(self._calls)
+        nodes: dict[int, list[NodeProto]] = {}
+        renamed: dict[str, str] = {}
+        for chain in chains:
+            links = [f"{chain.layer}.{place}" for place in range(len(chain.links))]
+            if f"{chain.layer}.bias" in names:
+                renamed[f"{chain.layer}.bias"] = f"{links[-1]}.bias"
+            for index in self._inputs[chain.layer]:
+                node = model.graph.node[index]
+                nodes[index] = chain_nodes(node, chain, [renamed.get(name, name) for name in node.input[2:]])
+            counted.update(chain.groups)
+            calls.update(dict.fromkeys(links, calls[chain.layer]))
+            names.remove(f"{chain.layer}.weight")
+            names.update(f"{link}.weight" for link in links)
+        kept: list[NodeProto] = []
+        gone = {f"{chain.layer}.weight" for chain in chains}
+        for index, node in enumerate(model.graph.node):
+            node.input[:] = [renamed.get(name, name) for name in node.input]
+            if index in nodes or not gone & set(node.input):  # a MatMul's weight was turned by a node of its own
+                kept.extend(nodes.get(index, [node]))
+        del model.graph.node[:]
+        model.graph.node.extend(kept)
+        present = (names - set(renamed)) | set(renamed.values())
+        return OnnxGraph(model, tuple(sorted(present)), counted, calls)
 
     @cached_property
     def cuts(self) -> tuple[Cut, ...]:
@@ -97,7 +159,7 @@ class OnnxGraph:
         made: dict[tuple[str, InputGrid], str] = {}
         inserted: dict[int, list[NodeProto]] = {}
         for layer, grid in grids.items():
-            found = self._inputs.get(layer)
+            found = self._inputs.get(layer) or self._inputs.get(f"{layer}.0")
             if found is None:
                 raise ExportError(f"The input of layer '{layer}' was not found in the ONNX graph.")
             for index in found:
@@ -224,13 +286,13 @@ def _strip(model: ModelProto, module: nn.Module, calls: Mapping[str, int]) -> On
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
-    depthwise = {
+    depthwise = [
         f"{name}.weight" if name else "weight"
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
         and layer.groups == layer.in_channels == layer.out_channels > 1
-    }
-    return OnnxGraph(model, kept, depthwise, calls)
+    ]
+    return OnnxGraph(model, kept, {weight: weight for weight in depthwise}, calls)
 
 
 def _tied_names(module: nn.Module) -> dict[str, str]:

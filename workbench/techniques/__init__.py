@@ -7,6 +7,7 @@ from typing import Any
 from .base import Cost, Dial, Settings, Technique
 from .correct_bias import CORRECT_BIAS
 from .equalize import EQUALIZE
+from .factorize import FACTORIZE
 from .prune import PRUNE
 from .quantize import QUANTIZE
 from .recalibrate import RECALIBRATE
@@ -16,6 +17,7 @@ from .share import SHARE
 _ALL: tuple[Technique[Any], ...] = (
     EQUALIZE,
     PRUNE,
+    FACTORIZE,
     QUANTIZE,
     SHARE,
     CORRECT_BIAS,

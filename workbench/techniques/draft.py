@@ -11,8 +11,8 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from workbench.data.dataset import Normalization, Split
 from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, slice_tensors
+from workbench.models.factors import Factorize, WithProducts, factor_modules
 from workbench.models.layers import Layer
 from workbench.models.tensors import load_tensors
 
@@ -91,7 +92,7 @@ class Draft:
     ) -> None:
         self.original = module
         self.image_shape = image_shape
-        self.layers: Mapping[str, Layer] = {layer.name: layer for layer in layers}
+        self.layers: dict[str, Layer] = {layer.name: layer for layer in layers}
         self.tensors: dict[str, Tensor] = dict(tensors)
         self.stored: dict[str, Storage] = {}
         self.edits: list[Edit] = []
@@ -103,7 +104,7 @@ class Draft:
         self._kept: dict[tuple[int, ...], tuple[Tensor, str]] = {}
 
     @cached_property
-    def _modules(self) -> Mapping[str, nn.Module]:
+    def _modules(self) -> dict[str, nn.Module]:
         return dict(self.original.named_modules(remove_duplicate=False))
 
     def version(self, tensor: str) -> str:
@@ -126,6 +127,10 @@ class Draft:
     def output_axis(self, layer: str) -> int:
         """Return the axis of the layer's weight that counts its outputs."""
         return 1 if isinstance(self._modules[layer], nn.modules.conv._ConvTransposeNd) else 0
+
+    def module(self, layer: str) -> nn.Module:
+        """Return the layer as the model has it; its tensors are those before any step."""
+        return self._modules[layer]
 
     def set_tensor(self, name: str, value: Tensor, how: str) -> None:
         """Replace a tensor by float values; ``how`` says in a few words what made them."""
@@ -179,13 +184,43 @@ class Draft:
         ]
         self.edits.append(edit)
 
+    def factorize(self, edit: Factorize, weights: Sequence[Tensor], how: str) -> None:
+        """Put links with these ``weights`` in the place of a layer, whose bias goes to the last; see ``factors``.
+
+        Later steps that name the layer act on the links.
+        """
+        layer = self.layers[edit.layer]
+        base = self._version_after(layer.weight, how)
+        self._remove(layer.weight)
+        names = tuple(f"{edit.layer}.{place}.weight" for place in range(len(weights)))
+        for name, weight in zip(names, weights, strict=True):
+            self.tensors[name] = weight
+            self._versions[name] = hashlib.sha256(f"{base}|{name}".encode()).hexdigest()
+        bias = f"{edit.layer}.bias"
+        if bias in self.tensors:
+            moved = f"{edit.layer}.{len(weights) - 1}.bias"
+            value, version, storage = self.tensors[bias], self._version_after(bias, "moved"), self.stored.get(bias)
+            self._remove(bias)
+            self.tensors[moved], self._versions[moved] = value, version
+            self._put(moved, storage)
+        with torch.device("meta"):
+            chain = factor_modules(self._modules[edit.layer], edit)
+        self._modules.update(
+            {edit.layer: chain, **{f"{edit.layer}.{name}": link for name, link in chain.named_children()}}
+        )
+        self.layers[edit.layer] = replace(layer, weight=names[0], shape=tuple(weights[0].shape), weights=names)
+        factors = {other.layer: other for other in (*self.edits, edit) if isinstance(other, Factorize)}
+        self.tensors = WithProducts(self.tensors, factors)
+        rounded = [other for other in self.edits if isinstance(other, QuantizeInput) and other.layer == edit.layer]
+        self.edits = [*(other for other in self.edits if other not in rounded), edit, *rounded]
+
     def channels(self, cache: Cache) -> ChannelGraph:
         """Return the channel groups of the present structure, traced once and cached."""
-        slices = tuple(edit for edit in self.edits if isinstance(edit, Slice))
-        if not slices:
+        structure = tuple(edit for edit in self.edits if isinstance(edit, Slice | Factorize))
+        if not structure:
             return self._uncut_channels()
-        key = ("channels", self._key, slices)
-        return cache.get(key, lambda: trace_channels(self.build(slices), self.image_shape))
+        key = ("channels", self._key, structure)
+        return cache.get(key, lambda: trace_channels(self.build(structure), self.image_shape))
 
     def build(self, edits: tuple[Edit, ...] | None = None) -> nn.Module:
         """Return a private module with the present tensors and edits, in eval mode."""
@@ -207,4 +242,12 @@ class Draft:
             self.stored[name] = storage
 
     def _bump(self, name: str, how: str) -> None:
-        self._versions[name] = hashlib.sha256(f"{self.version(name)}|{how}".encode()).hexdigest()
+        self._versions[name] = self._version_after(name, how)
+
+    def _version_after(self, name: str, how: str) -> str:
+        return hashlib.sha256(f"{self.version(name)}|{how}".encode()).hexdigest()
+
+    def _remove(self, name: str) -> None:
+        del self.tensors[name]
+        self.stored.pop(name, None)
+        self._versions.pop(name, None)

@@ -71,8 +71,6 @@ def reconstruct(draft: Draft, settings: Mapping[str, PruneSettings], context: Co
 
 
 def _suits(draft: Draft, name: str, settings: PruneSettings) -> bool:
-    if draft.layers[name].weights != (f"{name}.weight".lstrip("."),):  # shared, or in several parts
-        return False
     layer = draft.original.get_submodule(name)
     columns = draft.tensors[draft.layers[name].weight][0].numel()
     inputs = draft.tensors[draft.layers[name].weight].shape[1]
