@@ -66,6 +66,10 @@ PRUNE = Technique(
         "- prune: {granularity: filter, criterion: taylor, ratio: 0.3, floor: 0.25}",
     ),
     dial=Dial(
-        "ratio", 0.0, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), {"scope": "layer", "threshold": None}, percent=True
+        "ratio",
+        0.0,
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        {"scope": "layer", "threshold": None, "macs": None},
+        percent=True,
     ),
 )
