@@ -27,6 +27,7 @@ COMMANDS = (
     "sensitivity",
     "deep_compression",
     "zoo_int8",
+    "low_bits",
 )
 LIBRARIES = ("torch", "onnxruntime", "numpy", "voila", "jupyterlab", "anywidget")
 
