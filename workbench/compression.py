@@ -26,7 +26,16 @@ from workbench.errors import WorkbenchError
 from workbench.measure.pictures import WeightPair
 from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
 from workbench.models.channels import ChannelGraph, trace_channels
-from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, channels_of, edit_from_json, edit_to_json
+from workbench.models.edits import (
+    Edit,
+    QuantizeInput,
+    QuantizeInputByBatch,
+    Slice,
+    apply_edits,
+    channels_of,
+    edit_from_json,
+    edit_to_json,
+)
 from workbench.models.factors import Factorize, factor_macs, links
 from workbench.models.fewer_heads import takes_fewer_heads
 from workbench.models.layers import Layer, layers_of
@@ -385,7 +394,10 @@ def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> Comp
 def input_grids(edits: Iterable[Edit]) -> dict[str, InputGrid]:
     """Return layer → the grid on which what enters it is rounded."""
     quantized = (edit for edit in edits if isinstance(edit, QuantizeInput))
-    return {edit.layer: InputGrid(edit.bits, edit.scale, edit.zero_point) for edit in quantized}
+    return {
+        edit.layer: InputGrid(edit.bits, edit.scale, edit.zero_point, isinstance(edit, QuantizeInputByBatch))
+        for edit in quantized
+    }
 
 
 def draft_for(subject: Subject, recipe: Recipe, context: Context) -> Draft:

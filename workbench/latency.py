@@ -256,7 +256,7 @@ def runs_int8(compressed: CompressedModel) -> bool:
     """Whether the exported model runs on int8 kernels: 8-bit inputs and integer weights in every layer."""
     grids = compressed.grids
     return bool(grids) and all(
-        layer.bits <= 8 and layer.name in grids and grids[layer.name].bits == 8
+        layer.bits <= 8 and layer.name in grids and grids[layer.name].bits == 8 and not grids[layer.name].by_batch
         for layer in compressed.layers
         if layer.macs
     )

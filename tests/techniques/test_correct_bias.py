@@ -8,6 +8,7 @@ from torch import nn
 
 import workbench as wb
 from workbench.models.zoo import ARCHITECTURES
+from workbench.techniques.draft import Context
 
 SHAPE = (1, 28, 28)
 
@@ -23,14 +24,15 @@ def means(module: nn.Module, name: str, images: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(("name", "layers"), [
     ("lenet5", ("conv1", "conv2", "fc1", "fc2")),
-    ("resnet20", ("bn1", "stage2.0.bn1", "stage3.1.bn1")),
+    ("resnet20", ("stage2.0.bn1", "stage3.1.bn1")),
 ])  # fmt: skip
 @pytest.mark.parametrize("step", ["- quantize: {bits: 2}", "- prune: {ratio: 0.6}"])
 def test_means_are_what_they_were(name: str, layers: tuple[str, ...], step: str) -> None:
     data, model = wb.load_dataset("fashion_mnist"), wb.load_model(name)
     ours = wb.compress(model, f"{step}\n- correct_bias: {{images: 64}}", data)
     plain = wb.compress(model, step, data)
-    images = (model.normalization or data.normalization)(data["calibration"].images[:64])
+    seen = Context(data["calibration"]).mixed_images(64)
+    images = (model.normalization or data.normalization)(seen)
     for layer in layers:
         wanted, corrected, shifted = (means(item, layer, images) for item in (model.module, ours.module, plain.module))
         assert float((corrected - wanted).abs().max()) < 1e-3 * float(wanted.abs().max())
@@ -64,3 +66,22 @@ def test_after_channels_were_removed_it_still_fits() -> None:
 def test_without_data_it_says_so() -> None:
     with pytest.raises(wb.WorkbenchError, match="Correcting biases needs calibration data"):
         wb.compress(ARCHITECTURES["lenet300"](), "- correct_bias", image_shape=SHAPE)
+
+
+def test_images_are_of_all_classes_however_the_split_is_sorted() -> None:
+    split = wb.load_dataset("fashion_mnist")["calibration"]
+    seen = Context(split).mixed_images(100)
+    classes = {int(split.labels[(split.images == image).flatten(1).all(1)][0]) for image in seen}
+    assert classes == set(range(10))
+    assert torch.equal(seen, Context(split).mixed_images(300)[:100])
+
+
+def test_it_gives_accuracy_back() -> None:
+    data, model = wb.load_dataset("fashion_mnist"), wb.load_model("resnet20")
+    images = (model.normalization or data.normalization)(data["validation"].images[:500])
+    right = []
+    for more in ("", "\n- correct_bias"):
+        module = wb.compress(model, f"- quantize: {{bits: 2, range: mse}}{more}", data).module
+        with torch.inference_mode():
+            right.append(int((module(images).argmax(1) == data["validation"].labels[:500]).sum()))
+    assert right[1] > right[0] + 25

@@ -46,10 +46,19 @@ class QuantizeInput:
     zero_point: int
 
 
+@dataclass(frozen=True)
+class QuantizeInputByBatch(QuantizeInput):
+    """Round the input of ``layer`` to a grid that spans each batch's own minimum and maximum."""
+
+    scale: float = 0.0
+    zero_point: int = 0
+
+
 Edit: TypeAlias = Slice | QuantizeInput | Factorize
 _KINDS: dict[str, type[Slice] | type[QuantizeInput] | type[Factorize]] = {
     "slice": Slice,
     "quantize_input": QuantizeInput,
+    "quantize_input_by_batch": QuantizeInputByBatch,
     "factorize": Factorize,
 }
 
@@ -169,13 +178,26 @@ class InputQuantizer:
 
     def _round(self, values: Tensor) -> Tensor:
         edit = self.edit
+        if isinstance(edit, QuantizeInputByBatch):
+            return _round_to_own_range(values, edit.bits)
         codes = torch.round(values / edit.scale).add_(edit.zero_point).clamp_(0, 2**edit.bits - 1)
         return codes.sub_(edit.zero_point).mul_(edit.scale)
 
 
+def _round_to_own_range(values: Tensor, bits: int) -> Tensor:
+    """Round to the affine grid of the values' own range, zero included; indices stay as they are."""
+    if not values.is_floating_point():
+        return values
+    low, high = values.amin().clamp_max(0), values.amax().clamp_min(0)
+    scale = ((high - low) / (2**bits - 1)).clamp_min(torch.finfo(torch.float32).eps)
+    zero_point = torch.round(-low / scale)
+    codes = torch.round(values / scale).add_(zero_point).clamp_(0, 2**bits - 1)
+    return codes.sub_(zero_point).mul_(scale)
+
+
 def edit_to_json(edit: Edit) -> dict[str, Any]:
     """Return plain data for the archive."""
-    kind = next(name for name, type_ in _KINDS.items() if isinstance(edit, type_))
+    kind = next(name for name, type_ in _KINDS.items() if type(edit) is type_)
     return {"kind": kind, **vars(edit)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from .layout import channels_last
 
 #: Images whose activations are observed.
 OBSERVED_IMAGES = 256
+#: Bins of a histogram of what enters a layer.
+HISTOGRAM_BINS = 2048
 BATCH = 32
 
 Normalize = Callable[[Tensor], Tensor]
@@ -33,20 +35,55 @@ def observe_inputs(
     run, or read no floats, are left out.
     """
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in percentiles}
+    _watch_inputs(
+        module, percentiles, images, normalize, check,
+        lambda name, values: seen[name].append(_span(values, percentiles[name])),
+    )  # fmt: skip
+    return {name: _combine(spans, percentiles[name]) for name, spans in seen.items() if spans}
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+
+def observe_histograms(
+    module: nn.Module,
+    images: Tensor,
+    normalize: Normalize,
+    ranges: Mapping[str, tuple[float, float]],
+    check: Callable[[], None],
+) -> dict[str, NDArray[np.int64]]:
+    """Return how often what enters each layer falls into each of ``HISTOGRAM_BINS`` bins of its range.
+
+    The images, and what is left out, are those of ``observe_inputs``, which gives the ranges.
+    """
+    counts = {name: np.zeros(HISTOGRAM_BINS, np.int64) for name in ranges}
+
+    def see(name: str, values: Tensor) -> None:
+        counts[name] += torch.histc(values, HISTOGRAM_BINS, *ranges[name]).long().numpy()
+
+    wide = {name: bounds for name, bounds in ranges.items() if bounds[0] < bounds[1]}
+    _watch_inputs(module, wide, images, normalize, check, see)
+    return counts
+
+
+def _watch_inputs(
+    module: nn.Module,
+    layers: Iterable[str],
+    images: Tensor,
+    normalize: Normalize,
+    check: Callable[[], None],
+    see: Callable[[str, Tensor], None],
+) -> None:
+    """Run the first images, and call ``see`` with every float tensor that enters one of ``layers``."""
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
             count = 3 if isinstance(layer, nn.MultiheadAttention) else 1
-            # indices (Embedding) are no numbers to round
-            seen[name].extend(
-                _span(given, percentiles[name])
-                for given in inputs[:count]
-                if isinstance(given, Tensor) and given.is_floating_point()
-            )
+            for given in inputs[:count]:
+                # indices (Embedding) are no numbers to round
+                if isinstance(given, Tensor) and given.is_floating_point():
+                    see(name, given)
 
         return hook
 
-    handles = [module.get_submodule(name).register_forward_pre_hook(watch(name)) for name in percentiles]
+    handles = [module.get_submodule(name).register_forward_pre_hook(watch(name)) for name in layers]
     module = channels_last(module)
     with torch.inference_mode():
         for batch in images[:OBSERVED_IMAGES].split(BATCH):
@@ -54,7 +91,6 @@ def observe_inputs(
             module(normalize(batch))
     for handle in handles:
         handle.remove()
-    return {name: _combine(spans, percentiles[name]) for name, spans in seen.items() if spans}
 
 
 def recalibrate_batchnorm(

@@ -40,11 +40,12 @@ class ExportError(WorkbenchError):
 
 @dataclass(frozen=True)
 class InputGrid:
-    """The grid on which what enters a layer is rounded (unsigned codes)."""
+    """The grid on which what enters a layer is rounded (unsigned codes); ``by_batch``: each batch's own."""
 
     bits: int
     scale: float
     zero_point: int
+    by_batch: bool = False
 
 
 class OnnxGraph:
@@ -314,6 +315,8 @@ def _round_to_grid(graph: GraphProto, value: str, grid: InputGrid, number: int) 
     from onnx import helper, numpy_helper
 
     prefix = f"grid{number}"
+    if grid.by_batch:
+        return _round_to_own_range(graph, value, grid.bits, prefix)
     low, high = -grid.zero_point, 2**grid.bits - 1 - grid.zero_point
     for name, number_ in (("scale", grid.scale), ("low", low), ("high", high)):
         graph.initializer.append(numpy_helper.from_array(np.asarray(number_, np.float32), f"{prefix}.{name}"))
@@ -325,3 +328,36 @@ def _round_to_grid(graph: GraphProto, value: str, grid: InputGrid, number: int) 
         helper.make_node("Mul", [steps[2], f"{prefix}.scale"], [steps[3]]),
     ]
     return nodes, steps[3]
+
+
+def _round_to_own_range(graph: GraphProto, value: str, bits: int, prefix: str) -> tuple[list[NodeProto], str]:
+    """Return the nodes that round ``value`` to the grid of its own range, as ``InputQuantizer`` does."""
+    from onnx import helper, numpy_helper
+
+    constants = {"zero": 0.0, "top": float(2**bits - 1), "tiny": float(np.finfo(np.float32).eps)}
+    for name, number in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.asarray(number, np.float32), f"{prefix}.{name}"))
+
+    def node(kind: str, inputs: str, output: str) -> NodeProto:
+        names = [value if name == "value" else f"{prefix}.{name}" for name in inputs.split()]
+        attributes: dict[str, Any] = {"keepdims": 0} if kind.startswith("Reduce") else {}
+        return helper.make_node(kind, names, [f"{prefix}.{output}"], **attributes)
+
+    nodes = [
+        node("ReduceMin", "value", "least"),
+        node("ReduceMax", "value", "most"),
+        node("Min", "least zero", "low"),
+        node("Max", "most zero", "high"),
+        node("Sub", "high low", "span"),
+        node("Div", "span top", "step"),
+        node("Max", "step tiny", "scale"),
+        node("Div", "low scale", "below"),
+        node("Round", "below", "first"),
+        node("Add", "first top", "last"),
+        node("Div", "value scale", "divided"),
+        node("Round", "divided", "rounded"),
+        node("Max", "rounded first", "raised"),
+        node("Min", "raised last", "clipped"),
+        node("Mul", "clipped scale", "rounded_value"),
+    ]
+    return nodes, f"{prefix}.rounded_value"

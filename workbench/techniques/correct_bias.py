@@ -48,9 +48,8 @@ def _correct(
     draft: Draft, layers: Iterable[str], count: int, context: Context
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Return the tensors that changed, and the layers that have no place for a correction."""
-    assert context.calibration is not None
     assert context.normalization is not None
-    images, normalize = context.calibration.images[:count], context.normalization
+    images, normalize = context.mixed_images(count), context.normalization
     reference, changed = prepare(_uncompressed(draft)), prepare(draft.build())
     names = [name for name in draft.layers if name in set(layers) and _has_channels(changed.get_submodule(name))]
     wanted, norms = output_means(reference, names, images, normalize, context.check)

@@ -77,6 +77,15 @@ class Context:
     cache: Cache = field(default_factory=Cache)
     check: Callable[[], None] = lambda: None
 
+    def mixed_images(self, count: int) -> Tensor:
+        """Return ``count`` calibration images at most, in an order of chance that is always the same.
+
+        Splits are often sorted by class: their first images say nothing of the other classes.
+        """
+        assert self.calibration is not None
+        order = np.random.default_rng(0).permutation(len(self.calibration))[:count]
+        return self.calibration.images[torch.from_numpy(order)]
+
 
 class Draft:
     """The model between two steps; techniques change it through its methods."""

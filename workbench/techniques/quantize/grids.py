@@ -64,6 +64,14 @@ def _codes(weight: Floats, scales: Floats, zeros: Floats, bits: int, rounded: Ro
     return np.clip(values, 0, 2**bits - 1, out=values)
 
 
+def on_grid_values(values: Floats, scale: Floats, zero_point: Floats, bits: int) -> Floats:
+    """Return ``values`` rounded to a grid, still as floats; scale and zero point broadcast."""
+    codes = _codes(values, scale, zero_point, bits, None)
+    codes -= zero_point
+    codes *= scale
+    return codes
+
+
 def row_squares(values: Floats) -> NDArray[np.float64]:
     """Return the sum of squares of each row."""
     return np.asarray(np.einsum("ij,ij->i", values, values, dtype=np.float64))
@@ -73,8 +81,6 @@ def grid_errors(rows: Floats, low: Floats, high: Floats, bits: int, scheme: str)
     """Return each row's squared error on the grid for its range ``low``..``high``, ``(slices,)``."""
     scale, zero_point = grid(torch.from_numpy(low), torch.from_numpy(high), bits, scheme)
     scales, zeros = scale.view(-1, 1).numpy(), zero_point.view(-1, 1).numpy()
-    values = _codes(rows, scales, zeros, bits, None)
-    values -= zeros
-    values *= scales
+    values = on_grid_values(rows, scales, zeros, bits)
     values -= rows
     return row_squares(values)

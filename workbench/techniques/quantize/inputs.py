@@ -4,32 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
-from workbench.models.edits import QuantizeInput
-from workbench.run.observe import observe_inputs
+from workbench.models.edits import QuantizeInput, QuantizeInputByBatch
+from workbench.run.observe import HISTOGRAM_BINS, OBSERVED_IMAGES, observe_histograms, observe_inputs
 from workbench.techniques.draft import Context, Draft
 
-from .grids import grid
+from .grids import grid, on_grid_values
+from .ranges import best_shares, entropy_thresholds
+from .rows import Floats
 from .settings import ActivationSettings
+
+Range = tuple[float, float]
 
 
 def quantize_inputs(draft: Draft, settings: Mapping[str, ActivationSettings], context: Context) -> None:
-    """Calibrate and quantize the inputs of the layers in ``settings``; raises ``WorkbenchError`` without data."""
+    """Quantize the inputs of the layers in ``settings``, calibrating those whose ranges are static.
+
+    Raises ``WorkbenchError`` where that needs data and there is none.
+    """
+    static = {name: chosen for name, chosen in settings.items() if chosen.mode == "static"}
+    ranges = _calibrated(draft, static, context) if static else {}
+    for name, chosen in settings.items():
+        if chosen.mode == "dynamic" and not isinstance(draft.original.get_submodule(name), nn.Embedding):
+            draft.quantize_input(QuantizeInputByBatch(name, chosen.bits))
+        elif name in ranges:
+            low, high = (torch.tensor([bound]) for bound in ranges[name])
+            scale, zero_point = grid(low, high, chosen.bits, "affine")
+            draft.quantize_input(QuantizeInput(name, chosen.bits, float(scale), int(zero_point)))
+
+
+def _calibrated(draft: Draft, settings: Mapping[str, ActivationSettings], context: Context) -> dict[str, Range]:
     if context.calibration is None or context.normalization is None:
         raise WorkbenchError("Quantizing activations needs calibration data: give the dataset as well as the model.")
-    images, normalize = context.calibration.images, context.normalization
     percentiles = {
-        name: chosen.percentile if chosen.observer == "percentile" else 100.0 for name, chosen in settings.items()
+        name: chosen.percentile if chosen.observer == "percentile" else 100.0
+        for name, chosen in settings.items()
+        if chosen.observer in ("minmax", "percentile")
     }
-    key = ("input ranges", draft.state, tuple(sorted(percentiles.items())), context.calibration.hash)
-    ranges = context.cache.get(
-        key, lambda: observe_inputs(draft.build(), images, normalize, percentiles, context.check)
+    clipped = {name: chosen for name, chosen in settings.items() if name not in percentiles}
+    ranges = _ranges(draft, percentiles, context.calibration.images, context) if percentiles else {}
+    if not clipped:
+        return ranges
+    images, normalize = context.mixed_images(OBSERVED_IMAGES), context.normalization
+    full = _ranges(draft, dict.fromkeys(clipped, 100.0), images, context)
+    counts = context.cache.get(
+        ("input histograms", draft.state, tuple(full), context.calibration.hash),
+        lambda: observe_histograms(draft.build(), images, normalize, full, context.check),
     )
-    for name, chosen in settings.items():
-        if name not in ranges:
-            continue
-        low, high = (torch.tensor([bound]) for bound in ranges[name])
-        scale, zero_point = grid(low, high, chosen.bits, "affine")
-        draft.quantize_input(QuantizeInput(name, chosen.bits, float(scale), int(zero_point)))
+    return ranges | {name: clip(bounds, counts[name], clipped[name]) for name, bounds in full.items()}
+
+
+def _ranges(draft: Draft, percentiles: Mapping[str, float], images: Tensor, context: Context) -> dict[str, Range]:
+    assert context.calibration is not None
+    assert context.normalization is not None
+    normalize, mixed = context.normalization, images is not context.calibration.images
+    key = ("input ranges", draft.state, tuple(sorted(percentiles.items())), context.calibration.hash, mixed)
+    return context.cache.get(key, lambda: observe_inputs(draft.build(), images, normalize, percentiles, context.check))
+
+
+def clip(bounds: Range, counts: NDArray[np.int64], settings: ActivationSettings) -> Range:
+    """Return the part of the range ``bounds`` that the observer chooses, from the histogram over all of it."""
+    low, high = min(bounds[0], 0.0), max(bounds[1], 0.0)
+    edges = np.linspace(*bounds, HISTOGRAM_BINS + 1)
+    centres = ((edges[1:] + edges[:-1]) / 2).astype(np.float32)
+    if not counts.any():
+        return low, high
+    if settings.observer == "mse":
+
+        def errors(share: Floats) -> NDArray[np.float64]:
+            lowest, highest = (torch.from_numpy(np.float32(bound) * share) for bound in (low, high))
+            scale, zero_point = grid(lowest, highest, settings.bits, "affine")
+            rounded = on_grid_values(centres, scale.numpy(), zero_point.numpy(), settings.bits)
+            return np.array([(counts * np.square(rounded - centres, dtype=np.float64)).sum()])
+
+        (share,) = best_shares(errors, 1)
+        return low * float(share), high * float(share)
+    reach = max(-low, high)
+    folded, _ = np.histogram(np.abs(centres), HISTOGRAM_BINS // 2, (0, reach), weights=counts)
+    signed = low < 0 < high
+    (kept,) = entropy_thresholds(folded[None], 2 ** (settings.bits - 1 if signed else settings.bits))
+    reach *= float(kept) / len(folded)
+    return max(low, -reach), min(high, reach)

@@ -47,7 +47,6 @@ def reconstruct(
 def _reconstruct(
     draft: Draft, layers: Mapping[str, tuple[QuantizeSettings, Slicing]], context: Context
 ) -> dict[str, tuple[Codes, Tensor | None]]:
-    assert context.calibration is not None
     assert context.normalization is not None
     reference, changed = prepare(draft.build()), prepare(draft.build())
     found: dict[str, tuple[Codes, Tensor | None]] = {}
@@ -56,7 +55,7 @@ def _reconstruct(
         if name not in layers or not has_columns(module):
             continue
         settings, slicing = layers[name]
-        images = context.calibration.images[: settings.images]
+        images = context.mixed_images(settings.images)
         moments = input_moments(reference, changed, name, images, context.normalization, context.check)
         if moments is None:
             continue

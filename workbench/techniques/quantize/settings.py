@@ -31,13 +31,26 @@ RANGELESS = ("fp16", "bf16", "binary", "ternary", "kmeans")
 class ActivationSettings(Settings):
     """How the inputs of a layer are quantized."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"mode"})
+
     bits: int = Field(8, ge=4, le=8, description="Bits of what enters each layer.")
-    observer: Literal["minmax", "percentile"] = Field(
-        "minmax", description="Take the range seen on the calibration split, or clip its tails."
+    observer: Observer = Field(
+        "minmax",
+        description="Range on the calibration split: all that was seen, its tails clipped, the least squared "
+        "error (mse), or the least information lost (entropy).",
     )
     percentile: float = Field(
         99.99, gt=50, le=100, description="Share of the values inside the range, in percent (percentile observer)."
     )
+    mode: Literal["static", "dynamic"] = Field(
+        "static", description="Calibrate the ranges once, or take them anew from every batch, which needs no data."
+    )
+
+    @model_validator(mode="after")
+    def _dynamic_ranges_are_the_batchs(self) -> ActivationSettings:
+        if self.mode == "dynamic" and self.observer != "minmax":
+            raise ValueError(f"dynamic ranges are each batch's own, so there is nothing to observe by {self.observer}")
+        return self
 
 
 class QuantizeSettings(Settings):

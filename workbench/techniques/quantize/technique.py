@@ -166,7 +166,8 @@ def _span(weight: Tensor, axis: int | None) -> tuple[NDArray[np.float32], NDArra
 
 
 def _cost(settings: QuantizeSettings) -> Cost:
-    return Cost.CALIBRATED if settings.activations or settings.rounding in LEARNED else Cost.LIVE
+    observed = settings.activations is not None and settings.activations.mode == "static"
+    return Cost.CALIBRATED if observed or settings.rounding in LEARNED else Cost.LIVE
 
 
 QUANTIZE = Technique(
@@ -182,6 +183,8 @@ QUANTIZE = Technique(
         "- quantize: {bits: 4, scheme: symmetric, per: tensor}",
         "- quantize: {format: fp16}",
         "- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8}}",
+        "- quantize: {bits: 8, activations: {bits: 8, observer: entropy}}",
+        "- quantize: {bits: 8, activations: {bits: 8, mode: dynamic}}",
         "- quantize: {bits: 3, per: group, group_size: 16, range: mse}",
         "- quantize: {bits: 2, range: mse, rounding: gptq}",
         "- quantize: {bits: 3, range: mse, rounding: adaround, iterations: 50}",
