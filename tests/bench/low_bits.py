@@ -26,7 +26,7 @@ BITS = (3, 2)
 PLAIN = "- quantize: {{bits: {bits}}}"
 METHODS = {
     "plain": PLAIN,
-    "mse + bias": "- quantize: {{bits: {bits}, range: mse}}\n- correct_bias",
+    "plain + bias": PLAIN + "\n- correct_bias",
     "mse + BatchNorm": "- quantize: {{bits: {bits}, range: mse}}\n- recalibrate",
     "gptq": "- quantize: {{bits: {bits}, range: mse, rounding: gptq}}",
     "gptq, groups of 16": "- quantize: {{bits: {bits}, per: group, group_size: 16, range: mse, rounding: gptq}}",
