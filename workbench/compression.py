@@ -46,6 +46,7 @@ from workbench.recipe import Recipe
 from workbench.run.onnx_factors import Chain
 from workbench.run.onnx_graph import InputGrid
 from workbench.techniques.draft import Cache, Context, Draft
+from workbench.techniques.order import remarks
 from workbench.techniques.storage import Cast, Codes, Storage
 
 
@@ -136,7 +137,7 @@ class CompressedModel:
         self.factors = {edit.layer: edit for edit in self.edits if isinstance(edit, Factorize)}
         self.tensors: Mapping[str, Tensor] = draft.tensors
         self.thresholds: Mapping[str, float] = draft.thresholds
-        self.notes: tuple[str, ...] = tuple(draft.notes)
+        self.notes: tuple[str, ...] = (*draft.notes, *remarks(recipe.steps))
         self.grids = input_grids(self.edits)
         self.stored: Mapping[str, Storage] = draft.stored
         self._version = draft.version

@@ -1,0 +1,46 @@
+"""Bad orders are named with their reason; sensible ones pass without a word."""
+
+from __future__ import annotations
+
+import pytest
+
+import workbench as wb
+from workbench.recipe import Recipe
+from workbench.techniques.order import remarks
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- quantize: {bits: 4}\n- prune: {ratio: 0.5}", "put prune before quantize"),
+        ("- share: {bits: 4}\n- prune: {ratio: 0.5}", "put prune before share"),
+        ("- quantize: {bits: 8}\n- factorize: {}", "what quantize stored is lost"),
+        ("- share: {bits: 4}\n- quantize: {bits: 8}", "quantize replaces the codebook"),
+        ("- share: {bits: 6}\n- share: {bits: 4}", "a codebook of a codebook"),
+        ("- quantize: {bits: 8, per: tensor}\n- equalize: {}", "put equalize before quantize"),
+        ("- recalibrate: {}\n- prune: {ratio: 0.5, layers: [fc1]}", "put recalibrate last"),
+        ("- factorize: {}\n- prune: {granularity: filter}", "put prune before factorize"),
+    ],
+)
+def test_a_bad_order_is_told_with_its_reason(text: str, words: str) -> None:
+    (remark,) = remarks(Recipe.parse(text).steps)
+    assert remark.startswith("Steps 1 and 2: ")
+    assert words in remark
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "- equalize: {}\n- prune: {ratio: 0.5}\n- factorize: {}\n- share: {bits: 4}\n- recalibrate: {}",
+        "- quantize: {bits: 8, layers: [conv*]}\n- share: {bits: 4, layers: [fc*]}",
+        "- factorize: {}\n- prune: {ratio: 0.5}\n- quantize: {bits: 4}",
+    ],
+)
+def test_a_sensible_order_has_no_remark(text: str) -> None:
+    assert remarks(Recipe.parse(text).steps) == ()
+
+
+def test_remarks_are_among_the_notes() -> None:
+    ours = wb.compress("lenet300", "- quantize: {bits: 4}\n- prune: {ratio: 0.5}", image_shape=(1, 28, 28))
+    assert any("put prune before quantize" in note for note in ours.notes)

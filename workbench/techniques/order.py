@@ -1,0 +1,97 @@
+"""Orders and pairs of steps that are known to be bad, each with its reason.
+
+Steps make sense in the order: equalize, prune, factorize, quantize or share, then what repairs. Remarks do not
+stop a recipe; they say what it costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from itertools import combinations
+from typing import Protocol
+
+from .base import Settings
+
+
+class Step(Protocol):
+    """What is looked at of a recipe's step."""
+
+    @property
+    def technique(self) -> str:
+        """The technique's name."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the layers that have none of their own."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Glob patterns over layer names."""
+
+
+#: Techniques that decide how a weight is stored.
+STORING = ("quantize", "share")
+#: (earlier, later) → why the two should not stand in this order on one layer.
+_ORDER = {
+    **{
+        (
+            storing,
+            "prune",
+        ): f"{storing} fitted its values to weights that prune removes: put prune before {storing}."
+        for storing in STORING
+    },
+    **{
+        (storing, "factorize"): f"factorize makes new numbers, and what {storing} stored is lost: put factorize before "
+        f"{storing}."
+        for storing in STORING
+    },
+    **{
+        (
+            storing,
+            "equalize",
+        ): f"equalize rescales what {storing} has put on its values already, which "
+        f"are lost: put equalize before {storing}."
+        for storing in STORING
+    },
+    ("factorize", "equalize"): "equalize finds no channels to rescale inside factors: put equalize before factorize.",
+    ("quantize", "share"): "share replaces what quantize stored, and both roundings add up: keep one of them.",
+    ("share", "quantize"): "quantize replaces the codebook of share, and both roundings add up: keep one of them.",
+    ("quantize", "quantize"): "the second quantize rounds what the first has rounded: give one step overrides instead.",
+    ("share", "share"): "the second share makes a codebook of a codebook: give one step overrides instead.",
+    **{
+        (repair, later): f"{later} changes the weights that {repair} had corrected for: put {repair} last."
+        for repair in ("recalibrate", "correct_bias")
+        for later in ("equalize", "prune", "factorize", *STORING)
+    },
+}
+
+
+def remarks(steps: Sequence[Step]) -> tuple[str, ...]:
+    """Return a sentence for each pair of steps that act on a common layer in a bad order."""
+    found = []
+    for (first, earlier), (second, later) in combinations(enumerate(steps, 1), 2):
+        reason = _ORDER.get((earlier.technique, later.technique)) or _filters_after_factors(earlier, later)
+        if reason and _meet(earlier, later) and not (_leaves_weights(earlier) or _leaves_weights(later)):
+            found.append(f"Steps {first} and {second}: {reason}")
+    return tuple(found)
+
+
+def _filters_after_factors(earlier: Step, later: Step) -> str | None:
+    if (earlier.technique, later.technique) != ("factorize", "prune"):
+        return None
+    if getattr(later.settings, "granularity", "weight") not in ("filter", "head"):
+        return None
+    return "filters of factorized layers are not ranked any more: put prune before factorize."
+
+
+def _leaves_weights(step: Step) -> bool:
+    """Whether a step that stores leaves the weights as they are, for the sake of activations."""
+    return step.technique in STORING and getattr(step.settings, "bits", None) == 32
+
+
+def _meet(earlier: Step, later: Step) -> bool:
+    """Whether both may act on one layer, as far as the patterns tell."""
+    if "recalibrate" in (earlier.technique, later.technique):
+        return True  # it acts on the whole model, whatever its layers
+    return any(fnmatchcase(one, other) or fnmatchcase(other, one) for one in earlier.layers for other in later.layers)
