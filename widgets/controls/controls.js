@@ -44,7 +44,8 @@ function segments(name, label, values, chosen, most = 2) {
 
 // One advanced setting: its label, its control, and its line of help. `read` gives its value, or undefined
 // where what was typed is no number in range (the sentence then stands below).
-function advancedField(id, field, changed) {
+// `compact` folds the help behind a mark, where every line counts.
+function advancedField(id, field, changed, compact = false) {
   const helpId = `${id}-help`;
   const said = element("small", { id: helpId }, field.help);
   let control;
@@ -64,6 +65,7 @@ function advancedField(id, field, changed) {
       const range = [field.min == null ? "" : `from ${field.min}`, field.max == null ? "" : `to ${field.max}`].filter(Boolean).join(" ");
       said.textContent = fits ? field.help : `“${control.value}” does not fit: type a ${field.whole ? "whole number" : "number"} ${range}.`;
       said.classList.toggle("wb-invalid", !fits);
+      said.classList.toggle("wb-hidden", compact && fits);
       if (fits) changed(value);
     });
   }
@@ -71,7 +73,9 @@ function advancedField(id, field, changed) {
     if (field.kind !== "choice") return;
     [...control.options].forEach((option, index) => { option.hidden = option.disabled = Boolean(options) && !options.includes(field.options[index]); });
   };
-  const nodes = [element("label", { for: id }, field.label), control, said];
+  const label = element("label", { for: id }, field.label);
+  const nodes = [compact ? element("span", {}, label, " ", help(field.label.toLowerCase(), field.help)) : label, control, said];
+  if (compact) said.classList.add("wb-hidden");
   const apply = (applies) => { for (const node of nodes) node.hidden = !applies; };
   const show = (value) => {
     if (control.getAttribute("aria-invalid") === "true" || control === document.activeElement) return;
@@ -141,8 +145,9 @@ function render({ model, el }) {
   function show() {
     ratio.input.value = state.ratio;
     const shown = `${Number(state.ratio.toFixed(1))}`;
-    ratio.output.textContent = state.ratio ? `${shown} %` : "off";
-    ratio.input.setAttribute("aria-valuetext", state.ratio ? `${shown} percent` : "off");
+    const pattern = state.granularity === "n:m" ? `${present("prune", "n")}:${present("prune", "m")}` : "";
+    ratio.output.textContent = state.ratio ? pattern || `${shown} %` : "off";
+    ratio.input.setAttribute("aria-valuetext", state.ratio ? pattern || `${shown} percent` : "off");
     ratio.input.toggleAttribute("data-off", !state.ratio);
     bits.input.value = positions.indexOf(state.bits) + 1;
     bits.output.textContent = showBits(state.bits);
@@ -180,24 +185,17 @@ function render({ model, el }) {
     }), reset);
     fields = [];
     const all = model.get("advanced");
-    const made = ({ technique, fields: own }, among = () => true) => own.filter(among).flatMap((field) => {
+    const made = ({ technique, fields: own }, among = () => true, compact = false) => own.filter(among).flatMap((field) => {
       const control = advancedField(uniqueId(`advanced-${technique}`), field, (value) => {
         change({ advanced: { ...state.advanced, [technique]: { ...state.advanced?.[technique], [field.name]: value } } }, `advanced.${technique}.${field.name}`);
-      });
+      }, compact);
       fields.push({ technique, field, ...control });
       return control.nodes;
     });
     const source = ({ source: name, url }) => (url ? element("a", { href: url, target: "_blank", rel: "noreferrer" }, name) : name);
-    const beside = (field) => field.name === "criterion";
+    const beside = (field) => ["criterion", "n", "m", "block_rows", "block_columns"].includes(field.name);
     const prune = all.find((entry) => entry.technique === "prune");
-    criterion.replaceChildren(...(prune ? made(prune, beside) : []));
-    for (const said of criterion.querySelectorAll("small")) { // a line of help where every line counts
-      const label = said.previousElementSibling.previousElementSibling;
-      const box = element("span", {}, help("the criterion", said.textContent));
-      label.replaceWith(box);
-      box.prepend(label, " ");
-      said.classList.add("wb-hidden");
-    }
+    criterion.replaceChildren(...(prune ? made(prune, beside, true) : []));
     const steps = model.get("steps");
     const open = all.filter((entry) => entry.main || entry.technique === state.method);
     advanced.replaceChildren(...open.flatMap((entry) => [

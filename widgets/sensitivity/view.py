@@ -36,7 +36,12 @@ if TYPE_CHECKING:
 PRECISIONS: dict[str, float | None] = {"half a point": 0.005, "every image": None}
 #: Seconds between two drawings of a running sweep.
 PACE = 0.25
-LABELS = {"prune": "Pruning ratio", "quantize": "Bit-width"}
+LABELS = {
+    "prune": "Pruning ratio",
+    "quantize": "Bit-width",
+    "share": "Bits of a codebook",
+    "factorize": "Size of the factors",
+}
 
 
 def _array() -> traitlets.Bytes:

@@ -1,0 +1,57 @@
+"""Techniques chosen beside the sliders: only what applies is shown, and what is chosen is the recipe."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.reading import wait_settled
+from workbench.recipe import Recipe
+
+
+def wait_shown(page: Page, recipe: str) -> None:
+    page.wait_for_selector(f"[data-metric=size][data-recipe='{Recipe.parse(recipe).hash}']", timeout=60_000)
+
+
+def test_a_codebook_is_chosen_beside_the_bit_width(page: Page) -> None:
+    page.get_by_role("slider", name="Bit-width", exact=True).fill("4")
+    wait_shown(page, "- quantize: {bits: 4}")
+    page.get_by_role("radio", name="codebook").check(force=True)
+    wait_settled(page, "- share: {bits: 4}")
+    page.get_by_role("radio", name="grid").check(force=True)
+    wait_shown(page, "- quantize: {bits: 4}")
+
+
+def test_only_the_criteria_that_rank_a_granularity_are_offered(page: Page) -> None:
+    criterion = page.get_by_label("Criterion", exact=True)
+    options = criterion.locator("option:not([hidden])")
+    assert "wanda" in options.all_inner_texts()
+    page.get_by_role("slider", name="Pruning ratio", exact=True).fill("50")
+    criterion.select_option(label="random")
+    wait_shown(page, "- prune: {ratio: 0.5, criterion: random}")
+    page.get_by_role("radio", name="channels").check(force=True)
+    wait_shown(page, "- prune: {ratio: 0.5, criterion: random, granularity: filter}")
+    assert "wanda" not in options.all_inner_texts()
+    assert "apoz" in options.all_inner_texts()
+
+
+def test_an_nm_pattern_has_its_two_numbers_beside_it(page: Page) -> None:
+    expect(page.get_by_label("M", exact=True)).to_be_hidden()
+    page.get_by_role("slider", name="Pruning ratio", exact=True).fill("50")
+    page.get_by_label("What is pruned: others").select_option("n:m")
+    wait_shown(page, "- prune: {ratio: 0.5, granularity: 'n:m'}")
+    page.get_by_label("M", exact=True).fill("8")
+    page.get_by_label("M", exact=True).press("Enter")
+    wait_shown(page, "- prune: {ratio: 0.5, granularity: 'n:m', m: 8}")
+    expect(page.locator(".wb-controls output").first).to_have_text("2:8")
+
+
+def test_any_technique_is_added_as_a_further_step_and_taken_away(page: Page) -> None:
+    page.get_by_role("slider", name="Bit-width", exact=True).fill("3")
+    wait_shown(page, "- quantize: {bits: 3}")
+    page.get_by_label("Add a technique").select_option("correct_bias")
+    wait_settled(page, "- quantize: {bits: 3}\n- correct_bias: {}")
+    step = page.get_by_role("group", name="Correct bias")
+    expect(step.get_by_role("link")).to_have_attribute("href", "https://arxiv.org/abs/1906.04721")
+    step.get_by_role("button", name="Take Correct bias away").click()
+    wait_shown(page, "- quantize: {bits: 3}")
+    expect(step).to_be_hidden()
