@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from .lenet import LeNet5, LeNet300
+from .lstm import RowLSTM
 from .mobilenet import MobileNetV2
 from .resnet import ResNet20
 from .shufflenet import ShuffleNetV2
@@ -21,6 +22,7 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "resnet20": ResNet20,
     "mobilenetv2": MobileNetV2,
     "shufflenetv2": ShuffleNetV2,
+    "lstm": RowLSTM,
 }
 
 __all__ = [
@@ -30,5 +32,6 @@ __all__ = [
     "LeNet300",
     "MobileNetV2",
     "ResNet20",
+    "RowLSTM",
     "ShuffleNetV2",
 ]
