@@ -140,6 +140,18 @@ def test_it_composes_and_reloads(module: nn.Module, data: Dataset, granularity: 
     assert out.isfinite().all()
 
 
+def test_factorized_layers_are_left_and_other_criteria_prune_their_links(data: Dataset) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 4)).eval()
+    ours = wb.compress(model, "- factorize: {size: 0.5, layers: ['1']}\n- prune: {criterion: obs}", data)
+    assert any("'1'; obs adjusts" in note for note in ours.notes)
+    assert int((ours.tensors["3.weight"] == 0).sum()) == 128
+    for criterion in ("taylor", "fisher", "wanda"):
+        ours = wb.compress(model, f"- factorize: {{size: 0.5}}\n- prune: {{criterion: {criterion}}}", data)
+        assert {layer.name: layer.sparsity for layer in ours.layers}["1"] > 0.1
+        assert ours.module(torch.zeros(1, *SHAPE)).isfinite().all()
+
+
 def test_it_refuses_without_data_after_a_grid_and_other_targets(module: nn.Module, data: Dataset) -> None:
     with pytest.raises(WorkbenchError, match="needs calibration data"):
         wb.compress(module, "- prune: {criterion: obs}", image_shape=SHAPE)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.models.channels import ChannelGroup, Member
 
@@ -103,10 +103,9 @@ def _readers(group: ChannelGroup, evidence: Evidence) -> list[Member]:
 
 
 def _norms_of(draft: Draft, group: ChannelGroup) -> list[Member]:
-    """Return the BatchNorms that scale the group's channels."""
+    """Return the BatchNorms that scale the group's channels, known by the statistics they keep."""
     return [
         member
         for member in group.members
-        if isinstance(draft.original.get_submodule(member.layer), nn.modules.batchnorm._BatchNorm)
-        and f"{member.layer}.weight" in draft.tensors
+        if f"{member.layer}.running_mean" in draft.tensors and f"{member.layer}.weight" in draft.tensors
     ]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from workbench.models.attention import trace_heads
 from workbench.models.channels import ChannelGraph, ChannelGroup, slices_of
-from workbench.models.edits import Slice
+from workbench.models.edits import QuantizeInput
 
 from ..draft import Context, Draft
 from .evidence import Evidence
@@ -38,10 +38,10 @@ def prune_heads(draft: Draft, settings: Mapping[str, PruneSettings], evidence: E
 
     Michel, Levy and Neubig 2019, "Are Sixteen Heads Really Better than One?".
     """
-    slices = tuple(edit for edit in draft.edits if isinstance(edit, Slice))
+    structure = tuple(edit for edit in draft.edits if not isinstance(edit, QuantizeInput))
     # the version of no tensor is the model's own hash
-    key = ("heads", draft.version(""), slices)
-    graph = context.cache.get(key, lambda: trace_heads(draft.build(slices), draft.image_shape))
+    key = ("heads", draft.version(""), structure)
+    graph = context.cache.get(key, lambda: trace_heads(draft.build(structure), draft.image_shape))
     single = {name: chosen.model_copy(update={"multiple": 1}) for name, chosen in settings.items()}
     _remove(draft, graph, single, evidence, context, "attention heads")
 

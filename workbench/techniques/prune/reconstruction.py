@@ -53,7 +53,9 @@ def reconstruct(draft: Draft, settings: Mapping[str, PruneSettings], context: Co
     left = [name for name in chosen if name not in suited]
     if left:
         tell_left(
-            draft, left, f"obs adjusts Linear layers and convolutions of at most {LARGEST:,} inputs that m divides"
+            draft,
+            left,
+            f"obs adjusts Linear layers and convolutions in one part, of up to {LARGEST:,} inputs that m divides",
         )
     if not suited or context.calibration is None or context.normalization is None:
         return
@@ -71,6 +73,8 @@ def reconstruct(draft: Draft, settings: Mapping[str, PruneSettings], context: Co
 
 
 def _suits(draft: Draft, name: str, settings: PruneSettings) -> bool:
+    if draft.layers[name].weights != (f"{name}.weight".lstrip("."),):  # shared, or in several parts
+        return False
     layer = draft.original.get_submodule(name)
     columns = draft.tensors[draft.layers[name].weight][0].numel()
     inputs = draft.tensors[draft.layers[name].weight].shape[1]
