@@ -12,10 +12,12 @@ from .prune import PRUNE
 from .quantize import QUANTIZE
 from .recalibrate import RECALIBRATE
 from .share import SHARE
+from .smooth import SMOOTH
 
 #: In the order in which steps make sense: what rearranges weights, what removes, what stores, what repairs.
 _ALL: tuple[Technique[Any], ...] = (
     EQUALIZE,
+    SMOOTH,
     PRUNE,
     FACTORIZE,
     QUANTIZE,

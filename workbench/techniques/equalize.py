@@ -38,14 +38,13 @@ def apply(draft: Draft, settings: Mapping[str, EqualizeSettings], context: Conte
     if not settings:
         return
     chosen = next(iter(settings.values()))
-    pairs = [pair for pair in _pairs(draft, context) if pair.first in settings and pair.second in settings]
+    pairs = [pair for pair in pairs_of(draft, context) if pair.first in settings and pair.second in settings]
     if not pairs:
         draft.notes.append("Nothing to equalize: no two of the layers are joined by a ReLU or less alone.")
         return
-    _refuse_quantized(draft, pairs)
+    refuse_quantized(draft, pairs, "equalize")
     how = f"equalize {chosen!r} {draft.state}"
-    names = [f"{layer}.{part}" for pair in pairs for layer in (pair.first, pair.second, pair.norm) for part in _PARTS]
-    tensors = {name: draft.tensors[name] for name in names if name in draft.tensors}
+    tensors = tensors_of(draft, pairs)
     changed = context.cache.get(
         ("equalized", draft.state, chosen, tuple(settings)), lambda: _equalize(tensors, pairs, chosen)
     )
@@ -53,20 +52,26 @@ def apply(draft: Draft, settings: Mapping[str, EqualizeSettings], context: Conte
         draft.set_tensor(name, value, how)
 
 
-_PARTS = ("weight", "bias", "running_mean", "running_var")
+def tensors_of(draft: Draft, pairs: list[Pair]) -> dict[str, Tensor]:
+    """Return the tensors of all that ``pairs`` name."""
+    layers = [layer for pair in pairs for layer in (pair.first, pair.second, pair.norm)]
+    names = [f"{layer}.{part}" for layer in layers for part in ("weight", "bias", "running_mean", "running_var")]
+    return {name: draft.tensors[name] for name in names if name in draft.tensors}
 
 
-def _pairs(draft: Draft, context: Context) -> tuple[Pair, ...]:
+def pairs_of(draft: Draft, context: Context) -> tuple[Pair, ...]:
+    """Return the joined layers of the present structure, found once for each state of the model."""
     return context.cache.get(("pairs", draft.state), lambda: find_pairs(draft.build()))
 
 
-def _refuse_quantized(draft: Draft, pairs: list[Pair]) -> None:
+def refuse_quantized(draft: Draft, pairs: list[Pair], step: str) -> None:
+    """Raise where a layer of ``pairs`` is on a grid already, which ``step`` would take it off."""
     layers = {layer for pair in pairs for layer in (pair.first, pair.second)}
     rounded = {edit.layer for edit in draft.edits if isinstance(edit, QuantizeInput)}
     for layer in sorted(layers):
         if f"{layer}.weight" in draft.stored or layer in rounded:
             raise WorkbenchError(
-                f"Layer '{layer}' is quantized already, and equalizing would take it off its grid: put equalize "
+                f"Layer '{layer}' is quantized already, and this step would take it off its grid: put {step} "
                 "before quantize."
             )
 
@@ -91,15 +96,20 @@ def _balance(tensors: dict[str, Tensor], pair: Pair) -> float:
     columns = columns_of(tensors[f"{pair.second}.weight"], pair).abs().amax(1)
     usable = (rows > 0) & (columns > 0) & rows.isfinite() & columns.isfinite()
     factors = torch.where(usable, (rows / columns).sqrt(), torch.ones_like(rows))
+    move_factors(tensors, pair, factors)
+    return float(factors.log().abs().max())
+
+
+def move_factors(tensors: dict[str, Tensor], pair: Pair, factors: Tensor) -> None:
+    """Divide what the first layer gives by ``factors`` ``(channels,)``, and multiply what reads it, in ``tensors``."""
     _scale_rows(tensors, pair.first, 1 / factors)
-    if pair.norm is None:
-        _scale(tensors, f"{pair.first}.bias", 1 / factors)
-    else:
-        for part in (f"{pair.first}.bias", f"{pair.norm}.running_mean", f"{pair.norm}.bias"):
-            _scale(tensors, part, 1 / factors)
+    shifts = [f"{pair.first}.bias"]
+    if pair.norm is not None:
+        shifts += [f"{pair.norm}.running_mean", f"{pair.norm}.bias"]
+    for part in shifts:
+        _scale(tensors, part, 1 / factors)
     name = f"{pair.second}.weight"
     tensors[name] = scaled_columns(tensors[name], factors, pair)
-    return float(factors.log().abs().max())
 
 
 def _balance_rows(tensors: dict[str, Tensor], pair: Pair) -> None:
