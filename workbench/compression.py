@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.encodings import Archive, Encoding, encode_values, load_archive
+from workbench.encodings.packing import repack
 from workbench.errors import WorkbenchError
 from workbench.measure.pictures import WeightPair
 from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
@@ -384,11 +385,11 @@ def context_for(model: Model, dataset: Dataset | None, check: Callable[[], None]
 def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> CompressedModel:
     """Return the subject compressed by ``recipe``, using and filling the context's cache."""
     draft = draft_for(subject, recipe, context)
-    untouched = _untouched(subject, context)
+    untouched, changed = _untouched(subject, context), draft.touched | draft.packing.keys()
     encoded = {}
     for name in draft.tensors:
         context.check()
-        encoded[name] = _encode(draft, name, context.cache) if name in draft.touched else untouched[name]
+        encoded[name] = _encode(draft, name, context.cache) if name in changed else untouched[name]
     return CompressedModel(subject, recipe, draft, encoded)
 
 
@@ -465,7 +466,11 @@ def _encode(draft: Draft, name: str, cache: Cache) -> Encoding:
         storage = draft.stored.get(name)
         return encode_values(draft.tensors[name].numpy()) if storage is None else storage.encode()
 
-    return cache.get(("encoding", draft.version(name)), compute)
+    encoding = cache.get(("encoding", draft.version(name)), compute)
+    packing = draft.packing.get(name)
+    if packing is None:
+        return encoding
+    return cache.get(("packed", draft.version(name), packing), lambda: repack(encoding, packing) or encoding)
 
 
 def _build(original: nn.Module, edits: Any, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -8,6 +8,7 @@ from .base import Cost, Dial, Settings, Technique
 from .correct_bias import CORRECT_BIAS
 from .equalize import EQUALIZE
 from .factorize import FACTORIZE
+from .pack import PACK
 from .prune import PRUNE
 from .quantize import QUANTIZE
 from .recalibrate import RECALIBRATE
@@ -22,6 +23,7 @@ _ALL: tuple[Technique[Any], ...] = (
     FACTORIZE,
     QUANTIZE,
     SHARE,
+    PACK,
     CORRECT_BIAS,
     RECALIBRATE,
 )

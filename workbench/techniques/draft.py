@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.data.dataset import Normalization, Split
+from workbench.encodings.packing import Packing
 from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, slice_tensors
 from workbench.models.factors import Factorize, WithProducts, factor_modules
@@ -106,6 +107,7 @@ class Draft:
         self.stored: dict[str, Storage] = {}
         self.edits: list[Edit] = []
         self.thresholds: dict[str, float] = {}
+        self.packing: dict[str, Packing] = {}
         self.notes: list[str] = []
         self._key = key
         self._uncut_channels = channels

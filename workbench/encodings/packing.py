@@ -1,0 +1,101 @@
+"""A chosen way to pack what is encoded already: which code, which index of a sparse tensor, and how wide.
+
+The values stay bit for bit the same; only the bytes that say them change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from workbench.encodings.base import Array, Encoding
+from workbench.encodings.choose import ENTROPY_WIDTHS
+from workbench.encodings.codebook import Codebook
+from workbench.encodings.dense import Dense, nonzero_bits
+from workbench.encodings.entropy import Entropy
+from workbench.encodings.grid import Grid
+from workbench.encodings.integers import Packed
+from workbench.encodings.slices import spread
+from workbench.encodings.sparse import INDEX_BITS, Bitmask, Mask, RelativeIndex, gap_fields, gaps_of, mask_bits
+
+Code = Literal["best", "huffman", "none"]
+Sparse = Literal["best", "none", "bitmask", "relative"]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """``index_bits`` is the width of a relative index's fields; None takes the one that costs least."""
+
+    code: Code = "best"
+    sparse: Sparse = "best"
+    index_bits: int | None = None
+
+
+def repack(encoding: Encoding, packing: Packing) -> Encoding | None:
+    """Return the same tensor packed so; None for an encoding whose bytes leave no choice.
+
+    A tensor in which nothing is left out is kept whole, whatever index was chosen.
+    """
+    if isinstance(encoding, Grid):
+        blank: Array = np.asarray(spread(encoding.zero_point, encoding.shape, encoding.axis, encoding.group))
+        codes = encoding.codes.decode(background=blank)
+        left = codes != blank.astype(codes.dtype)
+        return replace(encoding, codes=_arranged(codes, left, _code, packing))
+    if isinstance(encoding, Codebook):
+        entries = encoding.books.shape[1]
+        codes = encoding.codes.decode(background=min(entries, 255))
+        return replace(encoding, codes=_arranged(codes, codes != entries, _code, packing))
+    if isinstance(encoding, Dense | Bitmask | RelativeIndex):
+        values = encoding if isinstance(encoding, Dense) else encoding.values
+        if not isinstance(values, Dense) or values.type == "bfloat16":
+            return None
+        whole = encoding.decode()
+        return _arranged(whole, nonzero_bits(whole), partial(_as_they_are, type=values.type), packing)
+    return None
+
+
+def _arranged(whole: Array, left: Mask, encode: Callable[[Array, Code], Encoding], packing: Packing) -> Encoding:
+    """Return the smallest of the arrangements that ``packing`` allows; ``left`` is True where a value is kept."""
+    positions = np.flatnonzero(left)
+    found: list[Encoding] = []
+    if packing.sparse in ("best", "none") or len(positions) == whole.size:
+        found.append(encode(whole, packing.code))
+    if len(positions) < whole.size and packing.sparse != "none":
+        values = encode(whole.ravel().take(positions), packing.code)
+        if packing.sparse in ("best", "bitmask"):
+            found.append(Bitmask(left, values, _entropy(mask_bits(left), packing.code)))
+        if packing.sparse in ("best", "relative"):
+            gaps = gaps_of(positions)
+            for bits in INDEX_BITS if packing.index_bits is None else (packing.index_bits,):
+                fields = gap_fields(gaps, bits)
+                found.append(RelativeIndex(left, values, _code(fields, packing.code, bits), bits))
+    return min(found, key=lambda candidate: candidate.nbytes)
+
+
+def _code(codes: Array, code: Code, bits: int | None = None) -> Encoding:
+    """Return unsigned integers packed, or entropy-coded at the width that comes out smallest."""
+    highest = int(codes.max()) if codes.size else 0
+    bits = max(1, highest.bit_length()) if bits is None else bits
+    if bits > 8:
+        return _entropy(Packed(codes.astype(np.uint16), 16), code)
+    packed = Packed(codes.astype(np.uint8), bits)
+    if code == "none":
+        return packed
+    coded = [Entropy(Packed(packed.codes, width)) for width in ENTROPY_WIDTHS[bits]]
+    smallest = min(coded, key=lambda candidate: candidate.nbytes)
+    return smallest if code == "huffman" or smallest.nbytes < packed.nbytes else packed
+
+
+def _entropy(packed: Packed, code: Code) -> Encoding:
+    coded = Entropy(packed)
+    return coded if code == "huffman" or (code == "best" and coded.nbytes < packed.nbytes) else packed
+
+
+def _as_they_are(values: ArrayLike, code: Code, type: str) -> Encoding:
+    """Floating-point values, which no code makes smaller."""
+    return Dense(np.asarray(values), type)
