@@ -96,6 +96,7 @@ SMOOTH = Technique(
     name="smooth",
     summary="Even out the inputs of Linear layers at the cost of their weights, before both are quantized.",
     source="Xiao et al. 2023",
+    url="https://arxiv.org/abs/2211.10438",
     settings=SmoothSettings,
     apply=apply,
     cost=_cost,
