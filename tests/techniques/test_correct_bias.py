@@ -36,7 +36,7 @@ def test_means_are_what_they_were(name: str, layers: tuple[str, ...], step: str)
     for layer in layers:
         wanted, corrected, shifted = (means(item, layer, images) for item in (model.module, ours.module, plain.module))
         assert float((corrected - wanted).abs().max()) < 1e-3 * float(wanted.abs().max())
-        assert float((shifted - wanted).abs().max()) > 1e-2 * float(wanted.abs().max())
+        assert float((shifted - wanted).abs().max()) > 5e-3 * float(wanted.abs().max())
 
 
 def test_only_biases_and_running_means_change() -> None:

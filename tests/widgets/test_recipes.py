@@ -104,7 +104,7 @@ def test_an_advanced_setting_changes_the_step_that_is_there() -> None:
     names = ["advanced.quantize.scheme", "advanced.quantize.activations.observer", "advanced.prune.norm"]
     settings = edited(recipe, state, names).steps[0].settings.model_dump()
     assert settings["scheme"] == "symmetric"
-    assert settings["activations"] == {"bits": 8, "observer": "percentile", "percentile": 99.99}
+    assert settings["activations"] == {"bits": 8, "observer": "percentile", "percentile": 99.99, "mode": "static"}
     assert len(edited(recipe, state, names).steps) == 1
 
 

@@ -83,9 +83,13 @@ class Context:
 
         Splits are often sorted by class: their first images say nothing of the other classes.
         """
+        return self.mixed(count)[0]
+
+    def mixed(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return the images of ``mixed_images`` and their labels."""
         assert self.calibration is not None
-        order = np.random.default_rng(0).permutation(len(self.calibration))[:count]
-        return self.calibration.images[torch.from_numpy(order)]
+        order = torch.from_numpy(np.random.default_rng(0).permutation(len(self.calibration))[:count])
+        return self.calibration.images[order], self.calibration.labels[order]
 
 
 class Draft:

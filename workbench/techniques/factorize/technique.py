@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
 from workbench.models.factors import Factorize, refusal
@@ -96,7 +96,12 @@ def _refusal(draft: Draft, name: str) -> str | None:
         return "its weight is shared with another layer"
     if not layer.macs:
         return "it is never called"
-    return refusal(draft.module(name), "svd")
+    module, parent = draft.module(name), name.rpartition(".")[0]
+    if sum(other is module for _, other in draft.original.named_modules(remove_duplicate=False)) > 1:
+        return "the model uses it under several names"
+    if isinstance(draft.module(parent), nn.TransformerEncoderLayer):
+        return "its encoder layer reads its weight past it"
+    return refusal(module, "svd")
 
 
 def _spectrum(draft: Draft, name: str, moment: tuple[str, Tensor] | None, context: Context) -> Spectrum:
@@ -141,7 +146,7 @@ def _moments(
         return {}
     if context.calibration is None or context.normalization is None:
         raise WorkbenchError("Weighing factors by data needs calibration data: give the dataset as well as the model.")
-    images, normalize = context.calibration.images[: max(weighted.values())], context.normalization
+    images, normalize = context.mixed_images(max(weighted.values())), context.normalization
     key = ("input moments", draft.state, tuple(weighted), len(images), context.calibration.hash)
     found = context.cache.get(
         key, lambda: second_moments(draft.build(), images, normalize, tuple(weighted), context.check)

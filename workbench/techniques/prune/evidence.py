@@ -59,13 +59,15 @@ def gather(draft: Draft, settings: Mapping[str, PruneSettings], context: Context
         raise WorkbenchError(f"Pruning by {criterion} needs calibration data: give the dataset as well as the model.")
     split, normalize = context.calibration, context.normalization
     count = min(len(split), max(chosen.images for chosen in asking.values()))
-    key = f"{draft.state} {split.hash} {count}"
+    key = f"{draft.state} {split.hash} mixed {count}"
+
+    images, labels = context.mixed(count)
 
     def batches(size: int) -> Iterable[tuple[Tensor, Tensor]]:
         for start in range(0, count, size):
             context.check()
             stop = min(count, start + size)
-            yield normalize(split.images[start:stop]), split.labels[start:stop]
+            yield normalize(images[start:stop]), labels[start:stop]
 
     def build() -> nn.Module:
         # rounding an input has no gradient, and hides what a weight is multiplied by
