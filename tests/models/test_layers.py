@@ -49,11 +49,12 @@ def test_layer_parameters_and_norms_make_up_all_parameters(name):
     norms = sum(
         parameter.numel()
         for part in module.modules()
-        if isinstance(part, nn.BatchNorm2d)
+        if isinstance(part, nn.BatchNorm2d | nn.LayerNorm)
         for parameter in part.parameters()
     )
     total = sum(parameter.numel() for parameter in module.parameters())
-    assert sum(layer.params for layer in layers_of(module, (1, 28, 28))) + norms == total
+    own = sum(parameter.numel() for parameter in module.parameters(recurse=False))  # a ViT's positions
+    assert sum(layer.params for layer in layers_of(module, (1, 28, 28))) + norms + own == total
 
 
 def test_grouped_and_depthwise_convolutions_count_their_own_group_only():
