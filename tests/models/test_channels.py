@@ -17,6 +17,7 @@ import workbench as wb
 from workbench.compression import CompressedModel
 from workbench.models.channels import slices_of, trace_channels
 from workbench.models.layers import layers_of
+from workbench.models.probing import probe_channels
 
 SHAPE = (1, 28, 28)
 
@@ -256,3 +257,69 @@ def test_every_group_of_a_grouped_convolution_keeps_the_same_places() -> None:
                   for start in range(0, 4 * width, width)]  # fmt: skip
         assert all(part == places[0] for part in places)
     assert ours.module.g.groups == 4
+
+
+@pytest.mark.parametrize("kind", [Concat, Grouped, Shuffle, Upsampling])
+def test_probing_finds_the_groups_that_the_dependency_graph_has(kind: type[nn.Module]) -> None:
+    module = build(kind)
+    probed, refused = probe_channels(module, SHAPE)
+    groups = {frozenset((member.layer, member.side) for member in group.members): group for group in probed}
+    for group in trace_channels(module, SHAPE).groups:
+        same = groups[frozenset((member.layer, member.side) for member in group.members)]
+        assert same.size == group.size
+        expected = {(member.layer, member.side): member.channel for member in group.members}
+        assert {(member.layer, member.side): member.channel for member in same.members} == expected
+    assert refused == {"fc": "its channels are the model's outputs"}
+
+
+class Strided(nn.Module):
+    """ShuffleNetV2's unit of stride 2 and its next: more than the dependency graph's tracer can take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3, 2, 1)
+        self.left = nn.Sequential(nn.Conv2d(6, 6, 3, 2, 1, groups=6), nn.Conv2d(6, 8, 1), nn.ReLU())
+        self.right = nn.Sequential(nn.Conv2d(6, 10, 1), nn.ReLU(), nn.Conv2d(10, 8, 3, 2, 1), nn.ReLU())
+        self.unit = Unit(8)
+        self.head = nn.Conv2d(16, 12, 1)
+        self.fc = nn.Linear(12, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        x = torch.cat((self.left(x), self.right(x)), 1)
+        n, c, h, w = x.shape
+        x = self.unit(x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w))
+        return self.fc(F.relu(self.head(x)).mean((2, 3)))
+
+
+def test_what_cannot_be_traced_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch_pruning as tp
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(tp.DependencyGraph, "build_dependency", fail)
+    module = build(Strided)
+    ours = halved(module)
+    before = {layer.name: layer.shape[0] for layer in layers_of(module, SHAPE)}
+    narrower = {layer.name for layer in ours.layers if layer.shape[0] < before[layer.name]}
+    assert narrower == {"stem", "left.0", "right.0", "unit.branch.0", "unit.branch.3", "head"}
+    masked = copy.deepcopy(module)
+    for edit in ours.edits:
+        if edit.side == "in":
+            weight = masked.get_submodule(edit.layer).weight
+            weight.data[:, [place for place in range(weight.shape[1]) if place not in edit.keep]] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(ours.module(images()), masked(images()), rtol=1e-4, atol=1e-5)
+
+
+def test_what_can_be_neither_traced_nor_probed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch_pruning as tp
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(tp.DependencyGraph, "build_dependency", fail)
+    graph = trace_channels(build(Rows), SHAPE)
+    assert not graph.groups
+    assert graph.refused == {"*": "its channels could not be traced (ZeroDivisionError)"}

@@ -60,7 +60,11 @@ def _attentions(module: nn.Module) -> Iterator[tuple[str, nn.Module, list[str], 
         prefix = f"{name}." if name else ""
         named = [child for child in layers if _QUERY_KEY_VALUE.fullmatch(child.lower())]
         for output, projection in layers.items():
-            fused = [child for child, part in layers.items() if part.out_features == 3 * projection.in_features]
+            fused = [
+                child
+                for child, part in layers.items()
+                if part.out_features == 3 * projection.in_features and part.in_features == projection.out_features
+            ]
             apart = [child for child in named if layers[child].out_features == projection.in_features]
             inputs = fused[:1] or (apart if len(apart) == 3 else [])
             if inputs and output not in inputs and output not in named:

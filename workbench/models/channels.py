@@ -84,29 +84,39 @@ def slices_of(kept: Iterable[tuple[ChannelGroup, Tensor]]) -> list[Slice]:
 
 def trace_channels(module: nn.Module, image_shape: tuple[int, ...]) -> ChannelGraph:
     """Return the channel groups of ``module``; one whose channels are the model's outputs is left out."""
+    try:
+        groups, refused = _trace(module, image_shape)
+    except Exception as error:  # the tracer meets arbitrary user code and raises whatever that raises
+        from .probing import probe_channels
+
+        try:
+            groups, refused = probe_channels(module, image_shape)
+        except Exception:
+            return ChannelGraph((), {"*": f"its channels could not be traced ({type(error).__name__})"})
+    noise = torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0))
+    # of either sign and size, which may take a model's branches
+    unsound = unsound_groups(module, groups, lambda part: [part(scale * noise) for scale in (1.0, -1.0, 0.1)])
+    return ChannelGraph(tuple(group for group in groups if group.name not in unsound), {**refused, **unsound})
+
+
+def _trace(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[list[ChannelGroup], dict[str, str]]:
+    """Return the dependency graph's groups, untried, and the reason for each layer that has none."""
     import torch_pruning as tp
 
     # the tracer follows the autograd graph, which frozen parameters would cut
     traced = copy.deepcopy(module).eval().requires_grad_(True)
-    try:
-        graph = tp.DependencyGraph().build_dependency(traced, torch.zeros(1, *image_shape), verbose=False)
-        found = list(graph.get_all_groups())
-    except Exception as error:  # the tracer meets arbitrary user code and raises whatever that raises
-        return ChannelGraph((), {"*": f"its channels could not be traced ({type(error).__name__})"})
+    graph = tp.DependencyGraph().build_dependency(traced, torch.zeros(1, *image_shape), verbose=False)
     names = {layer: name for name, layer in traced.named_modules()}
     groups: list[ChannelGroup] = []
     refused: dict[str, str] = {}
-    for items in found:
+    for items in list(graph.get_all_groups()):
         root = names.get(items[0].dep.target.module, "")
         group = _refusal(graph, items, names) or _as_data(graph, items, root, names)
         if isinstance(group, str):
             refused[root] = group
         else:
             groups.append(group)
-    noise = torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0))
-    # of either sign and size, which may take a model's branches
-    unsound = unsound_groups(module, groups, lambda part: [part(scale * noise) for scale in (1.0, -1.0, 0.1)])
-    return ChannelGraph(tuple(group for group in groups if group.name not in unsound), {**refused, **unsound})
+    return groups, refused
 
 
 def _refusal(graph: object, items: Iterable[object], names: dict[nn.Module, str]) -> str | None:
@@ -134,14 +144,14 @@ def _as_data(graph: object, items: Iterable[object], root: str, names: dict[nn.M
         if target not in names or not any(True for _ in target.parameters()):
             continue
         out = graph.is_out_channel_pruning_fn(item.dep.handler)  # type: ignore[attr-defined]
-        side: Side = "out" if out or _is_depthwise(target) else "in"
+        side: Side = "out" if out or is_depthwise(target) else "in"
         pairs = zip(item.idxs, item.root_idxs, strict=True)  # type: ignore[attr-defined]
         collected[target, side].update({int(index): int(channel) for index, channel in pairs})
     channels: list[int] = list(range(size))  # channel -> the one it goes with
     for (layer, side), channel in collected.items():
         if max(channel) >= channel_count(layer, side):
             return f"layer '{names[layer]}' has fewer channels than reach it"
-        _tie_groups(layer, side, channel, channels)
+        tie_groups(layer, side, channel, channels)
     numbers = {channel: number for number, channel in enumerate(dict.fromkeys(channels))}
     members = []
     for (layer, side), channel in collected.items():
@@ -158,10 +168,10 @@ def channel_count(module: nn.Module, side: Side) -> int:
     return int(getattr(module, places.attributes[0]))
 
 
-def _tie_groups(layer: nn.Module, side: Side, channel: dict[int, int], channels: list[int]) -> None:
+def tie_groups(layer: nn.Module, side: Side, channel: dict[int, int], channels: list[int]) -> None:
     """Tie channels at the same position of a grouped convolution's groups, which must stay alike."""
     groups = getattr(layer, "groups", 1)
-    if groups == 1 or _is_depthwise(layer):
+    if groups == 1 or is_depthwise(layer):
         return
     width = channel_count(layer, side) // groups
     for index, place in channel.items():
@@ -170,5 +180,6 @@ def _tie_groups(layer: nn.Module, side: Side, channel: dict[int, int], channels:
             channels[:] = [first if value == second else value for value in channels]
 
 
-def _is_depthwise(module: nn.Module) -> bool:
+def is_depthwise(module: nn.Module) -> bool:
+    """Whether each channel is convolved by itself."""
     return isinstance(module, nn.modules.conv._ConvNd) and module.groups == module.in_channels > 1
