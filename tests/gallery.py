@@ -440,6 +440,31 @@ class TupleOutput(nn.Module):
         return self.early(x.mean((2, 3))), self.late(self.deeper(x).relu().mean((2, 3)))
 
 
+class TwoInputs(nn.Module):
+    """Two inputs that are both needed, at two places of the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.context = nn.Linear(4, 8)
+        self.fc = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        return self.fc(self.conv(x).relu().mean((2, 3)) * self.context(context).sigmoid())
+
+
+class FilledIn(nn.Module):
+    """The same with its second input filled in, as the refusal advises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = TwoInputs()
+        self.register_buffer("context", torch.tensor([[1.0, -1.0, 0.5, 0.0]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x, self.context)
+
+
 #: Image classifiers, which a Session takes.
 CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {
     "concat": Concatenated,
@@ -453,6 +478,7 @@ CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {
     "unused": Unused,
     "bare_parameter": BareParameter,
     "optional_input": Optional,
+    "two_inputs": FilledIn,
     "non_contiguous": NonContiguous,
     "reparametrized": Reparametrized,
     "conv1d": Rows,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import workbench as wb
-from tests.gallery import CLASSES, CLASSIFIERS, SHAPE, UNUSUAL, build
+from tests.gallery import CLASSES, CLASSIFIERS, SHAPE, UNUSUAL, TwoInputs, build
+from workbench.errors import WorkbenchError
 from workbench.models.chains import find_pairs
 from workbench.models.channels import trace_channels
 from workbench.models.edits import apply_edits
@@ -76,3 +77,9 @@ def test_a_tied_weight_is_stored_once_and_changed_in_both_places(data: wb.Datase
 def test_a_tied_weight_is_in_no_pair_to_equalize():
     assert find_pairs(wb.load_model(build("tied")).module) == ()
     assert find_pairs(wb.load_model(build("non_contiguous")).module)
+
+
+def test_a_model_with_two_inputs_is_refused_with_advice(data: wb.Dataset):
+    with pytest.raises(WorkbenchError, match=r"TwoInputs takes 2 inputs \(x, context\).*wrap it"):
+        wb.compress(TwoInputs(), "- prune: {ratio: 0.5}", data)
+    assert wb.compress(build("two_inputs"), "- prune: {ratio: 0.5}", data).nbytes > 0

@@ -27,6 +27,7 @@ from workbench.errors import WorkbenchError
 from workbench.measure.pictures import WeightPair
 from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
 from workbench.models.channels import ChannelGraph, trace_channels
+from workbench.models.check import missing_inputs
 from workbench.models.edits import (
     Edit,
     QuantizeInput,
@@ -82,6 +83,8 @@ class Subject:
     @classmethod
     def of(cls, model: Model, image_shape: tuple[int, ...]) -> Subject:
         """Return the subject for ``model`` on images of shape ``(C, H, W)``; the layers are measured once."""
+        for problem in missing_inputs(model.module):
+            raise WorkbenchError(problem)
         layers = layers_of(model.module, image_shape)
         if not layers:
             raise WorkbenchError(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workbench.models import ModelError, layers_of
+from workbench.models import LAYER_TYPES, ModelError, layers_of
 from workbench.models.zoo import ARCHITECTURES, LeNet5, ResNet20
 
 
@@ -44,17 +44,16 @@ def test_resnet20_macs_at_28_and_32_pixels():
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_layer_parameters_and_norms_make_up_all_parameters(name):
+def test_the_layers_parameters_and_those_of_no_layer_are_all(name):
     module = ARCHITECTURES[name]()
-    norms = sum(
+    others = sum(
         parameter.numel()
         for part in module.modules()
-        if isinstance(part, nn.BatchNorm2d | nn.LayerNorm)
-        for parameter in part.parameters()
+        if not isinstance(part, LAYER_TYPES)
+        for parameter in part.parameters(recurse=False)
     )
     total = sum(parameter.numel() for parameter in module.parameters())
-    own = sum(parameter.numel() for parameter in module.parameters(recurse=False))  # a ViT's positions
-    assert sum(layer.params for layer in layers_of(module, (1, 28, 28))) + norms + own == total
+    assert sum(layer.params for layer in layers_of(module, (1, 28, 28))) + others == total
 
 
 def test_grouped_and_depthwise_convolutions_count_their_own_group_only():

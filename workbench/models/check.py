@@ -22,7 +22,7 @@ def check_model(
     ``image_shape`` is one image's ``(C, H, W)``; ``classes`` the dataset's class names or their
     number. Runs the module at most once, on one image of zeros. An empty tuple means it is usable.
     """
-    found = [*_weights(module), *_layers(module), *_inputs(module)]
+    found = [*_weights(module), *_layers(module), *missing_inputs(module)]
     if found:
         return tuple(found)
     first: list[tuple[nn.Module, Tensor]] = []
@@ -67,7 +67,8 @@ def _layers(module: nn.Module) -> list[str]:
     ]
 
 
-def _inputs(module: nn.Module) -> list[str]:
+def missing_inputs(module: nn.Module) -> list[str]:
+    """Return a sentence where ``module`` needs more than one batch of images."""
     try:
         parameters = inspect.signature(module.forward).parameters.values()
     except (TypeError, ValueError):  # a forward without a Python signature: found out by running it
