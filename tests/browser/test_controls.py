@@ -45,6 +45,23 @@ def test_an_nm_pattern_has_its_two_numbers_beside_it(page: Page) -> None:
     expect(page.locator(".wb-controls output").first).to_have_text("2:8")
 
 
+def test_a_setting_without_an_upper_bound_takes_what_is_typed(page: Page) -> None:
+    page.get_by_role("slider", name="Pruning ratio", exact=True).fill("50")
+    wait_shown(page, "- prune: {ratio: 0.5}")
+    page.get_by_text("Advanced", exact=True).click()
+    threshold = page.get_by_label("Threshold", exact=True)
+    threshold.fill("0.02")
+    threshold.press("Enter")
+    wait_shown(page, "- prune: {ratio: 0.5, threshold: 0.02}")
+    threshold.fill("-1")
+    threshold.press("Enter")
+    expect(page.get_by_text("“-1” does not fit: type a number from 0.")).to_be_visible()
+    threshold.fill("")
+    threshold.press("Enter")
+    wait_shown(page, "- prune: {ratio: 0.5}")
+    page.get_by_text("Advanced", exact=True).click()
+
+
 def test_any_technique_is_added_as_a_further_step_and_taken_away(page: Page) -> None:
     page.get_by_role("slider", name="Bit-width", exact=True).fill("3")
     wait_shown(page, "- quantize: {bits: 3}")

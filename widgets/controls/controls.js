@@ -60,7 +60,7 @@ function advancedField(id, field, changed, compact = false) {
     control.addEventListener("change", () => {
       const text = control.value.trim().replace(",", ".");
       const value = text === "" && field.optional ? null : Number(text);
-      const fits = value === null || (text !== "" && Number.isFinite(value) && (!field.whole || Number.isInteger(value)) && !(value < field.min) && !(value > field.max));
+      const fits = value === null || (text !== "" && Number.isFinite(value) && (!field.whole || Number.isInteger(value)) && (field.min == null || value >= field.min) && (field.max == null || value <= field.max));
       control.setAttribute("aria-invalid", String(!fits));
       const range = [field.min == null ? "" : `from ${field.min}`, field.max == null ? "" : `to ${field.max}`].filter(Boolean).join(" ");
       said.textContent = fits ? field.help : `“${control.value}” does not fit: type a ${field.whole ? "whole number" : "number"} ${range}.`;
