@@ -54,11 +54,22 @@ def test_the_product_is_the_best_of_its_rank(module: nn.Module, layer: str) -> N
     torch.testing.assert_close(product.flatten(1).double(), best, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("text", ["- factorize: {size: 0.6}", "- factorize: {rank: 2}\n- prune: {ratio: 0.2}"])
-def test_the_chain_computes_what_the_product_does(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [
+        ("- factorize: {size: 0.6}", {"1", "3", "7"}),
+        ("- factorize: {rank: 2}\n- prune: {ratio: 0.2}", {"1", "3", "7"}),
+        *(
+            (f"- factorize: {{scheme: {scheme}, size: 0.6}}", {"1", "3"})
+            for scheme in ("tucker2", "tucker", "cp", "tt")
+        ),
+        ("- factorize: {scheme: tucker, rank: 3}\n- quantize: {bits: 4}", {"1", "3"}),
+    ],
+)
+def test_the_chain_computes_what_the_product_does(text: str, layers: set[str]) -> None:
     module = awkward()
     ours = compress(module, text, image_shape=SHAPE)
-    assert {edit.layer for edit in ours.edits if isinstance(edit, Factorize)} >= {"1", "3", "7"}
+    assert {edit.layer for edit in ours.edits if isinstance(edit, Factorize)} >= layers
     dense = awkward()
     products = {name: ours.tensors[name] for name in dense.state_dict()}
     dense.load_state_dict(products)
@@ -67,11 +78,15 @@ def test_the_chain_computes_what_the_product_does(text: str) -> None:
         torch.testing.assert_close(ours.module(images), dense(images), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("make", [ARCHITECTURES["resnet20"], ARCHITECTURES["lenet300"], awkward])
-def test_the_exported_chain_answers_as_the_module_does(make: object) -> None:
+@pytest.mark.parametrize("scheme", ["svd", "tucker2", "tucker", "cp", "tt"])
+@pytest.mark.parametrize("make", [ARCHITECTURES["resnet20"], ARCHITECTURES["lenet5"], awkward])
+def test_the_exported_chain_answers_as_the_module_does(make: object, scheme: str) -> None:
     torch.manual_seed(0)
     module = make().eval()  # type: ignore[operator]
-    ours = compress(module, "- factorize: {size: 0.5}", image_shape=SHAPE)
+    ours = compress(
+        module, f"- factorize: {{scheme: {scheme}, {'rank: 6' if scheme == 'cp' else 'size: 0.5'}}}", image_shape=SHAPE
+    )
+    assert ours.chains
     graph = export_graph(module, SHAPE).factorized(ours.chains)
     images = torch.randn(4, *SHAPE)
     with torch.inference_mode():
@@ -80,14 +95,15 @@ def test_the_exported_chain_answers_as_the_module_does(make: object) -> None:
     np.testing.assert_allclose(found, theirs.reshape(found.shape), atol=1e-5 * max(1, np.abs(theirs).max()))
 
 
-@pytest.mark.parametrize("make", [ARCHITECTURES["resnet20"], ARCHITECTURES["mobilenetv2"], awkward])
-def test_parameters_and_macs_are_those_of_the_smaller_layers(make: object) -> None:
+@pytest.mark.parametrize("scheme", ["svd", "tucker2", "tucker", "cp", "tt"])
+@pytest.mark.parametrize("make", [ARCHITECTURES["lenet5"], awkward])
+def test_parameters_and_macs_are_those_of_the_smaller_layers(make: object, scheme: str) -> None:
     torch.manual_seed(0)
-    ours = compress(make().eval(), "- factorize: {size: 0.5}", image_shape=SHAPE)  # type: ignore[operator]
+    ours = compress(make().eval(), f"- factorize: {{scheme: {scheme}, size: 0.5}}", image_shape=SHAPE)  # type: ignore[operator]
     counted = layers_of(ours.module, SHAPE)
     assert sum(layer.macs for layer in ours.layers) == sum(layer.macs for layer in counted)
     assert sum(layer.params for layer in ours.layers) == sum(layer.params for layer in counted)
-    factorized = [layer for layer in ours.layers if "svd" in layer.type]
+    factorized = [layer for layer in ours.layers if scheme in layer.type]
     assert factorized
     assert sum(layer.bytes for layer in ours.layers) <= ours.nbytes
 
@@ -99,6 +115,8 @@ def test_parameters_and_macs_are_those_of_the_smaller_layers(make: object) -> No
         "- factorize: {energy: 0.9, multiple: 4}",
         "- factorize: {size: 0.5}\n- prune: {ratio: 0.3}\n- quantize: {bits: 4}",
         "- factorize: {size: 0.6}\n- share: {bits: 3}",
+        "- factorize: {scheme: tucker2, size: 0.5}\n- quantize: {bits: 4}",
+        "- factorize: {scheme: tt, size: 0.5}",
         "- factorize: {size: 0.5}\n- prune: {granularity: filter, ratio: 0.5, scope: layer}",
         "- prune: {granularity: filter, ratio: 0.5, scope: layer}\n- factorize: {}\n- quantize: {format: fp16}",
     ],

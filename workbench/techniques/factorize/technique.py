@@ -1,32 +1,50 @@
 """Low-rank factorization of Linear and convolutional layers.
 
 A truncated singular value decomposition (Eckart and Young 1936) makes of a Linear two, of a convolution one
-with fewer filters and a 1×1 (Denton et al. 2014; Zhang et al. 2016, which also weighs by the data). A layer
-that would not become smaller is left as it is, and a note says so.
+with fewer filters and a 1×1 (Denton et al. 2014; Zhang et al. 2016, which also weighs by the data). A
+convolution can also become three or more, by Tucker, CP or tensor-train decomposition. A layer that would not
+become smaller is left as it is, and a note says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
-from workbench.models.factors import Factorize, refusal
+from workbench.models.factors import Factorize, Scheme, refusal
 from workbench.run.moments import has_columns
 from workbench.run.second_moments import second_moments
 
 from ..base import Cost, Dial, Settings, Technique
 from ..draft import Context, Draft
 from .spectrum import Spectrum, spectrum_of
+from .tensors import attained, decompose, full_ranks, ranks_for, weights_of, widths_of
+
+#: Ranks, the links' weights, and what made them.
+Links: TypeAlias = tuple[tuple[int, ...], tuple[Tensor, ...], str]
 
 
 class FactorizeSettings(Settings):
     """Settings of ``factorize``."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"scheme"})
+    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        "energy": {"scheme": ("svd",)},
+        "weighted": {"scheme": ("svd",)},
+        "images": {"scheme": ("svd",), "weighted": (True,)},
+    }
+
+    scheme: Scheme = Field(
+        "svd",
+        description="Two links (svd), or for convolutions: fewer channels before and after the kernel (tucker2), "
+        "along its axes too (tucker), one filter an axis (cp), or a train of axes (tt). Tucker and CP take seconds.",
+    )
     size: float = Field(
         0.5,
         gt=0,
@@ -36,7 +54,9 @@ class FactorizeSettings(Settings):
     energy: float | None = Field(
         None, gt=0, le=1, description="Keep so much of the sum of squared singular values, instead of a size."
     )
-    rank: int | None = Field(None, ge=1, le=65536, description="Keep so many singular values, instead of a size.")
+    rank: int | None = Field(
+        None, ge=1, le=65536, description="Keep so many singular values, or components of each kind, instead of a size."
+    )
     weighted: bool = Field(
         False, description="Come nearest in what the layer gives on calibration data, rather than in its weights."
     )
@@ -49,6 +69,9 @@ class FactorizeSettings(Settings):
         given = [name for name in given if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} each set the rank; give one of them")
+        if self.scheme != "svd" and (self.energy is not None or self.weighted):
+            what = "energy" if self.energy is not None else "weighted"
+            raise ValueError(f"{what} belongs to scheme svd, not to {self.scheme}; leave it out or choose svd")
         return self
 
 
@@ -58,7 +81,7 @@ def apply(draft: Draft, settings: Mapping[str, FactorizeSettings], context: Cont
     refused: list[str] = []
     chosen = {name: item for name, item in settings.items() if item != _as_it_is(item)}
     for name in list(chosen):
-        reason = _refusal(draft, name)
+        reason = _refusal(draft, name, chosen[name].scheme)
         if reason is not None:
             refused.append(f"{name} ({reason})")
             del chosen[name]
@@ -66,27 +89,61 @@ def apply(draft: Draft, settings: Mapping[str, FactorizeSettings], context: Cont
     for name, item in chosen.items():
         context.check()
         weight = draft.tensors[draft.layers[name].weight]
-        spectrum = _spectrum(draft, name, moments.get(name), context)
-        rank = _rank(item, weight, spectrum, name)
-        per_rank = weight.shape[0] + weight[0].numel()
-        if rank * per_rank >= weight.numel():
-            larger.append(f"{name} (rank {rank})")
+        _require_finite(weight, draft.layers[name].weight)
+        if item.scheme == "svd":
+            ranks, links, how = _two_links(draft, name, item, moments.get(name), context)
+        else:
+            ranks, links, how = _chain(draft, name, item, context)
+        if not links:
+            larger.append(f"{name} (rank {' × '.join(map(str, ranks))})")
             continue
-        how = f"factorize svd {rank} {moments.get(name, ('', None))[0]}"
-        last, first = (torch.from_numpy(factor) for factor in spectrum.factors(rank))
-        links = (first.view(rank, *weight.shape[1:]), last.view(len(weight), rank, *[1] * (weight.ndim - 2)))
-        draft.factorize(Factorize(name, "svd", (rank,)), links, how)
+        draft.factorize(Factorize(name, item.scheme, ranks), links, how)
     if larger:
         draft.notes.append(f"Left as they are, since factors would not be smaller: {', '.join(larger)}.")
     if refused:
         draft.notes.append(f"Not factorized: {', '.join(refused)}.")
 
 
+def _two_links(
+    draft: Draft, name: str, item: FactorizeSettings, moment: tuple[str, Tensor] | None, context: Context
+) -> Links:
+    """Return the rank, the two links' weights (none where they would not be fewer), and what made them."""
+    weight = draft.tensors[draft.layers[name].weight]
+    spectrum = _spectrum(draft, name, moment, context)
+    rank = _rank(item, weight, spectrum, name)
+    if rank * (weight.shape[0] + weight[0].numel()) >= weight.numel():
+        return (rank,), (), ""
+    last, first = (torch.from_numpy(factor) for factor in spectrum.factors(rank))
+    links = (first.view(rank, *weight.shape[1:]), last.view(len(weight), rank, *[1] * (weight.ndim - 2)))
+    return (rank,), links, f"factorize svd {rank} {moment[0] if moment else None}"
+
+
+def _chain(draft: Draft, name: str, item: FactorizeSettings, context: Context) -> Links:
+    """Return the same for a chain of three or more."""
+    weight = draft.tensors[draft.layers[name].weight]
+    shape, full = tuple(weight.shape), full_ranks(item.scheme, tuple(weight.shape))
+    if item.rank is None:
+        ranks = ranks_for(item.scheme, shape, int(item.size * weight.numel()), item.multiple)
+    elif item.rank > max(full):
+        raise WorkbenchError(
+            f"Rank {item.rank} is above the full rank {max(full)} of layer '{name}' by {item.scheme}: "
+            "ask for less, or give the layer another by overrides."
+        )
+    else:
+        ranks = attained(item.scheme, tuple(min(item.rank, most) for most in full), shape)
+    widths = widths_of(item.scheme, ranks, shape[2:])
+    if weights_of(item.scheme, ranks, shape) >= weight.numel():
+        return ranks, (), ""
+    key = ("links", item.scheme, ranks, draft.version(draft.layers[name].weight))
+    links = context.cache.get(key, lambda: decompose(item.scheme, weight.float().numpy(), ranks))
+    return widths, tuple(map(torch.from_numpy, links)), f"factorize {item.scheme} {ranks}"
+
+
 def _as_it_is(settings: FactorizeSettings) -> FactorizeSettings | None:
     return settings if settings.size == 1 and settings.energy is None and settings.rank is None else None
 
 
-def _refusal(draft: Draft, name: str) -> str | None:
+def _refusal(draft: Draft, name: str, scheme: Scheme) -> str | None:
     layer = draft.layers[name]
     if len(layer.weights) > 1:
         return "it has several weights" if layer.weight.rpartition(".")[0] == name else "it is factorized already"
@@ -101,16 +158,19 @@ def _refusal(draft: Draft, name: str) -> str | None:
         return "the model uses it under several names"
     if isinstance(draft.module(parent), nn.TransformerEncoderLayer):
         return "its encoder layer reads its weight past it"
-    return refusal(module, "svd")
+    return refusal(module, scheme)
+
+
+def _require_finite(weight: Tensor, name: str) -> None:
+    if not bool(torch.isfinite(weight).all()):
+        raise WorkbenchError(
+            f"Among the weights of {name} are NaN or infinite ones, which have no factors: leave the layer out."
+        )
 
 
 def _spectrum(draft: Draft, name: str, moment: tuple[str, Tensor] | None, context: Context) -> Spectrum:
     layer = draft.layers[name]
     weight = draft.tensors[layer.weight]
-    if not bool(torch.isfinite(weight).all()):
-        raise WorkbenchError(
-            f"Among the weights of {layer.weight} are NaN or infinite ones, which have no factors: leave the layer out."
-        )
     matrix = weight.float().flatten(1).numpy()
     key = ("spectrum", draft.version(layer.weight), None if moment is None else moment[0])
     gram = None if moment is None else moment[1].double().numpy()
@@ -160,8 +220,9 @@ def _cost(settings: FactorizeSettings) -> Cost:
 
 FACTORIZE = Technique(
     name="factorize",
-    summary="Replace a layer by two smaller ones whose product comes near its weight.",
-    source="Denton et al. 2014; Zhang et al. 2016",
+    summary="Replace a layer by two or more smaller ones whose product comes near its weight.",
+    source="Denton et al. 2014; Zhang et al. 2016; Kim et al. 2016 (Tucker); Lebedev et al. 2015 (CP); "
+    "Oseledets 2011 (tensor train)",
     url="https://arxiv.org/abs/1505.06798",
     settings=FactorizeSettings,
     apply=apply,
@@ -171,6 +232,10 @@ FACTORIZE = Technique(
         "- factorize: {energy: 0.9, multiple: 4}",
         "- factorize: {size: 0.4}\n- quantize: {bits: 8}",
         "- factorize: {size: 0.5, weighted: true}",
+        "- factorize: {scheme: tucker2, size: 0.5}",
+        "- factorize: {scheme: tucker, size: 0.5}",
+        "- factorize: {scheme: cp, rank: 6}",
+        "- factorize: {scheme: tt, size: 0.5}",
     ),
     dial=Dial("size", 1.0, (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1), {"energy": None, "rank": None}, percent=True),
 )
