@@ -16,33 +16,38 @@ Start = Literal["linear", "random", "density"]
 
 
 class SortedValues:
-    """Float32 ``values`` (n,) in order, with running sums; raises ValueError where one isn't finite."""
+    """Float32 ``values`` (n,) in order, with running sums; raises ValueError where one isn't finite.
 
-    def __init__(self, values: NDArray[np.float32]) -> None:
+    ``weights`` (n,) say how much each counts in the squared error; all alike unless said.
+    """
+
+    def __init__(self, values: NDArray[np.float32], weights: NDArray[np.float32] | None = None) -> None:
         self.order = np.argsort(values)
         self.values = values[self.order].astype(np.float64)
         if len(values) and not np.isfinite(self.values[[0, -1]]).all():
             raise ValueError("the values are not all finite")
-        self._sums = np.concatenate([[0.0], np.cumsum(self.values)])
-        self._squares = np.concatenate([[0.0], np.cumsum(self.values**2)])
+        mass = np.ones_like(self.values) if weights is None else weights[self.order].astype(np.float64)
+        self._masses, self._sums, self._squares = (
+            np.concatenate([[0.0], np.cumsum(mass * power)]) for power in (1, self.values, self.values**2)
+        )
 
     @property
     def nbytes(self) -> int:
         """Bytes that it holds."""
-        return self.order.nbytes + self.values.nbytes + 2 * self._sums.nbytes
+        return self.order.nbytes + self.values.nbytes + 3 * self._sums.nbytes
 
-    def cluster(self, centres: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
+    def cluster(self, centres: NDArray[np.float64], iterations: int, refill: bool = True) -> NDArray[np.float64]:
         """Return the centres (k,), ascending, after Lloyd's iterations, at most so many.
 
         Where it has settled and centres are nearest to nothing (pruning leaves a gap around zero), they
-        move to halve the runs that are farthest from their centres, and it goes on.
+        move to halve the runs that are farthest from their centres, and it goes on, unless ``refill`` is off.
         """
         for _ in range(iterations):
             ends = self._ends(centres)
-            counts = np.diff(ends)
-            means = np.divide(np.diff(self._sums[ends]), counts, out=centres.copy(), where=counts > 0)
+            masses = np.diff(self._masses[ends])
+            means = np.divide(np.diff(self._sums[ends]), masses, out=centres.copy(), where=masses > 0)
             if np.array_equal(means, centres):
-                means = self._split(means, ends)
+                means = self._split(means, ends) if refill else means
                 if np.array_equal(means, centres):
                     break
             centres = means
@@ -50,17 +55,19 @@ class SortedValues:
 
     def _split(self, centres: NDArray[np.float64], ends: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the centres with the idle ones moved into the runs of the largest squared error."""
-        counts = np.diff(ends)
-        idle = counts == 0
+        masses = np.diff(self._masses[ends])
+        idle = masses == 0
         spread = (self.values[ends[1:] - 1] > self.values[np.minimum(ends[:-1], len(self.values) - 1)]) & ~idle
         if not idle.any() or not spread.any():
             return centres
-        errors = np.where(spread, np.diff(self._squares[ends]) - counts * centres**2, -np.inf)
+        errors = np.where(spread, np.diff(self._squares[ends]) - masses * centres**2, -np.inf)
         chosen = np.argsort(errors)[::-1][: min(int(idle.sum()), int(spread.sum()))]
         middles = np.searchsorted(self.values, centres[chosen], side="right")
         middles = middles.clip(ends[chosen] + 1, ends[chosen + 1] - 1)
-        lower = (self._sums[middles] - self._sums[ends[chosen]]) / (middles - ends[chosen])
-        upper = (self._sums[ends[chosen + 1]] - self._sums[middles]) / (ends[chosen + 1] - middles)
+        lower, upper = (
+            (self._sums[end] - self._sums[begin]) / (self._masses[end] - self._masses[begin])
+            for begin, end in ((ends[chosen], middles), (middles, ends[chosen + 1]))
+        )
         moved = centres.copy()
         moved[chosen] = lower
         moved[np.flatnonzero(idle)[: len(chosen)]] = upper

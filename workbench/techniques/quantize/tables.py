@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.encodings.tables import named_table
+from workbench.techniques.kmeans import SortedValues
 from workbench.techniques.storage import TableCodes
 
 from .grids import row_squares
@@ -105,20 +106,8 @@ def lloyd(values: Floats, bits: int, weights: Floats | None = None) -> NDArray[n
     They start evenly between minimum and maximum, as in Deep Compression (Han et al. 2016), and end where
     each is the mean, weighted by ``weights``, of the values nearest to it (Lloyd 1982).
     """
-    order = np.argsort(values)
-    ordered = values[order].astype(np.float64)
-    mass = np.ones_like(ordered) if weights is None else weights[order].astype(np.float64)
-    masses = np.concatenate([[0.0], np.cumsum(mass)])
-    sums = np.concatenate([[0.0], np.cumsum(mass * ordered)])
-    levels = np.linspace(ordered[0], ordered[-1], 2**bits)
-    for _ in range(ROUNDS):
-        bounds = np.searchsorted(ordered, (levels[1:] + levels[:-1]) / 2)
-        places = np.concatenate([[0], bounds, [len(ordered)]])
-        share, total = np.diff(masses[places]), np.diff(sums[places])
-        moved = np.where(share > 0, total / np.where(share > 0, share, 1), levels)
-        if np.array_equal(moved, levels):
-            break
-        levels = moved
+    ordered = SortedValues(values, weights)
+    levels = ordered.cluster(ordered.start("linear", 2**bits, 0), ROUNDS, refill=False)
     return np.unique(levels.astype(np.float32))
 
 
