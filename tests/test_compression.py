@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import workbench as wb
-from workbench.compression import model_hash
 from workbench.encodings import load_archive
 from workbench.models.zoo import ARCHITECTURES
+from workbench.subject import model_hash
 
 SHAPE = (1, 28, 28)
 RECIPES = (

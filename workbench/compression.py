@@ -7,7 +7,6 @@ so that what is measured is what is saved.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,8 +25,6 @@ from workbench.encodings.packing import repack
 from workbench.errors import WorkbenchError
 from workbench.measure.pictures import WeightPair
 from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
-from workbench.models.channels import ChannelGraph, trace_channels
-from workbench.models.check import missing_inputs
 from workbench.models.edits import (
     Edit,
     QuantizeInput,
@@ -40,13 +37,14 @@ from workbench.models.edits import (
 )
 from workbench.models.factors import Factorize, factor_macs, links
 from workbench.models.fewer_heads import takes_fewer_heads
-from workbench.models.layers import Layer, layers_of
+from workbench.models.layers import Layer
 from workbench.models.load import load_model
 from workbench.models.model import Model
-from workbench.models.tensors import load_tensors, tensors_of
+from workbench.models.tensors import load_tensors
 from workbench.recipe import Recipe
 from workbench.run.onnx_factors import Chain
 from workbench.run.onnx_graph import InputGrid
+from workbench.subject import Subject
 from workbench.techniques.draft import Cache, Context, Draft
 from workbench.techniques.order import remarks
 from workbench.techniques.storage import Cast, Codes, Storage
@@ -69,62 +67,6 @@ class LayerFigures:
     sparsity: float
     bits: float
     bytes: int
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """A model on a kind of image: what does not change while recipes do."""
-
-    model: Model
-    image_shape: tuple[int, ...]
-    layers: tuple[Layer, ...]
-    hash: str
-
-    @classmethod
-    def of(cls, model: Model, image_shape: tuple[int, ...]) -> Subject:
-        """Return the subject for ``model`` on images of shape ``(C, H, W)``; the layers are measured once."""
-        for problem in missing_inputs(model.module):
-            raise WorkbenchError(problem)
-        layers = layers_of(model.module, image_shape)
-        if not layers:
-            raise WorkbenchError(
-                f"Model '{model.name}' has no layer with weights to compress "
-                "(convolution, Linear, Embedding, recurrent or attention)."
-            )
-        return cls(model, image_shape, layers, model_hash(model.module))
-
-    @cached_property
-    def tensors(self) -> Mapping[str, Tensor]:
-        """The uncompressed state dict, tied tensors once."""
-        return tensors_of(self.model.module)
-
-    @cached_property
-    def own_tensors(self) -> Mapping[str, tuple[str, ...]]:
-        """The names of the tensors that belong to each layer, its submodules' left out.
-
-        A tensor that layers share belongs to the first of them.
-        """
-        names: dict[str, list[str]] = {}
-        taken: set[str] = set()
-        for layer in self.layers:
-            names[layer.name] = [weight for weight in layer.weights if weight not in taken]
-            taken.update(layer.weights)
-        for tensor in self.tensors:
-            owner = tensor.rpartition(".")[0]
-            if owner in names and tensor not in taken:
-                names[owner].append(tensor)
-        return {layer: tuple(found) for layer, found in names.items()}
-
-    @cached_property
-    def channels(self) -> ChannelGraph:
-        """The channels that must be removed together; traced when first asked for."""
-        return trace_channels(self.model.module, self.image_shape)
-
-    @cached_property
-    def dense_fp32_bytes(self) -> int:
-        """Bytes of all parameters and buffers in float32, shared tensors once."""
-        tensors = {tensor.data_ptr(): tensor for tensor in self.tensors.values()}
-        return sum(4 * tensor.numel() for tensor in tensors.values())
 
 
 class CompressedModel:
@@ -438,15 +380,6 @@ def load_compressed(path: str | Path, model: nn.Module | Model | str | None = No
             f"{str(error).splitlines()[-1].strip()}"
         ) from error
     return LoadedModel(module, archive, Recipe.parse(list(archive.recipe or [])))
-
-
-def model_hash(module: nn.Module) -> str:
-    """Return the first 16 hex digits of a SHA-256 over the architecture's text and all tensors."""
-    digest = hashlib.sha256(repr(module).encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _untouched(subject: Subject, context: Context) -> Mapping[str, Encoding]:

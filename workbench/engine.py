@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.compression import CompressedModel, Subject, compress_subject, context_for
+from workbench.compression import CompressedModel, compress_subject, context_for
 from workbench.data.alone import alone
 from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
@@ -33,6 +33,7 @@ from workbench.run.courtesy import Courtesy
 from workbench.run.onnx_graph import OnnxGraph
 from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Baseline, Snapshot, sentence
+from workbench.subject import Subject
 from workbench.techniques.draft import Context
 
 #: Compressed models kept ready, so that undo and redo show their sizes at once.

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workbench.compression import CompressedModel, Subject
+from workbench.compression import CompressedModel
 from workbench.data.dataset import Normalization, Split
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.edits import Edit, Slice
@@ -23,6 +23,7 @@ from workbench.models.factors import Factorize
 from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
 from workbench.run.prefix import Prefix, PrefixRunner, deepest_shared
 from workbench.run.runner import OnnxRunner, Runner, TorchRunner
+from workbench.subject import Subject
 
 #: Images a batch: small enough to give up quickly, large enough to keep both cores busy.
 BATCH = 64

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from workbench.compression import CompressedModel, Subject
+from workbench.compression import CompressedModel
 from workbench.data.dataset import Dataset, Normalization
 from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Latency
 from workbench.models.edits import Slice
 from workbench.run.onnx_file import onnx_file
 from workbench.run.onnx_graph import OnnxGraph
+from workbench.subject import Subject
 
 if TYPE_CHECKING:
     from onnx import ModelProto

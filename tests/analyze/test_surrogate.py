@@ -14,12 +14,13 @@ import workbench as wb
 from workbench.analyze.sensitivity import Question, Sensitivity
 from workbench.analyze.studies import studies_of
 from workbench.analyze.surrogate import FIRST, LEAST, AccuracySurrogate
-from workbench.compression import CompressedModel, Subject, compress_subject, context_for
+from workbench.compression import CompressedModel, compress_subject, context_for
 from workbench.measure.estimate import Estimate
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
 from workbench.recipe import Recipe
 from workbench.session import Session
+from workbench.subject import Subject
 
 LAYERS, TOTAL, DENSE = ("fc1", "fc2", "fc3"), 10_000, 0.9
 

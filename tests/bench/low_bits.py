@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from workbench.compression import CompressedModel, Subject, compress_subject, context_for
+from workbench.compression import CompressedModel, compress_subject, context_for
 from workbench.data.dataset import Dataset, Split
 from workbench.data.load import load_dataset
 from workbench.evaluation import Evaluator
@@ -21,6 +21,7 @@ from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.models.zoo import ARCHITECTURES
 from workbench.recipe import Recipe
+from workbench.subject import Subject
 
 BITS = (3, 2)
 PLAIN = "- quantize: {{bits: {bits}}}"

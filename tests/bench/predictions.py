@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.compression import Subject, compress_subject, context_for
+from workbench.compression import compress_subject, context_for
 from workbench.data.load import load_dataset
 from workbench.data.paths import cache_folder
 from workbench.evaluation import Evaluator
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
+from workbench.subject import Subject
 
 DATASET = "fashion_mnist"
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from workbench.compression import Subject, context_for, draft_for, input_grids
+from workbench.compression import context_for, draft_for, input_grids
 from workbench.data.load import load_dataset
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
@@ -16,6 +16,7 @@ from workbench.recipe import Recipe
 from workbench.run.forks import Branch, Forks
 from workbench.run.onnx_graph import OnnxGraph, export_graph
 from workbench.run.runner import OnnxRunner
+from workbench.subject import Subject
 from workbench.techniques.draft import Draft
 
 SHAPE = (1, 28, 28)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.compression import CompressedModel, Subject, compress_subject, context_for
+from workbench.compression import CompressedModel, compress_subject, context_for
 from workbench.data.load import load_dataset
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
@@ -17,6 +17,7 @@ from workbench.recipe import Recipe
 from workbench.run.onnx_file import onnx_file
 from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
 from workbench.run.runner import OnnxRunner, Stopped, TorchRunner, session_options
+from workbench.subject import Subject
 
 SHAPE = (1, 28, 28)
 

@@ -8,10 +8,11 @@ import torch
 
 import workbench as wb
 from tests.gallery import CLASSES, CLASSIFIERS, SHAPE, build
-from workbench.compression import Subject, compress_subject, context_for
+from workbench.compression import compress_subject, context_for
 from workbench.evaluation import Evaluator
 from workbench.recipe import Recipe
 from workbench.run.runner import TorchRunner
+from workbench.subject import Subject
 
 #: Models that neither exporter can express, that fix the batch size, or that take another way for other values.
 NOT_EXPORTED = {"embedding", "control_flow", "projected", "bare_parameter"}

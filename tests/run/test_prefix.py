@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.compression import Subject, compress_subject, context_for
+from workbench.compression import compress_subject, context_for
 from workbench.data.load import load_dataset
 from workbench.evaluation import Evaluator
 from workbench.models.load import load_model
@@ -15,6 +15,7 @@ from workbench.recipe import Recipe
 from workbench.run.onnx_graph import export_graph
 from workbench.run.prefix import Prefix, PrefixRunner, deepest_shared, split_at
 from workbench.run.runner import OnnxRunner
+from workbench.subject import Subject
 
 SHAPE = (1, 28, 28)
 

@@ -44,7 +44,7 @@ from workbench.techniques.prune import PruneSettings
 from .sensitivity import Floats, Question, Sensitivity
 
 if TYPE_CHECKING:
-    from workbench.compression import Subject
+    from workbench.subject import Subject
 
 #: Half of the interval before enough errors are known, as a share.
 FIRST = 0.076
