@@ -40,6 +40,14 @@ def test_a_weight_of_that_rank_is_found_again(scheme: str) -> None:
     np.testing.assert_allclose(product(scheme, made, ranks), made, atol=2e-3 * np.abs(made).max())
 
 
+@pytest.mark.parametrize("scheme", ["cp", "tucker2", "tucker", "tt"])
+@pytest.mark.parametrize("value", [0.0, 0.25, 1e-20])
+def test_weights_that_are_all_equal_are_kept(scheme: str, value: float) -> None:
+    weight = np.full((8, 6, 3, 3), value, np.float32)
+    ranks = ranks_for(scheme, weight.shape, weight.size // 2, 1)
+    np.testing.assert_allclose(product(scheme, weight, ranks), weight, rtol=1e-4)
+
+
 def test_no_tucker2_by_singular_vectors_of_the_unfoldings_alone_is_better(weight: np.ndarray) -> None:
     unfolded = (np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1) for axis in (0, 1))
     outputs, inputs = (np.linalg.svd(matrix)[0][:, :3] for matrix in unfolded)

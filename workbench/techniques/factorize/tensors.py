@@ -20,6 +20,8 @@ Ranks = tuple[int, ...]
 
 #: Alternating least squares stops after so many rounds, or where the error hardly falls.
 ROUNDS, TOLERANCE = 100, 1e-6
+#: What keeps its equations solvable where components coincide.
+RIDGE = 1e-9
 
 
 def full_ranks(scheme: Scheme, shape: tuple[int, ...]) -> Ranks:
@@ -104,8 +106,11 @@ def _snapped(rank: float, full: int, multiple: int) -> int:
 
 def decompose(scheme: Scheme, weight: Array, ranks: Ranks) -> list[Array]:
     """Return the links' weights, as ``models.factors.compose`` takes them."""
-    links = _DECOMPOSE[scheme](weight.astype(np.float64), ranks)
-    return [np.ascontiguousarray(link, np.float32) for link in links]
+    scale = float(np.abs(weight).max())
+    # an even scale, since what is nearly zero has no directions to tell apart; of zeros all links are zero
+    even = weight.astype(np.float64) / scale if scale else np.ones(weight.shape)
+    first, *rest = _DECOMPOSE[scheme](even, ranks)
+    return [np.ascontiguousarray(link, np.float32) for link in (first * scale, *rest)]
 
 
 def _tucker2(weight: Any, ranks: Ranks) -> list[Any]:
@@ -137,7 +142,7 @@ def _cp(weight: Any, ranks: Ranks) -> list[Any]:
 
     scales, (outputs, inputs, *axes) = parafac(
         weight, rank=ranks[0], init="svd" if ranks[0] <= min(weight.shape) else "random",
-        n_iter_max=ROUNDS, tol=TOLERANCE, normalize_factors=True, random_state=0,
+        n_iter_max=ROUNDS, tol=TOLERANCE, l2_reg=RIDGE, normalize_factors=True, random_state=0,
     )  # fmt: skip
     points = (1,) * (weight.ndim - 2)
     # the scales are spread over the two ends, so that no link's weights dwarf another's
