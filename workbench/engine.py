@@ -277,7 +277,7 @@ class Engine:
             check()
             if len(self._partial) % 8 == 0:
                 note = f"Measuring the baseline: {done:,} of {len(self.split):,} images."
-                yield dataclasses.replace(first, notes=(*first.notes, note))
+                yield dataclasses.replace(first, doing=note)
 
     def _evaluate_truly(self, first: Snapshot, compressed: CompressedModel, check: Check) -> Evaluation:
         """Evaluate; where ONNX Runtime turns out to answer differently, again in PyTorch."""

@@ -30,7 +30,8 @@ class Snapshot:
     ``generation`` grows with every recipe set; ``settled`` tells that nothing more will come for this
     one. ``runtime`` names what ran the images. ``predicted`` is the accuracy from a surrogate, where
     one has been measured. ``flips`` are the first images, in the sample's order, that the compressed
-    model answers otherwise than the dense one. ``error`` is a sentence where the recipe could not be
+    model answers otherwise than the dense one. ``notes`` are sentences on model, data and what the steps did;
+    ``doing`` says what is under way before there is a figure. ``error`` is a sentence where the recipe could not be
     carried out.
     """
 
@@ -50,6 +51,7 @@ class Snapshot:
     runtime: str = ""
     settled: bool = False
     notes: tuple[str, ...] = ()
+    doing: str = ""
     error: str | None = None
 
     @property

@@ -62,6 +62,18 @@ def test_a_setting_without_an_upper_bound_takes_what_is_typed(page: Page) -> Non
     page.get_by_text("Advanced", exact=True).click()
 
 
+def test_a_bad_order_of_steps_is_told_with_its_reason(page: Page) -> None:
+    page.get_by_role("tab", name="Recipe").click()
+    editor = page.get_by_label("Recipe in YAML")
+    editor.fill("- quantize: {bits: 4}\n- prune: {ratio: 0.5}")
+    editor.press("Control+Enter")
+    remarks = page.get_by_role("list", name="Remarks on the steps")
+    expect(remarks).to_contain_text("put prune before quantize")
+    page.get_by_role("tab", name="Layers").click()
+    page.get_by_role("button", name="Reset").click()
+    expect(remarks).to_be_hidden()
+
+
 def test_any_technique_is_added_as_a_further_step_and_taken_away(page: Page) -> None:
     page.get_by_role("slider", name="Bit-width", exact=True).fill("3")
     wait_shown(page, "- quantize: {bits: 3}")

@@ -98,6 +98,7 @@ class FakeSession:
         pause: float = 0.0,
         layers: tuple[LayerFigures, ...] | None = None,
     ) -> None:
+        self.notes: tuple[str, ...] = ()
         self.model = model or SimpleNamespace(
             name="resnet20",
             origin="zoo",

@@ -112,6 +112,7 @@ function render({ model, el }) {
   const reset = button("Reset", { class: "wb-button wb-reset", title: "Back to the dense model. Locked layers keep their settings." });
   const note = element("p", { class: "wb-note" });
   const problem = element("p", { class: "wb-problem", role: "alert" });
+  const remarks = element("ul", { class: "wb-remarks", "aria-label": "Remarks on the steps" });
   const advanced = element("div", { class: "wb-advanced" });
   let fields = [];
 
@@ -127,6 +128,7 @@ function render({ model, el }) {
       element("div", { class: "wb-head" }, element("h2", {}, "Quantize ", help("quantization", "Each weight is stored in so many bits instead of 32. Down to about 5 bits most networks hardly notice. With 8-bit activations too, runtimes use integer kernels and run faster. Grid: levels at equal distances. Codebook: levels where the weights are; they are shared, as in Deep Compression.")), method.root),
       bits.root, activations.root, recalibrate.root),
     more,
+    remarks,
     element("details", {}, element("summary", {}, "Advanced"), advanced),
     problem));
 
@@ -175,6 +177,9 @@ function render({ model, el }) {
     recalibrate.small.classList.toggle("wb-hidden", has);
     setText(note, model.get("note") || "Drag to remove the smallest weights.");
     setText(problem, model.get("error"));
+    const said = model.get("remarks");
+    if ([...remarks.children].map((item) => item.textContent).join("\n") !== said.join("\n")) remarks.replaceChildren(...said.map((text) => element("li", {}, text)));
+    remarks.hidden = !said.length;
   }
 
   function build() {
@@ -228,8 +233,12 @@ function render({ model, el }) {
 
   function follow() {
     const before = state.method;
-    state = { ...state, ...model.get("follow") };
-    touched = new Set();
+    const shown = model.get("follow");
+    // what was touched since the kernel said this is on its way there, and stays
+    const late = (shown.seq || 0) < (model.get("state").seq || 0) ? [...touched] : [];
+    const kept = late.map((name) => name.split(".")[0]).map((key) => [key, state[key]]);
+    state = { ...state, ...shown, ...Object.fromEntries(kept) };
+    touched = new Set(late);
     if (state.method === before) show();
     else build();
   }
@@ -249,7 +258,7 @@ function render({ model, el }) {
   reset.addEventListener("click", () => model.send({ do: "start", preset: "" }));
 
   const followed = onTraits(model, ["follow"], follow);
-  const modelled = onTraits(model, ["note", "error", "batchnorm"], showModel);
+  const modelled = onTraits(model, ["note", "error", "batchnorm", "remarks"], showModel);
   const built = onTraits(model, ["presets", "advanced", "steps"], build);
   // What was sent while the connection went dead may be lost (the served page says when it is back).
   const sendAgain = () => { if (touched.size) change({}, ...touched); };

@@ -53,6 +53,7 @@ class ControlsView(View):
     positions = traitlets.Dict(_positions).tag(sync=True)
     presets: traitlets.List[dict[str, str]] = traitlets.List().tag(sync=True)
     advanced: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    remarks: traitlets.List[str] = traitlets.List().tag(sync=True)
     steps: traitlets.List[str] = traitlets.List().tag(sync=True)
     batchnorm = traitlets.Bool(True).tag(sync=True)
     note = traitlets.Unicode("").tag(sync=True)
@@ -78,6 +79,9 @@ class ControlsView(View):
         """Show what was reached, and follow a Recipe that was set elsewhere."""
         with self.publishing():
             self.note = " ".join(filter(None, (_reached(snapshot, self._dense), unshown(snapshot.recipe))))
+            if self.session is not None:
+                known = self.session.notes  # of model and data: told beside their names
+                self.remarks = [note for note in snapshot.notes if note not in known]
             if snapshot.generation > self._generation:
                 self._generation = snapshot.generation
                 self._follow(snapshot)

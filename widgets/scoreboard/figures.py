@@ -56,7 +56,7 @@ def progress(snapshot: Snapshot) -> Figure:
         "recipe": snapshot.recipe_hash,
         "settled": snapshot.settled,
         "predicted": _estimate(predicted) if predicted else None,
-        "notes": list(snapshot.notes),
+        "doing": snapshot.doing,
         "error": snapshot.error or "",
     }
 

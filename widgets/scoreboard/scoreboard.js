@@ -100,7 +100,7 @@ function render({ model, el }) {
     const base = model.get("baseline").accuracy;
     const ghost = model.get("progress").predicted;
     accuracy.root.setAttribute("aria-busy", String(busy(figure)));
-    if (!figure) { kindOf(accuracy, "measuring"); setText(counted, model.get("progress").notes?.at(-1) || "Running the first images."); return; }
+    if (!figure) { kindOf(accuracy, "measuring"); setText(counted, model.get("progress").doing || "Running the first images."); return; }
     const { value, low, high, n, kind, recipe, split } = figure;
     describe(accuracy.root, { value, low, high, n, kind, recipe, split }, busy(figure));
     kindOf(accuracy, busy(figure) ? "measuring" : figure.kind);
