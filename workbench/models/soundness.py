@@ -8,7 +8,8 @@ some of its channels must give the same outputs as removing those channels.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,6 +33,7 @@ def unsound_groups(
     ``run`` gives a module's outputs for examples. All groups are tried together first, and each by
     itself only where that fails.
     """
+    module = copy.deepcopy(module)
     reasons = {group.name: reason for group in groups if (reason := _unfit(module, group))}
     rest = [group for group in groups if group.name not in reasons]
     if not rest or not _differs(module, rest, run):
@@ -90,12 +92,13 @@ def _try(module: nn.Module, kept: Iterable[tuple[ChannelGroup, Tensor]], run: Ca
     from .channels import slices_of
 
     edits = slices_of(kept)
-    masked, sliced = copy.deepcopy(module), copy.deepcopy(module)
     try:
-        _silence(masked, edits)
-        apply_edits(sliced, edits)
         with torch.no_grad():
-            expected, found = run(masked), run(sliced)
+            with _silenced(module, edits):
+                expected = run(module)
+            with _restored(module):
+                apply_edits(module, edits)
+                found = run(module)
     except Exception as error:  # user code meets shapes it was not written for
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
         return f"the model does not run without some of its channels ({said})"
@@ -104,20 +107,47 @@ def _try(module: nn.Module, kept: Iterable[tuple[ChannelGroup, Tensor]], run: Ca
     return None if same else "removing channels changes what the others compute"
 
 
-def _silence(module: nn.Module, edits: Iterable[Slice]) -> None:
-    """Zero the weights by which layers read the channels that ``edits`` remove."""
-    for edit in edits:
-        layer = module.get_submodule(edit.layer)
-        channels = channels_of(layer, edit.side)
-        if edit.side == "out" or channels is None:
-            continue
-        for name, axis in channels.axes.items():
-            weight = getattr(layer, name, None)
-            if weight is not None:
-                gone = torch.ones(weight.shape[axis], dtype=torch.bool)
-                # a grouped convolution's weight counts the inputs of one group
-                gone[[place for place in edit.keep if place < len(gone)]] = False
-                weight.data = weight.data.index_fill(axis, gone.nonzero().flatten(), 0.0)
+@contextmanager
+def _restored(module: nn.Module) -> Iterator[None]:
+    """Undo at the end whatever is set on the module's parts inside; copying them would take far longer."""
+    # recurrent layers list their weights beside the table of them
+    before = [
+        (
+            part,
+            {name: copy.copy(value) if isinstance(value, dict | list) else value for name, value in vars(part).items()},
+        )
+        for part in module.modules()
+    ]
+    try:
+        yield
+    finally:
+        for part, state in before:
+            vars(part).clear()
+            vars(part).update(state)
+
+
+@contextmanager
+def _silenced(module: nn.Module, edits: Iterable[Slice]) -> Iterator[None]:
+    """Zero, while inside, the weights by which layers read the channels that ``edits`` remove."""
+    before: list[tuple[Tensor, Tensor]] = []
+    try:
+        for edit in edits:
+            layer = module.get_submodule(edit.layer)
+            channels = channels_of(layer, edit.side)
+            if edit.side == "out" or channels is None:
+                continue
+            for name, axis in channels.axes.items():
+                weight = getattr(layer, name, None)
+                if weight is not None:
+                    gone = torch.ones(weight.shape[axis], dtype=torch.bool)
+                    # a grouped convolution's weight counts the inputs of one group
+                    gone[[place for place in edit.keep if place < len(gone)]] = False
+                    before.append((weight, weight.data))
+                    weight.data = weight.data.index_fill(axis, gone.nonzero().flatten(), 0.0)
+        yield
+    finally:
+        for weight, values in reversed(before):
+            weight.data = values
 
 
 def _close(ours: Tensor, theirs: Tensor) -> bool:
