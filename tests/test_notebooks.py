@@ -61,7 +61,13 @@ def test_the_apps_notebook_shows_the_workbench(monkeypatch: pytest.MonkeyPatch) 
     assert "application/vnd.jupyter.widget-view+json" in cell.outputs[0].data
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem == "03_quantization" else [], id=path.stem)
+        for path in LESSONS
+    ],
+)
 def test_a_lesson_runs_and_its_exercise_tells_a_solution_from_what_stands_there(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
