@@ -1,0 +1,44 @@
+"""The ``workbench`` command: a verb a file, each with ``add``, which declares it, and what it runs.
+
+Exit status 0 when done, 2 for bad input with one sentence on stderr. Torch is imported only by the verbs
+that need it, when they run, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from workbench.errors import WorkbenchError
+
+from . import app, evaluate, listings, sensitivity
+
+#: In the order in which ``--help`` tells them.
+VERBS = (evaluate, sensitivity, listings, app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except WorkbenchError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        return 0
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="workbench", description="Compress neural networks, and see what it costs in accuracy."
+    )
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for verb in VERBS:
+        verb.add(verbs)
+    return parser

@@ -1,0 +1,54 @@
+"""What several verbs share: the model and data options, reading a recipe, progress."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.jobs import Job, Progress
+
+Verbs = argparse._SubParsersAction  # what add_subparsers gives; argparse has no public name for it
+
+
+def add_subject(verb: argparse.ArgumentParser, split: str | None = "test") -> None:
+    """Add the options that name the model and the data, and the split where the person may choose it."""
+    verb.add_argument("--model", required=True, metavar="M", help="zoo name, file, or torchvision:NAME")
+    verb.add_argument("--data", required=True, metavar="D", help="name, folder of images, .npz or .parquet")
+    verb.add_argument("--architecture", metavar="NAME", help="zoo architecture of a state-dict file")
+    if split is not None:
+        verb.add_argument("--split", default=split, help=f"split to report on (default: {split})")
+
+
+def add_json(verb: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def read_recipe(path: str) -> str:
+    """Return a recipe's text from a file, or from standard input for '-'."""
+    if path == "-":
+        return sys.stdin.read()
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise WorkbenchError(f"The recipe file '{path}' cannot be read: {reason}.") from error
+
+
+def follow(job: Job[Any]) -> None:
+    """Tell a job's progress on one line of standard error, where a person is looking."""
+    if not sys.stderr.isatty():
+        return
+
+    def tell(progress: Progress) -> None:
+        left = f", {progress.left:.0f} s left" if progress.left is not None else ""
+        print(f"\r{job.name}: {progress.share:.0%}{left}\x1b[K", end="", file=sys.stderr, flush=True)
+        if progress.state != "running":
+            print(file=sys.stderr)
+
+    job.subscribe(tell)
