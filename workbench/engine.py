@@ -340,9 +340,10 @@ class Engine:
             latency_ms=first.latency.ms if first.latency else None,
         )
         before = self._records.get(parent.hash) if parent is not None else None
+        layers = [dataclasses.asdict(layer) for layer in first.layers]
 
         def write() -> None:
-            self._records[recipe.hash] = self.history.add(self.key, record, predictions, before)
+            self._records[recipe.hash] = self.history.add(self.key, record, predictions, before, layers)
 
         self._write(write)
 

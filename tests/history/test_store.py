@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.history import FORMAT, History, HistoryError, Key, Record
+from workbench.history import FORMAT, History, HistoryError, Key, Record, present_versions
 
 KEY = Key("m", "mh", "d", "dh", "test", "onnxruntime")
 RECORD = Record("abc", "[]", 100, 0.9, 0.99, 0.3, 1.0, 1000, 4000, 4100, 900, 0.5)
@@ -87,3 +87,15 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_an_unknown_setting_is_said(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="no setting number 7"):
         History(tmp_path / "h.sqlite").predictions(7)
+
+
+def test_a_setting_keeps_its_layers_and_what_measured_it(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.sqlite")
+    layers = [{"name": "fc", "bytes": 400, "sparsity": 0.5, "shape": [10, 20]}]
+    identity = history.add(KEY, RECORD, np.zeros(100, int), None, layers)
+    history.close()
+    again = History(tmp_path / "h.sqlite")
+    assert again.layers(identity) == layers
+    assert again.find(KEY, "abc").versions == present_versions()
+    with pytest.raises(HistoryError, match="no setting number 7"):
+        again.layers(7)
