@@ -123,6 +123,15 @@ def test_sensitivity_prints_the_contract(capsys: pytest.CaptureFixture[str]) -> 
         assert [set(cell) for cell in layer["accuracy"]] == [{"value", "low", "high", "n", "kind", "split"}] * 2
 
 
+def test_sensitivity_without_its_scheduler_says_so_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, problem = run(
+        capsys, "sensitivity", "--model", "lenet300", "--data", "fashion_mnist", "--scheduler", "127.0.0.1:9",
+    )  # fmt: skip
+    assert status == 2
+    assert problem.startswith("workbench: No scheduler answers at tcp://127.0.0.1:9")
+    assert problem.count("\n") == 1
+
+
 def test_sensitivity_refuses_a_bad_value_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(
         capsys, "sensitivity", "--model", "lenet300", "--data", "fashion_mnist", "--technique", "prune",

@@ -209,3 +209,55 @@ def test_its_json_has_every_layers_levels_and_estimates(session: Session) -> Non
     assert row["name"] == "fc3"
     assert row["setting"] == [4, 2]
     assert [set(estimate) for estimate in row["accuracy"]] == [{"value", "low", "high", "n", "kind", "split"}] * 2
+
+
+def test_the_other_figures_of_the_same_runs_are_those_of_a_plain_evaluation(session: Session) -> None:
+    found = measure_sensitivity(session, "quantize", values=[2], layers=["fc2"]).result()
+    cell = session.measure(found.question.recipe("fc2", 2))
+    assert cell.loss is not None
+    assert cell.agreement is not None
+    assert found.measured["loss"].value[0, 0] == pytest.approx(cell.loss.value, abs=1e-6)
+    assert found.measured["agreement"].value[0, 0] == cell.agreement.value
+    split, normalize = session.split, session.normalization
+    with torch.inference_mode():
+        images = normalize(split.images)
+        dense, changed = session.model.module(images), session.compressed.module(images)
+    session.measure("[]")
+    kl = torch.nn.functional.kl_div(
+        changed.log_softmax(1), dense.log_softmax(1), log_target=True, reduction="batchmean"
+    )
+    assert found.measured["kl"].value[0, 0] == pytest.approx(float(kl), rel=1e-4)
+    error = float((changed - dense).square().mean())
+    assert found.measured["logit_mse"].value[0, 0] == pytest.approx(error, rel=1e-4)
+    decibel = 10 * np.log10(float(dense.square().mean()) / error)
+    assert found.harm("sqnr").value[0, 0] == pytest.approx(-decibel, abs=1e-3)
+
+
+def test_intervals_of_the_other_figures_hold_the_exact_ones(session: Session) -> None:
+    early = measure_sensitivity(session, "quantize", values=[4, 2], tolerance=0.02).result()
+    exact = measure_sensitivity(session, "quantize", values=[4, 2]).result()
+    for name, (_, low, high) in early.measured.items():
+        value = exact.measured[name].value
+        assert ((low <= value) & (value <= high)).all(), name
+    for metric in ("drop", "disagreement", "loss", "kl", "logit_mse", "sqnr"):
+        value, low, high = early.harm(metric)
+        assert ((low <= value) & (value <= high)).all(), metric
+
+
+def test_all_but_this_layer_is_what_the_session_measures(session: Session) -> None:
+    found = measure_sensitivity(session, "quantize", values=[2], mode="others").result()
+    assert found.question.recipe("fc1", 2).to_data()[0]["quantize"]["layers"] == ["fc2", "fc3"]
+    assert_cells_are_measurements(session, found)
+
+
+@pytest.mark.parametrize(("technique", "level"), [("factorize", 0.3), ("share", 2)])
+def test_factorizing_and_sharing_are_swept_too(session: Session, technique: str, level: float) -> None:
+    found = measure_sensitivity(session, technique, values=[level], layers=["fc1", "fc2"]).result()
+    for layer in found.layers:
+        accuracy = session.measure(found.question.recipe(layer, level)).accuracy
+        ours = found.estimate(layer, level)
+        assert ours is not None
+        assert accuracy is not None
+        assert ours.value == pytest.approx(accuracy.value, abs=2e-4)  # one product instead of two may round otherwise
+    session.measure("[]")
+    assert (found.lost > 0).any()

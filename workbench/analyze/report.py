@@ -81,6 +81,9 @@ def sensitivity_report(session: Session, found: Sensitivity) -> dict[str, Any]:
     }
 
 
+_MODES = {"only": "one layer alone", "others": "all but one layer", "together": "these layers"}
+
+
 def render_sensitivity(report: dict[str, Any]) -> str:
     """Return the report of a sweep as lines for a terminal: points lost, layer by layer."""
     baseline, layers = report["baseline"], report["layers"]
@@ -89,7 +92,7 @@ def render_sensitivity(report: dict[str, Any]) -> str:
     lines = [
         f"{report['model']} on {report['dataset']}, up to {most:,} of {baseline['n']:,} {baseline['split']} images, "
         f"{report['runtime']}",
-        f"points lost against {baseline['value']:.2%} with {report['technique']} on one layer alone, "
+        f"points lost against {baseline['value']:.2%} with {report['technique']} on {_MODES[report['mode']]}, "
         f"{report['setting']} at",
         " ".join([" " * width, *(f"{level!s:>7}" for level in layers[0]["setting"])]),
     ]

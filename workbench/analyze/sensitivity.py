@@ -10,136 +10,24 @@ Source: Li et al. 2017, "Pruning Filters for Efficient ConvNets" (figure 2); Han
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from workbench.editing import step_of
 from workbench.errors import WorkbenchError
-from workbench.measure.estimate import Estimate
 from workbench.recipe import Recipe
 from workbench.techniques import TECHNIQUES
 
+from .finding import Floats, Mode, Question, Sensitivity
+
 if TYPE_CHECKING:
+    from workbench.run.executor import Executor
     from workbench.session import Session
 
     from .sweep import SensitivityJob
 
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a sweep asks: ``technique``'s ``setting`` at each of ``levels``, for each of ``layers`` alone.
-
-    ``settings`` are the technique's other settings, the same in every cell.
-    """
-
-    technique: str
-    setting: str
-    levels: tuple[Any, ...]
-    layers: tuple[str, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def recipe(self, layer: str, level: Any) -> Recipe:
-        """Return the recipe of one cell."""
-        settings = {**self.settings, self.setting: level, "layers": [glob.escape(layer)]}
-        return Recipe.parse([{self.technique: settings}])
-
-
-@dataclass(frozen=True, eq=False)
-class Sensitivity:
-    """The accuracy of every cell, as far as it is known.
-
-    ``value``, ``low``, ``high`` ``(layers, levels)`` are shares, NaN where nothing is known yet; ``n``
-    counts the images behind each, 0 where nothing is known, ``total`` where it is exact. The intervals
-    hold at 95 % for each cell over all its looks.
-    """
-
-    question: Question
-    baseline: Estimate
-    value: Floats
-    low: Floats
-    high: Floats
-    n: NDArray[np.int64]
-
-    @classmethod
-    def unknown(cls, question: Question, baseline: Estimate) -> Sensitivity:
-        """Return the sensitivity before anything was measured."""
-        shape = len(question.layers), len(question.levels)
-        value, low, high = (np.full(shape, np.nan) for _ in range(3))
-        return cls(question, baseline, value, low, high, np.zeros(shape, np.int64))
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers' names, one for each row."""
-        return self.question.layers
-
-    @property
-    def levels(self) -> tuple[Any, ...]:
-        """The setting's values, one for each column."""
-        return self.question.levels
-
-    @property
-    def total(self) -> int:
-        """Images of the whole split."""
-        return self.baseline.n
-
-    @property
-    def known(self) -> bool:
-        """Whether every cell has a figure."""
-        return bool((self.n > 0).all())
-
-    @property
-    def exact(self) -> bool:
-        """Whether every cell was measured on the whole split."""
-        return bool((self.n == self.total).all())
-
-    @property
-    def lost(self) -> Floats:
-        """The share of the images lost against the dense model, ``(layers, levels)``; negative where gained."""
-        return self.baseline.value - self.value
-
-    def refining(self, before: Sensitivity) -> Sensitivity:
-        """Return this with the cells of ``before`` that rest on more images, if both ask the same."""
-        if before.question != self.question or before.baseline != self.baseline:
-            return self
-        older = before.n > self.n
-        value, low, high, n = (
-            np.where(older, getattr(before, name), getattr(self, name)) for name in ("value", "low", "high", "n")
-        )
-        return replace(self, value=value, low=low, high=high, n=n)
-
-    def estimate(self, layer: str, level: Any) -> Estimate | None:
-        """Return one cell's accuracy, None where it is not known yet."""
-        return self._at(self.layers.index(layer), self.levels.index(level))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data for JSON: each layer's levels and accuracies."""
-        return {
-            "technique": self.question.technique,
-            "setting": self.question.setting,
-            "settings": dict(self.question.settings),
-            "baseline": self.baseline.to_json(),
-            "layers": [self._row(place, name) for place, name in enumerate(self.layers)],
-        }
-
-    def _row(self, place: int, name: str) -> dict[str, Any]:
-        found = [self._at(place, column) for column in range(len(self.levels))]
-        accuracy = [estimate.to_json() if estimate else None for estimate in found]
-        return {"name": name, "setting": list(self.levels), "accuracy": accuracy}
-
-    def _at(self, row: int, column: int) -> Estimate | None:
-        n = int(self.n[row, column])
-        if n == 0:
-            return None
-        value, low, high = (float(figures[row, column]) for figures in (self.value, self.low, self.high))
-        return Estimate(value, low, high, n, "exact" if n == self.total else "sampled", self.baseline.split)
+__all__ = ["Floats", "Question", "Sensitivity", "measure_sensitivity", "shared_settings"]
 
 
 def measure_sensitivity(
@@ -151,6 +39,10 @@ def measure_sensitivity(
     layers: Iterable[str] | None = None,
     tolerance: float | None = None,
     recipe: Recipe | None = None,
+    mode: Mode = "only",
+    relative: float | None = None,
+    start: Sensitivity | None = None,
+    executor: str | Executor | None = None,
 ) -> SensitivityJob:
     """Start measuring how sensitive each layer is, and return the Job.
 
@@ -164,9 +56,13 @@ def measure_sensitivity(
             lost where that is more. Every image is run where it is None.
         recipe: Whose other settings of ``technique`` (such as the grid's scheme) are used; the session's
             present one unless said.
+        mode: ``only``: the layer alone is compressed; ``others``: all layers but this one.
+        relative: With a tolerance, the share of its loss that is narrow enough; a tenth unless said.
+        start: An earlier answer to go on from, as far as it asked the same; ``keeping`` stores and reads one.
+        executor: ``threads`` unless said; ``inline``, ``processes``, or the address of a Dask scheduler.
 
     Raises:
-        WorkbenchError: an unknown technique, setting, layer or value.
+        WorkbenchError: an unknown technique, setting, layer or value; a scheduler that is not there.
 
     >>> from workbench.session import Session
     >>> with Session("lenet300", "fashion_mnist", history=":memory:") as session:
@@ -174,17 +70,30 @@ def measure_sensitivity(
     >>> found.layers, found.levels, bool((found.lost[:, 0] < 0.03).all()), bool(found.lost[0, 1] > 0.1)
     (('fc1', 'fc2', 'fc3'), (8, 1), True, True)
     """
-    from .sweep import SensitivityJob
+    from .sweep import RELATIVE, SensitivityJob
 
     if tolerance is not None and not tolerance > 0:
         raise WorkbenchError(f"The tolerance is {tolerance:g}, but it should be above 0.")
     dial, levels = _what_to_vary(technique, setting, values)
     chosen = _chosen(session, layers)
     shared = shared_settings(session.recipe if recipe is None else recipe, technique, dial)
-    question = Question(technique, dial, levels, chosen, shared)
+    question = Question(technique, dial, levels, chosen, shared, mode, _groups(session, chosen, mode))
     for level in levels:
         question.recipe(chosen[0], level)  # a value that the technique refuses is said before anything runs
-    return SensitivityJob(session, question, tolerance)
+    within = RELATIVE if relative is None else relative
+    return SensitivityJob(session, question, tolerance, relative=within, start=start, executor=executor)
+
+
+def _groups(session: Session, layers: tuple[str, ...], mode: Mode) -> tuple[tuple[str, ...], ...]:
+    """Return what each row compresses, where that is not its own layer alone."""
+    if mode == "only":
+        return ()
+    if mode != "others":
+        raise WorkbenchError(f"There is no mode '{mode}' of a sweep; there are 'only' and 'others'.")
+    names = [layer.name for layer in session.layers]
+    if len(names) < 2:
+        raise WorkbenchError("All but this layer leaves nothing: the model has a single layer.")
+    return tuple(tuple(name for name in names if name != layer) for layer in layers)
 
 
 def _what_to_vary(technique: str, setting: str | None, values: Sequence[Any] | None) -> tuple[str, tuple[Any, ...]]:

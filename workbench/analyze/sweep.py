@@ -2,14 +2,15 @@
 
 *Order.* The images come in the Sampler's order along its looks (64, 128, 256, ... all). Each look takes
 every cell that much further, so that the whole map is there after 64 images, with intervals, and
-narrows until it is exact or as narrow as is wanted. Cancelled at any time, what is there stays valid.
+narrows until it is exact or as narrow as is wanted. Cancelled at any time, what is there stays valid, and
+a later sweep goes on from it: the cells that were through a look are not run over its images again.
 
-*Work.* For each batch the dense network runs once and hands out what the layers' variants start from;
-then each layer's variants run from there (``run.forks``). Two threads take batches in turn, each with
-sessions that use one core: on a small network that keeps both cores busier than one session on two.
+*Work.* The work is cut into pieces of some cells and some images (``cells``), which an Executor carries out. On
+threads of this process, the usual and here the fastest, a piece is one row and one batch, about 20 ms; on other
+machines it is about a second's. What comes back are each image's answers, so that it does not matter who ran it.
 
-*Manners.* Between two pieces of work, about 20 ms each, the sweep asks whether it was cancelled, and lets
-the person's own recipe settle first.
+*Manners.* Between two pieces of work the sweep asks whether it was cancelled, and lets the person's own
+recipe settle first.
 """
 
 from __future__ import annotations
@@ -17,21 +18,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from workbench.engine import Footing
 from workbench.jobs import Cancelled, Job
-from workbench.measure.answers import Answers
+from workbench.run.executor import Crew, Executor, executor_for
 
-from .sensitivity import Floats, Question, Sensitivity
-from .variants import Layout, Values, Variants, VariantSource
+from .cells import HELD_BYTES, CellRunner, LocalKit, Piece, RemoteKit, Told, batch_of, order_of, spans
+from .figures import figures_of
+from .finding import MEASURED, Answered, Floats, Question, Sensitivity
+from .keeping import take_over
+from .variants import Layout, VariantSource
 
 if TYPE_CHECKING:
     from workbench.measure.strata import Look
@@ -39,35 +42,45 @@ if TYPE_CHECKING:
 
 #: A cell is settled once its half-width is at most this share of what it lost, with a tolerance.
 RELATIVE = 0.1
-#: Multiply-accumulates of one piece of work, about 20 ms on one core.
-PIECE = 1_000_000_000
-#: Images of one piece, at most.
-BATCH = 32
-#: Bytes of activations held for the images that are worked on, at most.
-HELD_BYTES = 256 * 2**20
-#: Bytes of loaded variants kept from one chunk of images to the next, at most.
-KEPT_BYTES = 256 * 2**20
+#: Multiply-accumulates of a piece that goes to another process, about a second on one core.
+FAR_PIECE = 40_000_000_000
 #: Seconds between two reports of progress.
 PACE = 0.1
 
-FIGURES = ("value", "low", "high", "n")
-
-Span = tuple[int, int]
-
 
 class SensitivityJob(Job[Sensitivity]):
-    """Measures a Question in the background; ``latest`` is what is known so far, None before the first cell."""
+    """Measures a Question in the background; ``latest`` is what is known so far, None before the first cell.
 
-    def __init__(self, session: Session, question: Question, tolerance: float | None = None) -> None:
+    It goes on from ``start`` as far as that asked the same of the same images. ``relative``: the share of its
+    loss that a cell's half-width may have, where that is more than the ``tolerance``.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        question: Question,
+        tolerance: float | None = None,
+        *,
+        relative: float = RELATIVE,
+        start: Sensitivity | None = None,
+        executor: str | Executor | None = None,
+    ) -> None:
         self.session, self.question, self.tolerance = session, question, tolerance
+        self.relative, self.start = relative, start
         self.latest: Sensitivity | None = None
+        self.executor = executor_for(executor)
+        self._owned = self.executor is not executor
         super().__init__("sensitivity sweep", lambda job: _measure(self))
 
 
 def _measure(job: SensitivityJob) -> Sensitivity:
-    pauses = _Pauses(job)
-    pauses.take()  # from then on the dense model's figures are known
-    return _Sweep(job, job.session.footing(job.check), pauses).run()
+    try:
+        pauses = _Pauses(job)
+        pauses.take()  # from then on the dense model's figures are known
+        return _Sweep(job, job.session.footing(job.check), pauses).run()
+    finally:
+        if job._owned:
+            job.executor.close()
 
 
 class _Pauses:
@@ -94,19 +107,13 @@ class _Pauses:
 
 @dataclass
 class _Row:
-    """One layer: the columns that are still measured, and the answers so far.
-
-    ``margins`` and ``right`` ``(levels, N)`` are each image's margin of the right class and whether the
-    answer is right.
-    """
+    """One layer: what its variants need, the columns that are still measured, and pieces that are under way."""
 
     place: int
     layout: Layout
-    open: list[int]
-    margins: NDArray[np.float32]
-    right: NDArray[np.bool_]
-    variants: Variants | None = None
-    loading: threading.Lock = field(default_factory=threading.Lock)
+    open: list[int] = field(default_factory=list)
+    taken: tuple[int, ...] = ()
+    missing: int = 0
 
 
 class _Sweep:
@@ -114,31 +121,45 @@ class _Sweep:
         self._job, self._footing, self._pauses = job, footing, pauses
         self._sampler = footing.sampler
         self._total = len(self._sampler.labels)
-        accuracy = footing.baseline.accuracy
+        accuracy, loss = footing.baseline.accuracy, footing.baseline.loss
         assert accuracy is not None, "the sampler is made from the baseline"
-        self._found = Sensitivity.unknown(job.question, accuracy)
+        found = Sensitivity.unknown(job.question, accuracy)
+        answers = Answered.blank((found.n.shape[0], found.n.shape[1]), self._total, order_of(self._sampler))
+        self._found = replace(found, loss=loss.value if loss else np.nan, answers=answers)
+        self._answers = answers
         self._same = np.zeros(self._found.n.shape, np.bool_)
         self._source = VariantSource(footing)
-        self._workers = torch.get_num_threads()
-        self._batch = max(1, min(BATCH, PIECE // max(1, sum(layer.macs for layer in footing.subject.layers))))
-        self._counting = threading.Lock()
-        self._done, self._told, self._kept = 0.0, 0.0, 0
+        self._batch = batch_of(footing)
+        self._done, self._told = 0.0, 0.0
 
     def run(self) -> Sensitivity:
         """Measure every cell, look by look."""
         rows = [self._lay_out(place) for place in range(len(self._job.question.layers))]
         self._work = np.array([[row.layout.macs] for row in rows], np.float64)
+        self._go_on()
         self._publish()
-        self._source.open(row.layout for row in rows)
-        chunk = self._chunk()
-        with ThreadPoolExecutor(self._workers, "workbench-sweep") as pool:
-            try:
-                for start, stop in pairwise((0, *self._sampler.looks)):
-                    self._take_look(pool, [row for row in rows if row.open], start, stop, chunk)
-            finally:
-                self._pauses.stopped = True  # the threads end at their next pause
-                pool.shutdown(cancel_futures=True)
-        return self._found
+        if self._close(rows):
+            return self._finish()
+        crew = self._job.executor.open(self._kit(tuple(row.layout for row in rows)))
+        try:
+            for start, stop in pairwise((0, *self._sampler.looks)):
+                self._take_look(crew, rows, start, stop)
+        finally:
+            self._pauses.stopped = True  # the threads end at their next pause
+            crew.close()
+        return self._finish()
+
+    def _finish(self) -> Sensitivity:
+        """Return what was found; where all is exact, nobody goes on from the images' answers."""
+        return replace(self._found, answers=None) if self._found.exact else self._found
+
+    def _kit(self, layouts: tuple[Layout, ...]) -> LocalKit | RemoteKit:
+        job, footing = self._job, self._footing
+        if job.executor.remote:
+            here = job.session
+            return RemoteKit.of(footing, job.question, layouts, here.split.images, here.normalization, here.data)
+        self._source.open(layouts, answers=True)
+        return LocalKit(CellRunner(footing, job.question, self._source, self._pauses.take))
 
     def _lay_out(self, place: int) -> _Row:
         """Return one row; a cell whose layer is left as it is has the dense model's accuracy."""
@@ -147,91 +168,90 @@ class _Sweep:
         layout = self._source.lay_out([question.recipe(question.layers[place], level) for level in question.levels])
         same = [column for column in range(len(question.levels)) if column not in layout.changed]
         self._set(place, same, self._total, (found.baseline.value,) * 3)
+        for name, value in (("agreement", 1.0), ("loss", found.loss), ("kl", 0.0), ("logit_mse", 0.0)):
+            for part in found.measured[name]:
+                part[place, same] = value
         self._same[place, same] = True
-        shape = len(question.levels), self._total
-        return _Row(place, layout, list(layout.changed), np.zeros(shape, np.float32), np.zeros(shape, np.bool_))
+        return _Row(place, layout)
 
-    def _chunk(self) -> int:
-        """Return how many images are worked on together: those whose activations may be held."""
-        one = self._source.values(self._footing.images(0, 1))
-        return max(self._batch, HELD_BYTES // max(1, sum(value.nbytes for value in one.values())))
+    def _go_on(self) -> None:
+        """Take over what an earlier sweep measured."""
+        if self._job.start is not None:
+            self._found = take_over(self._found, self._job.start, self._sampler.looks, self._same)
 
-    def _take_look(self, pool: ThreadPoolExecutor, rows: list[_Row], start: int, stop: int, chunk: int) -> None:
+    def _close(self, rows: list[_Row]) -> bool:
+        """Note which cells are still measured; return whether none is."""
+        settled = self._settled()
+        for row in rows:
+            row.open = [column for column in row.layout.changed if not settled[row.place, column]]
+        return not any(row.open for row in rows)
+
+    def _take_look(self, crew: Crew[Piece, Told], rows: list[_Row], start: int, stop: int) -> None:
+        """Run images ``start..stop`` through the cells that are known no further than ``start``."""
+        taken = []
+        for row in rows:
+            row.taken = tuple(column for column in row.open if self._found.n[row.place, column] == start)
+            if row.taken:
+                taken.append(row)
+        pieces = list(self._cut(taken, start, stop))
+        for row in taken:
+            row.missing = sum(any(place == row.place for place, _ in piece.cells) for piece in pieces)
         look = None if stop == self._total else self._sampler.strata.look(stop)
-        for span in _spans(start, stop, chunk):
-            for row in self._run(pool, rows, span):
-                if span[1] == stop:
+        by_place = {row.place: row for row in taken}
+        for number, told in crew.run(pieces):
+            self._note(pieces[number], told)
+            for place, _ in pieces[number].cells:
+                row = by_place[place]
+                row.missing -= 1
+                if row.missing == 0:
                     self._estimate(row, stop, look)
-
-    def _run(self, pool: ThreadPoolExecutor, rows: list[_Row], span: Span) -> Iterator[_Row]:
-        """Run images ``span`` through the open cells of ``rows``; yield each row when it is through."""
-        share = -(-(span[1] - span[0]) // self._workers)  # few images are shared by all threads too
-        batches = list(_spans(*span, min(self._batch, share)))
-        held = list(pool.map(self._prepare, batches))
-        tasks = [(row, *batch) for row in rows for batch in zip(batches, held, strict=True)]
-        for count, row in enumerate(pool.map(self._answer, *zip(*tasks, strict=True)) if tasks else (), start=1):
-            if count % len(batches) == 0:
-                yield row
-                self._let_go(row)
-
-    def _prepare(self, batch: Span) -> Values:
-        self._pauses.take()
-        return self._source.values(self._footing.images(*batch))
-
-    def _answer(self, row: _Row, batch: Span, values: Values) -> _Row:
-        """Run one batch through a row's open cells and note the answers."""
-        self._pauses.take()
-        first, last = batch
-        columns = row.open
-        parts = []
-        for part in self._load(row, values).run(values):
-            parts.append(part)
             self._pauses.take()
-        logits = np.concatenate(parts)
-        index = np.tile(self._sampler.order[first:last], len(columns))
-        answers = Answers(logits, self._sampler.labels[index], self._sampler.predicted[index])
-        shape = len(columns), last - first
-        row.margins[columns, first:last] = answers.margin("accuracy").reshape(shape)
-        row.right[columns, first:last] = answers.right("accuracy").reshape(shape)
-        self._advance(row.layout.macs * len(logits))
-        return row
 
-    def _load(self, row: _Row, values: Values) -> Variants:
-        with row.loading:
-            if row.variants is None:
-                question = self._job.question
-                layer = question.layers[row.place]
-                recipes = [question.recipe(layer, question.levels[column]) for column in row.open]
-                row.variants = self._source.load(recipes, values)
-                with self._counting:
-                    self._kept += row.variants.nbytes
-            return row.variants
+    def _cut(self, rows: list[_Row], start: int, stop: int) -> Iterator[Piece]:
+        """Yield the pieces of a look. Here, those of all rows follow on a few images, whose activations are held."""
+        if not self._job.executor.remote:
+            for span in spans(start, stop, self._chunk):
+                for row in rows:
+                    for first, last in spans(*span, self._batch):
+                        yield Piece(((row.place, row.taken),), first, last)
+            return
+        work = max(1.0, sum(row.layout.macs * len(row.taken) for row in rows))
+        images = max(self._batch, int(FAR_PIECE / work) // self._batch * self._batch)
+        for first, last in spans(start, stop, images):
+            few = -(-len(rows) * (last - first) * work // max(1, len(rows) * FAR_PIECE))
+            apart = max(1, round(len(rows) / max(1, few)))
+            for place in range(0, len(rows), apart):
+                yield Piece(tuple((row.place, row.taken) for row in rows[place : place + apart]), first, last)
 
-    def _let_go(self, row: _Row) -> None:
-        """Drop a row's variants where all together take too much memory; they are loaded anew."""
-        if self._kept > KEPT_BYTES:
-            self._drop(row)
-            self._source.forget()
+    @cached_property
+    def _chunk(self) -> int:
+        """Images that are worked on together: those whose activations may be held."""
+        one = self._source.values(self._footing.images(0, 1))
+        room = HELD_BYTES // 2 // max(1, sum(value.nbytes for value in one.values()))
+        return max(1, room // self._batch) * self._batch
 
-    def _drop(self, row: _Row) -> None:
-        with row.loading, self._counting:
-            if row.variants is not None:
-                self._kept -= row.variants.nbytes
-                row.variants = None
+    def _note(self, piece: Piece, told: Told) -> None:
+        """Keep each image's answers."""
+        self._answers.power[piece.first : piece.last] = told.power
+        for (place, columns), answers in zip(piece.cells, told.rows, strict=True):
+            for name, values in answers.items():
+                self._answers.arrays[name][place, list(columns), piece.first : piece.last] = values
+            self._advance(float(self._work[place, 0]) * len(columns) * (piece.last - piece.first))
 
     def _estimate(self, row: _Row, n: int, look: Look | None) -> None:
-        """Set the figures of a row's open cells from the first ``n`` images; close those that are settled."""
-        columns = row.open
-        right = row.right[columns, :n]
-        if look is None:
-            self._set(row.place, columns, n, (right.mean(-1),) * 3)
-        else:
-            margins = row.margins[columns, :n].astype(np.float64)
-            self._set(row.place, columns, n, self._sampler.share("accuracy", look, margins, right))
+        """Set the figures of the cells of a row that were taken to ``n`` images; close those that are settled."""
+        columns = list(row.taken)
+        answers = {name: values[row.place, columns, :n] for name, values in self._answers.arrays.items()}
+        figures = figures_of(self._sampler, answers, look)
+        self._set(row.place, columns, n, figures.pop("accuracy"))
+        for name in MEASURED:
+            for part, values in zip(self._found.measured[name], figures[name], strict=True):
+                part[row.place, columns] = values
+        power = self._answers.power[:n].astype(np.float64)
+        mean = float(power.mean() if look is None else look.totals(power) @ look.flip)
+        self._found = replace(self._found, power=mean)
         settled = self._settled()[row.place]
-        row.open = [column for column in columns if not settled[column]]
-        if len(row.open) < len(columns):
-            self._drop(row)
+        row.open = [column for column in row.open if not settled[column]]
         self._publish()
 
     def _set(self, place: int, columns: list[int], n: int, figures: tuple[Floats | float, ...]) -> None:
@@ -252,24 +272,22 @@ class _Sweep:
         """Return the half-width at which each cell is settled."""
         if self._job.tolerance is None:
             return np.zeros(self._found.n.shape)
-        return np.maximum(self._job.tolerance, RELATIVE * np.nan_to_num(self._found.lost))
+        return np.maximum(self._job.tolerance, self._job.relative * np.nan_to_num(self._found.lost))
 
     def _publish(self) -> None:
-        found = self._found
-        self._job.latest = replace(found, **{name: getattr(found, name).copy() for name in FIGURES})
+        self._job.latest = self._found.copy()
         self._advance(0, tell=True)
 
     def _advance(self, work: float, tell: bool = False) -> None:
-        with self._counting:
-            self._done += work
-            now = time.monotonic()
-            if not tell and now - self._told < PACE:
-                return
-            self._told, done = now, self._done
-        self._job.advance(done, max(done, self._foresee_work()))
+        self._done += work
+        now = time.monotonic()
+        if not tell and now - self._told < PACE:
+            return
+        self._told = now
+        self._job.advance(self._done, self._done + self._left())
 
-    def _foresee_work(self) -> float:
-        """Return the work of the whole sweep; with a tolerance, by how far the intervals have still to narrow."""
+    def _left(self) -> float:
+        """Return the work left; with a tolerance, by how far the intervals have still to narrow."""
         n = self._found.n
         images = np.full(n.shape, float(self._total))
         if self._job.tolerance is not None:
@@ -279,9 +297,4 @@ class _Sweep:
             looks = np.array(self._sampler.looks)
             images = looks[np.searchsorted(looks, np.where(n > 0, needed, self._total / 4)).clip(max=len(looks) - 1)]
         images = np.where(self._settled(), n, np.maximum(images, n))
-        return float((np.where(self._same, 0, images) * self._work).sum())
-
-
-def _spans(start: int, stop: int, size: int) -> Iterator[Span]:
-    for first in range(start, stop, size):
-        yield first, min(first + size, stop)
+        return float((np.where(self._same, 0, images - n) * self._work).sum())

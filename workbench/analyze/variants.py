@@ -17,7 +17,7 @@ from workbench.evaluation import TOLERANCE
 from workbench.models.edits import Slice
 from workbench.recipe import Recipe
 from workbench.run.forks import Branch, Forks, Part
-from workbench.run.onnx_graph import INPUT, OnnxGraph
+from workbench.run.onnx_graph import INPUT, OUTPUT, OnnxGraph
 from workbench.run.runner import TorchRunner
 from workbench.techniques.draft import Draft
 
@@ -59,6 +59,7 @@ class VariantSource:
         self._graph = graph
         self._forks = Forks(graph.build(self._subject.tensors)) if graph else None
         self._trunk: Part | None = None
+        self._dense: TorchVariants | None = None
         self._macs = {layer.weight: layer.macs for layer in self._subject.layers}
 
     def lay_out(self, recipes: Sequence[Recipe]) -> Layout:
@@ -72,14 +73,20 @@ class VariantSource:
         macs = max((sum(self._macs.get(name, 0) for name in branch.inputs) for branch in branches), default=0)
         return Layout(changed, frozenset(frontier), macs)
 
-    def open(self, layouts: Iterable[Layout]) -> None:
-        """Load the dense network up to what the variants of all ``layouts`` start from."""
-        frontier = {name for layout in layouts for name in layout.frontier}
+    def open(self, layouts: Iterable[Layout], answers: bool = False) -> None:
+        """Load the dense network up to what the variants of all ``layouts`` start from; with ``answers``, all of it."""
+        frontier = {name for layout in layouts for name in layout.frontier} | ({OUTPUT} if answers else set())
         self._trunk = self._forks.trunk(frontier) if self._forks and frontier else None
+        self._dense = TorchVariants([self._draft(Recipe())]) if answers and self._forks is None else None
 
     def values(self, images: Tensor) -> Values:
-        """Run the dense network on a batch and return what variants start from, the images included."""
+        """Run the dense network on a batch and return what variants start from, the images included.
+
+        Opened with ``answers``, the dense logits are there too, as ``OUTPUT``.
+        """
         values: Values = {INPUT: images.numpy()}
+        if self._dense is not None:
+            values[OUTPUT] = next(self._dense.run(values))
         return {**values, **self._trunk.run(values)} if self._trunk else values
 
     def load(self, recipes: Sequence[Recipe], values: Values) -> Variants:

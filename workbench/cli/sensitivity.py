@@ -23,6 +23,11 @@ def add(verbs: Verbs[Any]) -> None:
     verb.add_argument(
         "--tolerance", type=float, metavar="P", help="stop at ± P points, or a tenth of the loss (default: every image)"
     )
+    verb.add_argument(
+        "--mode", choices=("only", "others"), default="only", help="compress the layer alone (default), or all but it"
+    )
+    verb.add_argument("--executor", choices=("threads", "processes", "inline"), help="where it runs (default: threads)")
+    verb.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler")
     add_json(verb)
     verb.set_defaults(run=_sensitivity)
 
@@ -51,6 +56,8 @@ def _sensitivity(options: argparse.Namespace) -> int:
             layers=options.layers.split(",") if options.layers else None,
             tolerance=options.tolerance / 100 if options.tolerance else None,
             recipe=recipe,
+            mode=options.mode,
+            executor=options.scheduler or options.executor,
         )
         follow(job)
         report = sensitivity_report(session, job.result())

@@ -148,11 +148,19 @@ class Sampler:
 
     def mean_loss(self, look: Look, loss: Floats) -> Interval:
         """Return intervals for the mean loss from losses ``(..., n)``; one infinite loss makes it infinite."""
-        before = np.where(np.isinf(self._loss), 0.0, self._loss)
-        infinite = np.asarray(np.isinf(loss).any(-1))
-        change = np.where(np.isinf(loss), 0.0, loss) - before[look.index]
+        return self.mean(look, loss, np.where(np.isinf(self._loss), 0.0, self._loss))
+
+    def mean(self, look: Look, values: Floats, before: Floats | None = None) -> Interval:
+        """Return intervals for the mean of what is never negative, from ``values`` ``(..., n)``.
+
+        ``before`` ``(N,)`` are the dense model's on the whole split, none where it is zero everywhere.
+        """
+        infinite = np.asarray(np.isinf(values).any(-1))
+        change = np.where(np.isinf(values), 0.0, values)
+        if before is not None:
+            change = change - before[look.index]
         t = _student(self.z, len(look.index) / 4)
-        value, low, high = estimate_mean(look, t, float(before.mean()), change)
+        value, low, high = estimate_mean(look, t, 0.0 if before is None else float(before.mean()), change)
         low, high = np.maximum(low, 0), np.maximum(high, 0)
         return Interval(*(np.where(infinite, np.inf, figure) for figure in (np.clip(value, low, high), low, high)))
 
