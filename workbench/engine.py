@@ -12,9 +12,11 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.compression import CompressedModel, compress_subject, context_for
@@ -38,6 +40,8 @@ from workbench.techniques.draft import Context
 
 #: Compressed models kept ready, so that undo and redo show their sizes at once.
 KEPT_MODELS = 8
+#: Settings whose logits on the whole split are kept, and how many bytes of them at most.
+KEPT_LOGITS, KEPT_LOGITS_BYTES = 6, 256 * 2**20
 
 Check = Callable[[], None]
 #: Foresees a compressed model's accuracy without running an image; None where it cannot say.
@@ -102,6 +106,7 @@ class Engine:
         self._partial: list[Logits] = []
         self._models: dict[str, CompressedModel] = {}
         self._exact: dict[str, Figures] = {}
+        self._logits: dict[str, Logits] = {}
         self._records: dict[str, int] = {}
         self._runner: Runner | None = None
 
@@ -198,6 +203,32 @@ class Engine:
     def latency_file(self, recipe: Recipe) -> bytes:
         """Return the ONNX file that is timed for ``recipe``."""
         return bytes(self._latency.file(self.compress(recipe)).SerializeToString())
+
+    def logits(self, recipe: Recipe) -> Logits | None:
+        """Return the logits ``(N, classes)`` of a setting measured lately, in the split's order, or None."""
+        found = self._logits.get(recipe.hash)
+        return self._stored_baseline() if found is None and not recipe else found
+
+    def answers(self, recipe: Recipe) -> NDArray[np.integer[Any]] | None:
+        """Return each image's answer ``(N,)`` under a measured setting, or None where it was not measured."""
+        logits = self._logits.get(recipe.hash)
+        if logits is not None:
+            return np.asarray(logits.argmax(1))
+        record = self.history.find(self.key, recipe.hash)
+        if record is None or record.id is None or record.n != len(self.split):
+            return None
+        return self.history.predictions(record.id)
+
+    def keep_logits(self, recipe: Recipe, logits: Logits) -> None:
+        """Keep the logits of a setting ``(N, classes)``, in the split's order; the oldest make room."""
+        if logits.nbytes <= KEPT_LOGITS_BYTES // 2:
+            self._logits[recipe.hash] = logits
+        while len(self._logits) > KEPT_LOGITS or sum(kept.nbytes for kept in self._logits.values()) > KEPT_LOGITS_BYTES:
+            self._logits.pop(next(iter(self._logits)))
+
+    def runner(self, recipe: Recipe) -> Runner:
+        """Return a runner for ``recipe`` of its own, for work on another thread."""
+        return self._evaluator.free_runner(self.compress(recipe))
 
     def answer(self, recipe: Recipe, image: Tensor) -> tuple[Logits, Logits]:
         """Return the class probabilities of one image ``(C, H, W)``: the dense model's and the compressed one's."""
@@ -323,8 +354,10 @@ class Engine:
         recipe, size = first.recipe, first.size
         self._exact[recipe.hash] = figures
         self._flips[recipe.hash] = self._found(logits)
-        predictions = np.empty(len(logits), np.int64)
-        predictions[self._sampler.order] = logits.argmax(1)
+        in_order = np.empty_like(logits)
+        in_order[self._sampler.order] = logits
+        self.keep_logits(recipe, in_order)
+        predictions = in_order.argmax(1)
         record = Record(
             recipe_hash=recipe.hash,
             recipe=recipe.to_json(),

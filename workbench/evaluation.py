@@ -67,6 +67,16 @@ class Evaluator:
         prefix = self._shared_prefix(graph, compressed)
         return OnnxRunner(model) if prefix is None else PrefixRunner(model, prefix)
 
+    def free_runner(self, compressed: CompressedModel) -> Runner:
+        """Return what computes logits for work beside the sliders: nothing is shared with other runners."""
+        graph = self._graph
+        if graph is None or not self._confirmed.get(_structure(compressed), True) or not graph.takes(compressed.grids):
+            return TorchRunner(compressed.fresh_module())
+        try:
+            return OnnxRunner(graph.factorized(compressed.chains).build(compressed.tensors, compressed.grids))
+        except Exception:  # a structure the runtime cannot load; PyTorch can
+            return TorchRunner(compressed.fresh_module())
+
     def set_order(self, order: NDArray[np.int64]) -> None:
         """Run images in this order from now on."""
         self._order = torch.from_numpy(np.ascontiguousarray(order))

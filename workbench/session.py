@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.run import garbage
 from workbench.run.courtesy import stand_back
-from workbench.run.runner import Stopped
+from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Snapshot, sentence
 from workbench.undo import UndoPath
 
@@ -246,6 +247,25 @@ class Session:
         ``image`` ``(C, H, W)`` is of the data set's shape: ``uint8``, or floats on the data set's own scale.
         """
         return self._engine.answer(self._recipe, image)
+
+    def logits(self, recipe: Recipe) -> NDArray[np.float32] | None:
+        """Return the logits ``(N, classes)`` of a setting on the whole split, in its order.
+
+        None where it was not measured lately: the last few settings are kept, and the dense model.
+        """
+        return self._engine.logits(recipe)
+
+    def keep_logits(self, recipe: Recipe, logits: NDArray[np.float32]) -> None:
+        """Keep the logits ``(N, classes)`` of a setting that were computed outside, for ``logits``."""
+        self._engine.keep_logits(recipe, logits)
+
+    def answers(self, recipe: Recipe) -> NDArray[np.integer[Any]] | None:
+        """Return each image's answer ``(N,)`` under a setting measured now or in an earlier session, or None."""
+        return self._engine.answers(recipe)
+
+    def runner(self, recipe: Recipe) -> Runner:
+        """Return what computes logits of normalised images under ``recipe``, for work on another thread."""
+        return self._engine.runner(recipe)
 
     def onnx_file(self, recipe: Recipe | None = None) -> bytes:
         """Return the ONNX file that a runtime would load for ``recipe``, by default the present one.
