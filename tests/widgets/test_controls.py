@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tests.widgets.fake_session import FakeSession
 from widgets import ControlsView, ScoreboardView
 from widgets.base.marks import marks_of
 from widgets.controls.presets import PRESETS
+from widgets.controls.state import controls_from_recipe, edited
 from workbench.editing import own_setting, with_layer
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
@@ -163,3 +165,10 @@ def test_reset_puts_back_what_the_dense_recipe_leaves_open(session: FakeSession)
     session.step()
     wait_until(view, "follow", lambda follow: follow.get("ratio") == 0 and follow.get("granularity") == "weight")
     view.close()
+
+
+def test_leaving_obs_leaves_the_scope_that_it_brought():
+    recipe = Recipe.parse("- prune: {ratio: 0.5, criterion: obs}")
+    state = replace(controls_from_recipe(recipe), advanced={"prune": {"criterion": "magnitude"}})
+    left = edited(recipe, state, ["advanced.prune.criterion"])
+    assert left.to_data() == [{"prune": {"ratio": 0.5}}]

@@ -189,12 +189,15 @@ def _prune(state: ControlsState, step: Step | None, names: set[str]) -> dict[str
 def _fitting(technique: str, given: dict[str, Any], step: Step | None) -> dict[str, Any]:
     """Return ``given`` with choices that its other values rule out put back to their default."""
     kind = TECHNIQUES[technique].settings
-    present = {**(step.settings.model_dump() if step else {}), **given}
+    before = step.settings.model_dump() if step else {}
+    present = {**before, **given}
     for name, (other, options) in kind.choices.items():
         default = kind.model_fields[name].default
         allowed = options.get(present.get(other, kind.model_fields[other].default), (default,))
         if present.get(name, default) not in allowed:
             given = {**given, name: default if default in allowed else allowed[0]}
+    if technique == "prune" and before.get("criterion") == "obs" != given.get("criterion", "obs"):
+        given = {"scope": kind.model_fields["scope"].default, **given}
     return given
 
 
