@@ -123,6 +123,21 @@ def test_sensitivity_prints_the_contract(capsys: pytest.CaptureFixture[str]) -> 
         assert [set(cell) for cell in layer["accuracy"]] == [{"value", "low", "high", "n", "kind", "split"}] * 2
 
 
+def test_sensitivity_compares_metrics_and_measures_pairs(capsys: pytest.CaptureFixture[str]) -> None:
+    common = ("sensitivity", "--model", "lenet300", "--data", "fashion_mnist", "--technique", "quantize")
+    status, out, _ = run(capsys, *common, "--values", "2", "--tolerance", "2", "--metrics", "--json")
+    assert status == 0
+    metrics = {each["name"]: each for each in json.loads(out)["metrics"]}
+    assert metrics["drop"]["spearman"] == 1
+    assert metrics["hawq"]["seconds"] > 0
+    status, out, _ = run(capsys, *common, "--values", "2", "--layers", "fc1,fc2", "--tolerance", "2", "--pairs")
+    assert status == 0
+    assert "beyond the sum of both alone" in out
+    status, _, problem = run(capsys, *common, "--values", "4,2", "--pairs")
+    assert status == 2
+    assert "Pairs are measured at one value, and 2 are given." in problem
+
+
 def test_sensitivity_without_its_scheduler_says_so_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     status, _, problem = run(
         capsys, "sensitivity", "--model", "lenet300", "--data", "fashion_mnist", "--scheduler", "127.0.0.1:9",

@@ -99,7 +99,31 @@ def render_sensitivity(report: dict[str, Any]) -> str:
     for layer in layers:
         lost = [100 * (baseline["value"] - estimate["value"]) for estimate in layer["accuracy"]]
         lines.append(" ".join([layer["name"].ljust(width), *(f"{points:7.2f}" for points in lost)]))
+    lines += _metric_lines(report.get("metrics", [])) + _pair_lines(report.get("pairs"))
     return "\n".join(lines)
+
+
+def _metric_lines(metrics: list[dict[str, Any]]) -> list[str]:
+    """Return how well each metric ranks the layers, best first."""
+    if not metrics:
+        return []
+    lines = ["", f"{'ranks the layers as the measured drop':<38} {'Spearman':>8} {'Kendall':>8} {'seconds':>8}"]
+    for each in sorted(metrics, key=lambda each: -(each["spearman"] or -2)):
+        figures = ["–" if each[name] is None else f"{each[name]:.2f}" for name in ("spearman", "kendall", "seconds")]
+        cells = [*figures[:2], "in sweep" if each["seconds"] is None else figures[2]]
+        lines.append(f"{each['name']:<38} {' '.join(f'{cell:>8}' for cell in cells)}  {each['problem']}".rstrip())
+    return lines
+
+
+def _pair_lines(pairs: dict[str, Any] | None) -> list[str]:
+    """Return the matrix of interactions in points; on its diagonal each layer's own loss."""
+    if pairs is None:
+        return []
+    width = max(map(len, pairs["layers"]))
+    lines = ["", "points lost by two layers beyond the sum of both alone (diagonal: the layer alone)"]
+    for name, row in zip(pairs["layers"], pairs["interaction"], strict=True):
+        lines.append(" ".join([name.ljust(width), *(f"{100 * value:7.2f}" for value in row)]))
+    return lines
 
 
 def _json(figure: Any) -> dict[str, Any] | None:

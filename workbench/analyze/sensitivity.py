@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from .sweep import SensitivityJob
 
-__all__ = ["Floats", "Question", "Sensitivity", "measure_sensitivity", "shared_settings"]
+__all__ = [
+    "Floats",
+    "Question",
+    "Sensitivity",
+    "chosen_layers",
+    "measure_sensitivity",
+    "shared_settings",
+    "what_to_vary",
+]
 
 
 def measure_sensitivity(
@@ -74,8 +82,8 @@ def measure_sensitivity(
 
     if tolerance is not None and not tolerance > 0:
         raise WorkbenchError(f"The tolerance is {tolerance:g}, but it should be above 0.")
-    dial, levels = _what_to_vary(technique, setting, values)
-    chosen = _chosen(session, layers)
+    dial, levels = what_to_vary(technique, setting, values)
+    chosen = chosen_layers(session, layers)
     shared = shared_settings(session.recipe if recipe is None else recipe, technique, dial)
     question = Question(technique, dial, levels, chosen, shared, mode, _groups(session, chosen, mode))
     for level in levels:
@@ -96,8 +104,8 @@ def _groups(session: Session, layers: tuple[str, ...], mode: Mode) -> tuple[tupl
     return tuple(tuple(name for name in names if name != layer) for layer in layers)
 
 
-def _what_to_vary(technique: str, setting: str | None, values: Sequence[Any] | None) -> tuple[str, tuple[Any, ...]]:
-    """Return the setting to vary and its levels."""
+def what_to_vary(technique: str, setting: str | None, values: Sequence[Any] | None) -> tuple[str, tuple[Any, ...]]:
+    """Return the setting to vary and its levels; raises ``WorkbenchError`` for what the technique does not have."""
     if technique not in TECHNIQUES:
         raise WorkbenchError(f"There is no technique '{technique}'; there is {', '.join(TECHNIQUES)}.")
     dial = TECHNIQUES[technique].dial
@@ -132,7 +140,8 @@ def shared_settings(recipe: Recipe, technique: str, setting: str) -> dict[str, A
     return {**kept, **{name: aim for name, aim in dial.alone.items() if aim is not None}}
 
 
-def _chosen(session: Session, patterns: Iterable[str] | None) -> tuple[str, ...]:
+def chosen_layers(session: Session, patterns: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the model's layers that names or glob patterns mean; raises ``WorkbenchError`` for one that means none."""
     names = tuple(layer.name for layer in session.layers)
     if patterns is None:
         return names

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
 
 from .common import Verbs, add_json, add_subject, follow, read_recipe
+
+if TYPE_CHECKING:
+    from workbench.recipe import Recipe
+    from workbench.session import Session
 
 
 def add(verbs: Verbs[Any]) -> None:
@@ -26,6 +30,10 @@ def add(verbs: Verbs[Any]) -> None:
     verb.add_argument(
         "--mode", choices=("only", "others"), default="only", help="compress the layer alone (default), or all but it"
     )
+    verb.add_argument(
+        "--metrics", action="store_true", help="compare metrics that need no sweep with what was measured"
+    )
+    verb.add_argument("--pairs", action="store_true", help="measure the layers alone and in pairs, at one value")
     verb.add_argument("--executor", choices=("threads", "processes", "inline"), help="where it runs (default: threads)")
     verb.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler")
     add_json(verb)
@@ -35,8 +43,7 @@ def add(verbs: Verbs[Any]) -> None:
 def _sensitivity(options: argparse.Namespace) -> int:
     import yaml
 
-    from workbench.analyze.report import render_sensitivity, sensitivity_report
-    from workbench.analyze.sensitivity import measure_sensitivity
+    from workbench.analyze.report import render_sensitivity
     from workbench.models.load import load_model
     from workbench.recipe import Recipe
     from workbench.session import Session
@@ -48,18 +55,55 @@ def _sensitivity(options: argparse.Namespace) -> int:
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     model = load_model(options.model, architecture=options.architecture)
     with Session(model, options.data, split=options.split) as session:
-        job = measure_sensitivity(
-            session,
-            options.technique,
-            setting=options.setting,
-            values=values,
-            layers=options.layers.split(",") if options.layers else None,
-            tolerance=options.tolerance / 100 if options.tolerance else None,
-            recipe=recipe,
-            mode=options.mode,
-            executor=options.scheduler or options.executor,
-        )
-        follow(job)
-        report = sensitivity_report(session, job.result())
+        report = (_pairs if options.pairs else _sweep)(session, options, values, recipe)
     print(json.dumps(report, indent=1) if options.json else render_sensitivity(report))
     return 0
+
+
+def _sweep(session: Session, options: argparse.Namespace, values: list[Any] | None, recipe: Recipe) -> dict[str, Any]:
+    from workbench.analyze.ranking import RankingJob, rank_metrics
+    from workbench.analyze.report import sensitivity_report
+    from workbench.analyze.sensitivity import measure_sensitivity
+
+    job = measure_sensitivity(
+        session,
+        options.technique,
+        setting=options.setting,
+        values=values,
+        layers=options.layers.split(",") if options.layers else None,
+        tolerance=options.tolerance / 100 if options.tolerance else None,
+        recipe=recipe,
+        mode=options.mode,
+        executor=options.scheduler or options.executor,
+    )
+    follow(job)
+    found = job.result()
+    report = sensitivity_report(session, found)
+    if options.metrics:
+        comparison = RankingJob(session, found)
+        follow(comparison)
+        report["metrics"] = [each.to_json() for each in rank_metrics(found, comparison.result())]
+    return report
+
+
+def _pairs(session: Session, options: argparse.Namespace, values: list[Any] | None, recipe: Recipe) -> dict[str, Any]:
+    from workbench.analyze.interactions import interactions_of, measure_interactions
+    from workbench.analyze.report import sensitivity_report
+    from workbench.analyze.sensitivity import shared_settings, what_to_vary
+
+    if values is not None and len(values) != 1:
+        raise WorkbenchError(f"Pairs are measured at one value, and {len(values)} are given.")
+    setting, _ = what_to_vary(options.technique, options.setting, values)
+    job = measure_interactions(
+        session,
+        options.layers.split(",") if options.layers else ["*"],
+        options.technique,
+        setting=options.setting,
+        level=values[0] if values else None,
+        settings=shared_settings(recipe, options.technique, setting),
+        tolerance=options.tolerance / 100 if options.tolerance else None,
+        executor=options.scheduler or options.executor,
+    )
+    follow(job)
+    found = job.result()
+    return {**sensitivity_report(session, found), "pairs": interactions_of(found).to_json()}
