@@ -324,7 +324,8 @@ def context_for(model: Model, dataset: Dataset | None, check: Callable[[], None]
     if dataset is None:
         return Context(cache=cache, check=check)
     calibration = dataset.splits.get("calibration")
-    return Context(calibration, model.normalization or dataset.normalization, cache, check)
+    normalization = model.normalization or dataset.normalization
+    return Context(calibration, normalization, cache, check, dataset.splits.get("train"))
 
 
 def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> CompressedModel:

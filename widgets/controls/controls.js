@@ -215,7 +215,7 @@ function render({ model, el }) {
         element("p", { class: "wb-muted" }, `${entry.summary} `, source(entry)),
         element("div", { class: "wb-advanced" }, ...made(entry)));
     });
-    const free = all.filter((entry) => !entry.main && !methods.includes(entry.technique) && !steps.includes(entry.technique));
+    const free = all.filter((entry) => entry.offered && !entry.main && !methods.includes(entry.technique) && !steps.includes(entry.technique));
     add.replaceChildren(element("option", { value: "" }, "Add a technique …"), ...free.map((entry) => element("option", { value: entry.technique, title: entry.summary }, `${titled(entry.technique)}: ${entry.summary}`)));
     more.replaceChildren(...cards, ...(free.length ? [add] : []));
     more.hidden = !cards.length && !free.length;

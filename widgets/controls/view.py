@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
-from workbench.techniques import TECHNIQUES
+from workbench.techniques import TECHNIQUES, Cost
 
 from ..base.view import View, script, style
 from .fields import fields_of
@@ -149,6 +149,7 @@ def _advanced_fields() -> list[dict[str, Any]]:
             "source": technique.source,
             "url": technique.url,
             "main": name in MAIN,
+            "offered": technique.cost(technique.settings()) is not Cost.TRAINED,  # jobs train, sliders do not
             "fields": fields_of(technique, MAIN.get(name, ("bits",) if name in METHODS else ())),
         }
         for name, technique in TECHNIQUES.items()

@@ -181,13 +181,21 @@ class InputQuantizer:
         if isinstance(edit, QuantizeInputByBatch):
             return _round_to_own_range(values, edit.bits)
         codes = torch.round(values / edit.scale).add_(edit.zero_point).clamp_(0, 2**edit.bits - 1)
-        return codes.sub_(edit.zero_point).mul_(edit.scale)
+        rounded = codes.sub_(edit.zero_point).mul_(edit.scale)
+        if not (values.requires_grad and torch.is_grad_enabled()):
+            return rounded
+        # straight through, and no gradient from beyond the grid's ends
+        low, high = -edit.zero_point * edit.scale, (2**edit.bits - 1 - edit.zero_point) * edit.scale
+        within = values.clamp(low, high)
+        return within + (rounded - within).detach()
 
 
 def _round_to_own_range(values: Tensor, bits: int) -> Tensor:
     """Round to the affine grid of the values' own range, zero included; indices stay as they are."""
     if not values.is_floating_point():
         return values
+    if values.requires_grad and torch.is_grad_enabled():
+        return values + (_round_to_own_range(values.detach(), bits) - values).detach()
     low, high = values.amin().clamp_max(0), values.amax().clamp_min(0)
     scale = ((high - low) / (2**bits - 1)).clamp_min(torch.finfo(torch.float32).eps)
     zero_point = torch.round(-low / scale)

@@ -14,8 +14,10 @@ from .quantize import QUANTIZE
 from .recalibrate import RECALIBRATE
 from .share import SHARE
 from .smooth import SMOOTH
+from .trained import DISTILL, FINETUNE
 
-#: In the order in which steps make sense: what rearranges weights, what removes, what stores, what repairs.
+#: In the order in which steps make sense: what rearranges weights, what removes, what stores, what repairs,
+#: what trains.
 _ALL: tuple[Technique[Any], ...] = (
     EQUALIZE,
     SMOOTH,
@@ -26,6 +28,8 @@ _ALL: tuple[Technique[Any], ...] = (
     PACK,
     CORRECT_BIAS,
     RECALIBRATE,
+    FINETUNE,
+    DISTILL,
 )
 TECHNIQUES: dict[str, Technique[Any]] = {technique.name: technique for technique in _ALL}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -50,6 +51,10 @@ class SharedValues(Storage):
     def masked(self, pruned: Tensor) -> SharedValues:
         """Return the same with the weights where ``pruned`` is true set to zero."""
         return SharedValues(self.codes.masked_fill(pruned, self.books.shape[1]), self.books, self.axis, self.per)
+
+    def retrained(self, learned: Mapping[str, Tensor]) -> SharedValues:
+        """Return the same codes into the learned books, the part ``books``."""
+        return replace(self, books=learned["books"])
 
     def sliced(self, axis: int, keep: Tensor) -> SharedValues:
         """Return the same with only ``keep`` along ``axis``."""

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from workbench.data.dataset import Normalization, Split
+from workbench.data.paths import user_folder
+from workbench.encodings.artefacts import Artefacts
 from workbench.encodings.packing import Packing
 from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, slice_tensors
@@ -55,6 +57,11 @@ class Cache:
             self._bytes -= self._entries.popitem(last=False)[1][1]
         return value
 
+    def forget(self, key: Any) -> None:
+        """Drop what is kept under ``key``."""
+        _, size = self._entries.pop(key, (None, 0))
+        self._bytes -= size
+
 
 def _size_of(value: Any) -> int:
     """Return about how many bytes a cached value holds."""
@@ -69,14 +76,16 @@ def _size_of(value: Any) -> int:
 class Context:
     """What a technique may use beside the Draft.
 
-    ``calibration`` is None where no data was given. ``check`` raises when the work is no longer
-    wanted; long steps call it at least every 50 ms.
+    ``calibration`` and ``training`` are None where no data was given; ``artefacts`` holds what was
+    learned. ``check`` raises when the work is no longer wanted; long steps call it at least every 50 ms.
     """
 
     calibration: Split | None = None
     normalization: Normalization | None = None
     cache: Cache = field(default_factory=Cache)
     check: Callable[[], None] = lambda: None
+    training: Split | None = None
+    artefacts: Artefacts = field(default_factory=lambda: Artefacts(user_folder() / "trained"))
 
     def mixed_images(self, count: int) -> Tensor:
         """Return ``count`` calibration images at most, in an order of chance that is always the same.
@@ -109,6 +118,7 @@ class Draft:
         self.layers: dict[str, Layer] = {layer.name: layer for layer in layers}
         self.tensors: dict[str, Tensor] = dict(tensors)
         self.stored: dict[str, Storage] = {}
+        self.zeroed: dict[str, Tensor] = {}
         self.edits: list[Edit] = []
         self.thresholds: dict[str, float] = {}
         self.packing: dict[str, Packing] = {}
@@ -188,6 +198,8 @@ class Draft:
             self._kept[edit.keep] = torch.tensor(edit.keep), f"slice {edit.keep}"
         keep, how = self._kept[edit.keep]
         for name, axis, places in slice_tensors(self.tensors, self._modules[edit.layer], edit, keep):
+            if name in self.zeroed:
+                self.zeroed[name] = self.zeroed[name].index_select(axis, places)
             self._put(name, self.stored[name].sliced(axis, places) if name in self.stored else None)
             self._bump(name, f"{axis} {how}")
         self.edits.append(edit)
@@ -246,7 +258,7 @@ class Draft:
 
     def _replace(self, name: str, values: Tensor, pruned: Tensor | None) -> None:
         """Set a tensor some of whose values became zero: those where ``pruned`` is true."""
-        self.tensors[name] = values
+        self.tensors[name] = self.zeroed[name] = values
         if pruned is not None and name in self.stored:
             self._put(name, self.stored[name].masked(pruned))
 
@@ -265,4 +277,5 @@ class Draft:
     def _remove(self, name: str) -> None:
         del self.tensors[name]
         self.stored.pop(name, None)
+        self.zeroed.pop(name, None)
         self._versions.pop(name, None)

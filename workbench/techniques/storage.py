@@ -7,6 +7,7 @@ a subclass; what sizes, tables, views and files need to know of it is here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -45,6 +46,13 @@ class Storage(ABC):
 
     def sliced(self, axis: int, keep: Tensor) -> Storage | None:
         """Return the same with only ``keep`` along ``axis``; None where it cannot be cut."""
+        return None
+
+    def retrained(self, learned: Mapping[str, Tensor]) -> Storage | None:
+        """Return the same with what training learned for it, by part; None where it does not learn.
+
+        The part ``""`` is new float values, to be stored in the same way; others are told where they are made.
+        """
         return None
 
 
@@ -101,6 +109,12 @@ class Codes(Storage):
         scale, zero_point = (values.view(channels, -1)[keep].flatten() for values in (self.scale, self.zero_point))
         return replace(self, codes=codes, scale=scale, zero_point=zero_point)
 
+    def retrained(self, learned: Mapping[str, Tensor]) -> Codes:
+        """Return learned values on the grid, or on one of the learned steps in the part ``scale``."""
+        new = replace(self, scale=learned.get("scale", self.scale))
+        codes = torch.round(learned[""] / new.spread(new.scale)) + new.spread(new.zero_point)
+        return replace(new, codes=codes.clamp_(0, 2**self.bits - 1).to(self.codes.dtype))
+
     def spread(self, values: Tensor) -> Tensor:
         """Return one value a slice as a tensor that broadcasts against the codes."""
         return torch.from_numpy(spread(values.numpy(), tuple(self.codes.shape), self.axis, self.group))
@@ -146,6 +160,12 @@ class TableCodes(Storage):
         """Return the same with the weights where ``pruned`` is true set to zero."""
         return replace(self, kept=~pruned if self.kept is None else self.kept & ~pruned)
 
+    def retrained(self, learned: Mapping[str, Tensor]) -> TableCodes:
+        """Return learned values by the nearest of the table's."""
+        scale = torch.from_numpy(spread(self.scale.numpy(), tuple(self.codes.shape), self.axis, self.group))
+        codes = nearest(learned[""] / scale.clamp_min(torch.finfo(torch.float32).tiny), table_values(self.table))
+        return replace(self, codes=codes.to(self.codes.dtype))
+
     def sliced(self, axis: int, keep: Tensor) -> TableCodes | None:
         """Return the same with only ``keep`` along ``axis``; None where that breaks its groups."""
         codes = self.codes.index_select(axis, keep)
@@ -186,3 +206,14 @@ class Cast(Storage):
     def sliced(self, axis: int, keep: Tensor) -> Cast:
         """Return the same with only ``keep`` along ``axis``."""
         return Cast(self.values.index_select(axis, keep), self.dtype)
+
+    def retrained(self, learned: Mapping[str, Tensor]) -> Cast:
+        """Return learned values rounded to the same type."""
+        return Cast.of(learned[""], self.dtype)
+
+
+def nearest(values: Tensor, table: NDArray[np.float32]) -> Tensor:
+    """Return the place in ``table`` (any order) of the entry nearest to each of ``values``."""
+    entries, order = torch.tensor(table).sort()
+    middles = (entries[1:] + entries[:-1]) / 2
+    return order[torch.bucketize(values.contiguous(), middles)]

@@ -1,0 +1,97 @@
+"""What runs in training is, to the bit, what is stored; gradients are those of the papers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from workbench.compression import context_for, draft_for
+from workbench.data.dataset import Dataset
+from workbench.models.model import Model
+from workbench.recipe import Recipe
+from workbench.subject import Subject
+from workbench.techniques.codebook import SharedValues
+from workbench.techniques.storage import Codes
+from workbench.train.constraints import Masked, OnGrid, Shared
+from workbench.train.student import Student
+
+STORED = (
+    "- quantize: {bits: 4}",
+    "- quantize: {bits: 3, per: tensor, scheme: symmetric}",
+    "- quantize: {bits: 4, per: group, group_size: 9}",
+    "- quantize: {format: nf, bits: 4}",
+    "- quantize: {format: apot, bits: 4}",
+    "- quantize: {format: fp16}",
+    "- share: {bits: 3}",
+    "- prune: {ratio: 0.6}\n- quantize: {bits: 4}",
+    "- prune: {ratio: 0.6}\n- share: {bits: 2}",
+    "- prune: {granularity: filter, ratio: 0.5}\n- quantize: {bits: 5}",
+    "- factorize: {size: 0.5}\n- quantize: {bits: 5}",
+)
+
+
+def moved(student: Student, seed: int = 0) -> None:
+    """Change everything that learns a little."""
+    chance = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            if parameter.requires_grad:
+                noise = torch.randn(parameter.shape, generator=chance)
+                parameter.add_(0.05 * parameter.abs().mean() * noise)
+
+
+@pytest.mark.parametrize("text", STORED)
+def test_the_model_runs_with_the_values_that_will_be_stored(text: str, small_model: Model, small_data: Dataset) -> None:
+    subject = Subject.of(small_model, (1, 8, 8))
+    draft = draft_for(subject, Recipe.parse(text), context_for(small_model, small_data))
+    student = Student.of(draft)
+    for name, values in student.values().items():  # before it has learned anything
+        torch.testing.assert_close(values.detach(), draft.tensors[name], rtol=1e-6, atol=1e-7)
+    moved(student)
+    learned: dict[str, dict[str, Tensor]] = {}
+    for entry, tensor in student.learned().items():
+        name, _, part = entry.partition("|")
+        learned.setdefault(name, {})[part] = tensor
+    for name, values in student.values().items():
+        storage = draft.stored.get(name)
+        stored = learned[name][""] if storage is None else storage.retrained(learned[name])
+        decoded = stored if isinstance(stored, Tensor) else stored.decode()  # type: ignore[union-attr]
+        torch.testing.assert_close(values.detach(), decoded, rtol=1e-6, atol=1e-7)
+
+
+def test_pruned_weights_stay_zero_and_get_no_gradient() -> None:
+    kept = torch.tensor([True, False, True])
+    part = Masked(torch.tensor([1.0, 0.0, -2.0]), kept)
+    (part() ** 2).sum().backward()
+    assert part.values.grad is not None
+    assert part.values.grad.tolist() == [2.0, 0.0, -4.0]
+
+
+def test_a_step_learns_by_the_gradient_of_learned_step_size_quantization() -> None:
+    """Esser et al. 2020, equation 3, and the scale of section 2.2: v in steps is -Qn, Qp or round(v) - v."""
+    step, bits = 0.1, 3
+    values = torch.tensor([[0.26, -0.93, 0.049, 0.71]])
+    codes = Codes(torch.zeros(1, 4, dtype=torch.uint8), torch.tensor([step]), torch.tensor([4]), None, bits)
+    part = OnGrid(codes, torch.ones(1, 4, dtype=torch.bool), learn_steps=True)
+    with torch.no_grad():
+        part.values.copy_(values)
+    part().sum().backward()
+    place = values / step
+    inside = (place > -4) & (place < 3)
+    expected = torch.where(inside, place.round() - place, place.clamp(-4, 3)).sum() / math.sqrt(4 * 7)
+    assert part.step.grad is not None
+    torch.testing.assert_close(part.step.grad, expected.view(1), rtol=1e-5, atol=1e-6)
+    assert part.values.grad is not None
+    assert part.values.grad.tolist() == inside.float().tolist()
+
+
+def test_a_shared_entry_learns_by_the_sum_of_its_weights_gradients() -> None:
+    codes = torch.tensor([[0, 1, 1], [2, 0, 1]], dtype=torch.uint8)  # 2 is a pruned weight
+    part = Shared(SharedValues(codes, torch.tensor([[0.5, -1.0]])))
+    gradient = torch.tensor([[1.0, 2.0, 3.0], [100.0, 5.0, 6.0]])
+    (part() * gradient).sum().backward()
+    assert part.books.grad is not None
+    assert part.books.grad.tolist() == [[6.0, 11.0]]

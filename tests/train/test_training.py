@@ -1,0 +1,147 @@
+"""Training wins accuracy back, goes on after a kill to the same numbers, and says what is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from workbench.compression import compress
+from workbench.data.dataset import Dataset, Split
+from workbench.errors import WorkbenchError
+from workbench.models.model import Model
+from workbench.recipe import Recipe
+from workbench.session import Session
+from workbench.techniques.trained import DistillSettings, MissingTraining
+from workbench.train.job import TrainingJob, train
+from workbench.train.objectives import Answers
+
+PRUNED = "- prune: {ratio: 0.5}\n- finetune: {epochs: 4, batch: 16, learning_rate: 0.05, augment: none}"
+
+
+def test_a_step_that_was_not_trained_says_so(small_model: Model, small_data: Dataset) -> None:
+    with pytest.raises(MissingTraining, match="'finetune' has not been trained for this recipe yet"):
+        compress(small_model, PRUNED, small_data)
+
+
+@pytest.mark.parametrize("before", ["- prune: {ratio: 0.5}", "- quantize: {bits: 2}", "- share: {bits: 2}",
+                                    "- prune: {granularity: filter, ratio: 0.5}"])  # fmt: skip
+def test_training_makes_a_compressed_model_better_and_leaves_it_compressed(
+    before: str, small_model: Model, small_data: Dataset
+) -> None:
+    recipe = Recipe.parse(f"{before}\n- finetune: {{epochs: 4, batch: 16, learning_rate: 0.05, augment: none}}")
+    trained = train(small_model, small_data, recipe).result()
+    assert trained.after.value > max(0.8, trained.before.value + 0.2)
+    plain, tuned = compress(small_model, before, small_data), compress(small_model, recipe, small_data)
+    assert tuned.nbytes < 1.05 * plain.nbytes + 300
+    for name, tensor in plain.tensors.items():
+        assert tuned.tensors[name].shape == tensor.shape
+    if "0.5}" in before and "filter" not in before:
+        assert int((tuned.tensors["conv.weight"] == 0).sum()) >= int((plain.tensors["conv.weight"] == 0).sum())
+    with Session(small_model, small_data, split="validation", history=":memory:") as session:
+        snapshot = session.measure(recipe)
+        assert snapshot.accuracy is not None
+        assert snapshot.accuracy.value == pytest.approx(trained.after.value, abs=0.02)
+
+
+def test_a_training_that_is_killed_goes_on_to_the_numbers_of_an_unbroken_one(
+    small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    recipe = Recipe.parse(PRUNED)
+    train(small_model, small_data, recipe).result()
+    unbroken = compress(small_model, recipe, small_data).tensors
+    monkeypatch.setenv("WORKBENCH_HOME", f"{tmp_path}/other")
+    job = train(small_model, small_data, recipe)
+    _kill_after_an_epoch(job)
+    with pytest.raises(WorkbenchError, match="ended by itself"):
+        job.result()
+    with pytest.raises(MissingTraining):
+        compress(small_model, recipe, small_data)
+    again = train(small_model, small_data, recipe)
+    assert len(again.result().curve) == 4
+    resumed = compress(small_model, recipe, small_data).tensors
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in unbroken.items())
+
+
+def _kill_after_an_epoch(job: TrainingJob) -> None:
+    killed = []
+
+    def kill(_: object) -> None:
+        if job.curve and job._worker and not killed:
+            killed.append(True)
+            os.kill(job._worker.pid, signal.SIGKILL)
+
+    job.subscribe(kill)
+    kill(None)
+
+
+def test_a_cancelled_training_keeps_its_place(small_model: Model, small_data: Dataset) -> None:
+    recipe = Recipe.parse(PRUNED.replace("epochs: 4", "epochs: 60"))
+    job = train(small_model, small_data, recipe)
+    job.subscribe(lambda _: job.cancel() if job.curve else None)
+    job.wait(120)
+    assert job.progress.state == "cancelled"
+    again = train(small_model, small_data, recipe)
+    seen: list[int] = []
+    again.subscribe(lambda _: (seen.append(len(again.curve)), again.cancel()) if again.curve else None)  # type: ignore[arg-type,func-returns-value]
+    again.wait(120)
+    assert seen
+    assert seen[0] >= len(job.curve)
+
+
+def test_the_same_training_is_not_started_twice(small_model: Model, small_data: Dataset) -> None:
+    recipe = Recipe.parse(PRUNED.replace("epochs: 4", "epochs: 500"))
+    first = train(small_model, small_data, recipe)
+    second: list[TrainingJob] = []
+    first.subscribe(lambda _: second.append(train(small_model, small_data, recipe)) if not second else None)
+    while not second and first.running:
+        first.wait(0.05)
+    with pytest.raises(WorkbenchError, match="running already"):
+        second[0].result()
+    first.cancel()
+    assert first.wait(60)
+
+
+def test_a_loss_that_is_no_number_says_at_which_step(small_model: Model, small_data: Dataset) -> None:
+    text = "- finetune: {epochs: 2, batch: 16, learning_rate: 10, augment: none, schedule: constant}"
+    broken = {
+        **small_data.splits,
+        "train": replace(small_data["train"], images=small_data["train"].images * float("inf")),
+    }
+    with pytest.raises(WorkbenchError, match=r"no number any more at step \d+: take a smaller learning rate"):
+        train(small_model, replace(small_data, splits=broken), Recipe.parse(text)).result()
+
+
+def _with_train(data: Dataset, labels: torch.Tensor) -> Dataset:
+    return replace(data, splits={**data.splits, "train": Split("train", data["train"].images, labels)})
+
+
+def test_bad_data_is_refused_in_a_sentence(small_model: Model, small_data: Dataset) -> None:
+    recipe = Recipe.parse(PRUNED)
+    labels = small_data["train"].labels
+    without = replace(small_data, splits={name: part for name, part in small_data.splits.items() if name != "train"})
+    for data, sentence in (
+        (without, "needs a split 'train'"),
+        (_with_train(small_data, torch.zeros_like(labels)), "All training images of 'patches' are of class 0"),
+        (_with_train(small_data, labels + 1), "Labels 1 to 3 of split 'train' of 'patches' are out of range"),
+    ):
+        with pytest.raises(WorkbenchError, match=sentence):
+            train(small_model, data, recipe)
+    with pytest.raises(WorkbenchError, match="no step that trains"):
+        train(small_model, small_data, Recipe.parse("- prune: {ratio: 0.5}"))
+
+
+def test_distillation_is_the_published_loss() -> None:
+    torch.manual_seed(0)
+    teacher, student = nn.Linear(4, 3), nn.Linear(4, 3)
+    images, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    settings = DistillSettings(temperature=3.0, weight=0.7)
+    soft = [F.softmax(model(images) / 3.0, -1) for model in (teacher, student)]
+    divergence = (soft[0] * (soft[0] / soft[1]).log()).sum(-1).mean()
+    expected = 0.7 * 9 * divergence + 0.3 * F.cross_entropy(student(images), labels)
+    torch.testing.assert_close(Answers(teacher, settings).loss(student, images, labels), expected)

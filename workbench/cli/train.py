@@ -1,0 +1,93 @@
+"""``workbench train``: win accuracy back by training, and save what came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from workbench.errors import WorkbenchError
+
+from .common import Verbs, add_json, add_subject, follow, read_recipe
+
+
+def add(verbs: Verbs[Any]) -> None:
+    """Declare the verb."""
+    verb = verbs.add_parser("train", help="train a compressed model to win accuracy back")
+    add_subject(verb)
+    verb.add_argument("--method", metavar="NAME", help="trained technique, such as finetune or distill")
+    verb.add_argument("--recipe", metavar="FILE", help="recipe whose model is trained, '-' for standard input")
+    verb.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the method; may be repeated"
+    )
+    verb.add_argument("--out", metavar="FILE", help="write the trained model as .wbz")
+    verb.add_argument("--threads", type=int, default=1, metavar="N", help="cores to train on (default: 1)")
+    add_json(verb)
+    verb.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from workbench.data.load import load_dataset
+    from workbench.models.load import load_model
+    from workbench.recipe import Recipe
+    from workbench.session import Session
+    from workbench.train.job import train
+
+    recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
+    if options.method:
+        recipe = _with_method(recipe, options.method, options.set)
+    model, data = load_model(options.model, architecture=options.architecture), load_dataset(options.data)
+    job = train(model, data, recipe, options.threads)
+    follow(job)
+    trained = job.result()
+    with Session(model, data, split=options.split) as session:
+        untrained = session.measure(_untrained(recipe))
+        snapshot = session.measure(recipe)
+        if options.out:
+            session.compress(recipe).save(options.out)
+    assert snapshot.accuracy is not None
+    assert untrained.accuracy is not None
+    assert snapshot.size is not None
+    report = {
+        "model": model.name, "dataset": data.name, "recipe": recipe.to_data(), "recipe_hash": recipe.hash,
+        "before": untrained.accuracy.to_json(), "after": snapshot.accuracy.to_json(),
+        "validation": {"before": trained.before.to_json(), "after": trained.after.to_json()},
+        "size": snapshot.size.to_json(), "seconds": trained.seconds, "stopped": trained.stopped,
+        "curve": [vars(point) for point in trained.curve], "file": options.out,
+    }  # fmt: skip
+    print(json.dumps(report, indent=1) if options.json else _sentence(report))
+    return 0
+
+
+def _with_method(recipe: Any, method: str, given: list[str]) -> Any:
+    """Return the recipe with a step of ``method`` at its end."""
+    import yaml
+
+    from workbench.recipe import Recipe
+    from workbench.techniques import TECHNIQUES, Cost
+
+    trained = [name for name, entry in TECHNIQUES.items() if entry.cost(entry.settings()) is Cost.TRAINED]
+    if method not in trained:
+        raise WorkbenchError(f"There is no method '{method}'; there is {', '.join(trained)}.")
+    settings = {}
+    for item in given:
+        name, sign, value = item.partition("=")
+        if not sign:
+            raise WorkbenchError(f"'{item}' is no setting: write it as epochs=3.")
+        settings[name] = yaml.safe_load(value)
+    return Recipe.parse([*recipe.to_data(), {method: settings}])
+
+
+def _untrained(recipe: Any) -> Any:
+    from workbench.recipe import Recipe
+    from workbench.techniques import Cost
+
+    return Recipe(tuple(step for step in recipe.steps if step.cost is not Cost.TRAINED))
+
+
+def _sentence(report: dict[str, Any]) -> str:
+    before, after = report["before"], report["after"]
+    return (
+        f"{before['value']:.2%} before, {after['value']:.2%} after {report['seconds']:.0f} s of training "
+        f"({after['split']}, {after['n']:,} images); {report['size']['bytes']:,} bytes."
+    )

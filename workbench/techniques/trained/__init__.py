@@ -1,0 +1,11 @@
+"""Steps that train: each looks up what a job learned for it (``workbench.train``)."""
+
+from __future__ import annotations
+
+from .base import MissingTraining, TrainingSettings
+from .distill import DISTILL, DistillSettings
+from .finetune import FINETUNE, FinetuneSettings
+
+__all__ = [
+    "DISTILL", "FINETUNE", "DistillSettings", "FinetuneSettings", "MissingTraining", "TrainingSettings",
+]  # fmt: skip

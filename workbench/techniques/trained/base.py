@@ -1,0 +1,113 @@
+"""What all trained steps share: their settings, and how what a job learned is put in place.
+
+Training takes minutes, so a recipe names it and does not do it. The key of what it learned is a hash of all
+that it depends on: everything done to the model before, the step's settings, the training split. A job
+(``workbench.train``) leaves the learned tensors under that key; ``apply`` finds them there, or says plainly
+that they are missing. Grids, codebooks and masks stay what earlier steps decided: a tensor that is stored in
+a way of its own takes over what was learned by ``Storage.retrained``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import Field
+
+from workbench.errors import WorkbenchError
+
+from ..base import Cost, Settings, Technique
+
+if TYPE_CHECKING:
+    from workbench.encodings.artefacts import Artefact
+
+    from ..draft import Context, Draft
+
+#: Raised by whatever changes what the same settings learn, so that older results are not taken for new ones.
+FORMAT = 1
+
+
+class MissingTraining(WorkbenchError):
+    """A recipe with a trained step that no job has trained yet."""
+
+
+class TrainingSettings(Settings):
+    """How long and in which way to train; every trained technique has these."""
+
+    epochs: int = Field(3, ge=1, le=1000, description="Passes over the training images.")
+    learning_rate: float = Field(0.01, gt=0, le=10, description="Step size at its highest.")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with Nesterov momentum 0.9, or AdamW.")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="How the step size falls: half a cosine to zero after a short warm-up, or not at all."
+    )
+    batch: int = Field(64, ge=1, le=4096, description="Images a step.")
+    weight_decay: float = Field(1e-4, ge=0, le=1, description="Pull of the weights towards zero.")
+    augment: Literal["none", "flip", "crop", "crop_flip"] = Field(
+        "crop_flip", description="Training images mirrored at random, cut out of a padded self, or both."
+    )
+    patience: int | None = Field(
+        None, ge=1, le=1000, description="Stop after so many epochs without a better validation accuracy."
+    )
+    images: int | None = Field(None, ge=1, description="Train on this many images at most; all of them unless said.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Decides the order of images and every other chance.")
+
+
+T = TypeVar("T", bound=TrainingSettings)
+
+
+def training_key(technique: str, settings: TrainingSettings, draft: Draft, context: Context) -> str:
+    """Return the key of what this step learns from the model as ``draft`` has it, on the context's data."""
+    if context.training is None:
+        raise WorkbenchError(f"'{technique}' needs training data: give a dataset with a split 'train'.")
+    parts = [FORMAT, technique, settings.hashed(), draft.state, context.training.hash, str(context.normalization)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def trained_technique(name: str, summary: str, settings: type[T], source: str, url: str, **more: Any) -> Technique[T]:
+    """Return a technique whose step is looked up; ``workbench.train`` knows how it is trained.
+
+    It has no examples: those of ``workbench techniques`` work on any model at once.
+    """
+
+    def cost(_: T) -> Cost:
+        return Cost.TRAINED
+
+    return Technique(
+        name=name, summary=summary, source=source, url=url, settings=settings, apply=_applier(name), cost=cost,
+        examples=(), **more,
+    )  # fmt: skip
+
+
+def _applier(name: str) -> Callable[[Draft, Mapping[str, Any], Context], None]:
+    def apply(draft: Draft, settings: Mapping[str, Any], context: Context) -> None:
+        if not settings:
+            return
+        chosen = next(iter(settings.values()))
+        key = training_key(name, chosen, draft, context)
+        artefact = context.cache.get(("trained", key), lambda: context.artefacts.find(key))
+        if artefact is None:
+            context.cache.forget(("trained", key))
+            raise MissingTraining(
+                f"The step '{name}' has not been trained for this recipe yet: start its training, or take the step out."
+            )
+        put_learned(draft, artefact, f"{name} {key}")
+
+    return apply
+
+
+def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
+    """Put an artefact's tensors into ``draft``: ``NAME`` is a new value, ``NAME|PART`` what a storage learned."""
+    parts: dict[str, dict[str, Any]] = {}
+    for entry, tensor in artefact.tensors.items():
+        name, _, part = entry.partition("|")
+        parts.setdefault(name, {})[part] = tensor
+    for name, learned in parts.items():
+        storage = draft.stored.get(name)
+        if storage is None:
+            draft.set_tensor(name, learned[""], how)
+            continue
+        new = storage.retrained(learned)
+        if new is not None:
+            draft.store(name, new, how)

@@ -1,0 +1,162 @@
+"""Tensors that learn while they stay compressed.
+
+A Constraint holds what learns of one tensor and gives, in every forward pass, the values the model runs with:
+exactly those that will be stored. Rounding is passed straight through (Bengio, Léonard and Courville 2013,
+"Estimating or Propagating Gradients Through Stochastic Neurons"): forwards it rounds, backwards it is not
+there. What learned is handed over by ``learned``, and put in place by ``Storage.retrained``.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from workbench.techniques.codebook import SharedValues
+from workbench.techniques.storage import Cast, Codes, Storage, TableCodes
+
+
+class Constraint(nn.Module):
+    """One tensor that learns, unconstrained: every value is free."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values.clone())
+
+    def forward(self) -> Tensor:
+        """Return the values the model runs with."""
+        return self.values
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return what was learned, by the parts that ``Storage.retrained`` takes."""
+        return {"": self.values.detach().clone()}
+
+
+class Masked(Constraint):
+    """Pruned weights stay zero."""
+
+    def __init__(self, values: Tensor, kept: Tensor) -> None:
+        super().__init__(values)
+        self.register_buffer("kept", kept)
+        self.kept: Tensor
+
+    def forward(self) -> Tensor:
+        """Return the values, zero where they were pruned."""
+        return self.values * self.kept
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return the values with their zeros."""
+        return {"": self.values.detach().masked_fill(~self.kept, 0.0)}
+
+
+class OnGrid(Masked):
+    """Rounded to a uniform grid, whose steps learn too where asked.
+
+    The gradient of a step is that of the rounded value (Esser et al. 2020, equation 3), which follows from
+    passing the rounding alone straight through; it is scaled by 1 / sqrt(values a step · levels).
+    """
+
+    def __init__(self, codes: Codes, kept: Tensor, learn_steps: bool) -> None:
+        super().__init__(codes.decode(), kept)
+        self.codes = codes
+        self.step = nn.Parameter(codes.scale.clone(), requires_grad=learn_steps)
+        each = codes.codes.numel() / max(1, codes.scale.numel())
+        self._slowed = 1 / sqrt(max(1.0, each * (2**codes.bits - 1)))
+
+    def forward(self) -> Tensor:
+        """Return the values on their grid."""
+        step = self.step * self._slowed + (self.step * (1 - self._slowed)).detach()
+        wide, zero = self._spread(self._positive(step)), self._spread(self.codes.zero_point)
+        place = self.values * self.kept / wide + zero
+        inside = place.clamp(0, 2**self.codes.bits - 1)
+        return (inside + (inside.round() - inside).detach() - zero) * wide
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return the unrounded values and the steps."""
+        return {**super().learned(), "scale": self._positive(self.step.detach()).clone()}
+
+    def _positive(self, step: Tensor) -> Tensor:
+        return step.clamp_min(torch.finfo(torch.float32).eps)
+
+    def _spread(self, values: Tensor) -> Tensor:
+        codes = self.codes
+        if codes.axis is None:
+            return values.reshape([1] * codes.codes.ndim)
+        if codes.group is None:
+            return values.reshape([-1 if axis == codes.axis else 1 for axis in range(codes.codes.ndim)])
+        moved = codes.codes.movedim(codes.axis, 0)
+        rows = values.view(len(moved), -1).repeat_interleave(codes.group, 1)[:, : moved[0].numel()]
+        return rows.reshape(moved.shape).movedim(0, codes.axis)
+
+
+class Rounded(Masked):
+    """Rounded to what a storage can hold: a table's values, 16-bit floats."""
+
+    def __init__(self, storage: Storage, kept: Tensor) -> None:
+        super().__init__(storage.decode(), kept)
+        self.storage = storage
+
+    def forward(self) -> Tensor:
+        """Return the rounded values."""
+        values = self.values * self.kept
+        stored = self.storage.retrained({"": values.detach()})
+        assert stored is not None
+        return values + (stored.decode() - values).detach()
+
+
+class Shared(nn.Module):
+    """Entries of codebooks: each learns by the sum of the gradients of the weights that share it."""
+
+    def __init__(self, shared: SharedValues) -> None:
+        super().__init__()
+        self.books = nn.Parameter(shared.books.clone())
+        index = shared.codes.long()
+        if shared.axis is not None:
+            starts = torch.arange(shared.codes.shape[shared.axis]) // shared.per * (shared.books.shape[1] + 1)
+            index = index + starts.view([-1 if axis == shared.axis else 1 for axis in range(index.ndim)])
+        self.register_buffer("index", index)
+        self.index: Tensor
+
+    def forward(self) -> Tensor:
+        """Return the entries the codes stand for; the one after a book's last is a pruned weight."""
+        return nn.functional.pad(self.books, (0, 1)).flatten()[self.index]
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return the books."""
+        return {"books": self.books.detach().clone()}
+
+
+def constraint_for(
+    values: Tensor, storage: Storage | None, zeroed: Tensor | None, learn_steps: bool = True
+) -> Constraint | Shared | None:
+    """Return what keeps a tensor compressed while it learns; None where its storage can't learn.
+
+    ``zeroed`` is zero where a weight was pruned, None where nothing was.
+    """
+    kept = torch.ones_like(values, dtype=torch.bool) if zeroed is None else zeroed != 0
+    if storage is None:
+        return Constraint(values) if zeroed is None else Masked(values, kept)
+    return _constrain(storage, kept, learn_steps)
+
+
+@singledispatch
+def _constrain(storage: Storage, kept: Tensor, learn_steps: bool) -> Constraint | Shared | None:
+    return None
+
+
+@_constrain.register
+def _(storage: Codes, kept: Tensor, learn_steps: bool) -> Constraint:
+    return OnGrid(storage, kept, learn_steps)
+
+
+@_constrain.register
+def _(storage: SharedValues, kept: Tensor, learn_steps: bool) -> Shared:
+    return Shared(storage)
+
+
+@_constrain.register(TableCodes)
+@_constrain.register(Cast)
+def _(storage: Storage, kept: Tensor, learn_steps: bool) -> Constraint:
+    return Rounded(storage, kept)

@@ -1,0 +1,62 @@
+"""Training images in an order that follows from a seed alone, each pass and each step its own.
+
+Nothing is remembered between steps, so that a run broken off anywhere goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from workbench.data.dataset import Normalization
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingImages:
+    """Images ``(N, C, H, W)`` with labels ``(N,)``, and how a batch of them is made."""
+
+    images: Tensor
+    labels: Tensor
+    normalize: Normalization
+    batch: int
+    augment: str
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Batches in one pass; what is left over after the last full one is left out."""
+        return max(1, len(self.labels) // self.batch)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield places, normalised images and labels of the batches of one pass, from batch ``start`` on."""
+        order = torch.randperm(len(self.labels), generator=_chance(self.seed, epoch, 0))
+        for step in range(start, self.steps):
+            places = order[step * self.batch : (step + 1) * self.batch]
+            images = self.normalize(self.images[places])
+            yield places, augmented(images, self.augment, _chance(self.seed, epoch, step + 1)), self.labels[places]
+
+
+def augmented(images: Tensor, how: str, chance: torch.Generator) -> Tensor:
+    """Return ``images`` mirrored (``flip``), cut out of a padded self (``crop``), or both; each its own way."""
+    count, _, height, width = images.shape
+    if "flip" in how:
+        images = torch.where(torch.rand(count, 1, 1, 1, generator=chance) < 0.5, images.flip(3), images)
+    if "crop" not in how:
+        return images
+    padding = max(1, min(height, width) // 14)
+    padded = F.pad(images, (padding,) * 4, value=float(images.min()))
+    offsets = torch.randint(0, 2 * padding + 1, (2, count, 1, 1), generator=chance)
+    rows, columns = offsets[0] + torch.arange(height).view(1, -1, 1), offsets[1] + torch.arange(width).view(1, 1, -1)
+    return padded[torch.arange(count).view(-1, 1, 1), :, rows, columns].permute(0, 3, 1, 2).contiguous()
+
+
+def _chance(*parts: int) -> torch.Generator:
+    """Return a generator whose stream is that of ``parts``."""
+    mixed = 0
+    for part in parts:
+        mixed = (mixed * 1_000_003 + part + 1) % (2**62)
+    return torch.Generator().manual_seed(mixed)

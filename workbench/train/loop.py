@@ -1,0 +1,252 @@
+"""The training loop: one for every trained technique.
+
+A loop of our own, of a hundred lines, rather than skorch or Lightning Fabric: it has to go on after a kill to
+the very same numbers, from the middle of an epoch, and both keep order, chance and position of the batches
+where a checkpoint does not reach. Here all of them follow from (seed, epoch, step), so that a checkpoint is
+tensors and a step number. Early stopping and the best state go by the validation split, never by the test.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.encodings.artefacts import Artefact
+from workbench.errors import WorkbenchError
+from workbench.measure.estimate import Estimate
+from workbench.techniques.trained import TrainingSettings
+
+from .images import TrainingImages
+from .objectives import Objective
+from .student import Student
+
+#: Seconds between two checkpoints.
+CHECKPOINT_SECONDS = 20.0
+#: Seconds between two reports within an epoch.
+PACE = 0.25
+#: Share of all steps over which the step size rises to its highest.
+WARM_UP = 0.05
+
+
+@dataclass(frozen=True)
+class Point:
+    """One epoch of a training's curve: mean loss, validation accuracy (a share) and seconds since the start."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    seconds: float
+
+
+@dataclass
+class Course:
+    """How far a training has come; all that a checkpoint holds beside tensors."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+    before: float = 0.0
+    curve: list[Point] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a training came to: the best epoch's tensors, its accuracy and the one before, the curve, seconds."""
+
+    learned: Mapping[str, Tensor]
+    before: Estimate
+    after: Estimate
+    curve: tuple[Point, ...]
+    seconds: float
+    stopped: str = ""
+
+
+class Stopped(Exception):
+    """The training was asked to end; what it learned so far is in its checkpoint."""
+
+
+class Trainer:
+    """Trains ``student`` by ``objective``; ``check`` raises to end it, ``report`` is told how far it is."""
+
+    def __init__(
+        self,
+        student: Student,
+        objective: Objective,
+        images: TrainingImages,
+        validation: tuple[Tensor, Tensor],
+        settings: TrainingSettings,
+        checkpoint: Path | None = None,
+        check: Callable[[], None] = lambda: None,
+        report: Callable[[Course], None] = lambda _: None,
+    ) -> None:
+        self.student, self.objective, self.images, self.settings = student, objective, images, settings
+        self.course = Course()
+        self._validation, self._checkpoint = validation, checkpoint
+        self._check, self._report = check, report
+        self._optimizer = _optimizer(student, settings)
+        self._total = settings.epochs * images.steps
+        self._best: dict[str, Tensor] = {}
+
+    def run(self) -> Outcome:
+        """Train to the end, from a checkpoint where there is one.
+
+        Raises:
+            Stopped: ``check`` ended it; the checkpoint is written.
+            WorkbenchError: the loss is no number any more before one epoch was through, or a checkpoint
+                can't be written.
+        """
+        if not self._restore():
+            self.course.before = self._accuracy()
+            self._keep_if_best(0, self.course.before)
+        begin = time.monotonic() - self.course.seconds
+        stopped = ""
+        try:
+            for epoch in range(self.course.step // self.images.steps, self.settings.epochs):
+                stopped = self._epoch(epoch, begin) or self._judge(epoch, begin)
+                if stopped:
+                    break
+        except Stopped:
+            self._save()
+            raise
+        return self._outcome(stopped)
+
+    def _epoch(self, epoch: int, begin: float) -> str:
+        """Train one pass; return why it can't go on, or nothing."""
+        saved = told = time.monotonic()
+        self.student.train()
+        first = self.course.step - epoch * self.images.steps
+        for _, images, labels in self.images.batches(epoch, first):
+            loss = self._step(images, labels)
+            self.course.step += 1
+            now = time.monotonic()
+            self.course.seconds = now - begin
+            if not math.isfinite(loss):
+                return self._not_a_number()
+            self.course.loss_sum += loss
+            if now - told >= PACE:
+                told = now
+                self._report(self.course)
+            if now - saved >= CHECKPOINT_SECONDS:
+                saved = now
+                self._save()
+            self._check()
+        return ""
+
+    def _step(self, images: Tensor, labels: Tensor) -> float:
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.course.step)  # dropout's chance
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self._pace()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self.objective.loss(self.student, images, labels)
+        loss.backward()
+        self._optimizer.step()
+        return float(loss.detach())
+
+    def _pace(self) -> float:
+        """Return the share of the highest step size at the present step."""
+        if self.settings.schedule == "constant":
+            return 1.0
+        warm = max(1, round(WARM_UP * self._total))
+        step = self.course.step
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self._total - warm)))
+
+    def _judge(self, epoch: int, begin: float) -> str:
+        """Measure the validation accuracy after an epoch; return why training ends early, or nothing."""
+        course = self.course
+        accuracy = self._accuracy()
+        course.seconds = time.monotonic() - begin
+        course.curve.append(Point(epoch + 1, course.loss_sum / self.images.steps, accuracy, course.seconds))
+        course.loss_sum = 0.0
+        self._keep_if_best(epoch + 1, accuracy)
+        self._save()
+        self._report(course)
+        patience = self.settings.patience
+        if patience is not None and epoch + 1 - course.best_epoch >= patience:
+            return f"No better validation accuracy for {patience} epochs."
+        return ""
+
+    def _not_a_number(self) -> str:
+        course = self.course
+        sentence = f"The loss was no number any more at step {course.step}: take a smaller learning rate."
+        if not course.curve:
+            raise WorkbenchError(sentence)
+        return sentence
+
+    def _keep_if_best(self, epoch: int, accuracy: float) -> None:
+        if accuracy > self.course.best_accuracy:
+            self.course.best_accuracy, self.course.best_epoch = accuracy, epoch
+            self._best = self.student.learned()
+
+    @torch.inference_mode()
+    def _accuracy(self) -> float:
+        self.student.eval()
+        images, labels = self._validation
+        right = 0
+        values = self.student.values()
+        for part, wanted in zip(images.split(256), labels.split(256), strict=True):
+            logits = torch.func.functional_call(self.student.body, values, (self.images.normalize(part),))
+            right += int((logits.argmax(1) == wanted).sum())
+        return right / len(labels)
+
+    def _outcome(self, stopped: str) -> Outcome:
+        n = len(self._validation[1])
+        course = self.course
+        return Outcome(
+            self._best,
+            Estimate.exact(course.before, n, "validation"),
+            Estimate.exact(course.best_accuracy, n, "validation"),
+            tuple(course.curve),
+            course.seconds,
+            stopped,
+        )
+
+    def _save(self) -> None:
+        if self._checkpoint is None:
+            return
+        tensors = {f"student|{name}": tensor for name, tensor in self.student.state_dict().items()}
+        tensors |= {f"best|{name}": tensor for name, tensor in self._best.items()}
+        for place, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {
+                f"optimizer|{place}|{name}": torch.as_tensor(value)
+                for name, value in state.items()
+                if value is not None
+            }
+        Artefact(tensors, asdict(self.course)).save(self._checkpoint)
+
+    def _restore(self) -> bool:
+        """Go back to the checkpoint; return whether there was one."""
+        if self._checkpoint is None or not self._checkpoint.exists():
+            return False
+        saved = Artefact.load(self._checkpoint)
+        parts: dict[str, dict[str, Tensor]] = {"student": {}, "best": {}, "optimizer": {}}
+        for entry, tensor in saved.tensors.items():
+            kind, _, name = entry.partition("|")
+            parts[kind][name] = tensor
+        self.student.load_state_dict(parts["student"])
+        self._best = parts["best"]
+        states: dict[int, dict[str, Any]] = {}
+        for entry, tensor in parts["optimizer"].items():
+            place, _, name = entry.partition("|")
+            states.setdefault(int(place), {})[name] = tensor
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
+        about = dict(saved.about)
+        self.course = Course(**{**about, "curve": [Point(**point) for point in about["curve"]]})
+        return True
+
+
+def _optimizer(student: Student, settings: TrainingSettings) -> torch.optim.Optimizer:
+    groups: Any = student.groups(settings.weight_decay)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, settings.learning_rate)
+    return torch.optim.SGD(groups, settings.learning_rate, 0.9, nesterov=True)

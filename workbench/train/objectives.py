@@ -1,0 +1,60 @@
+"""What a training step makes smaller: the objective of each trained technique."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from workbench.techniques.trained import DistillSettings
+
+
+class Objective(ABC):
+    """A loss over a batch; it may watch the student's insides and run a teacher."""
+
+    @abstractmethod
+    def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss, a scalar; ``images`` are normalised."""
+
+
+class Labels(Objective):
+    """Cross-entropy with the labels."""
+
+    def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy."""
+        return F.cross_entropy(student(images), labels)
+
+
+class Answers(Objective):
+    """A teacher's answers beside the labels; see ``workbench.techniques.trained.distill``."""
+
+    def __init__(self, teacher: nn.Module, settings: DistillSettings) -> None:
+        self._teacher = teacher.eval().requires_grad_(False)
+        self._settings = settings
+
+    def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the weighted sum of both losses."""
+        settings = self._settings
+        answers = student(images)
+        with torch.no_grad():
+            taught = self._teacher(images)
+        if settings.loss == "mse":
+            far = F.mse_loss(answers, taught)
+        else:
+            softness = settings.temperature
+            far = softness**2 * F.kl_div(
+                F.log_softmax(answers / softness, -1), F.log_softmax(taught / softness, -1),
+                reduction="batchmean", log_target=True,
+            )  # fmt: skip
+        return settings.weight * far + (1 - settings.weight) * F.cross_entropy(answers, labels)
+
+
+#: Trained technique → the objective, from its settings and the uncompressed model.
+OBJECTIVES: dict[str, Callable[[Any, nn.Module], Objective]] = {
+    "finetune": lambda settings, teacher: Labels(),
+    "distill": lambda settings, teacher: Answers(teacher, settings),
+}

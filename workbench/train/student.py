@@ -1,0 +1,80 @@
+"""The model that is trained: a compressed one whose tensors learn under their constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from workbench.models.tensors import tensors_of
+
+from .constraints import Constraint, Shared, constraint_for
+
+if TYPE_CHECKING:
+    from workbench.techniques.draft import Draft
+
+
+class Student(nn.Module):
+    """Runs ``body`` with its parameters replaced by what their constraints give.
+
+    Buffers, such as BatchNorm's running statistics, are the body's own and follow in training mode.
+    """
+
+    def __init__(self, body: nn.Module, constraints: dict[str, Constraint | Shared]) -> None:
+        super().__init__()
+        self.body = body.requires_grad_(False)
+        self.names = tuple(constraints)
+        self.constraints = nn.ModuleList(constraints.values())
+
+    @classmethod
+    def of(cls, draft: Draft, learn_steps: bool = True) -> Student:
+        """Return the student for the model as ``draft`` has it; tensors whose storage can't learn stay."""
+        body = draft.build()
+        parameters = {name for name, tensor in body.named_parameters() if tensor.is_floating_point()}
+        found = {}
+        for name, values in draft.tensors.items():
+            if name in parameters:
+                constraint = constraint_for(values.float(), draft.stored.get(name), draft.zeroed.get(name), learn_steps)
+                if constraint is not None:
+                    found[name] = constraint
+        return cls(body, found)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits ``(N, classes)`` of normalised ``images``."""
+        logits: Tensor = functional_call(self.body, self.values(), (images,))
+        return logits
+
+    def values(self) -> dict[str, Tensor]:
+        """Return the tensors the body runs with, by name."""
+        return {name: part() for name, part in self._parts()}
+
+    @torch.no_grad()
+    def learned(self) -> dict[str, Tensor]:
+        """Return an artefact's tensors: ``NAME`` or ``NAME|PART``, and the floating-point buffers."""
+        found = {}
+        for name, part in self._parts():
+            for key, tensor in part.learned().items():
+                found[f"{name}|{key}" if key else name] = tensor
+        kept = {name for name, _ in self.body.named_parameters()}
+        for name, tensor in tensors_of(self.body).items():
+            if name not in kept and tensor.is_floating_point():
+                found[name] = tensor.clone()
+        return found
+
+    def _parts(self) -> Iterator[tuple[str, Constraint | Shared]]:
+        for name, part in zip(self.names, self.constraints, strict=True):
+            assert isinstance(part, Constraint | Shared)
+            yield name, part
+
+    def groups(self, weight_decay: float) -> list[dict[str, object]]:
+        """Return the optimizer's parameters: weights decay; biases, scales and codebooks do not."""
+        decayed: list[Tensor] = []
+        free: list[Tensor] = []
+        for _, part in self._parts():
+            for name, parameter in part.named_parameters():
+                if parameter.requires_grad:
+                    (decayed if name == "values" and parameter.ndim > 1 else free).append(parameter)
+        return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
