@@ -24,7 +24,7 @@ from workbench.data.alone import alone
 from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator, Logits
-from workbench.history import History, Key, Record
+from workbench.history import History, HistoryError, Key, Record
 from workbench.latency import LatencyEstimator
 from workbench.measure.estimate import Estimate, Latency, Size
 from workbench.measure.flips import Flip, FlipFinder
@@ -155,6 +155,7 @@ class Engine:
         if recipe.hash not in self._exact and not self._recall(recipe, compressed):
             figures, logits = yield from self._evaluate_truly(first, compressed, check)
             self._keep(first, figures, logits, parent)
+        self._bring_back(recipe)
         settled = first.with_figures(self._exact[recipe.hash], self._flips.get(recipe.hash, ()))
         yield dataclasses.replace(settled, baseline=self.baseline, notes=self._notes(compressed), settled=True)
 
@@ -380,11 +381,21 @@ class Engine:
 
         self._write(write)
 
+    def _bring_back(self, recipe: Recipe) -> None:
+        """Restore a setting that a person deleted and has reached again."""
+        found = self._records.get(recipe.hash)
+        if found is not None:
+            self._write(lambda: self.history.restore(found) if self.history.record(found).deleted else None)
+
     def _recall(self, recipe: Recipe, compressed: CompressedModel) -> bool:
         """Take a setting measured earlier from the history; only its flipped images are run again."""
         assert self._finder is not None
         record = self.history.find(self.key, recipe.hash)
         if record is None or record.id is None or record.n != len(self.split):
+            return False
+        try:
+            predictions = self.history.predictions(record.id)
+        except HistoryError:  # lost with a part of a damaged file
             return False
 
         def exact(value: float) -> Estimate:
@@ -393,7 +404,7 @@ class Engine:
         top5 = None if record.top5 is None else exact(record.top5)
         self._exact[recipe.hash] = Figures(exact(record.accuracy), exact(record.agreement), exact(record.loss), top5)
         self._records[recipe.hash] = record.id
-        flipped = self._finder.differing(self.history.predictions(record.id))
+        flipped = self._finder.differing(predictions)
         logits = self._evaluator.run_images(self._evaluator.runner(compressed), flipped)
         self._flips[recipe.hash] = self._finder.describe(flipped, logits)
         return True

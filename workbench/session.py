@@ -457,9 +457,10 @@ class Session:
 def _open(history: History | str | None) -> tuple[History, tuple[str, ...]]:
     """Open the history; where the person's own cannot be, keep settings for this session only."""
     if isinstance(history, History):
-        return history, ()
+        return history, history.notes
     try:
-        return History(history), ()
+        opened = History(history)
+        return opened, opened.notes
     except HistoryError as error:
         if history is not None:
             raise

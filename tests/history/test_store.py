@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.history import FORMAT, History, HistoryError, Key, Record, present_versions
+from workbench.history import History, HistoryError, Key, Record, present_versions
 
 KEY = Key("m", "mh", "d", "dh", "test", "onnxruntime")
 RECORD = Record("abc", "[]", 100, 0.9, 0.99, 0.3, 1.0, 1000, 4000, 4100, 900, 0.5)
@@ -65,25 +64,6 @@ def test_many_threads_may_write(tmp_path: Path) -> None:
     assert len(history.records(KEY)) == 40
 
 
-def test_a_file_from_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "h.sqlite"
-    with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
-    before = path.read_bytes()
-    with pytest.raises(HistoryError, match="newer version"):
-        History(path)
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("content", [b"not a database at all, only text" * 10, b"SQLite format 3\x00" + b"\x00" * 50])
-def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "h.sqlite"
-    path.write_bytes(content)
-    with pytest.raises(HistoryError, match="cannot be opened"):
-        History(path)
-    assert path.read_bytes() == content
-
-
 def test_an_unknown_setting_is_said(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="no setting number 7"):
         History(tmp_path / "h.sqlite").predictions(7)
@@ -99,3 +79,45 @@ def test_a_setting_keeps_its_layers_and_what_measured_it(tmp_path: Path) -> None
     assert again.find(KEY, "abc").versions == present_versions()
     with pytest.raises(HistoryError, match="no setting number 7"):
         again.layers(7)
+
+
+def test_names_stars_and_deletions_last(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.sqlite")
+    first, second = (history.add(KEY, replace(RECORD, recipe_hash=name), np.zeros(9, int), None) for name in "ab")
+    history.rename(first, "  the one\nfor the board ")
+    history.star(first)
+    history.delete(second)
+    history.close()
+    again = History(tmp_path / "h.sqlite")
+    (kept,) = again.records(KEY)
+    assert (kept.id, kept.name, kept.starred) == (first, "the one for the board", True)
+    assert [record.id for record in again.deleted(KEY)] == [second]
+    again.restore(second)
+    assert [record.id for record in again.records(KEY)] == [first, second]
+    assert again.deleted(KEY) == []
+
+
+def test_a_change_of_several_settings_is_made_to_all_or_none(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.sqlite")
+    known = history.add(KEY, RECORD, np.zeros(9, int), None)
+    with pytest.raises(HistoryError, match="no setting number 7"):
+        history.delete(known, 7)
+    assert [record.id for record in history.records(KEY)] == [known]
+
+
+def test_a_deleted_setting_that_is_measured_again_comes_back() -> None:
+    history = History(":memory:")
+    known = history.add(KEY, RECORD, np.zeros(9, int), None)
+    history.delete(known)
+    assert history.add(KEY, RECORD, np.zeros(9, int), None) == known
+    assert [record.id for record in history.records(KEY)] == [known]
+
+
+def test_subjects_tell_what_else_the_file_holds() -> None:
+    history = History(":memory:")
+    for name in "ab":
+        history.add(KEY, replace(RECORD, recipe_hash=name), np.zeros(9, int), None)
+    other = replace(KEY, model="other", model_hash="oh")
+    identity = history.add(other, RECORD, np.zeros(9, int), None)
+    assert history.subjects() == [(other, 1), (KEY, 2)]
+    assert history.key_of(identity) == other

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from workbench.data.paths import user_folder
 
-from .schema import FORMAT, format_of, prepare
+from .opening import open_file
 from .values import Finding, HistoryError, Key, Record, present_versions, read_versions
 
 _FIGURES = (
@@ -26,30 +26,30 @@ _FIGURES = (
 )  # fmt: skip
 _SUBJECT = ("model", "model_hash", "data", "data_hash", "split", "runtime")
 _RECORD = ", ".join((*_FIGURES, "id", "parent", "time", "versions", "name", "starred", "deleted"))
+#: Letters of a name, at most.
+MOST_LETTERS = 80
 _WHERE = "model_hash = ? AND data_hash = ? AND split = ? AND runtime = ?"
 
 
 class History:
     """The settings measured so far; safe to use from several threads.
 
-    ``History()`` opens the person's own file, ``History(path)`` another, ``History(":memory:")`` none.
+    ``History()`` opens the person's own file, ``History(path)`` another, ``History(":memory:")`` none. ``notes``
+    are sentences on the state the file was found in; not ``lasting``, nothing new outlives the process.
     Every method raises ``HistoryError`` where the file can't be read or written.
     """
 
     def __init__(self, path: Path | str | None = None) -> None:
-        if path is None:
-            path = user_folder() / "history.sqlite"
-        self.path = str(path)
+        self.path = str(user_folder() / "history.sqlite" if path is None else path)
         self._lock = threading.RLock()
         try:
-            if self.path != ":memory:":
-                Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self.path, timeout=10, check_same_thread=False, isolation_level=None)
-            self._prepare()
+            opened = open_file(self.path, own=path is None)
         except (sqlite3.Error, OSError) as error:
             raise HistoryError(
                 f"The history file '{self.path}' cannot be opened ({error}); choose another path or move it away."
             ) from error
+        self._connection = opened.connection
+        self.notes, self.lasting = opened.notes, opened.lasting and self.path != ":memory:"
 
     def add(
         self,
@@ -90,6 +90,50 @@ class History:
     def records(self, key: Key, after: int = 0) -> list[Record]:
         """Return the records of a model on a split, oldest first; with ``after``, those with a larger id."""
         return self._select(f"{_WHERE} AND deleted IS NULL AND id > ? ORDER BY id", *key.identity, after)
+
+    def deleted(self, key: Key) -> list[Record]:
+        """Return the deleted records of a model on a split, which may be restored; the last deleted first."""
+        return self._select(f"{_WHERE} AND deleted IS NOT NULL ORDER BY deleted DESC, id DESC", *key.identity)
+
+    def record(self, identity: int) -> Record:
+        """Return one setting, deleted or not."""
+        found = self._select("id = ?", identity)
+        if not found:
+            raise HistoryError(f"The history has no setting number {identity}.")
+        return found[0]
+
+    def key_of(self, identity: int) -> Key:
+        """Return what a setting belongs to."""
+        with self._reading() as connection:
+            row = connection.execute(f"SELECT {', '.join(_SUBJECT)} FROM settings WHERE id = ?", (identity,)).fetchone()
+        if row is None:
+            raise HistoryError(f"The history has no setting number {identity}.")
+        return Key(*row)
+
+    def subjects(self) -> list[tuple[Key, int]]:
+        """Return everything that settings were measured of, with how many; the latest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                f"SELECT {', '.join(_SUBJECT)}, count(*) FROM settings WHERE deleted IS NULL"
+                " GROUP BY model_hash, data_hash, split, runtime ORDER BY max(time) DESC"
+            ).fetchall()
+        return [(Key(*subject), count) for *subject, count in rows]
+
+    def rename(self, identity: int, name: str) -> None:
+        """Give a setting a name; an empty one takes it away."""
+        self._update("name = ?", (identity,), " ".join(name.split())[:MOST_LETTERS])
+
+    def star(self, identity: int, starred: bool = True) -> None:
+        """Star a setting, or take its star away."""
+        self._update("starred = ?", (identity,), starred)
+
+    def delete(self, *identities: int) -> None:
+        """Delete settings; they are no longer listed, until they are restored or reached again."""
+        self._update("deleted = ?", identities, time.time())
+
+    def restore(self, *identities: int) -> None:
+        """Bring deleted settings back, with all they had."""
+        self._update("deleted = ?", identities, None)
 
     def predictions(self, identity: int) -> NDArray[np.uint16]:
         """Return the predicted class of every image of the split, in the split's order."""
@@ -170,16 +214,13 @@ class History:
         with self._lock:
             self._connection.close()
 
-    def _prepare(self) -> None:
-        if format_of(self._connection) > FORMAT:
-            self._connection.close()
-            raise HistoryError(
-                f"The history file '{self.path}' was written by a newer version; "
-                "update the workbench or choose another file."
-            )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        prepare(self._connection)
+    def _update(self, change: str, identities: tuple[int, ...], value: Any) -> None:
+        """Change all of the settings, or none where one is not there."""
+        with self._writing() as connection:
+            for identity in identities:
+                done = connection.execute(f"UPDATE settings SET {change} WHERE id = ?", (value, identity))
+                if done.rowcount == 0:
+                    raise HistoryError(f"The history has no setting number {identity}.")
 
     def _select(self, condition: str, *values: Any) -> list[Record]:
         with self._reading() as connection:
@@ -203,7 +244,7 @@ class History:
             try:
                 yield self._connection
             except sqlite3.Error as error:
-                raise HistoryError(f"The history file '{self.path}' cannot be read ({error}).") from error
+                raise self._trouble("read", error) from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -215,10 +256,17 @@ class History:
                     yield self._connection
                     self._connection.execute("COMMIT")
                 except BaseException:
-                    self._connection.execute("ROLLBACK")
+                    with contextlib.suppress(sqlite3.Error):  # where SQLite has rolled back by itself
+                        self._connection.execute("ROLLBACK")
                     raise
             except sqlite3.Error as error:
-                raise HistoryError(f"The history file '{self.path}' cannot be written ({error}).") from error
+                raise self._trouble("written", error) from error
+
+    def _trouble(self, what: str, error: sqlite3.Error) -> HistoryError:
+        advice = ""
+        if "malformed" in str(error) or "not a database" in str(error):
+            advice = " Open it anew: it will be moved aside, and what can be read is saved."
+        return HistoryError(f"The history file '{self.path}' cannot be {what} ({error}).{advice}")
 
 
 def _record(row: tuple[Any, ...]) -> Record:
