@@ -48,6 +48,9 @@ SCHEDULES = {
     "resnet20": Schedule(epochs=16, learning_rate=0.15),
     "mobilenetv2": Schedule(epochs=16, learning_rate=0.15, weight_decay=2e-4),
     "shufflenetv2": Schedule(epochs=12, learning_rate=0.15, weight_decay=2e-4),
+    "squeezenet": Schedule(
+        epochs=12, learning_rate=3e-3, batch=128, weight_decay=0.01, crop_padding=1, optimizer="adamw"
+    ),
     "vit": Schedule(epochs=14, learning_rate=2e-3, weight_decay=0.05, crop_padding=1, optimizer="adamw"),
     "lstm": Schedule(epochs=10, learning_rate=5e-3, weight_decay=0.01, crop_padding=0, optimizer="adamw"),
 }

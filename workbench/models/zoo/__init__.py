@@ -12,6 +12,7 @@ from .lstm import RowLSTM
 from .mobilenet import MobileNetV2
 from .resnet import ResNet20
 from .shufflenet import ShuffleNetV2
+from .squeezenet import SqueezeNet
 from .vit import ViT
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
@@ -23,6 +24,7 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "resnet20": ResNet20,
     "mobilenetv2": MobileNetV2,
     "shufflenetv2": ShuffleNetV2,
+    "squeezenet": SqueezeNet,
     "vit": ViT,
     "lstm": RowLSTM,
 }
@@ -36,5 +38,6 @@ __all__ = [
     "ResNet20",
     "RowLSTM",
     "ShuffleNetV2",
+    "SqueezeNet",
     "ViT",
 ]
