@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from workbench.encodings import Bitmask, Dense, Encoding, Entropy, Grid, Packed, RelativeIndex, encode_levels
+from workbench.encodings import Ans, Bitmask, Dense, Encoding, Entropy, Grid, Packed, RelativeIndex, encode_levels
+from workbench.encodings.ans import JOINED_BITS
 from workbench.encodings.dense import STORED
 from workbench.encodings.integers import WIDTHS, code_type
 from workbench.encodings.slices import slice_count
@@ -56,11 +57,14 @@ def dense(draw: st.DrawFn, shape: Shape) -> Encoding:
 def encodings(draw: st.DrawFn, shape: Shape | None = None, depth: int = 3, integers: bool = False) -> Encoding:
     """An encoding of the given shape; `integers` leaves out those that decode to anything but codes."""
     shape = draw(shapes) if shape is None else shape
-    leaves = ["packed"] if integers else ["packed", "dense"]
+    leaves = ["packed", "ans"] if integers else ["packed", "ans", "dense"]
     parents = ["entropy", "bitmask", "relative"] if integers else ["entropy", "bitmask", "relative", "grid", "levels"]
     kind = draw(st.sampled_from(leaves + parents * (depth > 0)))
     if kind == "packed":
         return draw(packed(shape))
+    if kind == "ans":
+        bits = draw(st.integers(1, 8))
+        return Ans(Packed(draw(codes(shape, bits)), bits), draw(st.booleans()) and bits in JOINED_BITS)
     if kind == "dense":
         return draw(dense(shape))
     if kind == "entropy":

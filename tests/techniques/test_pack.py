@@ -31,7 +31,8 @@ def module() -> nn.Module:
 
 @pytest.mark.parametrize("stored", STORED)
 @pytest.mark.parametrize(
-    "choice", ["", "code: huffman", "code: none", "sparse: bitmask", "code: none, sparse: relative, index_bits: 5"]
+    "choice",
+    ["", "code: huffman", "code: ans", "code: none", "sparse: bitmask", "code: none, sparse: relative, index_bits: 5"],
 )
 def test_values_stay_and_the_file_is_the_size_shown(
     module: nn.Module, stored: str, choice: str, tmp_path: Path
@@ -59,6 +60,9 @@ def test_sizes_follow_the_choice(module: nn.Module) -> None:
     assert narrow > fitting < wide
     assert wide == pytest.approx(beside + 430_500 * 0.1 * (8 + 4) / 8, rel=0.04)
     assert best <= min(narrow, fitting, wide)
+    huffman, ans = size("code: huffman"), size("code: ans")
+    assert best <= ans < fitting
+    assert best <= huffman < fitting
 
 
 def test_a_width_without_an_index_is_refused() -> None:

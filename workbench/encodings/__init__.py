@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workbench.encodings.ans import Ans
 from workbench.encodings.archive import Archive, ArchiveError, load_archive
 from workbench.encodings.base import ENCODINGS, Encoding, EncodingError, register, unpack
 from workbench.encodings.choose import (
@@ -22,6 +23,7 @@ from workbench.encodings.sparse import Bitmask, RelativeIndex
 
 __all__ = [
     "ENCODINGS",
+    "Ans",
     "Archive",
     "ArchiveError",
     "Bitmask",

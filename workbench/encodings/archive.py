@@ -2,7 +2,7 @@
 
     offset  bytes
     0       4      magic: 0x89 "WBZ"
-    4       1      format version
+    4       1      format version: the first that knows all encodings within
     5       4      size of the header in the file (little-endian, like all of it)
     9       8      size of the whole file
     17             header: JSON, Zstandard-compressed without magic, checksum or size
@@ -26,14 +26,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from workbench.encodings.base import Array, Encoding, Shape, size_of, unpack
+from workbench.encodings.base import Array, Encoding, Shape, format_of, size_of, unpack
 from workbench.encodings.choose import entropy_bound_bytes
 from workbench.encodings.entropy import compress_text, decompress_bytes
 from workbench.encodings.files import write_atomically
 from workbench.errors import WorkbenchError
 
 MAGIC = b"\x89WBZ"
-VERSION = 1
+VERSION = 2  # 1 had none of the encodings whose `since` says so
 SUFFIX = ".wbz"
 PREAMBLE = struct.Struct("<4sBIQ")
 DIGEST_BYTES = 16
@@ -82,7 +82,8 @@ class Archive:
 
     def to_bytes(self) -> bytes:
         """Give the file's content."""
-        preamble = PREAMBLE.pack(MAGIC, VERSION, len(self._header), self.nbytes)
+        version = max((format_of(encoding.entry.data) for encoding in self.tensors.values()), default=1)
+        preamble = PREAMBLE.pack(MAGIC, version, len(self._header), self.nbytes)
         body = b"".join([preamble, self._header, *(e.pack() for e in self.tensors.values())])
         return body + _digest(body)
 

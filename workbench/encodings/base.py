@@ -51,6 +51,9 @@ class Encoding(ABC):
     kind: ClassVar[str]
     """The name in the table and in files; never changed once files exist that carry it."""
 
+    since: ClassVar[int] = 1
+    """The first format of the archive that knows it."""
+
     @property
     @abstractmethod
     def shape(self) -> Shape:
@@ -125,6 +128,12 @@ def unpack(description: Description, shape: Shape, data: bytes) -> Encoding:
 def size_of(description: Description, shape: Shape) -> int | None:
     """Packed size that description and shape fix, or None; see `Encoding.size_of`."""
     return _class_of(description).size_of(description, shape)
+
+
+def format_of(description: Description) -> int:
+    """Return the first format of the archive that knows an encoding and all in it."""
+    nested = [format_of(child) for child in description.values() if isinstance(child, dict)]
+    return max([_class_of(description).since, *nested])
 
 
 def _class_of(description: Description) -> type[Encoding]:

@@ -1,10 +1,16 @@
 """Find the smallest encoding for a tensor, fast enough to follow a slider.
 
-Candidates, simplest first: packed; packed and entropy-coded (codes at a width that divides a byte,
-whichever comes out smallest); sparse with a bitmask or a relative index, either of them plain or
-entropy-coded, around the values that are left, themselves plain or entropy-coded. Sizes that follow from
+Candidates, simplest first: packed; under an ANS code, which comes within bytes of the zero-order entropy,
+code by code or byte by byte;
+Huffman-coded by Zstandard, which also finds repeats; sparse with a bitmask or a relative index, either of
+them plain or coded, around the values that are left, themselves plain or coded. Sizes that follow from
 counts are computed, compressed ones are compressed: they are bytes, not estimates. On a tie the simpler
 one wins.
+
+Where all that is left out has the same code, one code for zeros and values together is never longer than
+one for the mask and one for the values. Sparse codes then only win where the mask is less than random: whole
+rows were pruned, say. Zstandard makes such a mask smaller than its entropy, and that is how it is noticed.
+Values so few that a table of frequencies counts beside them are tried in every way.
 
 What counts as "left out" is read off the values, not the mask alone: a weight that survived pruning and
 was then rounded to zero costs nothing either. The mask only says which values are to be made zero.
@@ -17,6 +23,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.encodings.ans import JOINED_BITS, Ans
 from workbench.encodings.base import Array, Encoding, EncodingError, mask_entropy_bytes
 from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, bfloat16_bits, nonzero_bits
@@ -39,8 +46,11 @@ from workbench.encodings.tables import table_values
 NESTING_BYTES = 6
 """What one more level of nesting costs in an archive's compressed header, about; it must save more."""
 
+JOINED_BYTES = 512
+"""Bytes below which a table of frequencies of whole bytes costs more than their neighbourhood saves."""
+
 ENTROPY_WIDTHS = {1: (1, 2), 2: (2, 4), 3: (4, 8), 4: (4, 8), 5: (8,), 6: (8,), 7: (8,), 8: (8,), 16: (16,)}
-"""Widths to try under an entropy code: several codes a byte lose least, one a byte has the smaller table."""
+"""Widths to try under a Huffman code: several codes a byte lose least, one a byte has the smaller table."""
 
 
 def encode_grid(
@@ -103,13 +113,10 @@ def encode_codes(codes: Array, bits: int, mask: Mask | None = None, background: 
         codes = np.asarray(codes * mask + blank * ~mask)  # much faster than np.where
     left = codes != blank
     kept = int(np.count_nonzero(left))
-    # An ideal code for the codes alone is never longer than one for mask and values together. Sparse can
-    # only win through what Huffman codes lose: a whole bit, at least, for a symbol that is nearly certain.
-    if (bits <= 8 and kept * 2 > codes.size + 64) or kept == codes.size:
-        return _smallest_codes(codes, bits)
+    dense = _smallest_codes(codes, bits)
+    if kept == codes.size or (64 << bits <= kept and _is_one(blank) and not _is_patterned(left, kept)):
+        return dense
     positions = np.flatnonzero(left)
-    hopeless = bits > 2 and kept * 5 < codes.size
-    dense = Packed(codes, bits) if hopeless else _smallest_codes(codes, bits)
     values = _smallest_codes(codes.ravel().take(positions), bits)
     return _smaller(dense, _smallest_sparse(left, positions, values))
 
@@ -127,6 +134,8 @@ def encode_codebook(codes: Array, books: ArrayLike, axis: int | None = None, per
         return Codebook(_smallest_codes(_as_codes(codes, _width(entries)), _width(entries)), books, axis, per)
     width = _width(entries + 1)
     best = _smallest_codes(_as_codes(codes, width), width)
+    if 64 << width <= kept and not _is_patterned(left, kept):
+        return Codebook(best, books, axis, per)
     positions = np.flatnonzero(left)
     values = _smallest_codes(codes.ravel().take(positions), _width(entries))
     return Codebook(_smaller(best, _smallest_sparse(left, positions, values)), books, axis, per)
@@ -190,14 +199,15 @@ def _as_stored(values: Array, kind: str) -> Dense:
 
 
 def _smallest_codes(codes: NDArray[np.uint8 | np.uint16], bits: int) -> Encoding:
-    """Packed, or entropy-coded at a width that divides a byte."""
+    """Packed, under an ANS code, or by Zstandard at the least width that divides a byte."""
     packed = Packed(codes, bits)
     if packed.nbytes <= 2 * NESTING_BYTES:
         return packed
-    best: Encoding = packed
-    for width in ENTROPY_WIDTHS[bits]:
-        best = _smaller(best, Entropy(packed if width == bits else Packed(codes, width)))
-    return best
+    best: Encoding = packed if bits > 8 else _smaller(packed, Ans(packed))
+    if bits in JOINED_BITS and packed.nbytes >= JOINED_BYTES:
+        best = _smaller(best, Ans(packed, joined=True))
+    width = ENTROPY_WIDTHS[bits][0]
+    return _smaller(best, Entropy(packed if width == bits else Packed(codes, width)))
 
 
 def _masked(values: Array, mask: Mask) -> Array:
@@ -211,7 +221,11 @@ def _smallest_sparse(left: Mask, positions: NDArray[np.int64], values: Encoding)
     bits = mask_bits(left)
     best: Encoding = Bitmask(left, values, bits)
     best = _smaller(best, Bitmask(left, values, Entropy(bits)))
-    if positions.size * 5 > left.size * 2:  # two bits a gap, and fillers: more than the mask's one a position
+    best = _smaller(best, Bitmask(left, values, Ans(bits)))
+    if bits.nbytes >= JOINED_BYTES:
+        best = _smaller(best, Bitmask(left, values, Ans(bits, joined=True)))
+    # two bits a gap, and fillers: more than the mask's one a position; no index is below a random mask's entropy
+    if positions.size * 5 > left.size * 2 or not _is_patterned(left, positions.size):
         return best
     gaps = gaps_of(positions)
     width, _ = best_index_bits(gaps)
@@ -219,6 +233,15 @@ def _smallest_sparse(left: Mask, positions: NDArray[np.int64], values: Encoding)
     best = _smaller(best, RelativeIndex(left, values, fields, width))
     wide = Entropy(Packed(gap_fields(gaps, 8), 8))
     return _smaller(best, RelativeIndex(left, values, wide, 8))
+
+
+def _is_patterned(left: Mask, kept: int) -> bool:
+    """Whether a mask has repeats that make it smaller than a random one with as many kept."""
+    return Entropy(mask_bits(left)).nbytes < mask_entropy_bytes(left.size, kept)
+
+
+def _is_one(values: Array) -> bool:
+    return values.size <= 1 or bool((values == values.flat[0]).all())
 
 
 def _smaller(simple: Encoding, other: Encoding) -> Encoding:

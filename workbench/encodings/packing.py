@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from workbench.encodings.ans import JOINED_BITS, Ans
 from workbench.encodings.base import Array, Encoding
 from workbench.encodings.choose import ENTROPY_WIDTHS
 from workbench.encodings.codebook import Codebook
@@ -23,7 +24,7 @@ from workbench.encodings.integers import Packed
 from workbench.encodings.slices import spread
 from workbench.encodings.sparse import INDEX_BITS, Bitmask, Mask, RelativeIndex, gap_fields, gaps_of, mask_bits
 
-Code = Literal["best", "huffman", "none"]
+Code = Literal["best", "huffman", "ans", "none"]
 Sparse = Literal["best", "none", "bitmask", "relative"]
 
 
@@ -78,22 +79,30 @@ def _arranged(whole: Array, left: Mask, encode: Callable[[Array, Code], Encoding
 
 
 def _code(codes: Array, code: Code, bits: int | None = None) -> Encoding:
-    """Return unsigned integers packed, or entropy-coded at the width that comes out smallest."""
+    """Return unsigned integers packed, or coded; those of 16 bits have too many values for any but Huffman's."""
     highest = int(codes.max()) if codes.size else 0
     bits = max(1, highest.bit_length()) if bits is None else bits
     if bits > 8:
-        return _entropy(Packed(codes.astype(np.uint16), 16), code)
+        return _entropy(Packed(codes.astype(np.uint16), 16), "huffman" if code == "ans" else code)
     packed = Packed(codes.astype(np.uint8), bits)
     if code == "none":
         return packed
-    coded = [Entropy(Packed(packed.codes, width)) for width in ENTROPY_WIDTHS[bits]]
-    smallest = min(coded, key=lambda candidate: candidate.nbytes)
-    return smallest if code == "huffman" or smallest.nbytes < packed.nbytes else packed
+    return _coded(packed, [Packed(packed.codes, width) for width in ENTROPY_WIDTHS[bits]], code)
 
 
 def _entropy(packed: Packed, code: Code) -> Encoding:
-    coded = Entropy(packed)
-    return coded if code == "huffman" or (code == "best" and coded.nbytes < packed.nbytes) else packed
+    return packed if code == "none" else _coded(packed, [packed], code)
+
+
+def _coded(packed: Packed, widths: list[Packed], code: Code) -> Encoding:
+    """Return the smallest that ``code`` allows; Huffman codes see bytes, whatever width the codes have in them."""
+    found: list[Encoding] = [packed] if code == "best" else []
+    if code in ("best", "huffman"):
+        found += [Entropy(wide) for wide in widths]
+    if code in ("best", "ans") and packed.bits <= 8:
+        found.append(Ans(packed))
+        found += [Ans(wide, joined=True) for wide in widths if wide.bits in JOINED_BITS]
+    return min(found, key=lambda candidate: candidate.nbytes)
 
 
 def _as_they_are(values: ArrayLike, code: Code, type: str) -> Encoding:

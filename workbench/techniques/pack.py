@@ -1,7 +1,8 @@
 """How the stored weights are packed: with which code, and which index of the zeros.
 
 Han, Mao and Dally 2016, "Deep Compression", sections 2 (relative index) and 4 (Huffman). Without this step
-every tensor takes what is about the smallest; with it the choice can be seen in bytes.
+every tensor takes what is about the smallest; with it the choice can be seen in bytes. Beside Huffman's code
+there is an asymmetric numeral system (Duda 2013, arXiv 1311.2540), which does not round to whole bits.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from .draft import Context, Draft
 class PackSettings(Settings):
     """Settings of ``pack``."""
 
-    code: Literal["best", "huffman", "none"] = Field(
-        "best", description="Code of integers: Huffman, none (as many bits as the largest needs), or the smaller."
+    code: Literal["best", "huffman", "ans", "none"] = Field(
+        "best",
+        description="Code of integers: Huffman; ANS, which needs no whole bits; none, as many bits as the largest "
+        "needs; or the smallest.",
     )
     sparse: Literal["best", "none", "bitmask", "relative"] = Field(
         "best",
@@ -59,6 +62,7 @@ PACK = Technique(
     cost=_cost,
     examples=(
         "- prune: {ratio: 0.6}\n- share: {bits: 5}\n- pack: {code: huffman}",
+        "- prune: {ratio: 0.8}\n- quantize: {bits: 3}\n- pack: {code: ans, sparse: none}",
         "- prune: {ratio: 0.9}\n- quantize: {bits: 4}\n- pack: {code: none, sparse: relative, index_bits: 4}",
     ),
 )

@@ -1,0 +1,147 @@
+"""Codes under an asymmetric numeral system: each takes as many bits as its frequency says, fractions too.
+
+Duda 2013, arXiv 1311.2540, by the library constriction (Bamler 2022, arXiv 2201.01741). A Huffman code gives
+every symbol whole bits, one at least; where one symbol is nearly certain (the zeros of a pruned layer) that
+costs most of what is stored. Here the bytes come within a few of the zero-order entropy; below it where the
+symbols are bytes of several codes, since neighbours in a kernel resemble each other.
+
+    offset  bytes
+    0       2            the lowest and the highest symbol, l and h
+    2       h - l + 1    each one's frequency: 0 for none, else t for a share of 2**((t - 255) / 16) of all
+    ...                  32-bit little-endian words of the coder, without the last one's zero bytes
+
+Frequencies so coarse cost 0.0001 bits a symbol. The coder's model is made of the whole numbers they stand
+for, so that it is the same on every machine. A decoder that comes back to the empty state has read what an
+encoder wrote; any other end means damage.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.encodings.base import Array, Description, Encoding, EncodingError, Shape, read_field, register
+from workbench.encodings.integers import Packed
+
+#: 2**(i / 16) for i from 0 to 15, in units of 2**-15.
+_MANTISSAS = (
+    32768, 34219, 35734, 37316, 38968, 40693, 42495, 44376, 46341, 48393, 50535, 52773, 55109, 57549, 60097, 62757,
+)  # fmt: skip
+_STEPS = len(_MANTISSAS)
+#: Widths of codes that fill a byte without a gap.
+JOINED_BITS = (1, 2, 4)
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Ans(Encoding):
+    """Codes of at most 8 bits, coded when the size or the bytes are first asked for.
+
+    A symbol is a code, or with ``joined`` a byte in which several lie: of 1, 2 or 4 bits.
+    """
+
+    kind: ClassVar[str] = "ans"
+    since: ClassVar[int] = 2
+    inner: Packed
+    joined: bool = False
+
+    def __post_init__(self) -> None:
+        if self.joined and self.inner.bits not in JOINED_BITS:
+            raise EncodingError(f"codes of {self.inner.bits} bits do not fill bytes")
+        if self.inner.bits > 8:
+            raise EncodingError(f"codes of {self.inner.bits} bits have too many values for a table of frequencies")
+
+    @property
+    def shape(self) -> Shape:
+        return self.inner.shape
+
+    def decode(self, background: ArrayLike = 0) -> Array:
+        return self.inner.decode(background)
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        return encode_symbols(np.frombuffer(self.inner.pack(), np.uint8) if self.joined else np.ravel(self.inner.codes))
+
+    def pack(self) -> bytes:
+        return self._bytes
+
+    @property
+    def entropy_bytes(self) -> float:
+        return self.inner.entropy_bytes
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "bits": self.inner.bits, **({"joined": True} if self.joined else {})}
+
+    @classmethod
+    def unpack(cls, description: Description, shape: Shape, data: bytes) -> Ans:
+        bits = read_field(description, "bits", int)
+        if not 1 <= bits <= 8:
+            raise EncodingError(f"codes of {bits} bits have no table of frequencies")
+        joined = description.get("joined") is True
+        if joined:
+            size = Packed.size_of({"bits": bits}, shape)
+            inner = Packed.unpack({"bits": bits}, shape, decode_symbols(data, size, 256).tobytes())
+        else:
+            inner = Packed(decode_symbols(data, math.prod(shape), 1 << bits).reshape(shape), bits)
+        found = cls(inner, joined)
+        found.__dict__["_bytes"] = bytes(data)
+        return found
+
+
+def encode_symbols(symbols: Array) -> bytes:
+    """Code flat symbols (uint8); nothing stays nothing."""
+    if not symbols.size:
+        return b""
+    counts = np.bincount(symbols)
+    low = int(np.flatnonzero(counts)[0])
+    table = _frequencies(counts[low:])
+    coder = _coder(None)
+    coder.encode_reverse(symbols.astype(np.int32) - np.int32(low), _model(table))
+    words: bytes = coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+    return bytes([low, len(counts) - 1]) + table.tobytes() + words
+
+
+def decode_symbols(data: bytes, size: int, count: int) -> NDArray[np.uint8]:
+    """Give back ``size`` symbols below ``count``; raises EncodingError where ``data`` is not what coded them."""
+    if not size and not data:
+        return np.empty(0, np.uint8)
+    low, high = data[:2] if len(data) > 2 else (1, 0)
+    end = 3 + high - low
+    table = np.frombuffer(data[2:end], np.uint8)
+    if not size or not low <= high < count or len(table) < end - 2 or not table.any():
+        raise EncodingError("the table of frequencies of coded values is damaged")
+    words = data[end:]
+    if words.endswith(b"\0"):
+        raise EncodingError("coded values are damaged: they end in a byte that no coder writes")
+    coder = _coder(np.frombuffer(words + bytes(-len(words) % 4), "<u4").astype(np.uint32))
+    symbols = coder.decode(_model(table), size)
+    if not coder.is_empty() or symbols.max() >= len(table) or not table[symbols].all():
+        raise EncodingError(f"coded values are damaged: they do not end after {size}")
+    return np.asarray(symbols + low, np.uint8)
+
+
+def _frequencies(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Round each count's share of all to a sixteenth of a power of two."""
+    with np.errstate(divide="ignore"):
+        steps = np.rint(255 + _STEPS * np.log2(counts / counts.sum()))
+    return np.where(counts > 0, steps.clip(1, 255), 0).astype(np.uint8)
+
+
+def _model(table: NDArray[np.uint8]) -> Any:
+    import constriction
+
+    mantissas, exponents = np.array(_MANTISSAS)[table % _STEPS], table // _STEPS
+    weights = np.where(table > 0, np.ldexp(mantissas.astype(np.float64), exponents), 0.0)
+    # a model has two symbols at least; those that never occur get its smallest probability, 2**-24
+    return constriction.stream.model.Categorical(np.append(weights, 0.0), perfect=False)
+
+
+def _coder(words: NDArray[np.uint32] | None) -> Any:
+    import constriction
+
+    return constriction.stream.stack.AnsCoder() if words is None else constriction.stream.stack.AnsCoder(words)
