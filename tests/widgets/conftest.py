@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import comm
@@ -53,7 +54,7 @@ def live() -> Iterator[FakeSession]:
 
 
 def wait_until(view: Any, trait: str, holds: Callable[[Any], bool], seconds: float = 10) -> Any:
-    """Return the trait's value once ``holds(value)``; fail after ``seconds``."""
+    """Return the trait's value once ``holds(value)`` and it has been sent; fail after ``seconds``."""
     reached = threading.Event()
 
     def look(_: Any = None) -> None:
@@ -66,7 +67,8 @@ def wait_until(view: Any, trait: str, holds: Callable[[Any], bool], seconds: flo
         assert reached.wait(seconds), f"{trait} stayed {getattr(view, trait)!r}"
     finally:
         view.unobserve(look, trait)
-    return getattr(view, trait)
+    with getattr(view, "_lock", nullcontext()):  # a View sends what it set before it lets go of its lock
+        return getattr(view, trait)
 
 
 def move(view: Any, **changes: Any) -> None:
