@@ -23,7 +23,7 @@ from .device import device_name, runtime_name
 if TYPE_CHECKING:
     import onnx
 
-    Model = onnx.ModelProto | bytes
+    Model = onnx.ModelProto | bytes | str
 
 #: Runs of one visit to a model when several are interleaved (at least; and nanoseconds that they
 #: should last), and how many of them only warm caches.
@@ -46,7 +46,7 @@ class Interleaved:
 
 
 def open_session(model: Model, threads: int = 1, profile_to: str | None = None) -> Any:
-    """Return a fresh ONNX Runtime session on the CPU.
+    """Return a fresh ONNX Runtime session on the CPU; ``model`` may also be the path of a file.
 
     Idle threads sleep rather than spin: beside other work, spinning costs more than it saves.
     """
@@ -59,7 +59,7 @@ def open_session(model: Model, threads: int = 1, profile_to: str | None = None) 
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if profile_to is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile_to
-    data = model if isinstance(model, bytes) else model.SerializeToString()
+    data = model if isinstance(model, (bytes, str)) else model.SerializeToString()
     try:
         return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -121,7 +121,7 @@ def measure_interleaved(
     figures = np.zeros((rounds, len(runs)))
     for row in figures:
         for index in generator.permutation(len(runs)):
-            row[index] = _visit(runs[index])
+            row[index] = np.median(visit(runs[index]))
     usual = np.median(figures[:, reference])
     kept = figures[np.abs(figures[:, reference] - usual) <= NOISE * usual]
     few = len(kept) * 2 < rounds
@@ -138,10 +138,14 @@ def median_interval(times: Sequence[float] | np.ndarray) -> tuple[float, float, 
     return float(low), float(np.median(ordered)), float(high)
 
 
-def _visit(run: Callable[[], Any]) -> float:
+def visit(run: Callable[[], Any], lasting: int = _VISIT_NS, least: int = _VISIT - _COLD) -> list[int]:
+    """Run three times to warm caches, then for ``lasting`` nanoseconds; return what those runs took.
+
+    They are ``least`` runs or more, and at most 200.
+    """
     warm = [time_once(run) for _ in range(_COLD)]
-    count = max(_VISIT - _COLD, min(200, int(_VISIT_NS / min(warm))))
-    return float(np.median([time_once(run) for _ in range(count)]))
+    count = max(least, min(200, int(lasting / max(1, min(warm)))))
+    return [time_once(run) for _ in range(count)]
 
 
 def _interleaved(column: np.ndarray, few: bool, batch: int) -> Interleaved:

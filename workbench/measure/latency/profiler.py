@@ -44,6 +44,7 @@ class Node:
     elements: tuple[int, int]
     int8: bool
     ns: float
+    dtype: str = "float"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def profile(model: Any, feeds: dict[str, np.ndarray]) -> list[Node]:
         session.run(None, feeds)
     path = Path(session.end_profiling())
     try:
-        return _nodes(json.loads(path.read_text()))
+        return read_nodes(json.loads(path.read_text()))
     finally:
         path.unlink()
 
@@ -146,7 +147,8 @@ def _quickest(model: Any, feeds: dict[str, np.ndarray], stop: Callable[[], bool]
     return min(plain), min(profiled), sum(1 + _PER_INPUT * node.inputs for node in nodes)
 
 
-def _nodes(events: Iterable[dict[str, Any]]) -> list[Node]:
+def read_nodes(events: Iterable[dict[str, Any]]) -> list[Node]:
+    """Return the nodes in the events of a profile that ONNX Runtime wrote, the first run left out."""
     suffix = "_kernel_time"
     grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in events:
@@ -164,11 +166,12 @@ def _node(name: str, group: list[dict[str, Any]]) -> Node:
     sizes = [math.prod(next(iter(entry.values()))) for entry in details["input_type_shape"][:1]]
     written = [math.prod(next(iter(entry.values()))) for entry in details["output_type_shape"][:1]]
     kinds = {next(iter(entry)) for entry in details["input_type_shape"][:1]}
-    read = sizes[0] if sizes else 0
+    read, written = sizes[0] if sizes else 0, written or [0]
     if details["op_name"] == "ReorderOutput":
         read = written[0]
     elif details["op_name"] == "ReorderInput":
         written = [read]
     int8 = bool(kinds & {"uint8", "int8"})
     count = len(details["input_type_shape"])
-    return Node(name, details["op_name"], count, (read, written[0]), int8, float(middle.mean()) * 1e3)
+    dtype = next(iter(kinds), "float")
+    return Node(name, details["op_name"], count, (read, written[0]), int8, float(middle.mean()) * 1e3, dtype)
