@@ -14,8 +14,11 @@ from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.subject import Subject
 from workbench.techniques.codebook import SharedValues
+from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Codes
+from workbench.techniques.trained import FinetuneSettings
 from workbench.train.constraints import Masked, OnGrid, Shared
+from workbench.train.method import Method
 from workbench.train.student import Student
 
 STORED = (
@@ -33,6 +36,11 @@ STORED = (
 )
 
 
+def student_of(draft: Draft) -> Student:
+    settings = FinetuneSettings()
+    return Student.of(draft, Method(settings), dict.fromkeys(draft.layers, settings))
+
+
 def moved(student: Student, seed: int = 0) -> None:
     """Change everything that learns a little."""
     chance = torch.Generator().manual_seed(seed)
@@ -47,7 +55,7 @@ def moved(student: Student, seed: int = 0) -> None:
 def test_the_model_runs_with_the_values_that_will_be_stored(text: str, small_model: Model, small_data: Dataset) -> None:
     subject = Subject.of(small_model, (1, 8, 8))
     draft = draft_for(subject, Recipe.parse(text), context_for(small_model, small_data))
-    student = Student.of(draft)
+    student = student_of(draft)
     for name, values in student.values().items():  # before it has learned anything
         torch.testing.assert_close(values.detach(), draft.tensors[name], rtol=1e-6, atol=1e-7)
     moved(student)

@@ -20,6 +20,7 @@ from workbench.session import Session
 from workbench.techniques.trained import DistillSettings, MissingTraining
 from workbench.train.job import TrainingJob, train
 from workbench.train.objectives import Answers
+from workbench.train.process import Apart, Within
 
 PRUNED = "- prune: {ratio: 0.5}\n- finetune: {epochs: 4, batch: 16, learning_rate: 0.05, augment: none}"
 
@@ -35,7 +36,7 @@ def test_training_makes_a_compressed_model_better_and_leaves_it_compressed(
     before: str, small_model: Model, small_data: Dataset
 ) -> None:
     recipe = Recipe.parse(f"{before}\n- finetune: {{epochs: 4, batch: 16, learning_rate: 0.05, augment: none}}")
-    trained = train(small_model, small_data, recipe).result()
+    trained = train(small_model, small_data, recipe, place=Within()).result()
     assert trained.after.value > max(0.8, trained.before.value + 0.2)
     plain, tuned = compress(small_model, before, small_data), compress(small_model, recipe, small_data)
     assert tuned.nbytes < 1.05 * plain.nbytes + 300
@@ -53,28 +54,29 @@ def test_a_training_that_is_killed_goes_on_to_the_numbers_of_an_unbroken_one(
     small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     recipe = Recipe.parse(PRUNED)
-    train(small_model, small_data, recipe).result()
+    train(small_model, small_data, recipe, place=Within()).result()
     unbroken = compress(small_model, recipe, small_data).tensors
     monkeypatch.setenv("WORKBENCH_HOME", f"{tmp_path}/other")
-    job = train(small_model, small_data, recipe)
-    _kill_after_an_epoch(job)
+    place = Apart()
+    job = train(small_model, small_data, recipe, place=place)
+    _kill_after_an_epoch(job, place)
     with pytest.raises(WorkbenchError, match="ended by itself"):
         job.result()
     with pytest.raises(MissingTraining):
         compress(small_model, recipe, small_data)
-    again = train(small_model, small_data, recipe)
+    again = train(small_model, small_data, recipe, place=Within())
     assert len(again.result().curve) == 4
     resumed = compress(small_model, recipe, small_data).tensors
     assert all(torch.equal(resumed[name], tensor) for name, tensor in unbroken.items())
 
 
-def _kill_after_an_epoch(job: TrainingJob) -> None:
+def _kill_after_an_epoch(job: TrainingJob, place: Apart) -> None:
     killed = []
 
     def kill(_: object) -> None:
-        if job.curve and job._worker and not killed:
+        if job.curve and place.process and not killed:
             killed.append(True)
-            os.kill(job._worker.pid, signal.SIGKILL)
+            os.kill(place.process.pid, signal.SIGKILL)
 
     job.subscribe(kill)
     kill(None)
@@ -82,11 +84,11 @@ def _kill_after_an_epoch(job: TrainingJob) -> None:
 
 def test_a_cancelled_training_keeps_its_place(small_model: Model, small_data: Dataset) -> None:
     recipe = Recipe.parse(PRUNED.replace("epochs: 4", "epochs: 60"))
-    job = train(small_model, small_data, recipe)
+    job = train(small_model, small_data, recipe, place=Within())
     job.subscribe(lambda _: job.cancel() if job.curve else None)
     job.wait(120)
     assert job.progress.state == "cancelled"
-    again = train(small_model, small_data, recipe)
+    again = train(small_model, small_data, recipe, place=Within())
     seen: list[int] = []
     again.subscribe(lambda _: (seen.append(len(again.curve)), again.cancel()) if again.curve else None)  # type: ignore[arg-type,func-returns-value]
     again.wait(120)
@@ -96,9 +98,11 @@ def test_a_cancelled_training_keeps_its_place(small_model: Model, small_data: Da
 
 def test_the_same_training_is_not_started_twice(small_model: Model, small_data: Dataset) -> None:
     recipe = Recipe.parse(PRUNED.replace("epochs: 4", "epochs: 500"))
-    first = train(small_model, small_data, recipe)
+    first = train(small_model, small_data, recipe, place=Within())
     second: list[TrainingJob] = []
-    first.subscribe(lambda _: second.append(train(small_model, small_data, recipe)) if not second else None)
+    first.subscribe(
+        lambda _: second.append(train(small_model, small_data, recipe, place=Within())) if not second else None
+    )
     while not second and first.running:
         first.wait(0.05)
     with pytest.raises(WorkbenchError, match="running already"):
@@ -114,7 +118,7 @@ def test_a_loss_that_is_no_number_says_at_which_step(small_model: Model, small_d
         "train": replace(small_data["train"], images=small_data["train"].images * float("inf")),
     }
     with pytest.raises(WorkbenchError, match=r"no number any more at step \d+: take a smaller learning rate"):
-        train(small_model, replace(small_data, splits=broken), Recipe.parse(text)).result()
+        train(small_model, replace(small_data, splits=broken), Recipe.parse(text), place=Within()).result()
 
 
 def _with_train(data: Dataset, labels: torch.Tensor) -> Dataset:

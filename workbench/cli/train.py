@@ -20,6 +20,10 @@ def add(verbs: Verbs[Any]) -> None:
     verb.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the method; may be repeated"
     )
+    verb.add_argument(
+        "--climb", type=float, metavar="POINTS",
+        help="try ways to win accuracy back, cheapest first, until so many points at most are lost on validation",
+    )  # fmt: skip
     verb.add_argument("--out", metavar="FILE", help="write the trained model as .wbz")
     verb.add_argument("--threads", type=int, default=1, metavar="N", help="cores to train on (default: 1)")
     add_json(verb)
@@ -30,33 +34,69 @@ def _train(options: argparse.Namespace) -> int:
     from workbench.data.load import load_dataset
     from workbench.models.load import load_model
     from workbench.recipe import Recipe
-    from workbench.session import Session
     from workbench.train.job import train
 
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     if options.method:
         recipe = _with_method(recipe, options.method, options.set)
     model, data = load_model(options.model, architecture=options.architecture), load_dataset(options.data)
+    if options.climb is not None:
+        return _climb(options, model, data, recipe)
     job = train(model, data, recipe, options.threads)
     follow(job)
     trained = job.result()
+    report = {
+        **_measured(options, model, data, _untrained(recipe), recipe),
+        "validation": {"before": trained.before.to_json(), "after": trained.after.to_json()},
+        "seconds": trained.seconds, "stopped": trained.stopped,
+        "curve": [vars(point) for point in trained.curve],
+    }  # fmt: skip
+    print(json.dumps(report, indent=1) if options.json else _sentence(report))
+    return 0
+
+
+def _climb(options: argparse.Namespace, model: Any, data: Any, recipe: Any) -> int:
+    from workbench.train.ladder import climb
+
+    job = climb(model, data, recipe, options.climb, threads=options.threads)
+    follow(job)
+    climbed = job.result()
+    report = {
+        **_measured(options, model, data, recipe, climbed.recipe),
+        "validation": {"dense": climbed.dense.to_json(), "before": climbed.before.to_json(),
+                       "after": climbed.after.to_json()},
+        "climb": options.climb, "reached": climbed.reached, "lost": climbed.lost,
+        "ladder": [tried.to_json() for tried in climbed.tried], "seconds": job.progress.seconds,
+    }  # fmt: skip
+    if options.json:
+        print(json.dumps(report, indent=1))
+        return 0
+    for tried in climbed.tried:
+        print(
+            f"{tried.rung:12} {tried.points:+7.2f} points in {tried.seconds:6.1f} s, {tried.per_second:.3f} a second"
+            + (f" ({tried.note})" if tried.note else "")
+        )
+    reached = "within" if climbed.reached else "not within"
+    print(f"{climbed.lost:.2f} points lost on the validation split, {reached} {options.climb:g}. {_sentence(report)}")
+    return 0
+
+
+def _measured(options: argparse.Namespace, model: Any, data: Any, before: Any, recipe: Any) -> dict[str, Any]:
+    """Measure both recipes on the split, save the second one's model where asked, and return the figures."""
+    from workbench.session import Session
+
     with Session(model, data, split=options.split) as session:
-        untrained = session.measure(_untrained(recipe))
-        snapshot = session.measure(recipe)
+        untrained, snapshot = session.measure(before), session.measure(recipe)
         if options.out:
             session.compress(recipe).save(options.out)
     assert snapshot.accuracy is not None
     assert untrained.accuracy is not None
     assert snapshot.size is not None
-    report = {
+    return {
         "model": model.name, "dataset": data.name, "recipe": recipe.to_data(), "recipe_hash": recipe.hash,
         "before": untrained.accuracy.to_json(), "after": snapshot.accuracy.to_json(),
-        "validation": {"before": trained.before.to_json(), "after": trained.after.to_json()},
-        "size": snapshot.size.to_json(), "seconds": trained.seconds, "stopped": trained.stopped,
-        "curve": [vars(point) for point in trained.curve], "file": options.out,
+        "size": snapshot.size.to_json(), "file": options.out,
     }  # fmt: skip
-    print(json.dumps(report, indent=1) if options.json else _sentence(report))
-    return 0
 
 
 def _with_method(recipe: Any, method: str, given: list[str]) -> Any:

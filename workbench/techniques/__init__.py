@@ -14,7 +14,7 @@ from .quantize import QUANTIZE
 from .recalibrate import RECALIBRATE
 from .share import SHARE
 from .smooth import SMOOTH
-from .trained import DISTILL, FINETUNE
+from .trained import DISTILL, FINETUNE, RECONSTRUCT
 
 #: In the order in which steps make sense: what rearranges weights, what removes, what stores, what repairs,
 #: what trains.
@@ -28,6 +28,7 @@ _ALL: tuple[Technique[Any], ...] = (
     PACK,
     CORRECT_BIAS,
     RECALIBRATE,
+    RECONSTRUCT,
     FINETUNE,
     DISTILL,
 )

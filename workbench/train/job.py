@@ -1,23 +1,19 @@
 """Training as a job: the steps of a recipe that have not been trained, one after the other.
 
-The Job's thread only starts the worker process and reads what it tells; ``pause``, ``resume`` and ``cancel`` are
-handed on. A worker that is cancelled, or whose parent ends, keeps a checkpoint under the step's key: started
-again, by whatever session, the training goes on from there. A lock on the checkpoint keeps two jobs from
-training the same step at once.
+The Job's thread only starts the worker process and reads what it tells (``workbench.train.process``);
+``pause``, ``resume`` and ``cancel`` are handed on. A worker that is cancelled, or whose parent ends, keeps a
+checkpoint under the step's key: started again, by whatever session, the training goes on from there. A lock on
+the checkpoint keeps two jobs from training the same step at once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -25,7 +21,7 @@ from workbench.compression import context_for, draft_for
 from workbench.data.dataset import Dataset, Split
 from workbench.encodings.artefacts import Artefact
 from workbench.errors import WorkbenchError
-from workbench.jobs import Cancelled, Job
+from workbench.jobs import Job
 from workbench.measure.estimate import Estimate
 from workbench.models.model import Model
 from workbench.recipe import Recipe, Step
@@ -37,6 +33,9 @@ from workbench.techniques.trained.base import training_key
 
 from .images import TrainingImages
 from .loop import Point
+from .method import Method
+from .methods import METHODS
+from .process import Apart, Place
 from .student import Student
 from .worker import Request
 
@@ -45,8 +44,8 @@ from .worker import Request
 class Trained:
     """What training a recipe came to: validation accuracy before and after its last trained step.
 
-    ``seconds`` are those of all steps that were trained, ``curve`` is the last one's; ``stopped`` says why it
-    ended before its last epoch, where it did.
+    ``seconds`` are those of all steps that were trained now, ``curve`` is the last one's and ``took`` what it
+    took, whenever that was; ``stopped`` says why it ended before its last epoch, where it did.
     """
 
     recipe: Recipe
@@ -54,52 +53,50 @@ class Trained:
     after: Estimate
     seconds: float
     curve: tuple[Point, ...]
+    took: float = 0.0
     stopped: str = ""
 
 
 class TrainingJob(Job[Trained]):
     """Trains a recipe in the background; ``curve`` grows as epochs end."""
 
-    def __init__(self, model: Model, data: Dataset, recipe: Recipe, threads: int = 1) -> None:
+    def __init__(
+        self, model: Model, data: Dataset, recipe: Recipe, threads: int = 1, place: Place | None = None
+    ) -> None:
         self.recipe = recipe
         self.curve: tuple[Point, ...] = ()
         self.before: float | None = None
         self.paused = False
-        self._worker: subprocess.Popen[bytes] | None = None
+        self._place = Apart() if place is None else place
         _check_data(data, recipe)
-        total = sum(_settings(step).epochs for step in recipe.steps if step.cost is Cost.TRAINED)
+        total = sum(_method(step).epochs for step in recipe.steps if step.cost is Cost.TRAINED)
         super().__init__("training", lambda job: _Training(self, model, data, threads).run(), total=max(1, total))
 
     def pause(self) -> None:
-        """Let the worker rest; its memory is kept."""
+        """Let the training rest; what it has in memory is kept."""
         self.paused = True
-        self._tell_worker(b"pause\n")
+        self._place.pause()
 
     def resume(self) -> None:
-        """Let the worker go on."""
+        """Let it go on."""
         self.paused = False
-        self._tell_worker(b"resume\n")
+        self._place.resume()
 
     def cancel(self) -> None:
         """End the training; started again, it goes on from where it was."""
         super().cancel()
-        self._tell_worker(b"stop\n")
-
-    def _tell_worker(self, command: bytes) -> None:
-        worker = self._worker
-        if worker is not None and worker.stdin is not None:
-            with contextlib.suppress(OSError, ValueError):
-                worker.stdin.write(command)
-                worker.stdin.flush()
+        self._place.stop()
 
 
-def train(model: Model, data: Dataset, recipe: Recipe, threads: int = 1) -> TrainingJob:
+def train(model: Model, data: Dataset, recipe: Recipe, threads: int = 1, place: Place | None = None) -> TrainingJob:
     """Start training the trained steps of ``recipe`` that have not been, and return the Job.
+
+    ``place`` is where it runs (``workbench.train.process``): a process of its own unless said.
 
     Raises:
         WorkbenchError: no training data or no validation split, one class only, no trained step.
     """
-    return TrainingJob(model, data, recipe, threads)
+    return TrainingJob(model, data, recipe, threads, place)
 
 
 class _Training:
@@ -120,7 +117,7 @@ class _Training:
             if step.cost is Cost.TRAINED:
                 draft = draft_for(self._subject, Recipe(steps[:place]), self._context)
                 artefact = self._one(step, draft)
-                self._epochs += _settings(step).epochs
+                self._epochs += _method(step).epochs
         assert artefact is not None, "a recipe without a trained step is refused"
         about = artefact.about
         return Trained(
@@ -129,27 +126,35 @@ class _Training:
             Estimate(**about["after"]),
             self._seconds,
             tuple(Point(**point) for point in about["curve"]),
+            float(about["seconds"]),
             str(about["stopped"]),
         )
 
     def _one(self, step: Step, draft: Draft) -> Artefact:
         """Return what a step learned, training it where it was not."""
-        settings, artefacts = _settings(step), self._context.artefacts
-        key = training_key(step.technique, settings, draft, self._context)
+        layers, artefacts = cast("dict[str, TrainingSettings]", step.resolve(draft.layers)), self._context.artefacts
+        if not layers:
+            raise WorkbenchError(f"The step '{step.technique}' acts on no layer: give it some, or take it out.")
+        key = training_key(step.technique, layers, draft, self._context)
         found = artefacts.find(key)
         if found is None:
             folder = artefacts.folder / "running"
             folder.mkdir(parents=True, exist_ok=True)
             with _alone(folder / f"{key}.lock"):
-                request = self._request(step.technique, settings, draft, folder / f"{key}.checkpoint")
-                self._attend(replace(request, result=artefacts.path(key)))
+                request = self._request(step.technique, layers, draft, folder / f"{key}.checkpoint")
+                request = replace(request, result=artefacts.path(key))
+                self._job.check()
+                self._job._place.run(request, lambda course: self._follow(course, request))
             found = artefacts.find(key)
             assert found is not None, "the worker said that it is done"
             self._seconds += float(found.about["seconds"])
         self._context.cache.forget(("trained", key))
         return found
 
-    def _request(self, technique: str, settings: TrainingSettings, draft: Draft, checkpoint: Path) -> Request:
+    def _request(
+        self, technique: str, layers: Mapping[str, TrainingSettings], draft: Draft, checkpoint: Path
+    ) -> Request:
+        settings = next(iter(layers.values()))
         train, validation, normalize = self._data["train"], self._data["validation"], self._context.normalization
         assert normalize is not None
         if settings.images is not None and settings.images < len(train):
@@ -158,35 +163,10 @@ class _Training:
         images = TrainingImages(
             train.images, train.labels, normalize, min(settings.batch, len(train)), settings.augment, settings.seed
         )
-        student = Student.of(draft, getattr(settings, "learn_steps", False))
+        student = Student.of(draft, METHODS[technique](settings), layers)
         teacher = copy.deepcopy(draft.original).eval()
         held = validation.images, validation.labels
         return Request(technique, settings, student, teacher, images, held, checkpoint, Path(), self._threads)
-
-    def _attend(self, request: Request) -> None:
-        """Run a worker to its end. Raises ``Cancelled``, or ``WorkbenchError`` with its reason."""
-        self._job.check()
-        worker = self._job._worker = _start(request)
-        assert worker.stdout is not None
-        last: dict[str, Any] = {}
-        try:
-            for line in worker.stdout:
-                last = json.loads(line)
-                if last["kind"] == "course":
-                    self._follow(last, request)
-        finally:
-            if worker.stdin is not None:
-                with contextlib.suppress(OSError):
-                    worker.stdin.close()
-            worker.stdout.close()
-            worker.wait()
-            self._job._worker = None
-        if last.get("kind") == "stopped":
-            raise Cancelled
-        if last.get("kind") != "done":
-            raise WorkbenchError(
-                last.get("error") or "The training's process ended by itself; start it again to go on from there."
-            )
 
     def _follow(self, course: dict[str, Any], request: Request) -> None:
         job = self._job
@@ -195,25 +175,8 @@ class _Training:
         job.advance(self._epochs + course["step"] / request.images.steps)
 
 
-def _settings(step: Step) -> TrainingSettings:
-    assert isinstance(step.settings, TrainingSettings)
-    return step.settings
-
-
-def _start(request: Request) -> subprocess.Popen[bytes]:
-    import cloudpickle  # by value where a class was made in a notebook
-
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_WAIT_POLICY": "PASSIVE"}
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "workbench.train.worker"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
-    )  # fmt: skip
-    asked = cloudpickle.dumps(request)
-    assert worker.stdin is not None
-    with contextlib.suppress(BrokenPipeError):
-        worker.stdin.write(len(asked).to_bytes(8, "big") + asked)
-        worker.stdin.flush()
-    return worker
+def _method(step: Step) -> Method[Any]:
+    return METHODS[step.technique](step.settings)
 
 
 @contextlib.contextmanager

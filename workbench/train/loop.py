@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.encodings.artefacts import Artefact
 from workbench.errors import WorkbenchError
@@ -24,15 +24,13 @@ from workbench.measure.estimate import Estimate
 from workbench.techniques.trained import TrainingSettings
 
 from .images import TrainingImages
-from .objectives import Objective
+from .method import Method, Moment
 from .student import Student
 
 #: Seconds between two checkpoints.
 CHECKPOINT_SECONDS = 20.0
 #: Seconds between two reports within an epoch.
 PACE = 0.25
-#: Share of all steps over which the step size rises to its highest.
-WARM_UP = 0.05
 
 
 @dataclass(frozen=True)
@@ -75,25 +73,28 @@ class Stopped(Exception):
 
 
 class Trainer:
-    """Trains ``student`` by ``objective``; ``check`` raises to end it, ``report`` is told how far it is."""
+    """Trains ``student`` by ``method``; ``check`` raises to end it, ``report`` is told how far it is."""
 
     def __init__(
         self,
         student: Student,
-        objective: Objective,
+        method: Method[Any],
+        teacher: nn.Module,
         images: TrainingImages,
         validation: tuple[Tensor, Tensor],
-        settings: TrainingSettings,
         checkpoint: Path | None = None,
         check: Callable[[], None] = lambda: None,
         report: Callable[[Course], None] = lambda _: None,
     ) -> None:
-        self.student, self.objective, self.images, self.settings = student, objective, images, settings
+        self.student, self.method, self.images = student, method, images
+        self.settings: TrainingSettings = method.settings
+        self.objective = method.objective(teacher)
+        self.objective.watch(student)
         self.course = Course()
         self._validation, self._checkpoint = validation, checkpoint
         self._check, self._report = check, report
-        self._optimizer = _optimizer(student, settings)
-        self._total = settings.epochs * images.steps
+        self._optimizer = _optimizer(student, self.objective, self.settings)
+        self._total = method.epochs * images.steps
         self._best: dict[str, Tensor] = {}
 
     def run(self) -> Outcome:
@@ -110,7 +111,7 @@ class Trainer:
         begin = time.monotonic() - self.course.seconds
         stopped = ""
         try:
-            for epoch in range(self.course.step // self.images.steps, self.settings.epochs):
+            for epoch in range(self.course.step // self.images.steps, self.method.epochs):
                 stopped = self._epoch(epoch, begin) or self._judge(epoch, begin)
                 if stopped:
                     break
@@ -122,7 +123,7 @@ class Trainer:
     def _epoch(self, epoch: int, begin: float) -> str:
         """Train one pass; return why it can't go on, or nothing."""
         saved = told = time.monotonic()
-        self.student.train()
+        self.method.set_mode(self.student)
         first = self.course.step - epoch * self.images.steps
         for _, images, labels in self.images.batches(epoch, first):
             loss = self._step(images, labels)
@@ -143,27 +144,28 @@ class Trainer:
 
     def _step(self, images: Tensor, labels: Tensor) -> float:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.course.step)  # dropout's chance
+        moment = self._moment()
+        self.method.before_step(self.student, self._optimizer, moment)
         for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self._pace()
+            group["lr"] = self.settings.learning_rate * group["pace"] * self.method.pace(moment)
         self._optimizer.zero_grad(set_to_none=True)
         loss = self.objective.loss(self.student, images, labels)
-        loss.backward()
+        penalty = self.method.penalty(self.student, moment)
+        total = loss if penalty is None else loss + penalty
+        total.backward()
+        self.method.after_backward(self.student, self._optimizer, moment)
         self._optimizer.step()
-        return float(loss.detach())
+        return float(total.detach())
 
-    def _pace(self) -> float:
-        """Return the share of the highest step size at the present step."""
-        if self.settings.schedule == "constant":
-            return 1.0
-        warm = max(1, round(WARM_UP * self._total))
-        step = self.course.step
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self._total - warm)))
+    def _moment(self) -> Moment:
+        return Moment(self.course.step, self._total, self.images.steps)
 
     def _judge(self, epoch: int, begin: float) -> str:
         """Measure the validation accuracy after an epoch; return why training ends early, or nothing."""
         course = self.course
+        if not self.method.judges(epoch + 1):
+            course.loss_sum = 0.0
+            return ""
         accuracy = self._accuracy()
         course.seconds = time.monotonic() - begin
         course.curve.append(Point(epoch + 1, course.loss_sum / self.images.steps, accuracy, course.seconds))
@@ -184,7 +186,7 @@ class Trainer:
         return sentence
 
     def _keep_if_best(self, epoch: int, accuracy: float) -> None:
-        if accuracy > self.course.best_accuracy:
+        if accuracy > self.course.best_accuracy and self.method.finished(self._moment()):
             self.course.best_accuracy, self.course.best_epoch = accuracy, epoch
             self._best = self.student.learned()
 
@@ -202,6 +204,8 @@ class Trainer:
     def _outcome(self, stopped: str) -> Outcome:
         n = len(self._validation[1])
         course = self.course
+        if not self._best:
+            raise WorkbenchError(f"{stopped} Nothing was kept, since it had not been compressed as far as asked.")
         return Outcome(
             self._best,
             Estimate.exact(course.before, n, "validation"),
@@ -216,6 +220,7 @@ class Trainer:
             return
         tensors = {f"student|{name}": tensor for name, tensor in self.student.state_dict().items()}
         tensors |= {f"best|{name}": tensor for name, tensor in self._best.items()}
+        tensors |= {f"objective|{name}": tensor for name, tensor in self.objective.state_dict().items()}
         for place, state in self._optimizer.state_dict()["state"].items():
             tensors |= {
                 f"optimizer|{place}|{name}": torch.as_tensor(value)
@@ -229,12 +234,13 @@ class Trainer:
         if self._checkpoint is None or not self._checkpoint.exists():
             return False
         saved = Artefact.load(self._checkpoint)
-        parts: dict[str, dict[str, Tensor]] = {"student": {}, "best": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"student": {}, "best": {}, "optimizer": {}, "objective": {}}
         for entry, tensor in saved.tensors.items():
             kind, _, name = entry.partition("|")
             parts[kind][name] = tensor
         self.student.load_state_dict(parts["student"])
         self._best = parts["best"]
+        self.objective.load_state_dict(parts["objective"])
         states: dict[int, dict[str, Any]] = {}
         for entry, tensor in parts["optimizer"].items():
             place, _, name = entry.partition("|")
@@ -245,8 +251,10 @@ class Trainer:
         return True
 
 
-def _optimizer(student: Student, settings: TrainingSettings) -> torch.optim.Optimizer:
+def _optimizer(student: Student, objective: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
     groups: Any = student.groups(settings.weight_decay)
+    groups += [{"params": list(objective.parameters()), "weight_decay": settings.weight_decay}]
+    groups = [{"pace": 1.0, **group} for group in groups if group["params"]]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, settings.learning_rate)
     return torch.optim.SGD(groups, settings.learning_rate, 0.9, nesterov=True)

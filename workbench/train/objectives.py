@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +11,15 @@ from torch.nn import functional as F
 
 from workbench.techniques.trained import DistillSettings
 
+if TYPE_CHECKING:
+    from .student import Student
 
-class Objective(ABC):
-    """A loss over a batch; it may watch the student's insides and run a teacher."""
+
+class Objective(nn.Module, ABC):
+    """A loss over a batch; it may watch the student's insides, run a teacher, and have parameters that learn."""
+
+    def watch(self, student: Student) -> None:
+        """Get ready to see ``student``'s insides, once, before it is trained."""
 
     @abstractmethod
     def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -33,7 +38,8 @@ class Answers(Objective):
     """A teacher's answers beside the labels; see ``workbench.techniques.trained.distill``."""
 
     def __init__(self, teacher: nn.Module, settings: DistillSettings) -> None:
-        self._teacher = teacher.eval().requires_grad_(False)
+        super().__init__()
+        self._run = [teacher.eval().requires_grad_(False)]  # in a list: not a part of this module
         self._settings = settings
 
     def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -41,7 +47,7 @@ class Answers(Objective):
         settings = self._settings
         answers = student(images)
         with torch.no_grad():
-            taught = self._teacher(images)
+            taught = self._run[0](images)
         if settings.loss == "mse":
             far = F.mse_loss(answers, taught)
         else:
@@ -51,10 +57,3 @@ class Answers(Objective):
                 reduction="batchmean", log_target=True,
             )  # fmt: skip
         return settings.weight * far + (1 - settings.weight) * F.cross_entropy(answers, labels)
-
-
-#: Trained technique → the objective, from its settings and the uncompressed model.
-OBJECTIVES: dict[str, Callable[[Any, nn.Module], Objective]] = {
-    "finetune": lambda settings, teacher: Labels(),
-    "distill": lambda settings, teacher: Answers(teacher, settings),
-}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,12 @@ from torch.func import functional_call
 
 from workbench.models.tensors import tensors_of
 
-from .constraints import Constraint, Shared, constraint_for
+from .constraints import Constraint, Shared
+from .method import Learning, Method
 
 if TYPE_CHECKING:
     from workbench.techniques.draft import Draft
+    from workbench.techniques.trained import TrainingSettings
 
 
 class Student(nn.Module):
@@ -30,14 +32,19 @@ class Student(nn.Module):
         self.constraints = nn.ModuleList(constraints.values())
 
     @classmethod
-    def of(cls, draft: Draft, learn_steps: bool = True) -> Student:
-        """Return the student for the model as ``draft`` has it; tensors whose storage can't learn stay."""
+    def of(cls, draft: Draft, method: Method[Any], layers: Mapping[str, TrainingSettings]) -> Student:
+        """Return the student for the model as ``draft`` has it; tensors whose storage can't learn stay.
+
+        ``layers``: the layers that the step acts on, each with its settings.
+        """
         body = draft.build()
         parameters = {name for name, tensor in body.named_parameters() if tensor.is_floating_point()}
+        weights = {weight: layers[name] for name in layers for weight in draft.layers[name].weights}
         found = {}
         for name, values in draft.tensors.items():
             if name in parameters:
-                constraint = constraint_for(values.float(), draft.stored.get(name), draft.zeroed.get(name), learn_steps)
+                stored, zeroed = draft.stored.get(name), draft.zeroed.get(name)
+                constraint = method.constrain(Learning(name, values.float(), stored, zeroed, weights.get(name)))
                 if constraint is not None:
                     found[name] = constraint
         return cls(body, found)
@@ -49,13 +56,13 @@ class Student(nn.Module):
 
     def values(self) -> dict[str, Tensor]:
         """Return the tensors the body runs with, by name."""
-        return {name: part() for name, part in self._parts()}
+        return {name: part() for name, part in self.parts()}
 
     @torch.no_grad()
     def learned(self) -> dict[str, Tensor]:
         """Return an artefact's tensors: ``NAME`` or ``NAME|PART``, and the floating-point buffers."""
         found = {}
-        for name, part in self._parts():
+        for name, part in self.parts():
             for key, tensor in part.learned().items():
                 found[f"{name}|{key}" if key else name] = tensor
         kept = {name for name, _ in self.body.named_parameters()}
@@ -64,7 +71,8 @@ class Student(nn.Module):
                 found[name] = tensor.clone()
         return found
 
-    def _parts(self) -> Iterator[tuple[str, Constraint | Shared]]:
+    def parts(self) -> Iterator[tuple[str, Constraint | Shared]]:
+        """Yield each tensor that learns, by its name."""
         for name, part in zip(self.names, self.constraints, strict=True):
             assert isinstance(part, Constraint | Shared)
             yield name, part
@@ -73,7 +81,7 @@ class Student(nn.Module):
         """Return the optimizer's parameters: weights decay; biases, scales and codebooks do not."""
         decayed: list[Tensor] = []
         free: list[Tensor] = []
-        for _, part in self._parts():
+        for _, part in self.parts():
             for name, parameter in part.named_parameters():
                 if parameter.requires_grad:
                     (decayed if name == "values" and parameter.ndim > 1 else free).append(parameter)

@@ -9,11 +9,13 @@ of JSON for every progress; what libraries print goes to standard error.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +30,7 @@ from workbench.techniques.trained import TrainingSettings
 
 from .images import TrainingImages
 from .loop import Course, Outcome, Stopped, Trainer
-from .objectives import OBJECTIVES
+from .methods import METHODS
 from .student import Student
 
 
@@ -79,8 +81,9 @@ def main() -> int:
     """Train what standard input asks for."""
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    size = int.from_bytes(sys.stdin.buffer.read(8), "big")
-    request: Request = pickle.loads(sys.stdin.buffer.read(size))
+    asked = io.FileIO(0, closefd=False)  # unbuffered: no lock is held by who waits for a command
+    size = int.from_bytes(_read(asked, 8), "big")
+    request: Request = pickle.loads(_read(asked, size))
     with suppress(OSError):
         os.nice(10)
     torch.set_num_threads(request.threads)
@@ -91,7 +94,7 @@ def main() -> int:
             print(json.dumps({"kind": kind, **what}), file=told, flush=True)
 
     try:
-        outcome = _train(request, _Commands(sys.stdin.buffer), tell)
+        outcome = work(request, _Commands(asked).check, lambda course: tell("course", **course))
     except Stopped:
         tell("stopped")
         return 0
@@ -106,19 +109,29 @@ def main() -> int:
     return 0
 
 
-def _train(request: Request, commands: _Commands, tell: Any) -> Outcome:
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """Return exactly ``size`` bytes, or fewer where the stream ends."""
+    parts = bytearray()
+    while len(parts) < size and (part := stream.read(min(size - len(parts), 2**24))):
+        parts += part
+    return bytes(parts)
+
+
+def work(request: Request, check: Callable[[], None], follow: Callable[[dict[str, Any]], None]) -> Outcome:
+    """Train what is asked for and leave the result where the request says; ``follow`` is told the course."""
+
     def report(course: Course) -> None:
-        tell("course", step=course.step, seconds=course.seconds, before=course.before,
-             curve=[asdict(point) for point in course.curve])  # fmt: skip
+        curve = [asdict(point) for point in course.curve]
+        follow({"step": course.step, "seconds": course.seconds, "before": course.before, "curve": curve})
 
     trainer = Trainer(
         request.student,
-        OBJECTIVES[request.technique](request.settings, request.teacher),
+        METHODS[request.technique](request.settings),
+        request.teacher,
         request.images,
         request.validation,
-        request.settings,
         request.checkpoint,
-        commands.check,
+        check,
         report,
     )
     outcome = trainer.run()

@@ -57,11 +57,18 @@ class TrainingSettings(Settings):
 T = TypeVar("T", bound=TrainingSettings)
 
 
-def training_key(technique: str, settings: TrainingSettings, draft: Draft, context: Context) -> str:
-    """Return the key of what this step learns from the model as ``draft`` has it, on the context's data."""
+def training_key(technique: str, layers: Mapping[str, TrainingSettings], draft: Draft, context: Context) -> str:
+    """Return the key of what a step learns from the model as ``draft`` has it, on the context's data.
+
+    ``layers`` are those it acts on, each with its settings; the first one's are those of the training.
+    """
     if context.training is None:
         raise WorkbenchError(f"'{technique}' needs training data: give a dataset with a split 'train'.")
-    parts = [FORMAT, technique, settings.hashed(), draft.state, context.training.hash, str(context.normalization)]
+    settings = next(iter(layers.values()))
+    parts: list[Any] = [FORMAT, technique, settings.hashed(), draft.state, context.training.hash]
+    parts.append(str(context.normalization))
+    if len(layers) < len(draft.layers) or any(own != settings for own in layers.values()):
+        parts.append({name: own.hashed() for name, own in layers.items()})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -84,8 +91,7 @@ def _applier(name: str) -> Callable[[Draft, Mapping[str, Any], Context], None]:
     def apply(draft: Draft, settings: Mapping[str, Any], context: Context) -> None:
         if not settings:
             return
-        chosen = next(iter(settings.values()))
-        key = training_key(name, chosen, draft, context)
+        key = training_key(name, settings, draft, context)
         artefact = context.cache.get(("trained", key), lambda: context.artefacts.find(key))
         if artefact is None:
             context.cache.forget(("trained", key))
@@ -98,16 +104,21 @@ def _applier(name: str) -> Callable[[Draft, Mapping[str, Any], Context], None]:
 
 
 def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
-    """Put an artefact's tensors into ``draft``: ``NAME`` is a new value, ``NAME|PART`` what a storage learned."""
+    """Put an artefact's tensors into ``draft``: ``NAME`` is a new value, ``NAME|PART`` what a storage learned.
+
+    The part ``kept`` is false where a weight was pruned while it learned.
+    """
     parts: dict[str, dict[str, Any]] = {}
     for entry, tensor in artefact.tensors.items():
         name, _, part = entry.partition("|")
         parts.setdefault(name, {})[part] = tensor
     for name, learned in parts.items():
+        kept = learned.pop("kept", None)
         storage = draft.stored.get(name)
+        new = None if storage is None else storage.retrained(learned)
         if storage is None:
             draft.set_tensor(name, learned[""], how)
-            continue
-        new = storage.retrained(learned)
-        if new is not None:
+        elif new is not None:
             draft.store(name, new, how)
+        if kept is not None:
+            draft.zero(name, ~kept, how)

@@ -1,0 +1,113 @@
+"""How a trained technique trains: what learns, by which loss, and what happens between the steps.
+
+A Method is made from its technique's settings alone, once where the student is made and once in the process
+that trains. All that it has to remember while training are buffers of the student's constraints, so that a
+checkpoint holds it; everything else follows from the Moment.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from torch import Tensor, nn
+
+from workbench.techniques.storage import Storage
+from workbench.techniques.trained import TrainingSettings
+
+from .constraints import Constraint, Shared, constraint_for
+from .objectives import Labels, Objective
+
+if TYPE_CHECKING:
+    from .student import Student
+
+#: Share of all steps over which the step size rises to its highest.
+WARM_UP = 0.05
+
+S = TypeVar("S", bound=TrainingSettings)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a training stands before a step: ``step`` of ``total``, ``each`` of them in an epoch."""
+
+    step: int
+    total: int
+    each: int
+
+    @property
+    def share(self) -> float:
+        """The share of the training that is over, 0 to 1."""
+        return self.step / max(1, self.total)
+
+
+@dataclass(frozen=True, eq=False)
+class Learning:
+    """A tensor that may learn: its values, how it is stored, and where it was pruned (zero in ``zeroed``).
+
+    ``settings`` are those of its layer where the step acts on the layer and the tensor is its weight.
+    """
+
+    name: str
+    values: Tensor
+    storage: Storage | None
+    zeroed: Tensor | None
+    settings: Any = None
+
+
+class Method(Generic[S]):
+    """Fine-tuning; subclasses change what is different."""
+
+    def __init__(self, settings: S) -> None:
+        self.settings = settings
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the images in all."""
+        return self.settings.epochs
+
+    def constrain(self, tensor: Learning) -> Constraint | Shared | None:
+        """Return what keeps ``tensor`` compressed while it learns; None leaves it as it is."""
+        learn_steps = getattr(self.settings, "learn_steps", True)
+        return constraint_for(tensor.values, tensor.storage, tensor.zeroed, learn_steps)
+
+    def objective(self, teacher: nn.Module) -> Objective:
+        """Return what a step makes smaller."""
+        return Labels()
+
+    def set_mode(self, student: Student) -> None:
+        """Put the student into the mode in which it is trained."""
+        student.train()
+
+    def pace(self, moment: Moment) -> float:
+        """Return the share of the highest step size to take."""
+        if self.settings.schedule == "constant":
+            return 1.0
+        return cosine(moment.step, moment.total)
+
+    def before_step(self, student: Student, optimizer: Any, moment: Moment) -> None:
+        """Change masks, thresholds and the like."""
+
+    def penalty(self, student: Student, moment: Moment) -> Tensor | None:
+        """Return what is added to the loss."""
+        return None
+
+    def after_backward(self, student: Student, optimizer: Any, moment: Moment) -> None:
+        """Change gradients, or learn from them, before the optimizer takes its step."""
+
+    def judges(self, epoch: int) -> bool:
+        """Whether the validation accuracy is measured after this epoch, counted from 1."""
+        return True
+
+    def finished(self, moment: Moment) -> bool:
+        """Whether the student is now as compressed as it will be, so that a state may be the best one."""
+        return True
+
+
+def cosine(step: int, total: int) -> float:
+    """Return half a cosine from 1 to 0 after a short linear warm-up."""
+    warm = max(1, round(WARM_UP * total))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))

@@ -1,0 +1,18 @@
+"""Distillation; see ``workbench.techniques.trained.distill``."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from workbench.techniques.trained import DistillSettings
+
+from ..method import Method
+from ..objectives import Answers, Objective
+
+
+class Distill(Method[DistillSettings]):
+    """Fine-tuning by a teacher's answers beside the labels."""
+
+    def objective(self, teacher: nn.Module) -> Objective:
+        """Return the loss against ``teacher``."""
+        return Answers(teacher, self.settings)

@@ -1,0 +1,91 @@
+"""Layer-wise reconstruction; see ``workbench.techniques.trained.reconstruct``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.techniques.trained import ReconstructSettings
+
+from ..method import Method
+from ..objectives import Objective
+
+if TYPE_CHECKING:
+    from ..student import Student
+
+#: Epochs between two looks at the validation split.
+JUDGED = 5
+#: Variance below which an output counts as constant.
+TINY = 1e-6
+
+
+class Reconstruct(Method[ReconstructSettings]):
+    """Every layer learns to give what it gave before, on the inputs that it now has."""
+
+    def objective(self, teacher: nn.Module) -> Objective:
+        """Return the loss over the layers' outputs."""
+        return LayerOutputs(teacher)
+
+    def set_mode(self, student: Student) -> None:
+        """Keep BatchNorm's statistics: they belong to the outputs that are to come back."""
+        student.eval()
+
+    def judges(self, epoch: int) -> bool:
+        """Judge seldom: an epoch of a few hundred images is short beside running the validation split."""
+        return epoch % JUDGED == 0 or epoch == self.epochs
+
+
+class LayerOutputs(Objective):
+    """The mean over layers of the squared error of their outputs, each as a share of the outputs' variance.
+
+    A layer's inputs are cut from what made them, so that its error moves its own weights only.
+    """
+
+    def __init__(self, teacher: nn.Module) -> None:
+        super().__init__()
+        self._run = [teacher.eval().requires_grad_(False)]
+        self._wanted: dict[str, Tensor] = {}
+        self._errors: list[Tensor] = []
+
+    def watch(self, student: Student) -> None:
+        """Hook the layers whose parameters learn and whose outputs are as wide as the teacher's."""
+        learning = {name.rpartition(".")[0] for name in student.names}
+        theirs = dict(self._run[0].named_modules())
+        for name, module in student.body.named_modules():
+            if name in learning and name in theirs and isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+                theirs[name].register_forward_hook(self._keep(name))
+                module.register_forward_pre_hook(_cut)
+                module.register_forward_hook(self._compare(name))
+
+    def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean error; the labels are not looked at."""
+        self._errors.clear()
+        self._wanted.clear()
+        with torch.no_grad():
+            self._run[0](images)
+        student(images)
+        if not self._errors:
+            return torch.zeros((), requires_grad=True)
+        return torch.stack(self._errors).mean()
+
+    def _keep(self, name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            self._wanted[name] = output
+
+        return hook
+
+    def _compare(self, name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            wanted = self._wanted.get(name)
+            if torch.is_grad_enabled() and wanted is not None and wanted.shape == output.shape:
+                self._errors.append((output - wanted).square().mean() / wanted.var().clamp_min(TINY))
+
+        return hook
+
+
+def _cut(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not torch.is_grad_enabled():
+        return inputs
+    return tuple(given.detach() if isinstance(given, Tensor) else given for given in inputs)
