@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
 from workbench.techniques import TECHNIQUES, Cost
+from workbench.techniques.base import CALIBRATION
 
 LAYERS = ("conv1", "stage1.0.conv1", "stage1.0.conv2", "fc")
 
@@ -66,11 +67,19 @@ def test_hash_is_of_the_resolved_recipe() -> None:
         ("[]", "4f53cda18c2baa0c"),
         ("- prune: {ratio: 0.5}", "9fcffecc51423a8b"),
         ("- prune: {granularity: filter, ratio: 0.5, scope: layer}\n- quantize: {bits: 8}", "175c6e04be11adea"),
-        ("- quantize: {bits: 4, activations: {}}\n- recalibrate", "70b2ec7c24a8e45c"),
+        ("- quantize: {bits: 4, activations: {}}\n- recalibrate", "20e95a718adf0222"),
     ],
 )
 def test_measured_recipes_keep_the_hash_they_were_kept_under(text: str, known: str) -> None:
     assert Recipe.parse(text).hash == known
+
+
+def test_only_calibrated_steps_are_measured_anew_when_calibration_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ("- prune: {ratio: 0.6}", "- prune: {ratio: 0.6}\n- recalibrate", "- prune: {criterion: wanda}")
+    before = [Recipe.parse(text).hash for text in texts]
+    monkeypatch.setattr("workbench.recipe.CALIBRATION", CALIBRATION + 1)
+    after = [Recipe.parse(text).hash for text in texts]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, False]
 
 
 def test_hash_is_the_same_in_another_process() -> None:

@@ -17,6 +17,7 @@ from workbench.models.edits import Slice
 from workbench.run.onnx_file import onnx_file
 from workbench.run.onnx_graph import OnnxGraph
 from workbench.subject import Subject
+from workbench.techniques.draft import Context
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -75,7 +76,8 @@ class LatencyEstimator:
 
         if "calibration" not in self._data.splits:
             raise WorkbenchError("An int8 file needs calibration data, and this dataset has none.")
-        images = self._normalization(self._data["calibration"].images[:INT8_IMAGES]).numpy()
+        seen = Context(self._data["calibration"]).mixed_images(INT8_IMAGES)
+        images = self._normalization(seen).numpy()
         graph = self._graph.factorized(compressed.chains)
         return export_int8(graph.build(compressed.tensors), images)
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from workbench.errors import WorkbenchError
 from workbench.techniques import TECHNIQUES
-from workbench.techniques.base import Cost, Settings, Technique
+from workbench.techniques.base import CALIBRATION, Cost, Settings, Technique
 
 
 class RecipeError(WorkbenchError):
@@ -89,13 +89,14 @@ class Step:
         return {self.technique: settings}
 
     def resolved(self) -> dict[str, Any]:
-        """Return the step with every default filled in, as it is hashed."""
-        return {
+        """Return the step with every default filled in, as it is hashed; where it is calibrated, with how."""
+        data = {
             "technique": self.technique,
             "settings": self.settings.hashed(),
             "layers": list(self.layers),
             "overrides": [[item.pattern, item.settings.hashed(item.changed)] for item in self.overrides],
         }
+        return {**data, "calibration": CALIBRATION} if self.cost is Cost.CALIBRATED else data
 
     def settings_of(self, name: str) -> Settings:
         """Return the settings of the layer ``name``, its overrides merged in."""

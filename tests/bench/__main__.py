@@ -28,6 +28,7 @@ COMMANDS = (
     "deep_compression",
     "zoo_int8",
     "low_bits",
+    "recalibration",
 )
 LIBRARIES = ("torch", "onnxruntime", "numpy", "voila", "jupyterlab", "anywidget")
 

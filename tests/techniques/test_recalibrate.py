@@ -11,6 +11,7 @@ from torch.optim.swa_utils import update_bn
 from workbench.compression import compress
 from workbench.data.load import load_dataset
 from workbench.models.zoo.resnet import ResNet20
+from workbench.techniques.draft import Context
 
 
 def test_statistics_equal_update_bn() -> None:
@@ -21,11 +22,11 @@ def test_statistics_equal_update_bn() -> None:
     theirs = copy.deepcopy(module)
     pruned = compress(module, "- prune: {ratio: 0.6}", data)
     theirs.load_state_dict(dict(pruned.tensors))
-    images = data.normalization(data["calibration"].images[:256])
+    images = data.normalization(Context(data["calibration"]).mixed_images(256))
     update_bn(images.split(64), theirs)
     for name, value in theirs.state_dict().items():
         if "running" in name:
-            torch.testing.assert_close(ours.tensors[name], value, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(ours.tensors[name], value, rtol=1e-3, atol=1e-5)
 
 
 def test_weights_stay_and_a_model_without_batchnorm_is_told() -> None:

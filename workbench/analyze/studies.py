@@ -160,7 +160,8 @@ def _look_back(surrogate: AccuracySurrogate, session: Session, footing: Footing)
             return
         with contextlib.suppress(WorkbenchError):  # a recipe of another version
             recipe = Recipe.parse(record.recipe)
-            if record.n == len(session.split) and surrogate.covers(recipe):
+            same = recipe.hash == record.recipe_hash  # not where a version calibrated otherwise
+            if same and record.n == len(session.split) and surrogate.covers(recipe):
                 draft = draft_for(footing.subject, recipe, footing.context)
                 surrogate.note_past(recipe, draft.thresholds, draft.edits, record.accuracy)
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from .draft import Context, Draft
 
 
+#: Raised whenever calibrated steps are shown other images, so that figures measured before are not taken for new
+#: ones: it is part of the hash of their recipes. 2: an order of chance, where some saw the first classes alone.
+CALIBRATION = 2
+
+
 class Cost(StrEnum):
     """What a technique with given settings needs."""
 

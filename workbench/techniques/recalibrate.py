@@ -14,7 +14,7 @@ from pydantic import Field
 from workbench.errors import WorkbenchError
 from workbench.run.observe import recalibrate_batchnorm
 
-from .base import Cost, Settings, Technique
+from .base import CALIBRATION, Cost, Settings, Technique
 from .draft import Context, Draft
 
 
@@ -32,15 +32,15 @@ def apply(draft: Draft, settings: Mapping[str, RecalibrateSettings], context: Co
     chosen = next(iter(settings.values()))
     if context.calibration is None or context.normalization is None:
         raise WorkbenchError("Recalibrating BatchNorm needs calibration data: give the dataset as well as the model.")
-    images, normalize = context.calibration.images[: chosen.images], context.normalization
-    key = ("batchnorm", draft.state, chosen, context.calibration.hash)
+    images, normalize = context.mixed_images(chosen.images), context.normalization
+    key = ("batchnorm", draft.state, chosen, context.calibration.hash, CALIBRATION)
     statistics = context.cache.get(
         key, lambda: recalibrate_batchnorm(draft.build(), images, normalize, chosen.batch, context.check)
     )
     if not statistics:
         draft.notes.append("Nothing to recalibrate: the model has no BatchNorm.")
     for name, value in statistics.items():
-        draft.set_tensor(name, value, f"recalibrate {chosen!r} {key[1]}")
+        draft.set_tensor(name, value, f"recalibrate {key}")
 
 
 def _cost(settings: RecalibrateSettings) -> Cost:

@@ -13,6 +13,7 @@ from workbench.errors import WorkbenchError
 from workbench.models.edits import InputQuantizer, QuantizeInput
 from workbench.models.zoo import ARCHITECTURES
 from workbench.recipe import Recipe
+from workbench.techniques.draft import Context
 
 SHAPE = (1, 28, 28)
 
@@ -90,7 +91,7 @@ def test_input_ranges_are_those_seen_on_the_calibration_split(module: nn.Module)
     data = load_dataset("fashion_mnist")
     ours = compress(module, "- quantize: {bits: 8, activations: {bits: 8}}", data)
     edit = next(edit for edit in ours.edits if edit.layer == "conv1")
-    images = data.normalization(data["calibration"].images[:256])
+    images = data.normalization(Context(data["calibration"]).mixed_images(256))
     low, high = float(images.min()), float(images.max())
     assert edit.scale == pytest.approx((high - low) / 255, rel=1e-5)
     assert edit.zero_point == round(-low / edit.scale)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from workbench.errors import WorkbenchError
 from workbench.models.edits import QuantizeInput
 
+from ..base import CALIBRATION
 from ..draft import Context, Draft
 from .masks import tell_left
 from .settings import PruneSettings
@@ -61,8 +62,8 @@ def reconstruct(draft: Draft, settings: Mapping[str, PruneSettings], context: Co
         return
     images = min(max(one.images for one in suited.values()), max(1, BUDGET // max(1, math.prod(draft.image_shape))))
     split = context.calibration
-    key = ("obs", draft.state, split.hash, images, tuple(suited.items()))
-    inputs = context.normalization(split.images[:images])
+    key = ("obs", draft.state, split.hash, CALIBRATION, images, tuple(suited.items()))
+    inputs = context.normalization(context.mixed_images(images))
     found = context.cache.get(key, lambda: _run(draft, suited, inputs, context.check))
     how = hashlib.sha256(repr(key).encode()).hexdigest()
     for name, weight in found.items():

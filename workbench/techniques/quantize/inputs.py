@@ -47,10 +47,10 @@ def _calibrated(draft: Draft, settings: Mapping[str, ActivationSettings], contex
         if chosen.observer in ("minmax", "percentile")
     }
     clipped = {name: chosen for name, chosen in settings.items() if name not in percentiles}
-    ranges = _ranges(draft, percentiles, context.calibration.images, context) if percentiles else {}
+    images, normalize = context.mixed_images(OBSERVED_IMAGES), context.normalization
+    ranges = _ranges(draft, percentiles, images, context) if percentiles else {}
     if not clipped:
         return ranges
-    images, normalize = context.mixed_images(OBSERVED_IMAGES), context.normalization
     full = _ranges(draft, dict.fromkeys(clipped, 100.0), images, context)
     counts = context.cache.get(
         ("input histograms", draft.state, tuple(full), context.calibration.hash),
@@ -62,8 +62,8 @@ def _calibrated(draft: Draft, settings: Mapping[str, ActivationSettings], contex
 def _ranges(draft: Draft, percentiles: Mapping[str, float], images: Tensor, context: Context) -> dict[str, Range]:
     assert context.calibration is not None
     assert context.normalization is not None
-    normalize, mixed = context.normalization, images is not context.calibration.images
-    key = ("input ranges", draft.state, tuple(sorted(percentiles.items())), context.calibration.hash, mixed)
+    normalize = context.normalization
+    key = ("input ranges", draft.state, tuple(sorted(percentiles.items())), context.calibration.hash)
     return context.cache.get(key, lambda: observe_inputs(draft.build(), images, normalize, percentiles, context.check))
 
 
