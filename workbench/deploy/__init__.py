@@ -1,1 +1,1 @@
-"""Ship a compressed model: exports to real runtimes."""
+"""Shipping a compressed model: export it for a runtime, time it there."""

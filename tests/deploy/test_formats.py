@@ -1,0 +1,98 @@
+"""Every format: what is written runs in its own runtime and answers as PyTorch does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.conftest import Write, read
+from workbench.data.dataset import Dataset
+from workbench.deploy.export import export
+from workbench.deploy.format import FormatError, MissingRuntime
+from workbench.deploy.formats import FORMATS, find_format
+from workbench.models.load import load_model
+from workbench.recipe import Recipe
+
+#: What the files of each format may cost beside the torch simulation of the same recipe: 0.2 points, as one image.
+MOST_LOST = 0.0026
+EVERY = list(FORMATS)
+PRUNED_INT8 = (
+    "- prune: {granularity: filter, ratio: 0.3}\n- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8}}"
+)
+
+
+@pytest.mark.parametrize("recipe", ["[]", PRUNED_INT8], ids=["dense", "fewer filters, int8"])
+@pytest.mark.parametrize("name", EVERY)
+def test_a_file_answers_in_its_runtime_as_the_simulation_does(name: str, recipe: str, written: Write) -> None:
+    found = written(name, recipe=recipe)
+    assert found.accuracy.kind == "exact"
+    assert (found.accuracy.n, found.accuracy.split) == (400, "test")
+    assert abs(found.accuracy.value - found.simulated.value) <= MOST_LOST
+    assert found.agreement.value >= 0.99
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_bytes_told_are_those_on_disk(name: str, written: Write) -> None:
+    found = written(name)
+    assert found.files
+    assert [size for _, size in found.files] == [len(data) for data in read(found)]
+    assert {path.parent for path, _ in found.files} == {found.files[0][0].parent}
+    assert {path.name for path in found.files[0][0].parent.iterdir()} == {path.name for path, _ in found.files}
+
+
+@pytest.mark.parametrize("name", [name for name, entry in FORMATS.items() if entry.reproducible])
+def test_a_recipe_and_a_model_reproduce_the_file_byte_for_byte(name: str, written: Write, tmp_path: Path) -> None:
+    before = written(name, recipe=PRUNED_INT8)
+    code = (
+        "import sys\nfrom tests.deploy.conftest import little\nfrom workbench.deploy.export import export\n"
+        "from workbench.models.load import load_model\nfrom workbench.recipe import Recipe\n"
+        "export(load_model('lenet5'), little(), Recipe.parse(sys.argv[1]), sys.argv[2], sys.argv[3])"
+    )
+    command = [sys.executable, "-c", code, PRUNED_INT8, name, str(tmp_path)]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True)
+    for path, _ in before.files:
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_an_unknown_format_is_answered_with_those_there_are() -> None:
+    with pytest.raises(FormatError, match=r"There is no format 'coreml'; there is onnx, .*wbz"):
+        find_format("coreml")
+
+
+def test_a_runtime_that_is_not_installed_is_told_with_the_line_that_installs_it(
+    little_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(FORMATS["torch"]), "modules", ("no_such_module",))
+    monkeypatch.setattr(type(FORMATS["torch"]), "extra", "torch")
+    with pytest.raises(MissingRuntime, match=r"not installed: pip install 'compression-workbench\[torch\]'"):
+        export(load_model("lenet5"), little_data, Recipe(), "torch", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_told(little_data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FormatError, match=r"Nothing can be written into .*file"):
+        export(load_model("lenet5"), little_data, Recipe(), "wbz", tmp_path / "file")
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(
+    little_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise FormatError("no")
+
+    monkeypatch.setattr(type(FORMATS["onnx"]), "write", fail)
+    with pytest.raises(FormatError, match="no"):
+        export(load_model("lenet5"), little_data, Recipe(), "onnx", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_zeros_and_tables_that_a_format_cannot_hold_are_said(written: Write) -> None:
+    zeros = written("onnx", "lenet300", "- prune: {ratio: 0.8}")
+    assert any("80% of the weights are zero" in remark for remark in zeros.remarks)
+    table = written("onnx", "lenet300", "- quantize: {bits: 4, format: nf}")
+    assert any("table of values" in remark for remark in table.remarks)
+    assert not [remark for remark in written("wbz", "lenet300", "- prune: {ratio: 0.8}").remarks if "zero" in remark]

@@ -1,0 +1,234 @@
+"""Export: a recipe's model written for a runtime, opened there, and judged by what it answers there."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.compression import CompressedModel, compress_subject, context_for
+from workbench.data.dataset import Dataset, Normalization, Split
+from workbench.measure.estimate import Estimate
+from workbench.measure.task import find_task
+from workbench.models.model import Model
+from workbench.recipe import Recipe
+from workbench.run.runner import Runner, TorchRunner
+from workbench.subject import Subject
+
+from .benchmark.engines import KernelRow
+from .format import Format, FormatError, Source
+from .formats import find_format
+
+#: Images a batch while a file is judged.
+BATCH = 64
+#: A file opens so often, and one image runs so often and so long at most, for the median.
+_OPENINGS, _WARMUP, _RUNS, _SECONDS = 3, 5, 101, 2.0
+
+Told = Callable[[str, float], None]
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written, and what it does in its own runtime.
+
+    ``accuracy`` is measured there, ``simulated`` in PyTorch under the same ``recipe`` (the one given, with
+    what the format needs added to it); ``agreement`` is the share of images with the same answer in both.
+    ``load_ms`` is the median time to open the file, ``ms`` of one image on one thread.
+    """
+
+    model: str
+    dataset: str
+    recipe: Recipe
+    format: Format
+    files: tuple[tuple[Path, int], ...]
+    runtime: str
+    accuracy: Estimate
+    simulated: Estimate
+    agreement: Estimate
+    largest_difference: float
+    load_ms: float
+    ms: float
+    kernels: tuple[KernelRow, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all files."""
+        return sum(size for _, size in self.files)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``workbench export --json`` prints."""
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            "recipe": self.recipe.to_data(),
+            "recipe_hash": self.recipe.hash,
+            "format": self.format.name,
+            "files": [{"path": str(path), "bytes": size} for path, size in self.files],
+            "bytes": self.nbytes,
+            "runtime": self.runtime,
+            "accuracy": self.accuracy.to_json(),
+            "simulated": self.simulated.to_json(),
+            "agreement": self.agreement.to_json(),
+            "largest_difference": self.largest_difference,
+            "ms": self.ms,
+            "load_ms": self.load_ms,
+            "kernels": [row.to_json() for row in self.kernels],
+            "remarks": list(self.remarks),
+        }
+
+
+def export(
+    model: Model,
+    data: Dataset,
+    recipe: Recipe,
+    format: str,
+    folder: str | Path,
+    *,
+    split: str = "test",
+    tell: Told = lambda what, share: None,
+) -> Export:
+    """Write ``model`` under ``recipe`` into ``folder`` and judge the file in its own runtime on ``split``.
+
+    ``tell`` hears what is being done and how much of it is. Raises ``WorkbenchError``: an unknown format, a
+    runtime that is not installed, a model that the format cannot hold, a folder that cannot be written.
+    """
+    chosen = find_format(format)
+    chosen.require()
+    images = data[split]
+    target = _folder(folder)
+    recipe, added = chosen.complete(recipe)
+    tell("compressing", 0.0)
+    source = prepare(model, data, recipe)
+    tell("writing", 0.0)
+    files = _write(chosen, source, target)
+    normalize = model.normalization or data.normalization
+    opened, load_ms = _open(chosen, files[0], source)
+    found = _run(opened, images, normalize, lambda share: tell(f"running in {chosen.runtime}", share))
+    simulation = TorchRunner(source.compressed.fresh_module())
+    wanted = _run(simulation, images, normalize, lambda share: tell("simulating in torch", share))
+    task = find_task(data.task, data.classes)
+    scores, theirs = task.score(found, images.labels, wanted), task.score(wanted, images.labels)
+
+    def exact(values: NDArray[np.float64]) -> Estimate:
+        return Estimate.exact(float(values.mean()), len(values), split)
+
+    few = normalize(images.images[:1]).contiguous()
+    return Export(
+        model=model.name,
+        dataset=data.name,
+        recipe=recipe,
+        format=chosen,
+        files=tuple((path, path.stat().st_size) for path in files),
+        runtime=chosen.versioned_runtime(),
+        accuracy=exact(scores["accuracy"]),
+        simulated=exact(theirs["accuracy"]),
+        agreement=exact(scores["agreement"]),
+        largest_difference=float(np.abs(found - wanted).max()),
+        load_ms=load_ms,
+        ms=_time(lambda: chosen.open(files[0], 1, source.original), few),
+        kernels=chosen.kernels(files[0], few),
+        remarks=(*added, *chosen.remarks(source), *source.compressed.notes),
+    )
+
+
+def prepare(model: Model, data: Dataset, recipe: Recipe) -> Source:
+    """Return what the formats write: ``model`` under ``recipe``, with calibration images of ``data``."""
+    if model.input_shape is not None:
+        data.require_image_shape(model.input_shape, f"Model '{model.name}'")
+    subject = Subject.of(model, data.image_shape)
+    compressed = compress_subject(subject, recipe, context_for(model, data))
+    return source_of(compressed, subject, data)
+
+
+def source_of(compressed: CompressedModel, subject: Subject, data: Dataset) -> Source:
+    """Return what the formats write of a compressed model."""
+    normalize = subject.model.normalization or data.normalization
+    calibration = data.splits.get("calibration")
+    return Source(
+        stem=stem_of(subject.model.name, compressed.recipe),
+        compressed=compressed,
+        original=subject.model.module,
+        image_shape=subject.image_shape,
+        calibration=normalize(calibration.images) if calibration is not None else None,
+    )
+
+
+def stem_of(model: str, recipe: Recipe) -> str:
+    """Return ``resnet20-0123abcd``: the model's name and the first 8 digits of the recipe's hash."""
+    stem = re.sub(r"[^\w.-]+", "-", re.sub(r"\.(safetensors|pt|pth|onnx|wbz)$", "", model)).strip("-.") or "model"
+    return f"{stem}-{recipe.hash[:8]}"
+
+
+def _folder(given: str | Path) -> Path:
+    path = Path(given).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise FormatError(
+            f"Nothing can be written into '{path}': {reason}; choose another folder with --out."
+        ) from error
+    return path
+
+
+def _write(chosen: Format, source: Source, folder: Path) -> tuple[Path, ...]:
+    """Write beside and move into place, so that what is there is whole."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as draft:
+            written = chosen.write(source, Path(draft))
+            return tuple(path.replace(folder / path.name) for path in written)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise FormatError(f"The files could not be written into '{folder}': {reason}.") from error
+
+
+def _open(chosen: Format, path: Path, source: Source) -> tuple[Runner, float]:
+    """Return the opened file and the median of the milliseconds it took; the first opening is not counted."""
+    times = []
+    for _ in range(1 + _OPENINGS):
+        start = time.perf_counter()
+        runner = chosen.open(path, architecture=source.original)
+        times.append(1000 * (time.perf_counter() - start))
+        if sum(times) > 1000 * _SECONDS and times[1:]:
+            break
+    return runner, statistics.median(times[1:])
+
+
+def _run(runner: Runner, split: Split, normalize: Normalization, advance: Callable[[float], None]) -> Logits:
+    collected = []
+    for first in range(0, len(split), BATCH):
+        collected.append(runner.logits(normalize(split.images[first : first + BATCH]).contiguous()))
+        advance(min(1.0, (first + BATCH) / len(split)))
+    return np.concatenate(collected)
+
+
+def _time(open_file: Callable[[], Runner], image: Tensor) -> float:
+    """Return the median milliseconds of one image on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        runner, times = open_file(), list[float]()
+        for _ in range(_WARMUP):
+            runner.logits(image)
+        deadline = time.perf_counter() + _SECONDS
+        while len(times) < _RUNS and (time.perf_counter() < deadline or not times):
+            start = time.perf_counter()
+            runner.logits(image)
+            times.append(1000 * (time.perf_counter() - start))
+    finally:
+        torch.set_num_threads(threads)
+    return statistics.median(times)

@@ -1,0 +1,143 @@
+"""The seam of exports: what a format is given, and what it has to do.
+
+A new format is one file with a class that has ``write`` and ``open``, and its entry in ``formats.FORMATS``.
+``write`` puts the model into a folder; ``open`` loads what was written into the runtime that will run it and
+returns a ``Runner``, by which the export is then judged. What a format cannot hold is said by ``remarks``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from workbench.compression import CompressedModel
+from workbench.deploy.benchmark.engines import RUNTIMES, KernelRow
+from workbench.errors import WorkbenchError
+from workbench.recipe import Recipe
+from workbench.run.onnx_graph import OnnxGraph, export_graph
+from workbench.run.runner import Runner
+
+
+class FormatError(WorkbenchError):
+    """A model that a format cannot hold, or a file that its runtime cannot open."""
+
+
+class MissingRuntime(FormatError):
+    """The format's library is not installed here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a format writes: a compressed model under a file name, and images to calibrate by.
+
+    ``calibration`` holds normalised float32 images ``(n, C, H, W)``; None where the data have none.
+    """
+
+    stem: str
+    compressed: CompressedModel
+    original: nn.Module
+    image_shape: tuple[int, ...]
+    calibration: Tensor | None = None
+
+    @cached_property
+    def graph(self) -> OnnxGraph:
+        """The original's ONNX graph; raises ``ExportError`` where there is none."""
+        return export_graph(self.original, self.image_shape)
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The compressed model in PyTorch, what enters its layers rounded as the recipe says."""
+        return self.compressed.fresh_module()
+
+
+class Format(ABC):
+    """One kind of file, and the runtime that runs it."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    suffix: ClassVar[str]
+    #: What runs the file, and the distribution whose version is told.
+    runtime: ClassVar[str]
+    distribution: ClassVar[str]
+    #: Modules that have to be there, and the extra of this project that brings them ("" where always there).
+    modules: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
+    #: Whether the same model and recipe give the same bytes.
+    reproducible: ClassVar[bool] = True
+
+    @property
+    def install(self) -> str:
+        """The line that installs what the format needs, empty where nothing is missing by default."""
+        return f"pip install 'compression-workbench[{self.extra}]'" if self.extra else ""
+
+    @property
+    def installed(self) -> bool:
+        """Whether what the format needs is here."""
+        return all(importlib.util.find_spec(module) is not None for module in self.modules)
+
+    def require(self) -> None:
+        """Raise ``MissingRuntime`` with the install line unless the format can be written and run here."""
+        if not self.installed:
+            raise MissingRuntime(
+                f"Format '{self.name}' needs {self.distribution}, which is not installed: {self.install}."
+            )
+
+    def complete(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+        """Return the recipe with the steps that the format cannot do without, and sentences that say so."""
+        return recipe, ()
+
+    @abstractmethod
+    def remarks(self, source: Source) -> Iterable[str]:
+        """Yield sentences on what the file does not hold as the recipe has it."""
+
+    @abstractmethod
+    def write(self, source: Source, folder: Path) -> tuple[Path, ...]:
+        """Write the files, the one that ``open`` takes first; raises ``FormatError``."""
+
+    @abstractmethod
+    def open(self, path: Path, threads: int | None = None, architecture: nn.Module | None = None) -> Runner:
+        """Load a written file into its runtime; raises ``FormatError``.
+
+        ``architecture`` is the uncompressed module, for formats that hold no code.
+        """
+
+    def kernels(self, path: Path, image: Tensor) -> tuple[KernelRow, ...]:
+        """Return what the runtime really runs for one image ``(1, C, H, W)``; empty where it doesn't tell."""
+        runtime = RUNTIMES.get(self.runtime)
+        if runtime is None:
+            return ()
+        engine = runtime.open(path, 1)
+        return tuple(engine.kernels({engine.inputs[0].name: image.numpy()}))
+
+    def path(self, source: Source, folder: Path) -> Path:
+        """Return where ``source`` is written in ``folder``."""
+        return folder / f"{source.stem}{self.suffix}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``workbench formats --json`` lists."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "summary": self.summary,
+            "suffix": self.suffix,
+            "runtime": self.runtime,
+            "installed": self.installed,
+            "install": self.install,
+            "reproducible": self.reproducible,
+        }
+
+    def versioned_runtime(self) -> str:
+        """Return the runtime's name with its version."""
+        try:
+            return f"{self.runtime} {version(self.distribution)}"
+        except PackageNotFoundError:
+            return self.runtime

@@ -1,0 +1,17 @@
+"""All formats, by name: the one place where they are registered."""
+
+from __future__ import annotations
+
+from .format import Format, FormatError
+from .onnx_formats import OnnxFloat, OnnxInt8
+from .packed import Packed
+from .torch_program import TorchProgram
+
+FORMATS: dict[str, Format] = {entry.name: entry for entry in (OnnxFloat(), OnnxInt8(), TorchProgram(), Packed())}
+
+
+def find_format(name: str) -> Format:
+    """Return the format called ``name``; raises ``FormatError`` naming those there are."""
+    if name not in FORMATS:
+        raise FormatError(f"There is no format '{name}'; there is {', '.join(FORMATS)}.")
+    return FORMATS[name]

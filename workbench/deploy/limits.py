@@ -1,0 +1,45 @@
+"""Sentences on what a file does not hold as the recipe has it. Several formats share them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from workbench.compression import CompressedModel
+from workbench.techniques.storage import TableCodes
+
+#: From this share of zeros on a person expects something of them.
+_SPARSE = 0.01
+
+
+def zeros_stay(compressed: CompressedModel, format_name: str) -> Iterator[str]:
+    """Say that single zeros are stored, and multiplied, like other weights."""
+    pruned = any(step.technique == "prune" for step in compressed.recipe.steps)
+    weights = sum(layer.params for layer in compressed.layers)
+    zeros = sum(layer.sparsity * layer.params for layer in compressed.layers)
+    if pruned and zeros > _SPARSE * weights:
+        yield (
+            f"{zeros / weights:.0%} of the weights are zero; {format_name} stores zeros like other weights and its "
+            "kernels multiply by them. Prune filters to gain size and time here, or keep the packed file for size."
+        )
+
+
+def tables_widen(compressed: CompressedModel, to: str = "fp32") -> Iterator[str]:
+    """Say that weights from a table of values are written out."""
+    found = [name for name, storage in compressed.stored.items() if isinstance(storage, TableCodes)]
+    if found:
+        yield f"The weights of {_some(found)} come from a table of values, which has no place here: stored as {to}."
+
+
+def codes_widen(compressed: CompressedModel, to: str = "fp32") -> Iterator[str]:
+    """Say that weights on a grid are written out as floats."""
+    bits = sorted({codes.bits for codes in compressed.codes.values()})
+    if bits:
+        yield f"Weights of {_numbers(bits)} bits are stored as {to}: smaller only in a format that holds integers."
+
+
+def _numbers(values: list[int]) -> str:
+    return ", ".join(map(str, values[:-1])) + (" and " if values[1:] else "") + str(values[-1])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,61 @@
+"""``torch.export``: the graph and its weights in a ``.pt2`` file that needs none of the model's code."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from workbench.run.runner import Runner, TorchRunner
+
+from .format import Format, FormatError, Source
+from .limits import codes_widen, tables_widen, zeros_stay
+
+
+class TorchProgram(Format):
+    """A traced graph of PyTorch's operators."""
+
+    name, title, suffix = "torch", "torch.export", ".pt2"
+    summary = "the graph of PyTorch's own operators with fp32 weights; runs without the model's code"
+    runtime = distribution = "torch"
+
+    def remarks(self, source: Source) -> Iterable[str]:
+        """Say what is widened."""
+        return chain(
+            codes_widen(source.compressed), tables_widen(source.compressed), zeros_stay(source.compressed, "the file")
+        )
+
+    def write(self, source: Source, folder: Path) -> tuple[Path, ...]:
+        """Trace the module for any batch size and save it."""
+        path = self.path(source, folder)
+        torch.export.save(export_program(source), path)
+        return (path,)
+
+    def open(self, path: Path, threads: int | None = None, architecture: nn.Module | None = None) -> Runner:
+        """Load the graph."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return TorchRunner(torch.export.load(path).module())
+
+
+def export_program(source: Source, batch: int | None = None) -> torch.export.ExportedProgram:
+    """Return the traced program, for any batch size unless ``batch`` fixes one.
+
+    Raises ``FormatError`` where ``torch.export`` cannot trace the model, with the reason it gives.
+    """
+    example = torch.zeros(batch or 2, *source.image_shape)
+    shapes = None if batch else ({0: torch.export.Dim("batch", min=1, max=4096)},)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            return torch.export.export(source.module, (example,), dynamic_shapes=shapes)
+    except Exception as error:  # whatever the user's code raises under tracing
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise FormatError(
+            f"torch.export cannot trace '{source.stem}' ({reason}): export it as ONNX, or make its forward free of "
+            "branches on values."
+        ) from error
