@@ -5,8 +5,23 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from workbench.encodings import Ans, Bitmask, Dense, Encoding, Entropy, Grid, Packed, RelativeIndex, encode_levels
+from workbench.encodings import (
+    Ans,
+    Bitmask,
+    Blocks,
+    Dense,
+    Encoding,
+    Entropy,
+    Grid,
+    Hashed,
+    Packed,
+    RelativeIndex,
+    encode_blocks,
+    encode_hashed,
+    encode_levels,
+)
 from workbench.encodings.ans import JOINED_BITS
+from workbench.encodings.blocks import codes_shape
 from workbench.encodings.dense import STORED
 from workbench.encodings.integers import WIDTHS, code_type
 from workbench.encodings.slices import slice_count
@@ -58,7 +73,9 @@ def encodings(draw: st.DrawFn, shape: Shape | None = None, depth: int = 3, integ
     """An encoding of the given shape; `integers` leaves out those that decode to anything but codes."""
     shape = draw(shapes) if shape is None else shape
     leaves = ["packed", "ans"] if integers else ["packed", "ans", "dense"]
-    parents = ["entropy", "bitmask", "relative"] if integers else ["entropy", "bitmask", "relative", "grid", "levels"]
+    parents = ["entropy", "bitmask", "relative"]
+    if not integers:
+        parents += ["grid", "levels", "hashed", *["blocks"] * bool(shape)]
     kind = draw(st.sampled_from(leaves + parents * (depth > 0)))
     if kind == "packed":
         return draw(packed(shape))
@@ -71,8 +88,9 @@ def encodings(draw: st.DrawFn, shape: Shape | None = None, depth: int = 3, integ
         return Entropy(draw(encodings(shape, depth - 1, integers)))
     if kind == "grid":
         return draw(grids(shape, depth - 1))
-    if kind == "levels":
-        return draw(levels(shape))
+    tables = {"levels": levels, "blocks": blocks, "hashed": hashed}
+    if kind in tables:
+        return draw(tables[kind](shape))
     mask = draw(masks(shape))
     values = draw(encodings((int(mask.sum()),), depth - 1, integers))
     if kind == "relative":
@@ -107,3 +125,31 @@ def levels(draw: st.DrawFn, shape: Shape) -> Encoding:
     scale = generator.uniform(0, 10, slice_count(shape, axis, group)).astype(np.float32)
     kept = draw(st.none() | masks(shape))
     return encode_levels(chosen, bits, table, scale, axis, group, kept)
+
+
+@st.composite
+def floats(draw: st.DrawFn, shape: Shape) -> np.ndarray:
+    values = np.random.default_rng(draw(st.integers(0, 2**32))).normal(size=shape)
+    return values.astype(draw(st.sampled_from([np.float16, np.float32])))
+
+
+@st.composite
+def blocks(draw: st.DrawFn, shape: Shape) -> Encoding:
+    axis, entries, length = draw(st.integers(0, len(shape) - 1)), draw(st.integers(1, 9)), draw(st.integers(1, 5))
+    book = draw(floats((entries, length)))
+    cut = codes_shape(shape, axis, length)
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    if draw(st.booleans()):
+        return encode_blocks(generator.integers(0, entries, cut, np.uint8, endpoint=True), book, shape, axis)
+    mask = draw(masks(cut))
+    values = Packed(generator.integers(0, entries, int(mask.sum()), np.uint8), 8)
+    return Blocks(Bitmask.of(mask, Entropy(values)), Entropy(Dense.of(book)), shape, axis)
+
+
+@st.composite
+def hashed(draw: st.DrawFn, shape: Shape) -> Encoding:
+    size, seed = int(np.prod(shape)), draw(st.integers(0, 2**32 - 1))
+    buckets = draw(floats((draw(st.integers(1, max(1, size))),)))
+    if draw(st.booleans()):
+        return encode_hashed(buckets, shape, seed, draw(st.none() | masks(shape)))
+    return Hashed(Entropy(Dense.of(buckets)), shape, seed, draw(encodings(shape, 2, integers=True)))

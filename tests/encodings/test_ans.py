@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from workbench.encodings import Ans, Archive, ArchiveError, EncodingError, Entropy, Packed, load_archive, unpack
+from workbench.encodings.archive import VERSION
 
 GENERATOR = np.random.default_rng(0)
 SOURCES = {
@@ -96,7 +97,7 @@ def test_a_file_says_the_first_format_that_knows_what_is_in_it(tmp_path: Path) -
     assert new.to_bytes()[4] == 2
     path = new.save(tmp_path / "new.wbz")
     assert np.array_equal(load_archive(path).decode()["weight"], np.arange(16))
-    path.write_bytes(new.to_bytes()[:4] + b"\x03" + new.to_bytes()[5:])
+    path.write_bytes(new.to_bytes()[:4] + bytes([VERSION + 1]) + new.to_bytes()[5:])
     with pytest.raises(ArchiveError, match="newer version"):
         load_archive(path)
     damaged = bytearray(new.to_bytes())

@@ -51,7 +51,13 @@ def _recalibrate(fields: Fields) -> str:
 
 def _share(fields: Fields) -> str:
     bits = fields.get("bits", 4)
-    return "" if bits == 32 else f"codebook of {fields.get('entries') or 2**bits}"
+    if bits == 32:
+        return ""
+    if fields.get("method") == "hash":
+        share = fields.get("buckets")
+        return "hash buckets, " + (f"{bits} bits a weight" if share is None else f"{_percent(share)} of the weights")
+    vectors = f" vectors of {fields.get('block', 4)}" if fields.get("method") == "product" else ""
+    return f"codebook of {fields.get('entries') or 2**bits}{vectors}"
 
 
 _UNITS = {"filter": "channels", "n:m": "N:M groups"}

@@ -5,10 +5,13 @@ from __future__ import annotations
 from workbench.encodings.ans import Ans
 from workbench.encodings.archive import Archive, ArchiveError, load_archive
 from workbench.encodings.base import ENCODINGS, Encoding, EncodingError, register, unpack
+from workbench.encodings.blocks import Blocks
 from workbench.encodings.choose import (
+    encode_blocks,
     encode_codebook,
     encode_codes,
     encode_grid,
+    encode_hashed,
     encode_levels,
     encode_values,
     entropy_bound_bytes,
@@ -17,6 +20,7 @@ from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, bfloat16_bits
 from workbench.encodings.entropy import Entropy
 from workbench.encodings.grid import Grid
+from workbench.encodings.hashed import Hashed
 from workbench.encodings.integers import Packed
 from workbench.encodings.levels import Levels
 from workbench.encodings.sparse import Bitmask, RelativeIndex
@@ -27,19 +31,23 @@ __all__ = [
     "Archive",
     "ArchiveError",
     "Bitmask",
+    "Blocks",
     "Codebook",
     "Dense",
     "Encoding",
     "EncodingError",
     "Entropy",
     "Grid",
+    "Hashed",
     "Levels",
     "Packed",
     "RelativeIndex",
     "bfloat16_bits",
+    "encode_blocks",
     "encode_codebook",
     "encode_codes",
     "encode_grid",
+    "encode_hashed",
     "encode_levels",
     "encode_values",
     "entropy_bound_bytes",

@@ -33,7 +33,7 @@ from workbench.encodings.files import write_atomically
 from workbench.errors import WorkbenchError
 
 MAGIC = b"\x89WBZ"
-VERSION = 2  # 1 had none of the encodings whose `since` says so
+VERSION = 3  # older ones have none of the encodings whose `since` says so
 SUFFIX = ".wbz"
 PREAMBLE = struct.Struct("<4sBIQ")
 DIGEST_BYTES = 16

@@ -24,11 +24,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.encodings.ans import JOINED_BITS, Ans
-from workbench.encodings.base import Array, Encoding, EncodingError, mask_entropy_bytes
+from workbench.encodings.base import Array, Encoding, EncodingError, Shape, mask_entropy_bytes
+from workbench.encodings.blocks import Blocks
 from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, bfloat16_bits, nonzero_bits
 from workbench.encodings.entropy import Entropy
 from workbench.encodings.grid import Grid
+from workbench.encodings.hashed import Hashed
 from workbench.encodings.integers import Packed, code_type
 from workbench.encodings.levels import Levels, blank_of
 from workbench.encodings.slices import spread
@@ -127,18 +129,36 @@ def encode_codebook(codes: Array, books: ArrayLike, axis: int | None = None, per
     The code after the last entry is a weight that was pruned; the books may then have 255 entries at most.
     """
     books = np.ascontiguousarray(books, np.float32)
-    entries = books.shape[1]
+    return Codebook(_entry_codes(codes, books.shape[1]), books, axis, per)
+
+
+def encode_blocks(codes: Array, book: Array, shape: Shape, axis: int) -> Blocks:
+    """Encode codes (uint8; channels, runs) into ``book`` (entries, length), kept as it comes, in the fewest bytes.
+
+    The code after the last entry is a run that is zero; see ``Blocks``.
+    """
+    return Blocks(_entry_codes(codes, len(book)), Dense.of(book), shape, axis)
+
+
+def encode_hashed(buckets: Array, shape: Shape, seed: int, kept: Mask | None = None) -> Hashed:
+    """Encode ``buckets``, kept as they come, and where a weight is not zero in the fewest bytes; see ``Hashed``."""
+    places = None if kept is None else encode_codes(kept.view(np.uint8), 1)
+    return Hashed(Dense.of(buckets), shape, seed, places)
+
+
+def _entry_codes(codes: Array, entries: int) -> Encoding:
+    """The smallest encoding of numbers of ``entries``; the number after the last is one that is left out."""
     left = codes != entries
     kept = int(np.count_nonzero(left))
     if kept == codes.size:
-        return Codebook(_smallest_codes(_as_codes(codes, _width(entries)), _width(entries)), books, axis, per)
+        return _smallest_codes(_as_codes(codes, _width(entries)), _width(entries))
     width = _width(entries + 1)
     best = _smallest_codes(_as_codes(codes, width), width)
     if 64 << width <= kept and not _is_patterned(left, kept):
-        return Codebook(best, books, axis, per)
+        return best
     positions = np.flatnonzero(left)
     values = _smallest_codes(codes.ravel().take(positions), _width(entries))
-    return Codebook(_smaller(best, _smallest_sparse(left, positions, values)), books, axis, per)
+    return _smaller(best, _smallest_sparse(left, positions, values))
 
 
 def encode_values(values: Array, mask: Mask | None = None, type: str | None = None) -> Encoding:

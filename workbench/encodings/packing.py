@@ -15,11 +15,13 @@ from numpy.typing import ArrayLike
 
 from workbench.encodings.ans import JOINED_BITS, Ans
 from workbench.encodings.base import Array, Encoding
+from workbench.encodings.blocks import Blocks
 from workbench.encodings.choose import ENTROPY_WIDTHS
 from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, nonzero_bits
 from workbench.encodings.entropy import Entropy
 from workbench.encodings.grid import Grid
+from workbench.encodings.hashed import Hashed
 from workbench.encodings.integers import Packed
 from workbench.encodings.slices import spread
 from workbench.encodings.sparse import INDEX_BITS, Bitmask, Mask, RelativeIndex, gap_fields, gaps_of, mask_bits
@@ -51,6 +53,13 @@ def repack(encoding: Encoding, packing: Packing) -> Encoding | None:
         entries = encoding.books.shape[1]
         codes = encoding.codes.decode(background=min(entries, 255))
         return replace(encoding, codes=_arranged(codes, codes != entries, _code, packing))
+    if isinstance(encoding, Blocks):
+        entries = encoding.book.shape[0]
+        codes = encoding.codes.decode(background=entries)
+        return replace(encoding, codes=_arranged(codes, codes != entries, _code, packing))
+    if isinstance(encoding, Hashed) and encoding.kept is not None:
+        kept = encoding.kept.decode()
+        return replace(encoding, kept=_arranged(kept, kept != 0, partial(_code, bits=1), packing))
     if isinstance(encoding, Dense | Bitmask | RelativeIndex):
         values = encoding if isinstance(encoding, Dense) else encoding.values
         if not isinstance(values, Dense) or values.type == "bfloat16":

@@ -14,7 +14,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from workbench.techniques.codebook import SharedValues
+from workbench.techniques.codebook import SharedWeights
 from workbench.techniques.storage import Cast, Codes, Storage, TableCodes
 
 
@@ -107,21 +107,24 @@ class Rounded(Masked):
 
 
 class Shared(nn.Module):
-    """Entries of codebooks: each learns by the sum of the gradients of the weights that share it."""
+    """Shared values: each learns by the sum of the gradients of the weights that share it.
 
-    def __init__(self, shared: SharedValues) -> None:
+    Han et al. 2016, section 3.3, for codebooks; Chen et al. 2015, equation 12, for hash buckets.
+    """
+
+    def __init__(self, shared: SharedWeights) -> None:
         super().__init__()
+        self.shared = shared
         self.books = nn.Parameter(shared.books.clone())
-        index = shared.codes.long()
-        if shared.axis is not None:
-            starts = torch.arange(shared.codes.shape[shared.axis]) // shared.per * (shared.books.shape[1] + 1)
-            index = index + starts.view([-1 if axis == shared.axis else 1 for axis in range(index.ndim)])
-        self.register_buffer("index", index)
+        self.register_buffer("index", shared.index().long())
         self.index: Tensor
 
     def forward(self) -> Tensor:
-        """Return the entries the codes stand for; the one after a book's last is a pruned weight."""
-        return nn.functional.pad(self.books, (0, 1)).flatten()[self.index]
+        """Return the values that the weights share, rounded as they will be stored."""
+        books: Tensor = self.books
+        if self.shared.half:
+            books = books + (self.shared.rounded(books.detach()) - books.detach())
+        return self.shared.spread(books)[self.index]
 
     def learned(self) -> dict[str, Tensor]:
         """Return the books."""
@@ -152,7 +155,7 @@ def _(storage: Codes, kept: Tensor, learn_steps: bool) -> Constraint:
 
 
 @_constrain.register
-def _(storage: SharedValues, kept: Tensor, learn_steps: bool) -> Shared:
+def _(storage: SharedWeights, kept: Tensor, learn_steps: bool) -> Shared:
     return Shared(storage)
 
 

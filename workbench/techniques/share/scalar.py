@@ -1,4 +1,4 @@
-"""Weight sharing: weights are numbers of entries in a codebook found by k-means.
+"""Weights are numbers of entries in a codebook of single values, found by k-means.
 
 Han, Mao and Dally 2016, "Deep Compression", section 3. Weights that were pruned stay zero: they are no
 entry of the book, and the archive keeps the codes of the others only, where that is smaller.
@@ -8,71 +8,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
-from workbench.errors import WorkbenchError
-
-from .base import Cost, Dial, Settings, Technique
-from .codebook import SharedValues
-from .draft import Context, Draft
-from .kmeans import SortedValues
-
-#: Entries of a book at most: a byte's values but one, which stands for a pruned weight.
-MOST = 255
-#: The bit-width that leaves a layer's weights as they are.
-AS_IT_IS = 32
+from ..codebook import SharedValues
+from ..draft import Context, Draft
+from ..kmeans import SortedValues
+from .finite import not_finite
+from .settings import ShareSettings
 
 Place = tuple[str, int | None, int]
 """A weight's name, the axis along which books change (None for one book), and the channels of a book."""
 
 
-class ShareSettings(Settings):
-    """Settings of ``share``."""
-
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
-        "group": {"scope": ("group",)},
-        "seed": {"start": ("random",)},
-    }
-
-    bits: int = Field(
-        4, ge=1, le=32, description="Bits of a weight's number in the codebook, 1 to 8; 32 leaves the layer as it is."
-    )
-    entries: int | None = Field(None, ge=2, le=MOST, description="Entries of the codebook, instead of bits.")
-    start: Literal["linear", "density", "random"] = Field(
-        "linear", description="First entries: evenly spaced, at even shares of the weights, or weights by chance."
-    )
-    scope: Literal["layer", "group", "model"] = Field(
-        "layer", description="One codebook for each layer, for each group of its output channels, or for all layers."
-    )
-    group: int = Field(16, ge=1, le=4096, description="Output channels that have one codebook (scope group).")
-    iterations: int = Field(50, ge=0, le=1000, description="Lloyd iterations at most; it stops where nothing changes.")
-    seed: int = Field(0, ge=0, description="Seed of the start by chance.")
-
-    @model_validator(mode="after")
-    def _one_size(self) -> ShareSettings:
-        if 8 < self.bits != AS_IT_IS:
-            raise ValueError(f"bits is {self.bits}, but it should be 1 to 8, or 32 to leave the layer as it is")
-        if self.entries is not None and "bits" in self.model_fields_set:
-            raise ValueError("bits and entries both set the codebook's size; leave one of them out")
-        return self
-
-    @property
-    def size(self) -> int:
-        """Entries of a codebook, at most."""
-        return min(MOST, 2**self.bits if self.entries is None else self.entries)
-
-
-def apply(draft: Draft, settings: Mapping[str, ShareSettings], context: Context) -> None:
+def share(draft: Draft, settings: Mapping[str, ShareSettings], context: Context) -> None:
     """Find the codebooks of each layer; layers that share their settings share one book, where the scope says so."""
     pools: dict[ShareSettings, list[Place]] = defaultdict(list)
     for name, chosen in settings.items():
-        if chosen.bits == AS_IT_IS:
-            continue
         axis = draft.output_axis(name) if chosen.scope == "group" else None
         pools[chosen] += [(weight, axis, chosen.group) for weight in draft.layers[name].weights]
     for chosen, places in pools.items():
@@ -122,10 +76,7 @@ def _books(
             ("sorted", versions, grouping), lambda: [SortedValues(run[run != 0]) for run in values]
         )
     except ValueError as error:
-        names = ", ".join(weight for weight, _, _ in pool[:3])
-        raise WorkbenchError(
-            f"Among the weights of {names} are NaN or infinite ones, which no codebook holds: leave them out by layers."
-        ) from error
+        raise not_finite([weight for weight, _, _ in pool]) from error
     found = [_cluster(run, settings) for run in ordered]
     entries = max(1, *(len(book) for _, book in found))
     books = np.zeros((len(values), entries), np.float32)
@@ -143,25 +94,3 @@ def _cluster(ordered: SortedValues, settings: ShareSettings) -> tuple[NDArray[np
         return np.empty(0, np.uint8), np.empty(0, np.float32)
     centres = ordered.start(settings.start, settings.size, settings.seed)
     return ordered.assign(ordered.cluster(centres, settings.iterations))
-
-
-def _cost(settings: ShareSettings) -> Cost:
-    return Cost.LIVE
-
-
-SHARE = Technique(
-    name="share",
-    summary="Let weights share the few values of a codebook found by k-means.",
-    source="Han, Mao and Dally 2016, Deep Compression",
-    url="https://arxiv.org/abs/1510.00149",
-    settings=ShareSettings,
-    apply=apply,
-    cost=_cost,
-    examples=(
-        "- share: {bits: 4}",
-        "- prune: {ratio: 0.5}\n- share: {bits: 5, start: density}",
-        "- share: {bits: 3, scope: group, group: 8}",
-        "- share: {entries: 24, scope: model}",
-    ),
-    dial=Dial("bits", AS_IT_IS, (8, 7, 6, 5, 4, 3, 2, 1), {"scope": "layer", "entries": None}),
-)

@@ -1,0 +1,7 @@
+"""Weight sharing: many weights, few values."""
+
+from __future__ import annotations
+
+from .technique import SHARE
+
+__all__ = ["SHARE"]
