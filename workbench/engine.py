@@ -78,9 +78,18 @@ class Engine:
     ``measure`` and ``learn_latency`` from one, which may be another.
     """
 
-    def __init__(self, model: Model, data: Dataset, split: str, history: History, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: Model,
+        data: Dataset,
+        split: str,
+        history: History,
+        seed: int = 0,
+        sibling: Footing | None = None,
+    ) -> None:
+        """``sibling`` is the footing of another engine for the same model, whose subject and graph are shared."""
         self._data = data
-        self.subject = Subject.of(model, data.image_shape)
+        self.subject = Subject.of(model, data.image_shape) if sibling is None else sibling.subject
         self.split = data[split]
         self.history = history
         self.notes: tuple[str, ...] = (*model.notes, *data.notes)
@@ -88,7 +97,7 @@ class Engine:
         self.measured: dict[str, Latency] = {}
         self._normalization = normalization = model.normalization or data.normalization
         self._seed = seed
-        self._evaluator = Evaluator(self.subject, self.split, normalization)
+        self._evaluator = Evaluator(self.subject, self.split, normalization, sibling.graph if sibling else None)
         self._latency = LatencyEstimator(self.subject, self._evaluator.graph, data, normalization)
         self.runtime = self._evaluator.runtime
         self.key = Key(

@@ -37,9 +37,11 @@ Check = Callable[[], None]
 
 
 class Evaluator:
-    """Evaluates compressed versions of one subject on one split."""
+    """Evaluates compressed versions of one subject on one split; ``graph`` is the subject's, where it is known."""
 
-    def __init__(self, subject: Subject, split: Split, normalization: Normalization) -> None:
+    def __init__(
+        self, subject: Subject, split: Split, normalization: Normalization, graph: OnnxGraph | None = None
+    ) -> None:
         self.subject = subject
         self.split = split
         self._normalize = normalization
@@ -50,7 +52,7 @@ class Evaluator:
         self._prefix: Prefix | None = None
         self._work = {layer.weight: layer.macs for layer in subject.layers}
         self.why_torch = ""
-        self._graph = self._export()
+        self._graph = graph or self._export()
         self.runtime = "onnxruntime" if self._graph else "torch"
 
     @property

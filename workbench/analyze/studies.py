@@ -73,8 +73,8 @@ class Studies:
             self.technique, self.tolerance, self.progress = technique, tolerance, job.progress
         if before is not None:
             before.cancel()
-        job.subscribe(lambda progress: self._follow(job, progress))
-        self._follow(job, job.progress)  # it may have ended before it was listened to
+        job.subscribe(lambda progress: self._follow(session, job, progress))
+        self._follow(session, job, job.progress)  # it may have ended before it was listened to
         return job
 
     def cancel(self) -> None:
@@ -95,7 +95,7 @@ class Studies:
 
         return leave
 
-    def _follow(self, job: SensitivityJob, progress: Progress) -> None:
+    def _follow(self, session: Session, job: SensitivityJob, progress: Progress) -> None:
         with self._lock:
             if job is not self._job:
                 return
@@ -108,7 +108,7 @@ class Studies:
                 self._job = None
         try:
             if progress.state in ("done", "cancelled"):
-                self._foresee(job.session)
+                self._foresee(session)
         finally:  # whoever shows the sweep must hear of its end
             for listener in list(self._listeners):
                 listener(self)

@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.data.dataset import Dataset, Normalization, Split
 from workbench.engine import Footing
 from workbench.jobs import Cancelled, Job
 from workbench.run.executor import Crew, Executor, executor_for
@@ -38,7 +39,6 @@ from .variants import Layout, VariantSource
 
 if TYPE_CHECKING:
     from workbench.measure.strata import Look
-    from workbench.session import Session
 
 #: A cell is settled once its half-width is at most this share of what it lost, with a tolerance.
 RELATIVE = 0.1
@@ -48,24 +48,44 @@ FAR_PIECE = 40_000_000_000
 PACE = 0.1
 
 
+class Host(Protocol):
+    """What a sweep is run for: a Session, or other work that measures a model on a split."""
+
+    data: Dataset
+    split: Split
+    normalization: Normalization
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+
+    def footing(self, check: Callable[[], None] = ...) -> Footing:
+        """Return what is needed to run images."""
+
+    def give_way(self, cancelled: Callable[[], bool]) -> None:
+        """Wait while a person's own recipe is measured."""
+
+
 class SensitivityJob(Job[Sensitivity]):
     """Measures a Question in the background; ``latest`` is what is known so far, None before the first cell.
 
     It goes on from ``start`` as far as that asked the same of the same images. ``relative``: the share of its
-    loss that a cell's half-width may have, where that is more than the ``tolerance``.
+    loss that a cell's half-width may have, where that is more than the ``tolerance``. ``most``: no cell is taken
+    beyond the first look that has so many images.
     """
 
     def __init__(
         self,
-        session: Session,
+        session: Host,
         question: Question,
         tolerance: float | None = None,
         *,
         relative: float = RELATIVE,
         start: Sensitivity | None = None,
         executor: str | Executor | None = None,
+        most: int | None = None,
     ) -> None:
-        self.session, self.question, self.tolerance = session, question, tolerance
+        self.session, self.question, self.tolerance, self.most = session, question, tolerance, most
         self.relative, self.start = relative, start
         self.latest: Sensitivity | None = None
         self.executor = executor_for(executor)
@@ -121,6 +141,8 @@ class _Sweep:
         self._job, self._footing, self._pauses = job, footing, pauses
         self._sampler = footing.sampler
         self._total = len(self._sampler.labels)
+        last = next((look for look in self._sampler.looks if job.most is not None and look >= job.most), self._total)
+        self._looks = tuple(look for look in self._sampler.looks if look <= last)
         accuracy, loss = footing.baseline.accuracy, footing.baseline.loss
         assert accuracy is not None, "the sampler is made from the baseline"
         found = Sensitivity.unknown(job.question, accuracy)
@@ -142,7 +164,7 @@ class _Sweep:
             return self._finish()
         crew = self._job.executor.open(self._kit(tuple(row.layout for row in rows)))
         try:
-            for start, stop in pairwise((0, *self._sampler.looks)):
+            for start, stop in pairwise((0, *self._looks)):
                 self._take_look(crew, rows, start, stop)
         finally:
             self._pauses.stopped = True  # the threads end at their next pause
@@ -263,7 +285,7 @@ class _Sweep:
         found = self._found
         with np.errstate(invalid="ignore"):
             near = self._half() <= self._wanted()
-        return np.asarray((found.n == self._total) | ((found.n > 0) & near))
+        return np.asarray((found.n >= self._looks[-1]) | ((found.n > 0) & near))
 
     def _half(self) -> Floats:
         return np.asarray((self._found.high - self._found.low) / 2)
@@ -289,12 +311,12 @@ class _Sweep:
     def _left(self) -> float:
         """Return the work left; with a tolerance, by how far the intervals have still to narrow."""
         n = self._found.n
-        images = np.full(n.shape, float(self._total))
+        images = np.full(n.shape, float(self._looks[-1]))
         if self._job.tolerance is not None:
             with np.errstate(invalid="ignore"):
                 needed = n * (self._half() / self._wanted()) ** 2
             needed = needed / (1 + needed / self._total)  # drawn without replacement, fewer do
-            looks = np.array(self._sampler.looks)
+            looks = np.array(self._looks)
             images = looks[np.searchsorted(looks, np.where(n > 0, needed, self._total / 4)).clip(max=len(looks) - 1)]
         images = np.where(self._settled(), n, np.maximum(images, n))
         return float((np.where(self._same, 0, images - n) * self._work).sum())

@@ -1,0 +1,142 @@
+"""An allocation keeps its budget, beats greedy and uniform where that can be, and says what cannot be met."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+import workbench as wb
+from workbench.cli import main
+from workbench.errors import WorkbenchError
+from workbench.search.allocation import Allocation
+from workbench.search.budget import Budget, Kind
+from workbench.search.job import AllocationJob
+from workbench.search.options import METHODS, plan_for
+from workbench.session import Session
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with Session("lenet300", "fashion_mnist", history=":memory:") as opened:
+        opened.measure()
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def found(session: Session) -> Allocation:
+    return AllocationJob(session, Budget("bytes", 60_000)).result()
+
+
+def test_the_answer_keeps_the_budget_in_the_file_that_is_written(session: Session, found: Allocation) -> None:
+    compressed = session.compress(found.recipe)
+    assert len(compressed.archive.to_bytes()) <= 60_000
+    assert found.best.cost == compressed.nbytes
+    for answer in found.candidates:
+        assert answer.cost <= 60_000
+
+
+def test_the_answer_is_searched_on_validation_and_reported_on_test(session: Session, found: Allocation) -> None:
+    best = found.best
+    assert best.validation is not None
+    assert best.validation.accuracy == wb.Estimate.exact(best.accuracy, len(session.data["validation"]), "validation")
+    assert best.reported is not None
+    assert best.reported.accuracy == session.measure(found.recipe).accuracy
+    assert best.reported.accuracy is not None
+    assert best.reported.accuracy.split == "test"
+    session.measure("[]")
+
+
+def test_the_exact_answer_harms_no_more_than_greedy_or_uniform(found: Allocation) -> None:
+    first = next(answer for answer in found.candidates if answer.by == "exact")
+    for other in (found.greedy, found.uniform):
+        assert other is not None
+        assert found.best.accuracy >= other.accuracy - 0.005
+    assert first.predicted.kind == "predicted"
+    assert {answer.by for answer in found.candidates} == {"exact", "greedy", "uniform"}
+
+
+def test_a_second_budget_starts_from_what_the_first_measured(session: Session, found: Allocation) -> None:
+    assert found.images > 0
+    again = AllocationJob(session, Budget("bytes", 45_000)).result()
+    assert again.best.cost <= 45_000
+    assert session.history.findings(again.best.validation and _key(session), "options")
+
+
+def _key(session: Session) -> wb.history.Key:
+    from workbench.search.testbed import Testbed
+
+    return Testbed(session, "validation", lambda: None).key
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "methods"),
+    [("macs", 150_000, ["channels"]), ("runtime_bytes", 200_000, ["quantize"]), ("bytes", 60_000, ["share"])],
+)
+def test_other_budgets_are_kept_too(session: Session, kind: Kind, limit: float, methods: list[str]) -> None:
+    answer = AllocationJob(session, Budget(kind, limit), methods).result().best
+    assert answer.cost <= limit
+    assert answer.validation is not None
+
+
+def test_a_budget_that_cannot_be_met_names_the_nearest_that_can(session: Session) -> None:
+    with pytest.raises(WorkbenchError, match=r"9,000 bytes cannot be met .* nearest that can is [\d,]+ bytes\.$"):
+        AllocationJob(session, Budget("bytes", 9_000)).result()
+
+
+def test_locks_that_make_a_budget_impossible_are_named(session: Session) -> None:
+    with pytest.raises(WorkbenchError, match=r"with fc1 locked; unlocked, [\d,]+ bytes can be reached"):
+        AllocationJob(session, Budget("bytes", 60_000), locked=["fc1"]).result()
+
+
+def test_a_locked_layer_keeps_what_it_has(session: Session) -> None:
+    base = wb.Recipe.parse("- quantize: {bits: 8, overrides: {fc2: {bits: 3}}}\n- correct_bias")
+    plan = plan_for(session.footing().subject, Budget("bytes", 1e5), ["quantize"], base, ["fc2"])
+    recipe = plan.recipe(plan.choice_of((5,)))
+    assert recipe.to_data() == [{"quantize": {"bits": 5, "overrides": {"fc2": {"bits": 3}}}}, {"correct_bias": {}}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "methods", "locked", "message"),
+    [
+        ("bytes", ["prunes"], [], "no technique 'prunes' to allocate by"),
+        ("ms", ["quantize"], [], "'quantize' does not lower latency; choose from channels, factorize"),
+        ("bytes", ["quantize", "share"], [], "cannot be allocated together"),
+        ("bytes", ["quantize"], ["fc9"], "no layer 'fc9' to lock"),
+        ("bytes", ["quantize"], ["fc1", "fc2", "fc3"], "Every layer is locked"),
+    ],
+)
+def test_what_cannot_be_allocated_is_said(
+    session: Session, kind: Kind, methods: list[str], locked: list[str], message: str
+) -> None:
+    with pytest.raises(WorkbenchError, match=message):
+        plan_for(session.footing().subject, Budget(kind, 1e4), methods, locked=locked)
+
+
+@pytest.mark.parametrize("limit", [0, -5, float("nan"), float("inf")])
+def test_a_budget_of_nothing_is_refused(limit: float) -> None:
+    with pytest.raises(WorkbenchError, match="should be above 0"):
+        Budget("bytes", limit)
+
+
+def test_every_method_is_a_technique_with_a_dial() -> None:
+    for method in METHODS.values():
+        assert method.neutral == method.levels[0]
+
+
+def test_the_command_prints_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["allocate", "--model", "lenet300", "--data", "fashion_mnist", "--max-bytes", "60000", "--json"]
+    assert main([*arguments, "--technique", "quantize"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {"recipe", "predicted", "measured", "baselines"} <= report.keys()
+    assert report["predicted"]["bytes"] == report["measured"]["size"]["bytes"] <= 60_000
+    assert report["measured"]["accuracy"]["split"] == "test"
+    assert report["baselines"].keys() == {"uniform", "greedy"}
+    assert wb.Recipe.parse(report["recipe"]).steps
+
+
+def test_the_command_refuses_what_cannot_be_met(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["allocate", "--model", "lenet300", "--data", "fashion_mnist", "--max-bytes"]
+    assert main([*arguments, "100"]) == 2
+    assert "the nearest that can is" in capsys.readouterr().err

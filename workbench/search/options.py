@@ -1,0 +1,286 @@
+"""What may be done to each layer, and the recipe that a choice of it is.
+
+A *method* is a technique with the settings that all layers share; its dial is what differs from layer to layer. With
+several methods an option is a value of each dial. Layers that must be treated alike, because their channels go
+together, are one unit.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from workbench.editing import dial_values, step_of, without
+from workbench.errors import WorkbenchError
+from workbench.recipe import Recipe
+from workbench.techniques import TECHNIQUES
+
+from .budget import Budget
+from .problem import Choice
+
+if TYPE_CHECKING:
+    from workbench.subject import Subject
+
+#: A value of each method's dial.
+Option = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to compress: ``technique`` with ``settings``, its dial at one of ``levels``, from mild to harsh.
+
+    ``lowers`` are the kinds of budgets it helps to meet.
+    """
+
+    name: str
+    technique: str
+    levels: tuple[float, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    lowers: frozenset[str] = frozenset({"bytes"})
+
+    @property
+    def neutral(self) -> float:
+        """The value that leaves a layer as it is."""
+        dial = TECHNIQUES[self.technique].dial
+        assert dial is not None
+        return dial.neutral
+
+    @property
+    def setting(self) -> str:
+        """The dial's name."""
+        dial = TECHNIQUES[self.technique].dial
+        assert dial is not None
+        return dial.setting
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("channels", "prune", (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75),
+               {"granularity": "filter", "scope": "layer"}, frozenset({"bytes", "runtime_bytes", "ms", "macs"})),
+        Method("prune", "prune", (0.0, 0.2, 0.35, 0.5, 0.65, 0.8), {"scope": "layer"}),
+        Method("factorize", "factorize", (1.0, 0.8, 0.6, 0.45, 0.3, 0.2), {},
+               frozenset({"bytes", "runtime_bytes", "ms", "macs"})),
+        Method("quantize", "quantize", (32, 8, 6, 5, 4, 3, 2), {}, frozenset({"bytes", "runtime_bytes"})),
+        Method("share", "share", (32, 6, 5, 4, 3, 2), {"scope": "layer"}),
+    )
+}  # fmt: skip
+#: What is used unless it is said, by the kind of budget.
+USUAL: dict[str, tuple[str, ...]] = {
+    "bytes": ("prune", "quantize"),
+    "drop": ("prune", "quantize"),
+    "runtime_bytes": ("quantize",),
+    "ms": ("channels",),
+    "macs": ("channels",),
+}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """``layers`` that are compressed alike, by one of ``options``; a locked unit has a single one."""
+
+    name: str
+    layers: tuple[str, ...]
+    options: tuple[Option, ...]
+    locked: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The choice to be made: units, methods in the order of their steps, and the recipe whose other steps stay.
+
+    ``names`` are the model's layers, those that belong to no unit too.
+    """
+
+    methods: tuple[Method, ...]
+    units: tuple[Unit, ...]
+    base: Recipe
+    names: tuple[str, ...]
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Every option that a free unit has, from mild to harsh."""
+        return next((unit.options for unit in self.units if not unit.locked), ())
+
+    @property
+    def locked(self) -> tuple[str, ...]:
+        """The names of the locked units."""
+        return tuple(unit.name for unit in self.units if unit.locked)
+
+    def unlocked(self) -> Plan:
+        """Return the same with no unit locked."""
+        every = self.options or tuple(product(*(method.levels for method in self.methods)))
+        units = tuple(Unit(unit.name, unit.layers, every) for unit in self.units)
+        return Plan(self.methods, units, self.base, self.names)
+
+    @property
+    def neutral(self) -> Option:
+        """The option that leaves a unit as it is."""
+        return tuple(method.neutral for method in self.methods)
+
+    def recipe(self, choice: Choice) -> Recipe:
+        """Return the recipe of one option for each unit; the other steps of ``base`` are in it."""
+        chosen = {
+            layer: unit.options[option]
+            for unit, option in zip(self.units, choice, strict=True)
+            for layer in unit.layers
+        }
+        return self._recipe(chosen, self.base)
+
+    def alone(self, unit: Unit, option: Option) -> Recipe:
+        """Return the recipe in which one unit alone is compressed, and nothing else is done."""
+        return self._recipe(dict.fromkeys(unit.layers, option), Recipe())
+
+    def both(self, first: Unit, one: Option, second: Unit, other: Option) -> Recipe:
+        """Return the recipe in which two units alone are compressed."""
+        chosen = {**dict.fromkeys(first.layers, one), **dict.fromkeys(second.layers, other)}
+        return self._recipe(chosen, Recipe())
+
+    def choice_of(self, option: Option) -> Choice:
+        """Return the choice in which every free unit takes ``option``."""
+        return tuple(0 if unit.locked else unit.options.index(option) for unit in self.units)
+
+    def _recipe(self, chosen: Mapping[str, Option], base: Recipe) -> Recipe:
+        steps = base.to_data()
+        techniques = [next(iter(step)) for step in steps]
+        order = list(TECHNIQUES)
+        for place, method in enumerate(self.methods):
+            step = _step(method, {layer: option[place] for layer, option in chosen.items()}, self.names)
+            if step is None:
+                continue
+            at = sum(order.index(name) <= order.index(method.technique) for name in techniques)
+            steps.insert(at, {method.technique: step})
+            techniques.insert(at, method.technique)
+        return Recipe.parse(steps)
+
+
+def plan_for(
+    subject: Subject,
+    budget: Budget,
+    methods: Sequence[str] = (),
+    base: Recipe | None = None,
+    locked: Collection[str] = (),
+) -> Plan:
+    """Return what is to be decided for ``subject``.
+
+    ``base``'s settings of the methods' techniques are used, its other steps stay. ``locked`` layers keep what they have
+    in it. Raises ``WorkbenchError`` for methods that are unknown, do nothing for the budget, or exclude each other, and
+    for unknown layers.
+    """
+    base = Recipe() if base is None else base
+    chosen = _methods(methods or USUAL[budget.kind], budget, base)
+    names = tuple(layer.name for layer in subject.layers)
+    for name in locked:
+        if name not in names:
+            raise WorkbenchError(f"There is no layer '{name}' to lock; the first ones are {', '.join(names[:6])}.")
+    options = _options(chosen)
+    values = [dial_values(base, method.technique, names) for method in chosen]
+    units = []
+    for name, layers in _groups(subject, chosen, names):
+        held = [layer for layer in layers if layer in locked]
+        if held:
+            keep = tuple(value[held[0]].value for value in values)
+            units.append(Unit(name, layers, (keep,), locked=True))
+        else:
+            units.append(Unit(name, layers, options))
+    if not units:
+        raise WorkbenchError("No channels of this model can be removed, so there is nothing to allocate.")
+    if all(unit.locked for unit in units):
+        raise WorkbenchError("Every layer is locked, so there is nothing to allocate: unlock some.")
+    rest = base
+    for method in chosen:
+        rest = without(rest, method.technique)
+    return Plan(chosen, tuple(units), rest, names)
+
+
+def _methods(names: Sequence[str], budget: Budget, base: Recipe) -> tuple[Method, ...]:
+    for name in names:
+        if name not in METHODS:
+            raise WorkbenchError(f"There is no technique '{name}' to allocate by; there are {', '.join(METHODS)}.")
+    chosen = [METHODS[name] for name in METHODS if name in names]
+    for method in chosen:
+        if budget.counted not in method.lowers:
+            able = ", ".join(each.name for each in METHODS.values() if budget.counted in each.lowers)
+            raise WorkbenchError(f"'{method.name}' does not lower {_WHAT[budget.counted]}; choose from {able}.")
+    for pair in (("channels", "prune"), ("quantize", "share"), ("channels", "factorize"), ("channels", "quantize"),
+                 ("channels", "share")):  # fmt: skip
+        if {*pair} <= {method.name for method in chosen}:
+            raise WorkbenchError(f"'{pair[0]}' and '{pair[1]}' cannot be allocated together; choose one of them.")
+    return tuple(_with_settings(method, base) for method in chosen)
+
+
+_WHAT = {"bytes": "the packed size", "runtime_bytes": "a runtime's file", "ms": "latency", "macs": "MACs"}
+
+
+def _with_settings(method: Method, base: Recipe) -> Method:
+    """Return the method with the settings, beside its dial, that a person's recipe has of the same technique."""
+    step = step_of(base, method.technique)
+    definition = TECHNIQUES[method.technique]
+    if step is None or definition.dial is None:
+        return method
+    given = step.settings.model_dump(mode="json", exclude_unset=True)
+    fields = definition.settings.model_fields
+    dial = definition.dial
+    kept = {
+        name: value
+        for name, value in given.items()
+        if name != dial.setting and name not in dial.alone and fields[name].default is not None
+    }
+    if method.technique == "prune" and (kept.get("granularity", "weight") == "filter") != (method.name == "channels"):
+        kept = {}
+    settings = {**kept, **method.settings}
+    return Method(method.name, method.technique, method.levels, settings, method.lowers)
+
+
+def _options(methods: Sequence[Method]) -> tuple[Option, ...]:
+    """Return every combination of the methods' levels that makes sense, from mild to harsh.
+
+    Weights that are stored as they are, in fp32, are pruned only where nothing else makes them smaller.
+    """
+    combined = list(product(*(method.levels for method in methods)))
+    if len(methods) == 1:
+        return tuple(combined)
+    store = next((place for place, method in enumerate(methods) if method.name in ("quantize", "share")), None)
+    neutral = tuple(method.neutral for method in methods)
+    if store is None:
+        return tuple(combined)
+    return tuple(each for each in combined if each[store] != methods[store].neutral or each == neutral)
+
+
+def _groups(subject: Subject, methods: Sequence[Method], names: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the units' names and layers: single ones, or those whose channels go together."""
+    if all(method.name != "channels" for method in methods):
+        return [(name, (name,)) for name in names]
+    found = []
+    for group in subject.channels.groups:
+        makers = {member.layer for member in group.producers}
+        layers = tuple(name for name in names if name in makers)
+        if layers:
+            found.append((layers[0], layers))
+    return found
+
+
+def _step(method: Method, values: Mapping[str, float], every: Collection[str]) -> dict[str, Any] | None:
+    """Return a step's fields: the commonest value that does anything for all layers, and an override for others."""
+    used = [value for value in values.values() if value != method.neutral]
+    if not used:
+        return None
+    usual = Counter(used).most_common(1)[0][0]
+    whole = len(values) == len(every)
+    fields: dict[str, Any] = {**method.settings, method.setting: _plain(usual)}
+    if not whole:
+        fields["layers"] = [glob.escape(layer) for layer, value in values.items() if value != method.neutral]
+    overrides = {
+        glob.escape(layer): {method.setting: _plain(value)}
+        for layer, value in values.items()
+        if value != usual and (whole or value != method.neutral)
+    }
+    return {**fields, "overrides": overrides} if overrides else fields
+
+
+def _plain(value: float) -> float | int:
+    return int(value) if float(value).is_integer() and value >= 1 else value
