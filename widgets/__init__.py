@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .behaviour.view import BehaviourView
     from .controls.view import ControlsView
     from .examples.view import ExamplesView
     from .export.view import ExportView
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .weights.view import WeightView
 
 _HOMES = {
+    "BehaviourView": "behaviour.view",
     "ControlsView": "controls.view",
     "ExamplesView": "examples.view",
     "ExportView": "export.view",
@@ -37,8 +39,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "ControlsView", "ExamplesView", "ExportView", "LayersView", "PickerView", "RecipeView", "ScoreboardView",
-    "SensitivityView", "TradeoffView", "WeightView", "Workbench",
+    "BehaviourView", "ControlsView", "ExamplesView", "ExportView", "LayersView", "PickerView", "RecipeView",
+    "ScoreboardView", "SensitivityView", "TradeoffView", "WeightView", "Workbench",
 ]  # fmt: skip
 
 

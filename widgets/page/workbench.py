@@ -11,6 +11,7 @@ import ipywidgets
 from ..base import plots
 from ..base.picture import Pictured
 from ..base.view import View, style
+from ..behaviour.view import BehaviourView
 from ..controls.view import ControlsView
 from ..examples.view import ExamplesView
 from ..export.view import ExportView
@@ -34,6 +35,7 @@ TABS: dict[str, tuple[str, type[View]]] = {
     "layers": ("Layers", LayersView),
     "sensitivity": ("Sensitivity", SensitivityView),
     "tradeoff": ("Trade-off", TradeoffView),
+    "behaviour": ("Behaviour", BehaviourView),
     "examples": ("Examples", ExamplesView),
     "weights": ("Weights", WeightView),
     "recipe": ("Recipe", RecipeView),
@@ -67,7 +69,7 @@ class Workbench(Pictured, ipywidgets.Box):
     def __init__(self, session: Session | str | None = None, data: str | None = None) -> None:
         self._own: Session | None = None
         self.picker = PickerView(loaded=self._show, unread=self._keep)
-        self.scoreboard = ScoreboardView()
+        self.scoreboard = ScoreboardView(wants=self._open)
         self.controls = ControlsView()
         self.weights = WeightView(compact=True)
         self.tour = TourView()
@@ -158,6 +160,10 @@ class Workbench(Pictured, ipywidgets.Box):
         for view in self.views:
             if view.session is not session:
                 view.attach(session)
+
+    def _open(self, tab: str) -> None:
+        """Show a tab that a view points to."""
+        self.tabs.chosen = tab
 
     def _keep(self, recipe: str) -> None:
         """Put a recipe that could not be applied into the editor, and show it."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workbench.analyze.classes import Change, ClassReport
     from workbench.measure.estimate import Estimate, Latency, Size
+    from workbench.recipe import Recipe
     from workbench.snapshot import Snapshot
 
 Figure = dict[str, Any]
@@ -49,6 +51,16 @@ def baseline_figures(snapshot: Snapshot) -> Figure:
     }
 
 
+def harm_figure(recipe: Recipe, report: ClassReport) -> Figure:
+    """Return the classes that ``recipe`` hurts beyond chance, the worst first, in points; and all images together."""
+    return {
+        "recipe": recipe.hash,
+        "hurt": [{"name": row.name, **_points(row.change)} for row in report.hurt],
+        "overall": _points(report.overall),
+        "n": report.n,
+    }
+
+
 def progress(snapshot: Snapshot) -> Figure:
     """Return which Recipe is being worked on, and whether it is done."""
     predicted = snapshot.predicted
@@ -66,6 +78,10 @@ def _estimate(estimate: Estimate) -> Figure:
         "value": round(estimate.value, 6), "low": round(estimate.low, 6), "high": round(estimate.high, 6),
         "n": estimate.n, "kind": estimate.kind, "split": estimate.split,
     }  # fmt: skip
+
+
+def _points(change: Change) -> Figure:
+    return {key: round(100 * getattr(change, key), 2) for key in ("value", "low", "high")}
 
 
 def _size(size: Size) -> Figure:

@@ -57,16 +57,45 @@ function kindOf(parts, kind) {
   parts.kind.dataset.kind = kind;
 }
 
+// The line that no headline hides: which classes lose more than chance and more than the others.
+const signed = (points) => `${points < 0 ? "−" : "+"}${number(Math.abs(points), 1)}`;
+const NAMED = 3;
+function harmLine(onMore) {
+  const lead = element("b");
+  const list = element("span", { class: "wb-harm-list" });
+  const more = button("See classes", { class: "wb-button wb-harm-more" });
+  const root = element("div", { class: "wb-harm", "data-recipe": "", "data-hurt": "" }, element("p", {}, lead, " ", list), more);
+  more.addEventListener("click", onMore);
+  function show(harm, progress) {
+    const present = harm.recipe != null && harm.recipe === progress.recipe;
+    const hurt = present && harm.hurt ? harm.hurt : [];
+    const judged = present && harm.hurt != null;
+    root.dataset.recipe = present ? harm.recipe : "";
+    root.dataset.hurt = hurt.map(({ name }) => name).join();
+    root.classList.toggle("wb-hurting", hurt.length > 0);
+    more.hidden = !judged;
+    setText(lead, hurt.length ? `▼ ${hurt.length === 1 ? "A class is" : `${hurt.length} classes are`} hurt beyond chance, in points:` : "");
+    const named = hurt.slice(0, NAMED).map(({ name, value, low, high }) => `${name} ${signed(value)} (${signed(low)} to ${signed(high)})`);
+    if (hurt.length > NAMED) named.push(`${hurt.length - NAMED} more`);
+    setText(list, hurt.length ? `${named.join(" · ")}; all images ${signed(harm.overall.value)}`
+      : judged ? `No class is hurt beyond chance, by all ${count(harm.n)} images.`
+      : present ? "Uncompressed: there is nothing to compare yet." : "Which classes are hurt is known once every image was run.");
+    root.title = hurt.map(({ name, value, low, high }) => `${name} ${signed(value)} points (95 %: ${signed(low)} to ${signed(high)})`).join("\n");
+  }
+  return { root, show, text: () => (root.classList.contains("wb-hurting") ? `${lead.textContent} ${list.textContent}` : "") };
+}
+
 function render({ model, el }) {
   el.classList.add("wb");
   const accuracy = card("accuracy", "Accuracy");
   const size = card("size", "Size");
   const latency = card("latency", "Latency");
+  const harm = harmLine(() => model.send({ do: "behaviour" }));
   const why = element("p", { class: "wb-why", "aria-hidden": "true" });
   const speaker = element("div", { class: "wb-hidden", "aria-live": "polite" });
   const problem = element("p", { class: "wb-problem", role: "alert" });
   const root = element("div", { class: "wb-scoreboard" },
-    element("div", { class: "wb-scores" }, accuracy.root, size.root, latency.root), why, problem, speaker);
+    element("div", { class: "wb-scores" }, accuracy.root, size.root, latency.root), harm.root, why, problem, speaker);
   el.replaceChildren(root);
 
   const images = element("div");
@@ -176,8 +205,9 @@ function render({ model, el }) {
     clearTimeout(spoken);
     if (!model.get("progress").settled) return;
     spoken = setTimeout(() => {
+      const hurt = harm.text();
       const say = (parts) => `${parts.root.getAttribute("aria-label")} ${parts.value.textContent}, ${parts.change.textContent || "no baseline yet"}`;
-      speaker.textContent = `${[accuracy, size, latency].map(say).join(". ")}.`;
+      speaker.textContent = `${[accuracy, size, latency].map(say).join(". ")}.${hurt && ` ${hurt}`}`;
     }, 700);
   }
 
@@ -185,11 +215,12 @@ function render({ model, el }) {
     drawAccuracy();
     drawSize();
     drawLatency();
+    harm.show(model.get("harm"), model.get("progress"));
     setText(problem, model.get("progress").error || model.get("problem"));
     speak();
   }
 
-  const events = ["accuracy", "size", "latency", "baseline", "progress", "context", "measuring", "problem"].map((name) => `change:${name}`);
+  const events = ["accuracy", "size", "latency", "baseline", "harm", "progress", "context", "measuring", "problem"].map((name) => `change:${name}`);
   // Traits that arrive in one message change one after the other: draw once, when all are set.
   let queued = false;
   const later = () => {

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
+from workbench.analyze.compare import judge_classes
+from workbench.errors import WorkbenchError
+from workbench.recipe import Recipe
+
 from ..base import plots
+from ..base.errands import Errands
 from ..base.view import View, script, style
 from . import figures
 
@@ -17,9 +23,16 @@ if TYPE_CHECKING:
     from workbench.session import Session
     from workbench.snapshot import Snapshot
 
+#: Seconds a settled recipe must last before its classes are judged: not while a hand moves over known settings.
+REST = 0.15
+
 
 class ScoreboardView(View):
-    """Shows the newest Snapshot's figures. A figure that does not change is not sent again."""
+    """Shows the newest Snapshot's figures, and which classes they hide the harm of.
+
+    A figure that does not change is not sent again. ``harm`` is of one recipe's exact answers, found on a thread
+    of its own once that recipe has settled; ``wants`` is called with the name of a tab that the person asks for.
+    """
 
     figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 1.2)
     patience = 0.0
@@ -30,16 +43,25 @@ class ScoreboardView(View):
     size = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     latency = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     baseline = traitlets.Dict().tag(sync=True)
+    harm = traitlets.Dict().tag(sync=True)
     progress = traitlets.Dict().tag(sync=True)
     context = traitlets.Dict().tag(sync=True)
     measuring = traitlets.Bool(False).tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 
+    def __init__(
+        self, session: Session | None = None, wants: Callable[[str], None] = lambda _: None, **traits: Any
+    ) -> None:
+        self._errands = Errands("workbench-harm")
+        self._judged = ""
+        self._wants = wants
+        super().__init__(session, **traits)
+
     def begin(self, session: Session) -> None:
         """Forget the figures of the Session before."""
         for name in ("accuracy", "size", "latency"):
             self.set_trait(name, None)
-        self.baseline, self.progress, self.problem = {}, {}, ""
+        self.baseline, self.progress, self.harm, self.problem, self._judged = {}, {}, {}, "", ""
         splits = session.data.splits
         self.context = {"total": {name: len(split) for name, split in splits.items()}}
 
@@ -51,6 +73,9 @@ class ScoreboardView(View):
             self.latency = figures.latency_figure(snapshot) or self.latency
             self.baseline = figures.baseline_figures(snapshot)
             self.progress = figures.progress(snapshot)
+        if snapshot.settled and not snapshot.error and snapshot.recipe_hash != self._judged:
+            self._judged = snapshot.recipe_hash
+            self._judge(snapshot.recipe)
 
     def plot(self, area: FigureBase) -> None:
         """Draw the three figures beside one another."""
@@ -78,7 +103,33 @@ class ScoreboardView(View):
         with self.publishing():
             self.measuring, self.problem = False, problem
 
+    def _judge(self, recipe: Recipe) -> None:
+        """Find on another thread which classes ``recipe`` hurts, and show it if it is still the present one."""
+        session = self.session
+        if session is None:
+            return
+
+        def work() -> None:
+            threading.Event().wait(REST)
+            if session.recipe.hash != recipe.hash:  # a hand is still on the slider
+                return
+            try:
+                report = judge_classes(session, recipe)
+            except WorkbenchError:  # no labels, or a history that lost the answers: there is nothing to judge by
+                return
+            with self.publishing():
+                if session is self.session and session.recipe.hash == recipe.hash:
+                    self.harm = figures.harm_figure(recipe, report)
+
+        if recipe:
+            self._errands.run("harm", work)
+        else:
+            with self.publishing():
+                self.harm = {"recipe": recipe.hash}
+
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
-        """Measure when the button is pressed."""
+        """Measure when the button is pressed; open the tab that tells more of the classes."""
         if content.get("do") == "measure":
             self.measure()
+        elif content.get("do") == "behaviour":
+            self._wants("behaviour")

@@ -235,9 +235,9 @@ def paired_change(lost: float, won: float, n: float) -> Change:
 
 def _tails(flips: int) -> Floats:
     """Return P(at least k of so many flips are lost), k = 0 … flips, where both kinds are equally likely."""
-    from scipy.stats import binom
+    from scipy.special import bdtrc  # scipy.stats would take a second to import
 
-    return np.asarray(binom.sf(np.arange(-1, flips), flips, 0.5))
+    return np.asarray(bdtrc(np.arange(-1, flips, dtype=float), flips, 0.5))
 
 
 def _largest_up_to(tail: Floats, p: float) -> float:

@@ -149,6 +149,15 @@ def contrast(session: Session, first: Setting, other: Setting) -> Contrast:
     )
 
 
+def judge_classes(session: Session, recipe: Recipe, against: Recipe | None = None) -> ClassReport:
+    """Return what became of each class from ``against`` (the dense model) to ``recipe``, both measured before.
+
+    Raises ``WorkbenchError`` where one of them was not measured, or labels are missing.
+    """
+    before, after = (answers_of(session, one) for one in (against or Recipe(), recipe))
+    return compare_classes(before, after, session.split.labels.numpy(), session.data.classes)
+
+
 def answers_of(session: Session, recipe: Recipe) -> NDArray[np.integer[Any]]:
     """Return each image's answer under a setting that was measured; raises ``WorkbenchError`` where it wasn't."""
     answers = session.answers(recipe)

@@ -1,0 +1,1 @@
+"""What the model does differently now: classes, confusion, confidence, drift, attributions, corruptions."""
