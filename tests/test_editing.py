@@ -18,6 +18,7 @@ from workbench.editing import (
     with_settings,
     without,
     without_layers,
+    without_stale_training,
 )
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
@@ -186,3 +187,29 @@ def test_releasing_a_technique_drops_its_step_unless_a_layer_has_its_own_value()
 def test_a_technique_without_a_dial_is_refused_by_name() -> None:
     with pytest.raises(WorkbenchError, match=r"'recalibrate' has no setting for each layer; .* prune, .*quantize"):
         with_layer(Recipe(), "recalibrate", ["fc"], 1)
+
+
+TUNED = "- prune: {ratio: 0.5}\n- finetune: {epochs: 2}\n- share: {bits: 4}\n- finetune: {epochs: 1}"
+
+
+def test_what_stands_behind_a_changed_step_is_stale_and_what_stands_before_it_is_not() -> None:
+    before = Recipe.parse(TUNED)
+    recipe, stale = without_stale_training(before, with_settings(before, "prune", {"ratio": 0.6}))
+    assert recipe == Recipe.parse("- prune: {ratio: 0.6}\n- share: {bits: 4}")
+    assert stale == (before.steps[1], before.steps[3])
+    recipe, stale = without_stale_training(before, with_settings(before, "share", {"bits": 3}))
+    assert [step.technique for step in recipe.steps] == ["prune", "finetune", "share"]
+    assert stale == (before.steps[3],)
+
+
+def test_a_new_step_is_put_behind_what_was_trained_and_leaves_it_valid() -> None:
+    before = Recipe.parse("- prune: {ratio: 0.5}\n- finetune: {}")
+    after = with_settings(before, "quantize", {"bits": 4})
+    assert [step.technique for step in after.steps] == ["prune", "finetune", "quantize"]
+    assert without_stale_training(before, after) == (after, ())
+
+
+def test_a_trained_step_that_is_new_is_not_taken_for_stale() -> None:
+    before = Recipe.parse("- prune: {ratio: 0.5}")
+    after = Recipe.parse("- prune: {ratio: 0.6}\n- finetune: {}")
+    assert without_stale_training(before, after) == (after, ())

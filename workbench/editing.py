@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe, Step
-from workbench.techniques import TECHNIQUES, Dial
+from workbench.techniques import TECHNIQUES, Cost, Dial
 
 
 class DialValue(NamedTuple):
@@ -164,6 +164,22 @@ def without_layers(recipe: Recipe, layers: Iterable[str], technique: str | None 
     return Recipe.parse(steps)
 
 
+def without_stale_training(before: Recipe, after: Recipe) -> tuple[Recipe, tuple[Step, ...]]:
+    """Return ``after``, an edit of ``before``, without the trained steps that the edit made stale, and those steps.
+
+    What a step learned belongs to the steps before it: once one of them is changed, it has to be trained again.
+    Trained steps that ``before`` has not are new, and stay.
+    """
+    kept: list[Step] = []
+    stale: list[Step] = []
+    same = True
+    for place, step in enumerate(after.steps):
+        same = same and place < len(before.steps) and before.steps[place] == step
+        gone = not same and step.cost is Cost.TRAINED and step in before.steps
+        (stale if gone else kept).append(step)
+    return Recipe(tuple(kept)), tuple(stale)
+
+
 def _is_idle(step: Step) -> bool:
     """Return whether ``step`` does nothing to layers without settings of their own."""
     dial, known = step.definition.dial, step.definition.settings.model_fields
@@ -183,6 +199,8 @@ def _edited(recipe: Recipe, technique: str, edit: Any) -> Recipe:
     if place is None:
         order = list(TECHNIQUES)
         place = sum(order.index(step.technique) <= order.index(technique) for step in recipe.steps)
+        if all(step.cost is Cost.TRAINED for step in recipe.steps[place:]):
+            place = len(recipe.steps)  # behind what was trained, which stays valid
         data.insert(place, {technique: edit({}, None)})
     else:
         data[place] = {technique: edit(dict(data[place][technique]), recipe.steps[place])}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.recipe import Recipe
+    from workbench.recipe import Recipe, Step
     from workbench.session import Session
 
 Listener = Callable[["Marks"], None]
@@ -30,6 +30,8 @@ class Marks:
         self._selected = tuple(selected)
         self._locked: frozenset[str] = frozenset()
         self._listeners: list[Listener] = []
+        self._untrained: tuple[Step, ...] = ()
+        self._trained: dict[str, Recipe] = {}
 
     @property
     def selected(self) -> tuple[str, ...]:
@@ -63,10 +65,36 @@ class Marks:
                 return
         self._tell()
 
-    def change(self, session: Session, edit: Callable[[Recipe], Recipe]) -> int:
-        """Set the session's recipe to ``edit`` of the present one; return the new generation."""
+    @property
+    def untrained(self) -> tuple[Step, ...]:
+        """Trained steps that the last changes took off, since they belong to another recipe."""
+        return self._untrained
+
+    def change(self, session: Session, edit: Callable[[Recipe], Recipe], whole: bool = False) -> int:
+        """Set the session's recipe to ``edit`` of the present one; return the new generation.
+
+        Trained steps that the edit makes stale are taken off, and come back when the recipe does. ``whole``
+        tells that a recipe was put in the place of the other, to be taken as it is.
+        """
+        from workbench.editing import without_stale_training
+
         with self._lock:
-            return session.apply(edit(session.recipe))
+            before, untold = session.recipe, self._untrained
+            wanted = edit(before)
+            if whole:
+                self._untrained = ()
+            else:
+                wanted, stale = without_stale_training(before, wanted)
+                if stale:
+                    self._untrained = stale
+                    places = [step for step in before.steps if step not in stale]
+                    self._trained[type(before)(tuple(places)).hash] = before
+                if wanted.hash in self._trained and wanted != before:
+                    wanted, self._untrained = self._trained[wanted.hash], ()
+            generation = session.apply(wanted)
+        if self._untrained != untold:
+            self._tell()
+        return generation
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` when a mark changes; return what ends that."""

@@ -115,10 +115,10 @@ class View(Pictured, anywidget.AnyWidget):
         assert self.session is not None
         return marks_of(self.session)
 
-    def change(self, edit: Callable[[Recipe], Recipe]) -> int:
-        """Set the Session's recipe to ``edit`` of the present one; return the new generation."""
+    def change(self, edit: Callable[[Recipe], Recipe], whole: bool = False) -> int:
+        """Set the Session's recipe to ``edit`` of the present one; return the new generation. See ``Marks``."""
         assert self.session is not None
-        return self.marks.change(self.session, edit)
+        return self.marks.change(self.session, edit, whole)
 
     @contextmanager
     def publishing(self) -> Iterator[None]:

@@ -63,6 +63,8 @@ def _share(fields: Fields) -> str:
 _UNITS = {"filter": "channels", "n:m": "N:M groups"}
 _PHRASES: dict[str, Callable[[Fields], str]] = {
     "prune": _prune, "quantize": _quantize, "recalibrate": _recalibrate, "share": _share,
+    "finetune": lambda _: "fine-tuned", "distill": lambda _: "distilled",
+    "reconstruct": lambda _: "layers reconstructed", "correct_bias": lambda _: "biases corrected",
 }  # fmt: skip
 
 

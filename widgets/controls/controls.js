@@ -3,8 +3,6 @@
 // state wins. `seq` makes each state different from the last sent: without it, going back to a state the
 // kernel has since left would count as no change.
 
-const shownValue = (value) => (value == null ? "not set" : String(value));
-
 function slider(id, name, min, max) {
   const input = element("input", { type: "range", id, min, max, step: 1 });
   const output = element("output", { for: id, "aria-live": "off" });
@@ -20,7 +18,6 @@ function switchOf(label, text) {
 }
 
 const WORDS = { weight: "weights", filter: "channels", quantize: "grid", share: "codebook" };
-const titled = (name) => `${name[0].toUpperCase()}${name.slice(1).replaceAll("_", " ")}`;
 
 // A few exclusive choices side by side; what doesn't fit is in a list at their end.
 function segments(name, label, values, chosen, most = 2) {
@@ -40,50 +37,6 @@ function segments(name, label, values, chosen, most = 2) {
     list.classList.toggle("wb-chosen", others.includes(value));
   };
   return { root, show };
-}
-
-// One advanced setting: its label, its control, and its line of help. `read` gives its value, or undefined
-// where what was typed is no number in range (the sentence then stands below).
-// `compact` folds the help behind a mark, where every line counts.
-function advancedField(id, field, changed, compact = false) {
-  const helpId = `${id}-help`;
-  const said = element("small", { id: helpId }, field.help);
-  let control;
-  if (field.kind === "choice") {
-    control = element("select", { id, "aria-describedby": helpId }, ...field.options.map((value, index) => element("option", { value: index }, shownValue(value))));
-    control.addEventListener("change", () => changed(field.options[Number(control.value)]));
-  } else if (field.kind === "flag") {
-    control = element("input", { type: "checkbox", id, "aria-describedby": helpId });
-    control.addEventListener("change", () => changed(control.checked));
-  } else {
-    control = element("input", { type: "text", inputmode: "decimal", id, "aria-describedby": helpId, autocomplete: "off", placeholder: field.optional ? "not set" : "" });
-    control.addEventListener("change", () => {
-      const text = control.value.trim().replace(",", ".");
-      const value = text === "" && field.optional ? null : Number(text);
-      const fits = value === null || (text !== "" && Number.isFinite(value) && (!field.whole || Number.isInteger(value)) && (field.min == null || value >= field.min) && (field.max == null || value <= field.max));
-      control.setAttribute("aria-invalid", String(!fits));
-      const range = [field.min == null ? "" : `from ${field.min}`, field.max == null ? "" : `to ${field.max}`].filter(Boolean).join(" ");
-      said.textContent = fits ? field.help : `“${control.value}” does not fit: type a ${field.whole ? "whole number" : "number"} ${range}.`;
-      said.classList.toggle("wb-invalid", !fits);
-      said.classList.toggle("wb-hidden", compact && fits);
-      if (fits) changed(value);
-    });
-  }
-  const allow = (options) => {
-    if (field.kind !== "choice") return;
-    [...control.options].forEach((option, index) => { option.hidden = option.disabled = Boolean(options) && !options.includes(field.options[index]); });
-  };
-  const label = element("label", { for: id }, field.label);
-  const nodes = [compact ? element("span", {}, label, " ", help(field.label.toLowerCase(), field.help)) : label, control, said];
-  if (compact) said.classList.add("wb-hidden");
-  const apply = (applies) => { for (const node of nodes) node.hidden = !applies; };
-  const show = (value) => {
-    if (control.getAttribute("aria-invalid") === "true" || control === document.activeElement) return;
-    if (field.kind === "choice") control.value = String(Math.max(0, field.options.findIndex((option) => option === value)));
-    else if (field.kind === "flag") control.checked = Boolean(value);
-    else control.value = value == null ? "" : String(value);
-  };
-  return { show, allow, apply, nodes };
 }
 
 function render({ model, el }) {

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from workbench.session import Session
     from workbench.snapshot import Snapshot
 
+    from ..base.marks import Marks
+
 
 class ControlsView(View):
     """Edits a Session's Recipe; follows it when it is changed elsewhere.
@@ -41,7 +43,7 @@ class ControlsView(View):
     """
 
     patience = 0.0
-    _esm = script("controls/controls.js")
+    _esm = script("controls/field.js", "controls/controls.js")
     _css = style("controls/controls.css")
     of_page = View.of_page | {"state"}
     _positions: ClassVar[dict[str, Any]] = {
@@ -63,6 +65,7 @@ class ControlsView(View):
         self._generation = -1
         self._dense = 0
         self._afresh = False
+        self._taken_off: list[str] = []
         super().__init__(session, **traits)
         self.observe(self._on_state, "state")
 
@@ -81,11 +84,19 @@ class ControlsView(View):
             self.note = " ".join(filter(None, (_reached(snapshot, self._dense), unshown(snapshot.recipe))))
             if self.session is not None:
                 known = self.session.notes  # of model and data: told beside their names
-                self.remarks = [note for note in snapshot.notes if note not in known]
+                self.remarks = [*self._taken_off, *(note for note in snapshot.notes if note not in known)]
             if snapshot.generation > self._generation:
                 self._generation = snapshot.generation
                 self._follow(snapshot)
             self.steps = list(further(snapshot.recipe, ControlsState.from_page(self.follow)))
+
+    def mark(self, marks: Marks) -> None:
+        """Say which trained steps a moved control took off."""
+        names = " and ".join(step.technique.replace("_", " ") for step in marks.untrained)
+        told = f"Taken off, since it was trained for other settings: {names}. The Train tab trains it again."
+        rest = [note for note in self.remarks if note not in self._taken_off]
+        self._taken_off = [told] if names else []
+        self.remarks = [*self._taken_off, *rest]
 
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
         """Start from a preset, or from the dense model; add a technique, or take it away."""
@@ -117,7 +128,7 @@ class ControlsView(View):
         # the generation stays behind on purpose: the controls follow what they did not set themselves,
         # and what the recipe leaves open goes back to where it began
         self._afresh = True
-        self.change(lambda present: keeping_locked(wanted, present, locked))
+        self.change(lambda present: keeping_locked(wanted, present, locked), whole=True)
         with self.publishing():
             self.error = ""
 

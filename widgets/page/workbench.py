@@ -21,6 +21,7 @@ from ..recipe.view import RecipeView
 from ..scoreboard.view import ScoreboardView
 from ..sensitivity.view import SensitivityView
 from ..tradeoff.view import TradeoffView
+from ..train.view import TrainView
 from ..weights.view import WeightView
 from .tabs import TabsView
 from .tour import TourView
@@ -38,6 +39,7 @@ TABS: dict[str, tuple[str, type[View]]] = {
     "behaviour": ("Behaviour", BehaviourView),
     "examples": ("Examples", ExamplesView),
     "weights": ("Weights", WeightView),
+    "train": ("Train", TrainView),
     "recipe": ("Recipe", RecipeView),
     "export": ("Export", ExportView),
 }

@@ -253,7 +253,7 @@ class PickerView(View):
         except WorkbenchError as error:
             self._hand_on(wish.recipe, str(error))
             return
-        marks.change(session, lambda _: recipe)
+        marks.change(session, lambda _: recipe, whole=True)
 
     def _open_path(self, kind: Kind, text: str, ticket: int) -> None:
         try:

@@ -83,7 +83,7 @@ class RecipeView(View):
         assert self.session is not None
         try:
             recipe = read_recipe(text, self.session)
-            self.change(lambda _: recipe)
+            self.change(lambda _: recipe, whole=True)
         except WorkbenchError as error:
             return str(error)
         return ""

@@ -145,7 +145,7 @@ class TradeoffView(View):
             return
         try:
             recipe = Recipe.parse(json.loads(trials[place].recipe))
-            self.change(lambda _: recipe)
+            self.change(lambda _: recipe, whole=True)
         except WorkbenchError as error:
             problem = str(error)
         with self.publishing():

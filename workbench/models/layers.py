@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,9 +57,11 @@ class _Calls:
 def layers_of(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[Layer, ...]:
     """Return the layers in the order they are first called, then those that are never called.
 
-    ``image_shape`` is one image's ``(C, H, W)``. Runs ``module`` once in eval mode on one image of
-    zeros; hooks and training flags are put back. Raises ``ModelError`` where it does not run.
+    ``image_shape`` is one image's ``(C, H, W)``. Runs a copy of ``module`` once in eval mode on one image of
+    zeros: another thread may copy ``module`` meanwhile, and hooks would be copied with it. Raises
+    ``ModelError`` where it does not run.
     """
+    module = copy.deepcopy(module)
     names = _names(module)
     calls: dict[nn.Module, _Calls] = {}
 

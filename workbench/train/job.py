@@ -58,7 +58,10 @@ class Trained:
 
 
 class TrainingJob(Job[Trained]):
-    """Trains a recipe in the background; ``curve`` grows as epochs end."""
+    """Trains a recipe in the background; ``curve`` grows as epochs end.
+
+    ``technique`` is what trains now, on so many ``images``; ``before`` is the validation accuracy before it.
+    """
 
     def __init__(
         self, model: Model, data: Dataset, recipe: Recipe, threads: int = 1, place: Place | None = None
@@ -67,8 +70,9 @@ class TrainingJob(Job[Trained]):
         self.curve: tuple[Point, ...] = ()
         self.before: float | None = None
         self.paused = False
+        self.technique, self.images = "", 0
         self._place = Apart() if place is None else place
-        _check_data(data, recipe)
+        check_data(data, recipe)
         total = sum(_method(step).epochs for step in recipe.steps if step.cost is Cost.TRAINED)
         super().__init__("training", lambda job: _Training(self, model, data, threads).run(), total=max(1, total))
 
@@ -170,6 +174,7 @@ class _Training:
 
     def _follow(self, course: dict[str, Any], request: Request) -> None:
         job = self._job
+        job.technique, job.images = request.technique, len(request.images.labels)
         job.before = course["before"]
         job.curve = tuple(Point(**point) for point in course["curve"])
         job.advance(self._epochs + course["step"] / request.images.steps)
@@ -192,7 +197,7 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _check_data(data: Dataset, recipe: Recipe) -> None:
+def check_data(data: Dataset, recipe: Recipe) -> None:
     """Raise ``WorkbenchError`` where ``recipe`` can't be trained on ``data``."""
     if not any(step.cost is Cost.TRAINED for step in recipe.steps):
         raise WorkbenchError("The recipe has no step that trains: add one, such as finetune.")

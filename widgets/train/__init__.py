@@ -1,0 +1,1 @@
+"""Training: methods, the recovery ladder, the jobs and their curves."""
