@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,23 +14,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.compression import CompressedModel, compress_subject, context_for
 from workbench.data.dataset import Dataset, Normalization, Split
 from workbench.measure.estimate import Estimate
 from workbench.measure.task import find_task
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.run.runner import Runner, TorchRunner
-from workbench.subject import Subject
 
 from .benchmark.engines import KernelRow
-from .format import Format, FormatError, Source
+from .format import Format, Source
 from .formats import find_format
+from .writing import prepare, ready_folder, write
 
 #: Images a batch while a file is judged.
 BATCH = 64
 #: A file opens so often, and one image runs so often and so long at most, for the median.
-_OPENINGS, _WARMUP, _RUNS, _SECONDS = 3, 5, 101, 2.0
+_OPENINGS, _WARMUP, _RUNS, _SECONDS = 3, 5, 101, 1.0
 
 Told = Callable[[str, float], None]
 Logits = NDArray[np.float32]
@@ -107,93 +104,63 @@ def export(
     chosen = find_format(format)
     chosen.require()
     images = data[split]
-    target = _folder(folder)
+    target = ready_folder(folder)
     recipe, added = chosen.complete(recipe)
     tell("compressing", 0.0)
     source = prepare(model, data, recipe)
     tell("writing", 0.0)
-    files = _write(chosen, source, target)
+    files = write(chosen, source, target)
+    simulated = simulate(source, images, data.normalization, lambda share: tell("simulating in torch", share))
+    return judge(chosen, source, files, data, split, simulated, added=added, tell=tell)
+
+
+def simulate(
+    source: Source, images: Split, normalization: Normalization, advance: Callable[[float], None] = lambda share: None
+) -> Logits:
+    """Return the logits ``(N, classes)`` of the compressed model in PyTorch."""
+    runner = TorchRunner(source.compressed.fresh_module())
+    return _run(runner, images, source.subject.model.normalization or normalization, advance)
+
+
+def judge(
+    chosen: Format,
+    source: Source,
+    files: tuple[Path, ...],
+    data: Dataset,
+    split: str,
+    simulated: Logits,
+    *,
+    added: tuple[str, ...] = (),
+    tell: Told = lambda what, share: None,
+) -> Export:
+    """Return what ``files`` of ``source`` do in the runtime of their format, beside the ``simulated`` logits."""
+    model, images = source.subject.model, data[split]
     normalize = model.normalization or data.normalization
     opened, load_ms = _open(chosen, files[0], source)
     found = _run(opened, images, normalize, lambda share: tell(f"running in {chosen.runtime}", share))
-    simulation = TorchRunner(source.compressed.fresh_module())
-    wanted = _run(simulation, images, normalize, lambda share: tell("simulating in torch", share))
     task = find_task(data.task, data.classes)
-    scores, theirs = task.score(found, images.labels, wanted), task.score(wanted, images.labels)
+    scores, theirs = task.score(found, images.labels, simulated), task.score(simulated, images.labels)
 
     def exact(values: NDArray[np.float64]) -> Estimate:
         return Estimate.exact(float(values.mean()), len(values), split)
 
-    few = normalize(images.images[:1]).contiguous()
+    image = normalize(images.images[:1]).contiguous()
     return Export(
         model=model.name,
         dataset=data.name,
-        recipe=recipe,
+        recipe=source.compressed.recipe,
         format=chosen,
         files=tuple((path, path.stat().st_size) for path in files),
         runtime=chosen.versioned_runtime(),
         accuracy=exact(scores["accuracy"]),
         simulated=exact(theirs["accuracy"]),
         agreement=exact(scores["agreement"]),
-        largest_difference=float(np.abs(found - wanted).max()),
+        largest_difference=float(np.abs(found - simulated).max()),
         load_ms=load_ms,
-        ms=_time(lambda: chosen.open(files[0], 1, source.original), few),
-        kernels=chosen.kernels(files[0], few),
+        ms=_time(lambda: chosen.open(files[0], 1, model.module), image),
+        kernels=chosen.kernels(files[0], image),
         remarks=(*added, *chosen.remarks(source), *source.compressed.notes),
     )
-
-
-def prepare(model: Model, data: Dataset, recipe: Recipe) -> Source:
-    """Return what the formats write: ``model`` under ``recipe``, with calibration images of ``data``."""
-    if model.input_shape is not None:
-        data.require_image_shape(model.input_shape, f"Model '{model.name}'")
-    subject = Subject.of(model, data.image_shape)
-    compressed = compress_subject(subject, recipe, context_for(model, data))
-    return source_of(compressed, subject, data)
-
-
-def source_of(compressed: CompressedModel, subject: Subject, data: Dataset) -> Source:
-    """Return what the formats write of a compressed model."""
-    normalize = subject.model.normalization or data.normalization
-    calibration = data.splits.get("calibration")
-    return Source(
-        stem=stem_of(subject.model.name, compressed.recipe),
-        compressed=compressed,
-        original=subject.model.module,
-        image_shape=subject.image_shape,
-        calibration=normalize(calibration.images) if calibration is not None else None,
-    )
-
-
-def stem_of(model: str, recipe: Recipe) -> str:
-    """Return ``resnet20-0123abcd``: the model's name and the first 8 digits of the recipe's hash."""
-    stem = re.sub(r"[^\w.-]+", "-", re.sub(r"\.(safetensors|pt|pth|onnx|wbz)$", "", model)).strip("-.") or "model"
-    return f"{stem}-{recipe.hash[:8]}"
-
-
-def _folder(given: str | Path) -> Path:
-    path = Path(given).expanduser()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise FormatError(
-            f"Nothing can be written into '{path}': {reason}; choose another folder with --out."
-        ) from error
-    return path
-
-
-def _write(chosen: Format, source: Source, folder: Path) -> tuple[Path, ...]:
-    """Write beside and move into place, so that what is there is whole."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as draft:
-            written = chosen.write(source, Path(draft))
-            return tuple(path.replace(folder / path.name) for path in written)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise FormatError(f"The files could not be written into '{folder}': {reason}.") from error
 
 
 def _open(chosen: Format, path: Path, source: Source) -> tuple[Runner, float]:
@@ -201,7 +168,7 @@ def _open(chosen: Format, path: Path, source: Source) -> tuple[Runner, float]:
     times = []
     for _ in range(1 + _OPENINGS):
         start = time.perf_counter()
-        runner = chosen.open(path, architecture=source.original)
+        runner = chosen.open(path, architecture=source.subject.model.module)
         times.append(1000 * (time.perf_counter() - start))
         if sum(times) > 1000 * _SECONDS and times[1:]:
             break

@@ -24,6 +24,7 @@ from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
 from workbench.run.onnx_graph import OnnxGraph, export_graph
 from workbench.run.runner import Runner
+from workbench.subject import Subject
 
 
 class FormatError(WorkbenchError):
@@ -43,14 +44,13 @@ class Source:
 
     stem: str
     compressed: CompressedModel
-    original: nn.Module
-    image_shape: tuple[int, ...]
+    subject: Subject
     calibration: Tensor | None = None
 
     @cached_property
     def graph(self) -> OnnxGraph:
         """The original's ONNX graph; raises ``ExportError`` where there is none."""
-        return export_graph(self.original, self.image_shape)
+        return export_graph(self.subject.model.module, self.subject.image_shape)
 
     @cached_property
     def module(self) -> nn.Module:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .format import Format, FormatError
-from .onnx_formats import OnnxFloat, OnnxInt8
+from .onnx_formats import OnnxFloat
+from .onnx_int8 import OnnxInt8
 from .packed import Packed
 from .torch_program import TorchProgram
 

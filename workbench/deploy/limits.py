@@ -27,7 +27,7 @@ def tables_widen(compressed: CompressedModel, to: str = "fp32") -> Iterator[str]
     """Say that weights from a table of values are written out."""
     found = [name for name, storage in compressed.stored.items() if isinstance(storage, TableCodes)]
     if found:
-        yield f"The weights of {_some(found)} come from a table of values, which has no place here: stored as {to}."
+        yield f"The weights of {some(found)} come from a table of values, which has no place here: stored as {to}."
 
 
 def codes_widen(compressed: CompressedModel, to: str = "fp32") -> Iterator[str]:
@@ -41,5 +41,6 @@ def _numbers(values: list[int]) -> str:
     return ", ".join(map(str, values[:-1])) + (" and " if values[1:] else "") + str(values[-1])
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """Return the first few names, quoted, and how many more there are."""
     return ", ".join(f"'{name}'" for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

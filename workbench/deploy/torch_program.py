@@ -47,7 +47,7 @@ def export_program(source: Source, batch: int | None = None) -> torch.export.Exp
 
     Raises ``FormatError`` where ``torch.export`` cannot trace the model, with the reason it gives.
     """
-    example = torch.zeros(batch or 2, *source.image_shape)
+    example = torch.zeros(batch or 2, *source.subject.image_shape)
     shapes = None if batch else ({0: torch.export.Dim("batch", min=1, max=4096)},)
     try:
         with warnings.catch_warnings(), torch.no_grad():

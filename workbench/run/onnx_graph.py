@@ -90,6 +90,11 @@ class OnnxGraph:
             self._insert_grids(model.graph, grids)
         return model
 
+    def values(self, layer: str) -> tuple[str, ...]:
+        """Return the names of the values that enter ``layer``; empty where it was not found."""
+        found = self._inputs.get(layer) or self._inputs.get(f"{layer}.0") or ()
+        return tuple(dict.fromkeys(self._skeleton.graph.node[index].input[0] for index in found))
+
     def takes(self, grids: Collection[str]) -> bool:
         """Whether the inputs of these layers are known, so that they can be rounded."""
         known = self._inputs.keys()

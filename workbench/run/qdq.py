@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,30 @@ class QuantizationError(WorkbenchError):
     """The graph could not be turned into an int8 graph."""
 
 
+@dataclass(frozen=True)
+class ValueGrid:
+    """Unsigned 8-bit codes of an activation: ``(code - zero_point) * scale``."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, eq=False)
+class WeightGrid:
+    """Signed 8-bit codes of a weight around zero, with a scale for each slice along ``axis``."""
+
+    scales: np.ndarray[Any, np.dtype[np.float32]]
+    axis: int
+
+
 def export_int8(
     model: onnx.ModelProto,
     calibration: np.ndarray,
     *,
     reduce_range: bool | None = None,
     percentile: float | None = None,
+    grids: Mapping[str, ValueGrid] | None = None,
+    weights: Mapping[str, WeightGrid] | None = None,
 ) -> onnx.ModelProto:
     """Return ``model`` with 8-bit weights and activations, as a QDQ graph that runs on int8 kernels.
 
@@ -44,6 +63,9 @@ def export_int8(
     (minimum and maximum, or the ``percentile`` of each tensor, e.g. 99.99) become the grids of the
     activations. ``reduce_range`` keeps the weights to 7 bits; by default only where this CPU would
     saturate otherwise. BatchNorm is folded first. Weights are written as raw bytes.
+
+    Values in ``grids`` and weights in ``weights`` (by tensor name) are put on the grid given, the others on
+    calibrated ones.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
@@ -53,19 +75,21 @@ def export_int8(
     if not np.isfinite(calibration).all():
         raise QuantizationError("The calibration images hold NaN or infinite values; remove them first.")
     options: dict[str, Any] = {"ActivationSymmetric": False, "WeightSymmetric": True}
+    reduce_range = not has_vnni() if reduce_range is None else reduce_range
     method = CalibrationMethod.MinMax
     if percentile is not None:
         method, options["CalibPercentile"] = CalibrationMethod.Percentile, percentile
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
         folded = _pool_from_mean(fold(model))
+        options["TensorQuantOverrides"] = _overrides(folded, grids or {}, weights or {})
         add_pre_process_metadata(folded)  # it is folded; the quantizer would warn that it may not be
         try:
             # The percentile calibrator reports to standard output, which belongs to our callers.
             with contextlib.redirect_stdout(io.StringIO()):
                 quantize_static(
                     folded, str(path), _Reader(folded, calibration), quant_format=QuantFormat.QDQ,
-                    per_channel=True, reduce_range=not has_vnni() if reduce_range is None else reduce_range,
+                    per_channel=True, reduce_range=reduce_range, op_types_to_quantize=_quantized_kinds(),
                     activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                     calibrate_method=method, extra_options=options,
                 )  # fmt: skip
@@ -100,6 +124,35 @@ def has_vnni() -> bool:
     except (OSError, IndexError):
         return False
     return "avx512_vnni" in flags or "avx_vnni" in flags
+
+
+def _quantized_kinds() -> list[str]:
+    """Return the operators that get integer inputs: all but those whose kernels compute in float anyway."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    return sorted({*QDQRegistry, *QLinearOpsRegistry} - {"LayerNormalization", "InstanceNormalization"})
+
+
+def _overrides(
+    model: onnx.ModelProto, grids: Mapping[str, ValueGrid], weights: Mapping[str, WeightGrid]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the grids as ONNX Runtime's quantizer takes them, of tensors that the folded graph has."""
+    from onnxruntime.quantization import QuantType
+
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    values = {name for node in model.graph.node for name in (*node.input, *node.output)} - initializers
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, grid in grids.items():
+        if name in values:
+            scale, zero_point = np.array(grid.scale, np.float32), np.array(grid.zero_point, np.uint8)
+            found[name] = [{"quant_type": QuantType.QUInt8, "scale": scale, "zero_point": zero_point}]
+    for name, weight in weights.items():
+        if name in initializers:
+            found[name] = [
+                {"quant_type": QuantType.QInt8, "axis": weight.axis, "scale": scale, "zero_point": np.int8(0)}
+                for scale in weight.scales.astype(np.float32)
+            ]
+    return found
 
 
 class _Reader:

@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.measure.latency.device import runtime_name
 from workbench.measure.latency.measured import LatencyError, open_session
-from workbench.measure.latency.profiler import calibrate, read_nodes
+from workbench.measure.latency.profiler import Node, calibrate, read_nodes
 
 from .base import Engine, EngineError, Feeds, Input, KernelRow, Runtime
 
@@ -49,9 +49,14 @@ class OrtEngine:
             events = json.loads(Path(session.end_profiling()).read_text())
         cost = calibrate(lambda: True)
         return [
-            KernelRow(node.name, node.op, _SHORT.get(node.dtype, node.dtype), cost.net(node.ns, node.inputs) / 1e6)
+            KernelRow(node.name, node.op, _precision(node), cost.net(node.ns, node.inputs) / 1e6)
             for node in read_nodes(events)
         ]
+
+
+def _precision(node: Node) -> str:
+    # some integer kernels read their output's scale, a float, first
+    return "int8" if node.op.startswith("QLinear") else _SHORT.get(node.dtype, node.dtype)
 
 
 def _dtype(entry: Any) -> str:
