@@ -40,6 +40,7 @@ from workbench.models.fewer_heads import takes_fewer_heads
 from workbench.models.layers import Layer
 from workbench.models.load import load_model
 from workbench.models.model import Model
+from workbench.models.removal import Shorten
 from workbench.models.tensors import load_tensors
 from workbench.recipe import Recipe
 from workbench.run.onnx_factors import Chain
@@ -163,16 +164,23 @@ class CompressedModel:
         return summarize_weights(
             layer,
             [self._subject.tensors[name] for name in found.weights],
-            [self.tensors[name] for name in found.weights],
+            self.weights_of(layer),
             self.thresholds.get(layer),
             levels.numpy() if levels is not None else None,
-            self._bits(layer),
+            self._bits(layer) if layer in self._present else None,
             bins,
         )
 
-    def summarize_channels(self, layer: str) -> ChannelSummary:
-        """Return what the weights of each output channel span, before and after; errors as ``summarize``."""
+    def weights_of(self, layer: str) -> list[Tensor]:
+        """Return the weights that the layer still has; of one that was removed, an empty tensor."""
         found = self._layer(layer)
+        factorized = layer in self.factors  # whose product goes by the old name
+        present = [self.tensors[name] for name in found.weights if factorized or name in self.tensors]
+        return present or [self._subject.tensors[found.weight][:0]]
+
+    def summarize_channels(self, layer: str) -> ChannelSummary:
+        """Return what the weights of each output channel span, before and after; errors as ``weight_pair``."""
+        found = self._present_layer(layer)
         axis = self._output_axis(layer)
         before, codes = self._subject.tensors[found.weight], self.codes.get(found.weight)
         kept = self._kept(found, axis)
@@ -182,8 +190,11 @@ class CompressedModel:
         )
 
     def weight_pair(self, layer: str) -> WeightPair:
-        """Return the layer's main weight before and after, outputs first; errors as ``summarize``."""
-        found = self._layer(layer)
+        """Return the layer's main weight before and after, outputs first.
+
+        Raises ``WorkbenchError`` for unknown names, and for a layer that the recipe removed.
+        """
+        found = self._present_layer(layer)
         axis = self._output_axis(layer)
         image = self._subject.image_shape
         reads_image = (
@@ -230,8 +241,17 @@ class CompressedModel:
             raise WorkbenchError(f"There is no layer '{name}'; the first ones are {names}.")
         return found
 
+    def _present_layer(self, name: str) -> Layer:
+        found = self._layer(name)
+        if name not in self._present:
+            raise WorkbenchError(f"Layer '{name}' was removed by the recipe: it has no weights left to show.")
+        return found
+
     def _figures(self, layer: Layer) -> LayerFigures:
-        present = self._present[layer.name]
+        present = self._present.get(layer.name)
+        if present is None:
+            gone = (0, *layer.shape[1:])
+            return LayerFigures(layer.name, f"{layer.type} (removed)", gone, 0, 0, 0.0, 32.0, 0)
         weights = [self.tensors[name].numpy() for name in present.weights]
         count = sum(weight.size for weight in weights)
         zeros = count - sum(int(np.count_nonzero(weight != 0)) for weight in weights)
@@ -260,7 +280,7 @@ class CompressedModel:
     def _own(self, layer: str) -> tuple[str, ...]:
         """Return the names of the layer's tensors, those of its links where it was factorized."""
         if layer not in self.factors:
-            return self._subject.own_tensors[layer]
+            return tuple(name for name in self._subject.own_tensors[layer] if name in self.tensors)
         return tuple(name for name in self.tensors if name.startswith(f"{layer}."))
 
     def _dense_shape(self, layer: Layer) -> tuple[int, ...]:
@@ -273,13 +293,20 @@ class CompressedModel:
         edit = self.factors.get(layer.name)
         if edit is None:
             # removing channels scales a layer's MACs as it scales its weights: positions stay the same
-            return round(layer.macs * self.tensors[layer.weight].numel() / max(1, math.prod(layer.shape)))
+            return round(layer.macs * self._share_left(layer))
         module = self._subject.model.module.get_submodule(layer.name)
         axes = len(layer.shape) - 2
         places = math.prod(layer.output_shape[-axes:]) if axes else 1
         calls = layer.macs / max(1, math.prod(layer.shape) * places)
         weights = [self.tensors[name] for name in self._present[layer.name].weights]
         return factor_macs(module, edit, weights, layer.input_shape[-axes:] if axes else (), calls)
+
+    def _share_left(self, layer: Layer) -> float:
+        """Return the share that is left of the layer's weights: of all of a recurrent one, else of the main one."""
+        stacked = any(isinstance(edit, Shorten) and edit.layer == layer.name for edit in self.edits)
+        names = layer.weights if stacked else (layer.weight,)
+        before = sum(self._subject.tensors[name].numel() for name in names)
+        return sum(self.tensors[name].numel() for name in names if name in self.tensors) / max(1, before)
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,7 +98,7 @@ class Engine:
         self._normalization = normalization = model.normalization or data.normalization
         self._seed = seed
         self._evaluator = Evaluator(self.subject, self.split, normalization, sibling.graph if sibling else None)
-        self._latency = LatencyEstimator(self.subject, self._evaluator.graph, data, normalization)
+        self._latency = LatencyEstimator(self.subject, self._evaluator.graphs, data, normalization)
         self.runtime = self._evaluator.runtime
         self.key = Key(
             model.name, self.subject.hash, data.name, f"{self.split.hash}:{normalization}", split, self.runtime

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from workbench.compression import CompressedModel
 from workbench.data.dataset import Normalization, Split
+from workbench.graphs import Graphs
 from workbench.measure.sampling import Figures, Sampler
-from workbench.models.edits import Edit, Slice
-from workbench.models.factors import Factorize
+from workbench.models.edits import Edit, QuantizeInput
 from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
 from workbench.run.prefix import Prefix, PrefixRunner, deepest_shared
 from workbench.run.runner import OnnxRunner, Runner, TorchRunner
@@ -52,30 +52,30 @@ class Evaluator:
         self._prefix: Prefix | None = None
         self._work = {layer.weight: layer.macs for layer in subject.layers}
         self.why_torch = ""
-        self._graph = graph or self._export()
-        self.runtime = "onnxruntime" if self._graph else "torch"
+        self.graphs = Graphs(subject, graph or self._export())
+        self.runtime = "onnxruntime" if self.graph else "torch"
 
     @property
     def graph(self) -> OnnxGraph | None:
         """The model's ONNX graph, None where it doesn't export."""
-        return self._graph
+        return self.graphs.plain
 
     def runner(self, compressed: CompressedModel) -> Runner:
         """Return what computes the compressed model's logits."""
-        if self._graph is None or not self._trusts(compressed) or not self._graph.takes(compressed.grids):
+        graph = self.graphs.of(compressed)
+        if graph is None or not self._trusts(compressed) or not graph.takes(compressed.grids):
             return TorchRunner(compressed.fresh_module())
-        graph = self._graph.factorized(compressed.chains)
         model = graph.build(compressed.tensors, compressed.grids)
         prefix = self._shared_prefix(graph, compressed)
         return OnnxRunner(model) if prefix is None else PrefixRunner(model, prefix)
 
     def free_runner(self, compressed: CompressedModel) -> Runner:
         """Return what computes logits for work beside the sliders: nothing is shared with other runners."""
-        graph = self._graph
+        graph = self.graphs.of(compressed)
         if graph is None or not self._confirmed.get(_structure(compressed), True) or not graph.takes(compressed.grids):
             return TorchRunner(compressed.fresh_module())
         try:
-            return OnnxRunner(graph.factorized(compressed.chains).build(compressed.tensors, compressed.grids))
+            return OnnxRunner(graph.build(compressed.tensors, compressed.grids))
         except Exception:  # a structure the runtime cannot load; PyTorch can
             return TorchRunner(compressed.fresh_module())
 
@@ -119,7 +119,7 @@ class Evaluator:
 
     def _shared_prefix(self, graph: OnnxGraph, compressed: CompressedModel) -> Prefix | None:
         """Return the activations that this setting shares with the previous one, where that pays."""
-        if compressed.factors:
+        if compressed.factors or self.graphs.exports(compressed):
             self._previous = {}
             return None
         versions = dict(compressed.versions)
@@ -156,12 +156,12 @@ class Evaluator:
         Where they don't, PyTorch runs this structure from then on.
         """
         structure = _structure(compressed)
-        if self._graph is None or not structure:
+        graph = self.graphs.of(compressed)
+        if graph is None or not structure:
             return True
         if structure not in self._confirmed:
             # without input grids: rounding turns differences of 1e-7 into whole steps
             module = compressed.fresh_module(inputs=False)
-            graph = self._graph.factorized(compressed.chains)
             self._confirmed[structure] = self._compare(graph, compressed.tensors, module)
         return self._confirmed[structure]
 
@@ -188,4 +188,4 @@ class Evaluator:
 
 
 def _structure(compressed: CompressedModel) -> tuple[Edit, ...]:
-    return tuple(edit for edit in compressed.edits if isinstance(edit, Slice | Factorize))
+    return tuple(edit for edit in compressed.edits if not isinstance(edit, QuantizeInput))

@@ -12,6 +12,7 @@ import torch
 from workbench.compression import CompressedModel
 from workbench.data.dataset import Dataset, Normalization
 from workbench.errors import WorkbenchError
+from workbench.graphs import Graphs
 from workbench.measure.estimate import Latency
 from workbench.models.edits import Slice
 from workbench.run.onnx_file import onnx_file
@@ -34,9 +35,9 @@ class LatencyEstimator:
     Predictions need kernels measured once on this machine; ``learn`` measures those that are missing.
     """
 
-    def __init__(self, subject: Subject, graph: OnnxGraph | None, data: Dataset, normalization: Normalization) -> None:
+    def __init__(self, subject: Subject, graphs: Graphs, data: Dataset, normalization: Normalization) -> None:
         self._subject = subject
-        self._graph = graph
+        self._graphs = graphs
         self._data = data
         self._normalization = normalization
         self._table: KernelTable | None = None
@@ -51,16 +52,16 @@ class LatencyEstimator:
 
         For int8 activations it is the size of the weight-only file, which differs by a few scales.
         """
-        if self._graph is None:
+        graph = self._graphs.of(compressed)
+        if graph is None:
             return None
         # raw bytes: the file's size depends on shapes and types, not on values
-        graph = self._graph.factorized(compressed.chains)
-        shapes = tuple((name, tuple(compressed.tensors[name].shape)) for name in graph.names)
+        shapes = tuple(_shapes(graph, compressed).items())
         codes = tuple((name, item.bits, item.axis, item.group) for name, item in compressed.codes.items())
         key = (shapes, codes, tuple(compressed.casts.items()))
         size = self._sizes.get(key)
         if size is None:
-            size = self._sizes[key] = int(self._weight_file(compressed).ByteSize())
+            size = self._sizes[key] = int(self._weight_file(graph, compressed).ByteSize())
         return size
 
     def file(self, compressed: CompressedModel) -> ModelProto:
@@ -68,17 +69,17 @@ class LatencyEstimator:
 
         Raises ``WorkbenchError`` where the model doesn't export.
         """
-        if self._graph is None:
+        graph = self._graphs.of(compressed)
+        if graph is None:
             raise WorkbenchError(f"'{self._subject.model.name}' cannot be written as ONNX, so it cannot be timed.")
         if not runs_int8(compressed):
-            return self._weight_file(compressed)
+            return self._weight_file(graph, compressed)
         from workbench.run.qdq import export_int8
 
         if "calibration" not in self._data.splits:
             raise WorkbenchError("An int8 file needs calibration data, and this dataset has none.")
         seen = Context(self._data["calibration"]).mixed_images(INT8_IMAGES)
         images = self._normalization(seen).numpy()
-        graph = self._graph.factorized(compressed.chains)
         return export_int8(graph.build(compressed.tensors), images)
 
     def predict(self, compressed: CompressedModel) -> Latency | None:
@@ -86,7 +87,7 @@ class LatencyEstimator:
 
         While kernels are still to be measured here (``unknown``), the interval is wide.
         """
-        if not self._predictable:
+        if not self._predictable or self._graphs.of(compressed) is None:
             return None
         from workbench.measure.latency import predict_latency
 
@@ -144,7 +145,7 @@ class LatencyEstimator:
     @cached_property
     def _predictable(self) -> bool:
         """Whether the kernels that ONNX Runtime would run for this model are known."""
-        if self._graph is None:
+        if self._graphs.plain is None:
             return False
         try:
             self._all_kernels()
@@ -175,12 +176,13 @@ class LatencyEstimator:
 
         table = self._open()
         if self._plain is None:
-            assert self._graph is not None
             self._plain = read_graph(self._baseline_file())
         graph, int8 = self._plain, False
         shapes: dict[str, tuple[int, ...]] = {}
+        own: OnnxGraph | None = None
         if compressed is not None:
-            shapes = self._resized(compressed)
+            own = self._own_graph(compressed)
+            shapes = self._resized(compressed) if own is None else _shapes(own, compressed)
             int8 = runs_int8(compressed)
         factors = () if compressed is None else tuple(compressed.chains)
         key = (int8, tuple(shapes.items()), factors)
@@ -190,36 +192,38 @@ class LatencyEstimator:
                 self._planned.clear()
                 self._predicted.clear()
                 self._sizes.clear()
-            if compressed is not None and compressed.factors:
-                assert self._graph is not None
-                chains = self._graph.factorized(compressed.chains)
-                graph = read_graph(chains.build(compressed.tensors))
+            if compressed is not None and own is not None:
+                graph = read_graph(own.build(compressed.tensors))
             elif shapes:
                 graph = resize(graph, shapes)
             found = self._planned[key] = fused_kernels(graph, self._subject.image_shape, int8=int8, block=table.block)
         return found
 
+    def _own_graph(self, compressed: CompressedModel) -> OnnxGraph | None:
+        """Return the graph of a model whose nodes are others than the dense one's, None where they are the same."""
+        if compressed.factors or self._graphs.exports(compressed):
+            return self._graphs.of(compressed)
+        return None
+
     def _resized(self, compressed: CompressedModel) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the tensors that have lost channels."""
-        assert self._graph is not None
+        assert self._graphs.plain is not None
         if not any(isinstance(edit, Slice) for edit in compressed.edits):
             return {}
         original = self._subject.tensors
-        present = {name: tuple(compressed.tensors[name].shape) for name in self._graph.names}
+        present = _shapes(self._graphs.plain, compressed)
         return {name: shape for name, shape in present.items() if shape != tuple(original[name].shape)}
 
     def _baseline_file(self) -> ModelProto:
-        assert self._graph is not None
-        return self._graph.build(self._subject.model.module.state_dict())
+        assert self._graphs.plain is not None
+        return self._graphs.plain.build(self._subject.model.module.state_dict())
 
-    def _weight_file(self, compressed: CompressedModel) -> ModelProto:
-        assert self._graph is not None
+    def _weight_file(self, graph: OnnxGraph, compressed: CompressedModel) -> ModelProto:
         integers = {
             name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits, codes.group)
             for name, codes in compressed.codes.items()
         }
         halves = frozenset(name for name, dtype in compressed.casts.items() if dtype == torch.float16)
-        graph = self._graph.factorized(compressed.chains)
         return onnx_file(graph, compressed.tensors, integers, halves)
 
     def _explained(
@@ -253,6 +257,10 @@ class LatencyEstimator:
 
             self._table = open_table()
         return self._table
+
+
+def _shapes(graph: OnnxGraph, compressed: CompressedModel) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(compressed.tensors[name].shape) for name in graph.names}
 
 
 def runs_int8(compressed: CompressedModel) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from workbench.compression import compress_subject
 from workbench.data.dataset import Dataset, Normalization, Split
+from workbench.graphs import Graphs
 from workbench.latency import LatencyEstimator
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
@@ -47,7 +48,8 @@ def split() -> Split:
 @pytest.fixture(scope="module")
 def subject() -> Subject:
     torch.manual_seed(0)
-    head = nn.Sequential(nn.Flatten(), nn.Linear(288, 64), nn.ReLU(), nn.Linear(64, CLASSES))
+    hidden = nn.Sequential(nn.Linear(288, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
+    head = nn.Sequential(nn.Flatten(), hidden, nn.Linear(64, CLASSES))
     module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), *head).eval()
     return Subject.of(load_model(module), SHAPE)
 
@@ -64,6 +66,6 @@ def test_the_int8_file_is_calibrated_on_all_classes(subject: Subject, split: Spl
     recipe = Recipe.parse("- quantize: {bits: 8, activations: {bits: 8}}")
     compressed = compress_subject(subject, recipe, Context(split, normalization))
     SEEN.clear()
-    graph = export_graph(subject.model.module, SHAPE)
-    LatencyEstimator(subject, graph, data, normalization).file(compressed)
+    graphs = Graphs(subject, export_graph(subject.model.module, SHAPE))
+    LatencyEstimator(subject, graphs, data, normalization).file(compressed)
     assert set(range(CLASSES)) == SEEN

@@ -60,7 +60,7 @@ def _share(fields: Fields) -> str:
     return f"codebook of {fields.get('entries') or 2**bits}{vectors}"
 
 
-_UNITS = {"filter": "channels", "n:m": "N:M groups"}
+_UNITS = {"filter": "channels", "n:m": "N:M groups", "layer": "blocks"}
 _PHRASES: dict[str, Callable[[Fields], str]] = {
     "prune": _prune, "quantize": _quantize, "recalibrate": _recalibrate, "share": _share,
     "finetune": lambda _: "fine-tuned", "distill": lambda _: "distilled",

@@ -235,8 +235,8 @@ class WeightView(View):
         overview = self._overview
         weights, versions = {}, {}
         for layer in session.layers:
-            weights[layer.name] = [compressed.tensors[name] for name in layer.weights]
-            versions[layer.name] = tuple(compressed.versions[name] for name in layer.weights)
+            weights[layer.name] = compressed.weights_of(layer.name)
+            versions[layer.name] = tuple(compressed.versions.get(name, "removed") for name in layer.weights)
         after = overview.after(weights, versions, compressed.thresholds)
         facts = layer_facts(session, compressed, overview)
         with self.publishing():

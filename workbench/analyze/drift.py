@@ -128,7 +128,8 @@ def _run(module: nn.Module, names: list[str], batch: Tensor) -> tuple[dict[str, 
 
         return hook
 
-    handles = [module.get_submodule(name).register_forward_hook(watch(name)) for name in names]
+    parts = dict(module.named_modules())
+    handles = [parts[name].register_forward_hook(watch(name)) for name in names if name in parts]
     leaving[""] = module(batch)
     for handle in handles:
         handle.remove()

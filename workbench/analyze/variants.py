@@ -15,6 +15,7 @@ from workbench.compression import draft_for, input_grids
 from workbench.engine import Footing
 from workbench.evaluation import TOLERANCE
 from workbench.models.edits import Slice
+from workbench.models.removal import Remove, Shorten
 from workbench.recipe import Recipe
 from workbench.run.forks import Branch, Forks, Part
 from workbench.run.onnx_graph import INPUT, OUTPUT, OnnxGraph
@@ -66,7 +67,7 @@ class VariantSource:
         """Return what the variants that ``recipes`` make of one layer need."""
         drafts = [self._draft(recipe) for recipe in recipes]
         changed = tuple(place for place, draft in enumerate(drafts) if self._changes(draft))
-        if self._forks is None or self._graph is None:
+        if self._forks is None or self._graph is None or any(map(_lacks_parts, drafts)):
             return Layout(changed, frozenset(), sum(self._macs.values()))
         branches = [self._branch(self._forks, self._graph, drafts[place]) for place in changed]
         frontier = {name for branch in branches for name in self._forks.frontier(branch)}
@@ -96,7 +97,7 @@ class VariantSource:
         ``values``, and PyTorch runs these variants where they differ.
         """
         drafts = [self._draft(recipe) for recipe in recipes]
-        if self._forks is None or self._graph is None:
+        if self._forks is None or self._graph is None or any(map(_lacks_parts, drafts)):
             return TorchVariants(drafts)
         branches = [self._branch(self._forks, self._graph, draft) for draft in drafts]
         if not any(isinstance(edit, Slice) for edit in drafts[-1].edits):
@@ -127,6 +128,11 @@ class VariantSource:
         before = self._subject.tensors
         changed = [name for name in graph.names if draft.tensors[name] is not before[name]]
         return forks.branch(graph.build(draft.tensors, input_grids(draft.edits), only=changed), changed)
+
+
+def _lacks_parts(draft: Draft) -> bool:
+    """Whether whole parts were taken out, which changes the nodes of the graph and not only its tensors."""
+    return any(isinstance(edit, Remove | Shorten) for edit in draft.edits)
 
 
 class TorchVariants:

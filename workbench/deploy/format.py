@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from workbench.compression import CompressedModel
 from workbench.deploy.benchmark.engines import RUNTIMES, KernelRow
 from workbench.errors import WorkbenchError
+from workbench.graphs import export_edited, rebuilding
 from workbench.recipe import Recipe
-from workbench.run.onnx_graph import OnnxGraph, export_graph
+from workbench.run.onnx_graph import OnnxGraph
 from workbench.run.runner import Runner
 from workbench.subject import Subject
 
@@ -49,8 +50,10 @@ class Source:
 
     @cached_property
     def graph(self) -> OnnxGraph:
-        """The original's ONNX graph; raises ``ExportError`` where there is none."""
-        return export_graph(self.subject.model.module, self.subject.image_shape)
+        """The compressed model's ONNX graph, without its tensors; raises ``ExportError`` where there is none."""
+        module, shape = self.subject.model.module, self.subject.image_shape
+        edits = rebuilding(self.compressed, module)
+        return export_edited(module, edits, shape).factorized(self.compressed.chains)
 
     @cached_property
     def module(self) -> nn.Module:

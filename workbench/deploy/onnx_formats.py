@@ -58,4 +58,4 @@ class OnnxFloat(OnnxFormat):
     def model(self, source: Source) -> ModelProto:
         """Return the graph with the compressed tensors."""
         compressed = source.compressed
-        return source.graph.factorized(compressed.chains).build(compressed.tensors, compressed.grids)
+        return source.graph.build(compressed.tensors, compressed.grids)

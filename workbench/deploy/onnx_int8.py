@@ -66,7 +66,7 @@ def int8_model(source: Source) -> ModelProto:
     if source.calibration is None:
         raise FormatError("An int8 file needs calibration images, and these data have none: give a train split.")
     compressed = source.compressed
-    graph = source.graph.factorized(compressed.chains)
+    graph = source.graph
     model = graph.build(compressed.tensors)
     grids: dict[str, ValueGrid] = {}
     for layer, grid in compressed.grids.items():

@@ -4,7 +4,7 @@ An edit names layers and channels, never code, so that it can be stored in an ar
 a fresh copy of the architecture. ``Slice`` keeps some of the channels of one layer; a pruned channel
 is several slices, one for every layer that the dependency graph couples. ``QuantizeInput`` rounds
 what enters a layer to a uniform grid. ``Factorize`` (see ``factors``) puts a chain of smaller layers in
-the place of one.
+the place of one; ``Remove`` and ``Shorten`` (see ``removal``) take whole parts out.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from workbench.errors import WorkbenchError
 
 from .factors import Factorize, replace_layer
 from .fewer_heads import keep_heads, takes_fewer_heads
+from .removal import Remove, Shorten, remove_module, shorten
 
 Side = Literal["in", "out"]
 
@@ -54,12 +55,14 @@ class QuantizeInputByBatch(QuantizeInput):
     zero_point: int = 0
 
 
-Edit: TypeAlias = Slice | QuantizeInput | Factorize
-_KINDS: dict[str, type[Slice] | type[QuantizeInput] | type[Factorize]] = {
+Edit: TypeAlias = Slice | QuantizeInput | Factorize | Remove | Shorten
+_KINDS: dict[str, type[Edit]] = {
     "slice": Slice,
     "quantize_input": QuantizeInput,
     "quantize_input_by_batch": QuantizeInputByBatch,
     "factorize": Factorize,
+    "remove": Remove,
+    "shorten": Shorten,
 }
 
 
@@ -122,6 +125,10 @@ def apply_edits(module: nn.Module, edits: Iterable[Edit]) -> None:
             _slice_module(layer, edit)
         elif isinstance(edit, Factorize):
             replace_layer(module, edit)
+        elif isinstance(edit, Remove):
+            remove_module(module, edit)
+        elif isinstance(edit, Shorten):
+            shorten(module, edit)
         else:
             layer.register_forward_pre_hook(InputQuantizer(edit))
 

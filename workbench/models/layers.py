@@ -62,7 +62,7 @@ def layers_of(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[Layer, .
     ``ModelError`` where it does not run.
     """
     module = copy.deepcopy(module)
-    names = _names(module)
+    names = layer_names(module)
     calls: dict[nn.Module, _Calls] = {}
 
     def record(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -117,8 +117,8 @@ def hooked(layers: dict[nn.Module, str], record: Callable[..., None]) -> Iterato
             handle.remove()
 
 
-def _names(module: nn.Module) -> dict[nn.Module, str]:
-    """Return layer -> dotted name, shared modules once, an attention's own projection left out."""
+def layer_names(module: nn.Module) -> dict[nn.Module, str]:
+    """Return layer → dotted name, shared modules once, an attention's own projection left out."""
     inner = {part.out_proj for part in module.modules() if isinstance(part, nn.MultiheadAttention)}
     return {part: name for name, part in module.named_modules() if isinstance(part, LAYER_TYPES) and part not in inner}
 

@@ -96,19 +96,19 @@ def _try(module: nn.Module, kept: Iterable[tuple[ChannelGroup, Tensor]], run: Ca
         with torch.no_grad():
             with _silenced(module, edits):
                 expected = run(module)
-            with _restored(module):
+            with restored(module):
                 apply_edits(module, edits)
                 found = run(module)
     except Exception as error:  # user code meets shapes it was not written for
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
         return f"the model does not run without some of its channels ({said})"
-    pairs = list(zip(_tensors(expected), _tensors(found), strict=True))
+    pairs = list(zip(tensors_in(expected), tensors_in(found), strict=True))
     same = all(ours.shape == theirs.shape and _close(ours, theirs) for ours, theirs in pairs)
     return None if same else "removing channels changes what the others compute"
 
 
 @contextmanager
-def _restored(module: nn.Module) -> Iterator[None]:
+def restored(module: nn.Module) -> Iterator[None]:
     """Undo at the end whatever is set on the module's parts inside; copying them would take far longer."""
     # recurrent layers list their weights beside the table of them
     before = [
@@ -157,11 +157,12 @@ def _close(ours: Tensor, theirs: Tensor) -> bool:
     return float((ours - theirs).abs().max()) <= TOLERANCE * scale
 
 
-def _tensors(output: Any) -> list[Tensor]:
+def tensors_in(output: Any) -> list[Tensor]:
+    """Return the tensors of a module's output, whatever holds them."""
     if isinstance(output, Tensor):
         return [output.float()]
     if isinstance(output, dict):
-        return [tensor for part in output.values() for tensor in _tensors(part)]
+        return [tensor for part in output.values() for tensor in tensors_in(part)]
     if isinstance(output, tuple | list):
-        return [tensor for part in output for tensor in _tensors(part)]
+        return [tensor for part in output for tensor in tensors_in(part)]
     return []

@@ -28,6 +28,7 @@ from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, slice_tensors
 from workbench.models.factors import Factorize, WithProducts, factor_modules
 from workbench.models.layers import Layer
+from workbench.models.removal import Remove, Shorten, is_inside, renamed
 from workbench.models.tensors import load_tensors
 
 from .storage import Storage
@@ -241,9 +242,39 @@ class Draft:
         rounded = [other for other in self.edits if isinstance(other, QuantizeInput) and other.layer == edit.layer]
         self.edits = [*(other for other in self.edits if other not in rounded), edit, *rounded]
 
+    def remove(self, edit: Remove | Shorten) -> None:
+        """Take a part of the model out, with all its tensors; earlier edits inside it are forgotten."""
+        if isinstance(edit, Shorten):
+            self._shorten(edit)
+        else:
+            for name in [name for name in self.tensors if is_inside(name, edit.layer)]:
+                self._remove(name)
+            self.layers = {name: layer for name, layer in self.layers.items() if not is_inside(name, edit.layer)}
+            self.edits = [other for other in self.edits if not is_inside(other.layer, edit.layer)]
+        self.edits.append(edit)
+
+    def _shorten(self, edit: Shorten) -> None:
+        own = [name for name in self.tensors if name.rpartition(".")[0] == edit.layer]
+        taken = {name: (self.tensors[name], self.stored.get(name), self.zeroed.get(name)) for name in own}
+        versions = {name: self._version_after(name, "moved") for name in own}
+        names = renamed([name.rpartition(".")[2] for name in own], edit.keep)
+        moved = {f"{edit.layer}.{old}": f"{edit.layer}.{new}" for old, new in names.items()}
+        for name in own:
+            if moved.get(name) != name:
+                self._remove(name)
+        for name, new in moved.items():
+            if name != new:
+                self.tensors[new], storage, zeroed = taken[name]
+                self._put(new, storage)
+                self._versions[new] = versions[name]
+                self.zeroed |= {} if zeroed is None else {new: zeroed}
+        layer = self.layers[edit.layer]
+        weights = tuple(moved[name] for name in layer.weights if name in moved)
+        self.layers[edit.layer] = replace(layer, weight=weights[0], weights=weights)
+
     def channels(self, cache: Cache) -> ChannelGraph:
         """Return the channel groups of the present structure, traced once and cached."""
-        structure = tuple(edit for edit in self.edits if isinstance(edit, Slice | Factorize))
+        structure = tuple(edit for edit in self.edits if not isinstance(edit, QuantizeInput))
         if not structure:
             return self._uncut_channels()
         key = ("channels", self._key, structure)
@@ -279,3 +310,4 @@ class Draft:
         self.stored.pop(name, None)
         self.zeroed.pop(name, None)
         self._versions.pop(name, None)
+        self.packing.pop(name, None)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ..base import Dial, Technique
 from ..draft import Context, Draft
 from . import magnitude
+from .depth import prune_depth
 from .evidence import gather
 from .filters import prune_filters, prune_heads
 from .masks import prune_units
@@ -36,7 +37,7 @@ def apply(draft: Draft, settings: Mapping[str, PruneSettings], context: Context)
     adjusted = {name: chosen for name, chosen in settings.items() if chosen.criterion == "obs"}
     if adjusted:
         reconstruct(draft, adjusted, context)
-    for granularity, remove in (("head", prune_heads), ("filter", prune_filters)):
+    for granularity, remove in (("layer", prune_depth), ("head", prune_heads), ("filter", prune_filters)):
         removed = {name: chosen for name, chosen in settings.items() if chosen.granularity == granularity}
         if removed:
             remove(draft, removed, evidence, context)
@@ -44,9 +45,10 @@ def apply(draft: Draft, settings: Mapping[str, PruneSettings], context: Context)
 
 PRUNE = Technique(
     name="prune",
-    summary="Zero or remove the weights, blocks, rows, kernels or filters that matter least.",
+    summary="Zero or remove the weights, blocks, rows, kernels, filters, heads or layers that matter least.",
     source="Han et al. 2015 (weights); Mishra et al. 2021 (N:M); Molchanov et al. 2019 (Taylor); "
-    "Sun et al. 2024 (Wanda); Frantar and Alistarh 2023 (OBS); Li et al. 2017 and Fang et al. 2023 (filters)",
+    "Sun et al. 2024 (Wanda); Frantar and Alistarh 2023 (OBS); Li et al. 2017 and Fang et al. 2023 (filters); "
+    "Veit et al. 2016 (layers)",
     url="https://arxiv.org/abs/1506.02626",
     settings=PruneSettings,
     apply=apply,
@@ -63,6 +65,7 @@ PRUNE = Technique(
         "- prune: {granularity: filter, ratio: 0.5, scope: layer}",
         "- prune: {granularity: filter, criterion: fpgm, macs: 0.5}",
         "- prune: {granularity: head, ratio: 0.5, scope: layer}",
+        "- prune: {granularity: layer, ratio: 0.3, images: 64}",
         "- prune: {granularity: filter, criterion: taylor, ratio: 0.3, floor: 0.25}",
     ),
     dial=Dial(

@@ -51,7 +51,7 @@ def gather(draft: Draft, settings: Mapping[str, PruneSettings], context: Context
 
     Raises ``WorkbenchError`` where they need data and there is none.
     """
-    asking = {name: chosen for name, chosen in settings.items() if chosen.needs_data}
+    asking = {name: chosen for name, chosen in settings.items() if chosen.needs_data and chosen.criterion != "drop"}
     if not asking:
         return Evidence()
     if context.calibration is None or context.normalization is None:
@@ -122,19 +122,25 @@ def _backward(module: nn.Module, weights: tuple[str, ...], images: Tensor, label
     with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a model that branches on its values, which carry gradients
         parameters = [module.get_parameter(weight).requires_grad_(True) for weight in weights]
-        output = module(images.clone())
-        while isinstance(output, dict | tuple | list) and output:
-            output = next(iter(output.values() if isinstance(output, dict) else output))
-        if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] <= int(labels.max()):
-            raise WorkbenchError(
-                "Pruning by gradients needs a classifier of the dataset's classes: choose criterion magnitude or wanda."
-            )
+        output = logits_of(module(images.clone()), labels)
         if not output.requires_grad:
             return {}
         loss = F.cross_entropy(output, labels, reduction="sum")
         found: tuple[Tensor | None, ...] = torch.autograd.grad(loss, parameters, allow_unused=True)
     pairs = zip(weights, found, strict=True)
     return {weight: gradient for weight, gradient in pairs if gradient is not None}
+
+
+def logits_of(output: Any, labels: Tensor) -> Tensor:
+    """Return the (first) logits in a model's output; raise ``WorkbenchError`` where they are none of these labels."""
+    while isinstance(output, dict | tuple | list) and output:
+        output = next(iter(output.values() if isinstance(output, dict) else output))
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] <= int(labels.max()):
+        raise WorkbenchError(
+            "Pruning by the loss needs a classifier of the dataset's classes: choose another criterion, such as "
+            "magnitude or random."
+        )
+    return output
 
 
 def _zeros(module: nn.Module, weights: tuple[str, ...]) -> dict[str, Tensor]:

@@ -14,10 +14,11 @@ CRITERIA: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("weight", "n:m"), ("magnitude", "random", "taylor", "fisher", "wanda", "obs")),
     **dict.fromkeys(("block", "row", "kernel"), ("magnitude", "random", "taylor", "fisher", "wanda")),
     "head": ("magnitude", "random", "taylor", "fisher"),
+    "layer": ("drop", "random", "taylor", "fisher"),
     "filter": ("magnitude", "random", "taylor", "fisher", "activation", "apoz", "batchnorm", "fpgm"),
 }
 #: Criteria that look at calibration data.
-CALIBRATED = frozenset({"taylor", "fisher", "wanda", "obs", "activation", "apoz"})
+CALIBRATED = frozenset({"taylor", "fisher", "wanda", "obs", "activation", "apoz", "drop"})
 
 
 class PruneSettings(Settings):
@@ -30,7 +31,8 @@ class PruneSettings(Settings):
         "norm": {"granularity": ("filter", "head", "block", "row", "kernel"), "criterion": ("magnitude",)},
         "multiple": {"granularity": ("filter",)},
         "threshold_in": {"criterion": ("magnitude",)},
-        "floor": {"scope": ("global",)},
+        "scope": {"granularity": tuple(kind for kind in CRITERIA if kind != "layer")},
+        "floor": {"scope": ("global",), "granularity": tuple(kind for kind in CRITERIA if kind != "layer")},
         "n": {"granularity": ("n:m",)},
         "m": {"granularity": ("n:m",)},
         "block_rows": {"granularity": ("block",)},
@@ -43,17 +45,19 @@ class PruneSettings(Settings):
     }
 
     criterion: Literal[
-        "magnitude", "random", "taylor", "fisher", "wanda", "obs", "activation", "apoz", "batchnorm", "fpgm"
+        "magnitude", "random", "taylor", "fisher", "wanda", "obs", "activation", "apoz", "batchnorm", "fpgm", "drop"
     ] = Field(
         "magnitude",
         description="What importance is measured by: magnitude, chance, gradient × weight (taylor), Fisher "
         "information, weight × input norm (wanda), or the layer's output, adjusting what stays (obs); of filters "
-        "also mean activation, share of zeros (apoz), BatchNorm's scale, or distance to the others (fpgm).",
+        "also mean activation, share of zeros (apoz), BatchNorm's scale, or distance to the others (fpgm); of layers "
+        "how much the loss grows without them (drop).",
     )
-    granularity: Literal["weight", "filter", "n:m", "block", "row", "kernel", "head"] = Field(
+    granularity: Literal["weight", "filter", "n:m", "block", "row", "kernel", "head", "layer"] = Field(
         "weight",
         description="Zero single weights (smaller file), all but n of every m along the inputs, blocks, rows (one "
-        "output each) or kernels; or remove whole filters or attention heads (also faster).",
+        "output each) or kernels; or remove whole filters, attention heads, or layers and residual blocks (also "
+        "faster).",
     )
     scope: Literal["global", "layer", "row"] = Field(
         "global",
@@ -61,12 +65,13 @@ class PruneSettings(Settings):
         "(row; single weights only).",
     )
     ratio: float = Field(
-        0.5, ge=0, lt=1, description="Share of the weights, blocks or filters to remove (n:m: anything but 0)."
+        0.5, ge=0, lt=1, description="Share of the weights, filters or layers to remove (n:m: anything but 0)."
     )
     threshold: float | None = Field(
         None,
         ge=0,
-        description="Remove what is at most this large instead: a magnitude, a block's mean, or a filter's norm.",
+        description="Remove what is at most this large instead: a magnitude, a block's mean, a filter's norm, or the "
+        "growth of the loss without a layer.",
     )
     norm: Literal["l1", "l2"] = Field(
         "l1", description="Norm of a filter, or of a block, row or kernel (mean or root mean square of its weights)."
@@ -99,9 +104,11 @@ class PruneSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _obs_goes_layer_by_layer(cls, data: Any) -> Any:
+    def _fill_in_what_follows(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("criterion") == "obs" and "scope" not in data:
             return {**data, "scope": "layer"}
+        if isinstance(data, dict) and data.get("granularity") == "layer" and "criterion" not in data:
+            return {**data, "criterion": "drop"}
         return data
 
     @model_validator(mode="after")
@@ -120,7 +127,7 @@ class PruneSettings(Settings):
         if self.threshold_in == "std" and (self.criterion != "magnitude" or self.removes):
             raise ValueError(
                 "a threshold in standard deviations is one of weights' magnitudes; choose criterion magnitude and "
-                "another granularity than filter or head"
+                "another granularity than filter, head or layer"
             )
         if self.scope == "row" and (self.granularity != "weight" or self.macs is not None):
             raise ValueError("scope row prunes each output's single weights to the ratio; choose scope layer or global")
@@ -135,7 +142,7 @@ class PruneSettings(Settings):
     @property
     def removes(self) -> bool:
         """Whether structure is removed, and not only zeroed."""
-        return self.granularity in ("filter", "head")
+        return self.granularity in ("filter", "head", "layer")
 
     @property
     def needs_data(self) -> bool:

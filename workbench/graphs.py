@@ -1,0 +1,80 @@
+"""The ONNX graphs of one model: as it is, and exported anew where exchanging its tensors is not enough.
+
+Channels, values and factors are put into the graph that was exported first. Where whole blocks were taken out,
+or heads of an attention whose code writes their number into the graph, the changed module is exported: once for
+each structure.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from torch import nn
+
+from workbench.compression import CompressedModel
+from workbench.models.edits import Edit, Slice, apply_edits
+from workbench.models.removal import Remove, Shorten
+from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
+from workbench.subject import Subject
+
+#: Structures whose graphs are kept.
+KEPT = 16
+
+
+class Graphs:
+    """Gives each compressed version of ``subject`` its graph; ``plain`` is the model's own, None where it has none.
+
+    May be used from any thread.
+    """
+
+    def __init__(self, subject: Subject, plain: OnnxGraph | None) -> None:
+        self.plain = plain
+        self._subject = subject
+        self._exported: OrderedDict[Hashable, OnnxGraph | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, compressed: CompressedModel) -> OnnxGraph | None:
+        """Return the graph of ``compressed``, without its tensors; None where it doesn't export."""
+        if self.plain is None:
+            return None
+        edits = rebuilding(compressed, self._subject.model.module)
+        graph = self._export(edits) if edits else self.plain
+        return None if graph is None else graph.factorized(compressed.chains)
+
+    def exports(self, compressed: CompressedModel) -> bool:
+        """Whether ``compressed`` has a graph of its own, whose nodes are others than the model's."""
+        return self.plain is not None and bool(rebuilding(compressed, self._subject.model.module))
+
+    def _export(self, edits: tuple[Edit, ...]) -> OnnxGraph | None:
+        # which heads are left is in the tensors: the graph only knows how many
+        key = tuple((edit.layer, len(edit.keep)) if isinstance(edit, Slice) else edit for edit in edits)
+        with self._lock:
+            if key not in self._exported:
+                try:
+                    self._exported[key] = export_edited(self._subject.model.module, edits, self._subject.image_shape)
+                except ExportError:
+                    self._exported[key] = None
+                while len(self._exported) > KEPT:
+                    self._exported.popitem(last=False)
+            self._exported.move_to_end(key)
+            return self._exported[key]
+
+
+def rebuilding(compressed: CompressedModel, module: nn.Module) -> tuple[Edit, ...]:
+    """Return the edits of ``compressed`` that the graph exported from its original ``module`` cannot follow."""
+    return tuple(
+        edit
+        for edit in compressed.edits
+        if isinstance(edit, Remove | Shorten)
+        or (isinstance(edit, Slice) and isinstance(module.get_submodule(edit.layer), nn.MultiheadAttention))
+    )
+
+
+def export_edited(module: nn.Module, edits: tuple[Edit, ...], image_shape: tuple[int, ...]) -> OnnxGraph:
+    """Return the graph of ``module`` with ``edits``; raise ``ExportError`` where it has none."""
+    changed = copy.deepcopy(module)
+    apply_edits(changed, edits)
+    return export_graph(changed, image_shape)
