@@ -57,17 +57,31 @@ def test_the_exact_answer_harms_no_more_than_greedy_or_uniform(found: Allocation
     assert {answer.by for answer in found.candidates} == {"exact", "greedy", "uniform"}
 
 
-def test_a_second_budget_starts_from_what_the_first_measured(session: Session, found: Allocation) -> None:
-    assert found.images > 0
+def test_a_second_budget_starts_from_what_the_first_measured(
+    session: Session, found: Allocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("an option was measured again")
+
+    monkeypatch.setattr("workbench.analyze.cells.CellRunner.__call__", refuse)
     again = AllocationJob(session, Budget("bytes", 45_000)).result()
     assert again.best.cost <= 45_000
-    assert session.history.findings(again.best.validation and _key(session), "options")
+    assert again.images == found.images > 0
 
 
-def _key(session: Session) -> wb.history.Key:
-    from workbench.search.testbed import Testbed
+def test_the_smallest_model_within_a_loss_keeps_it_on_validation(session: Session, found: Allocation) -> None:
+    answer = AllocationJob(session, Budget("drop", 0.01)).result()
+    assert 0 <= answer.searched - answer.best.accuracy <= 0.01
+    for other in (answer.greedy, answer.uniform):
+        assert other is not None
+        assert answer.best.cost <= other.cost or other.accuracy < answer.searched - 0.01
+    assert session.compress(answer.recipe).nbytes == answer.best.cost < 100_000
 
-    return Testbed(session, "validation", lambda: None).key
+
+def test_a_loss_that_a_locked_layer_exceeds_names_the_lock(session: Session, found: Allocation) -> None:
+    base = wb.Recipe.parse("- quantize: {bits: 1, layers: [fc1]}")
+    with pytest.raises(WorkbenchError, match=r"0.1 points cannot be kept with fc1 locked: the least .* points"):
+        AllocationJob(session, Budget("drop", 0.001), ["quantize"], base=base, locked=["fc1"]).result()
 
 
 @pytest.mark.parametrize(

@@ -69,14 +69,17 @@ def _measured(shown: Snapshot | None, answer: Answer) -> dict[str, Any] | None:
 class Allocation:
     """The answers to a budget so far; ``best`` is what to take, ``done`` that nothing more will come.
 
-    ``candidates`` are all that were measured, ``remarks`` say in words where a prediction was off. ``first`` is after
-    how many seconds the first measured answer was there, ``seconds`` the time until now.
+    ``baseline`` is the dense model on the split that figures are reported on (on the validation split until then),
+    ``searched`` its accuracy on the validation split. ``candidates`` are all that were measured, ``remarks`` say in
+    words where a prediction was off. ``images`` are behind each option's divergence. ``first`` is after how many
+    seconds the first measured answer was there, ``seconds`` the time until now.
     """
 
     budget: Budget
     methods: tuple[str, ...]
     locked: tuple[str, ...]
     baseline: Snapshot
+    searched: float
     best: Answer
     greedy: Answer | None = None
     uniform: Answer | None = None
@@ -105,7 +108,7 @@ class Allocation:
                 name: answer.to_json() if answer else None
                 for name, answer in (("uniform", self.uniform), ("greedy", self.greedy))
             },
-            "budget": {"kind": kind, "limit": self.budget.limit, "used": used(self.best, kind, self.baseline)},
+            "budget": {"kind": kind, "limit": self.budget.limit, "used": used(self.best, kind, self.searched)},
             "techniques": list(self.methods),
             "locked": list(self.locked),
             "dense": {"accuracy": _json(self.baseline.accuracy), "size": _json(self.baseline.size),
@@ -118,13 +121,16 @@ class Allocation:
         }  # fmt: skip
 
 
-def used(answer: Answer, kind: Kind, baseline: Snapshot) -> float:
+def used(answer: Answer, kind: Kind, baseline: float) -> float:
     """Return what of the budget an answer takes: its true cost, or the accuracy lost on the validation split."""
     if kind != "drop":
         return answer.cost
-    before = baseline.accuracy
-    assert before is not None
-    return before.value - answer.accuracy
+    return lost_by(answer, baseline)
+
+
+def lost_by(answer: Answer, baseline: float) -> float:
+    """Return the accuracy that an answer loses on the validation split, where the dense model has ``baseline``."""
+    return baseline - answer.accuracy
 
 
 def measured(answer: Answer, snapshot: Snapshot, divergence: float, kind: Kind) -> Answer:

@@ -18,7 +18,7 @@ import numpy as np
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
 
-from .budget import Budget, Kind
+from .budget import Kind
 from .options import Option, Plan, Unit
 from .problem import Choice, Floats, Pair, Problem
 
@@ -136,10 +136,3 @@ class Costs:
             ]
             touched.append({member.layer for member in members})
         return touched
-
-
-def nearest(costs: Costs, problem: Problem, budget: Budget) -> float:
-    """Return the least that any choice of ``problem`` costs, for a budget that none keeps."""
-    cheapest = problem.cheapest()
-    assert cheapest is not None, "every unit has an option"
-    return costs.true(cheapest)

@@ -18,18 +18,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workbench.analyze.finding import Sensitivity
 from workbench.errors import WorkbenchError
 from workbench.jobs import Cancelled, Job
 from workbench.recipe import Recipe
 
-from .allocation import Allocation, Answer, measured, remark
+from .aims import SOLVERS, Ground, LeastCost, LeastHarm
+from .allocation import Allocation, Answer, lost_by, measured, remark
 from .budget import Budget
 from .costs import Costs
 from .damage import damages, keep, recall, start_sweep
 from .foresight import Foresight, Seen
 from .options import Plan, plan_for
-from .problem import Choice, Problem
 from .testbed import Testbed
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
 
 #: Images of each option in the first look, and in the end.
 FIRST, LAST = 64, 256
-#: Exact answers measured beside the best: the next best ones.
-RUNNERS_UP = 2
+#: Exact answers that are measured: the best and the next best ones.
+CANDIDATES = 3
 #: The split that is searched and chosen on.
 SPLIT = "validation"
 #: What each stage is of the whole time, about.
@@ -80,31 +79,36 @@ class _Search:
         self._methods, self._base, self._locked = methods, base, locked
         self._measured: dict[str, Answer] = {}
         self._first: float | None = None
+        self._images = 0
 
     def run(self) -> Allocation:
         """Search, publishing what is known on the way."""
-        job = self._job
+        job, budget = self._job, self._budget
         self._tell("open", 0)
-        job.session.give_way(lambda: job.cancelled)
         self._bed = Testbed(job.session, SPLIT, self._check)
-        self._plan = plan_for(self._bed.subject, self._budget, self._methods, self._base, self._locked)
-        if self._budget.counted == "ms":
+        self._plan = plan_for(self._bed.subject, budget, self._methods, self._base, self._locked)
+        if budget.counted == "ms":
             self._bed.learn_latency()
-        self._costs = Costs(self._bed, self._plan, self._budget.counted, lambda share: self._tell("costs", share))
+        self._costs = Costs(self._bed, self._plan, budget.counted, lambda share: self._tell("costs", share))
         self._require_possible()
-        found = self._sweep(FIRST, "first")
-        self._foresight = Foresight.of(found, damages(found, self._plan))
-        self._publish([self._measure(self._exact()[0])], found)
-        found = self._sweep(LAST, "sweep")
-        self._foresight = Foresight.of(found, damages(found, self._plan))
-        answers = [*self._exact(RUNNERS_UP), *self._simple()]
-        for number, answer in enumerate(answers):
-            self._tell("measure", number / len(answers))
-            self._publish([self._measure(answer)], found)
-        self._foresight = self._foresight.learning(self._seen())
+        self._ground = Ground(self._plan, self._costs, budget, self._measure)
+        self._search("exact", 1, self._sweep(FIRST, "first"))
+        foresight = self._sweep(LAST, "sweep")
+        for number, by in enumerate(SOLVERS):
+            self._tell("measure", number / len(SOLVERS))
+            self._search(by, CANDIDATES if by == "exact" else 1, foresight)
         self._tell("again", 0)
-        self._publish([self._measure(answer) for answer in self._exact(1)], found)
-        return self._report(found)
+        self._search("exact", 1, foresight.learning(self._seen()))
+        return self._report()
+
+    def _search(self, by: str, count: int, foresight: Foresight) -> None:
+        """Find and measure answers, each published at once."""
+        self._aim = aim = (LeastCost if self._budget.kind == "drop" else LeastHarm)(self._ground, foresight)
+        for _ in aim.find(by, count):
+            if self._first is None:
+                self._first = time.monotonic() - self._start
+            self._job.latest = self._allocation()
+            self._job.advance(self._job.progress.done)
 
     def _require_possible(self) -> None:
         """Raise ``WorkbenchError`` where no choice keeps the budget, and name the nearest that can be kept."""
@@ -131,8 +135,8 @@ class _Search:
         assert cheapest is not None, "every unit has an option"
         return costs.true(cheapest)
 
-    def _sweep(self, images: int, stage: str) -> Sensitivity:
-        """Measure every option on about ``images`` images, or take it from the history."""
+    def _sweep(self, images: int, stage: str) -> Foresight:
+        """Measure every option on about ``images`` images, or take it from the history; return what that foresees."""
         history, key, job = self._job.session.history, self._bed.key, self._job
         sweep = start_sweep(self._bed, self._plan, images, recall(history, key, self._plan), job.executor)
         sweep.subscribe(lambda progress: self._tell(stage, progress.share))
@@ -143,79 +147,38 @@ class _Search:
             keep(history, key, sweep.latest)
         job.check()
         found = sweep.result()
-        keep(history, key, found)
-        return found
-
-    def _exact(self, more: int = 0) -> list[Answer]:
-        """Return the exact answer and so many of the next best."""
-        found: list[Choice] = []
-
-        def solve(problem: Problem, limit: float) -> Choice | None:
-            return problem.solve(limit, found)
-
-        problem = self._costs.problem(self._foresight.weighted)
-        for _ in range(1 + more):
-            self._check()
-            choice = self._costs.within(problem, self._budget.limit, solve)
-            if choice is None:
-                break
-            found.append(choice)
-        return [self._answer("exact", choice) for choice in found]
-
-    def _simple(self) -> list[Answer]:
-        """Return the greedy and the uniform answer, as far as there are."""
-        problem = self._costs.problem(self._foresight.weighted)
-        found = []
-        for by, solve in (("greedy", Problem.greedy), ("uniform", self._uniform)):
-            choice = self._costs.within(problem, self._budget.limit, solve)
-            if choice is not None:
-                found.append(self._answer(by, choice))
-        return found
-
-    def _uniform(self, problem: Problem, limit: float) -> Choice | None:
-        """Return the least harmful option for all units alike."""
-        choices = [self._plan.choice_of(option) for option in self._plan.options]
-        fitting = [choice for choice in choices if problem.cost_of(choice) <= limit]
-        return min(fitting, key=problem.damage_of, default=None)
-
-    def _answer(self, by: str, choice: Choice) -> Answer:
-        foresight = self._foresight
-        return Answer(
-            by, choice, self._plan.recipe(choice), foresight.accuracy(choice), foresight.divergence(choice),
-            self._costs.true(choice),
-        )  # fmt: skip
+        self._images = int(found.n.min())
+        return Foresight.of(found, damages(found, self._plan))
 
     def _measure(self, answer: Answer) -> Answer:
         """Return the answer with its measurement in full on the validation split."""
         snapshot = self._bed.measure(answer.recipe)
-        divergence = self._bed.divergence(answer.recipe)
-        known = measured(answer, snapshot, divergence, self._budget.counted)
-        before = self._measured.get(f"{answer.by} {answer.recipe.hash}")
-        if before is None:  # what was foreseen first counts: the refitted foresight knows the answer
-            self._measured[f"{answer.by} {answer.recipe.hash}"] = known
-        return before or known
+        known = measured(answer, snapshot, self._bed.divergence(answer.recipe), self._budget.counted)
+        # what was foreseen first counts: once an answer was measured, the foresight knows it
+        return self._measured.setdefault(f"{answer.by} {answer.recipe.hash}", known)
 
     def _seen(self) -> tuple[Seen, ...]:
-        base = self._bed.baseline.accuracy
-        assert base is not None
         unique = {answer.choice: answer for answer in self._measured.values()}
         return tuple(
-            Seen(choice, answer.diverged or 0.0, base.value - answer.accuracy) for choice, answer in unique.items()
+            Seen(choice, answer.diverged or 0.0, lost_by(answer, self._baseline)) for choice, answer in unique.items()
         )
 
-    def _best(self) -> Answer:
-        """Return the best of the exact answers on the validation split; of equals, the least divergent one."""
-        exact = [answer for answer in self._measured.values() if answer.by == "exact"]
-        return max(exact, key=lambda answer: (answer.accuracy, -(answer.diverged or 0.0)))
+    @property
+    def _baseline(self) -> float:
+        accuracy = self._bed.baseline.accuracy
+        assert accuracy is not None, "it is measured when the testbed is made"
+        return accuracy.value
 
-    def _last(self, by: str) -> Answer | None:
-        return next((answer for answer in reversed(self._measured.values()) if answer.by == by), None)
+    def _best(self, by: str) -> Answer | None:
+        """Return the best answer of a solver, on the validation split."""
+        return max((answer for answer in self._measured.values() if answer.by == by), key=self._aim.rank, default=None)
 
-    def _report(self, found: Sensitivity) -> Allocation:
+    def _report(self) -> Allocation:
         """Measure the winner once on the reporting split, and beside it the greedy and the uniform answer."""
         self._tell("report", 0)
-        session = self._job.session
-        latest = self._allocation(found)
+        session, latest = self._job.session, self._allocation()
+        if not self._aim.keeps(latest.best):
+            raise WorkbenchError(self._too_little(latest.best))
         bed = Testbed(session, session.split.name, self._check)
         latest = replace(latest, baseline=bed.baseline, best=self._reported(bed, latest.best))
         self._job.latest = latest
@@ -230,23 +193,25 @@ class _Search:
         self._job.latest = latest
         return latest
 
+    def _too_little(self, best: Answer) -> str:
+        """Return the sentence for a loss that no answer keeps, which only a locked layer or another step can cause."""
+        budget, locked = self._budget, self._plan.locked
+        why = f"with {', '.join(locked)} locked" if locked else "by the recipe's other steps"
+        least = budget.say(lost_by(best, self._baseline))
+        return f"A loss of at most {budget.say()} cannot be kept {why}: the least that was found is {least}."
+
     def _reported(self, bed: Testbed, answer: Answer) -> Answer:
         return replace(answer, reported=bed.measure(answer.recipe))
 
-    def _publish(self, answers: list[Answer], found: Sensitivity) -> None:
-        if answers and self._first is None:
-            self._first = time.monotonic() - self._start
-        self._job.latest = self._allocation(found)
-        self._job.advance(self._job.progress.done)
-
-    def _allocation(self, found: Sensitivity) -> Allocation:
-        best, greedy, uniform = self._best(), self._last("greedy"), self._last("uniform")
-        shown = [("the best", best), ("greedy", greedy), ("uniform", uniform)]
-        remarks = [remark(answer, title[0].upper() + title[1:]) for title, answer in shown if answer]
+    def _allocation(self) -> Allocation:
+        best, greedy, uniform = (self._best(by) for by in SOLVERS)
+        assert best is not None, "the first answer is an exact one"
+        shown = [("The best", best), ("Greedy", greedy), ("Uniform", uniform)]
+        remarks = [remark(answer, title) for title, answer in shown if answer]
         return Allocation(
             self._budget, tuple(method.name for method in self._plan.methods), self._plan.locked, self._bed.baseline,
-            best, greedy, uniform, tuple(self._measured.values()), tuple(filter(None, remarks)), int(found.n.min()),
-            self._first, time.monotonic() - self._start,
+            self._baseline, best, greedy, uniform, tuple(self._measured.values()), tuple(filter(None, remarks)),
+            self._images, self._first, time.monotonic() - self._start,
         )  # fmt: skip
 
     def _check(self) -> None:
