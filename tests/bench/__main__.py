@@ -25,6 +25,7 @@ COMMANDS = (
     "engine",
     "evaluation",
     "sensitivity",
+    "allocation",
     "deep_compression",
     "zoo_int8",
     "low_bits",
