@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .allocation.view import AllocationView
     from .behaviour.view import BehaviourView
     from .controls.view import ControlsView
     from .examples.view import ExamplesView
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .weights.view import WeightView
 
 _HOMES = {
+    "AllocationView": "allocation.view",
     "BehaviourView": "behaviour.view",
     "ControlsView": "controls.view",
     "ExamplesView": "examples.view",
@@ -39,8 +41,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "BehaviourView", "ControlsView", "ExamplesView", "ExportView", "LayersView", "PickerView", "RecipeView",
-    "ScoreboardView", "SensitivityView", "TradeoffView", "WeightView", "Workbench",
+    "AllocationView", "BehaviourView", "ControlsView", "ExamplesView", "ExportView", "LayersView", "PickerView",
+    "RecipeView", "ScoreboardView", "SensitivityView", "TradeoffView", "WeightView", "Workbench",
 ]  # fmt: skip
 
 

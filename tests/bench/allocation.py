@@ -82,7 +82,8 @@ def _size(session: Session, dense: Snapshot) -> list[str]:
         before, after = _percent(dense) - _percent(uniform), _percent(dense) - _percent(best)
         share = (before - after) / before if before > 0 else float("nan")
         print(
-            f"{bits:>6} b {uniform.size.bytes:>9,} {before:>6.2f} {found.best.cost:>12,.0f} {after:>6.2f} {share:>6.0%}",
+            f"{bits:>6} b {uniform.size.bytes:>9,} {before:>6.2f} {found.best.cost:>12,.0f} "
+            f"{after:>6.2f} {share:>6.0%}",
             flush=True,
         )
         _show(found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import traitlets
 
@@ -38,6 +38,8 @@ KINDS: dict[str, tuple[str, float, str]] = {
     "macs": ("MACs", 1e6, "M"),
     "drop": ("Accuracy lost", 0.01, "points"),
 }
+#: What is counted where that is not what the budget limits.
+COUNTED = {"drop": "bytes"}
 TECHNIQUES = {
     "quantize": "fewer bits",
     "prune": "prune weights",
@@ -57,6 +59,20 @@ STAGES = {
 }
 
 
+def kinds() -> list[dict[str, Any]]:
+    """Return the budgets that can be asked for, with the techniques that lower them and those that are usual."""
+    return [
+        {
+            "name": name,
+            "label": label,
+            "unit": unit,
+            "usual": list(USUAL[name]),
+            "able": [method.name for method in METHODS.values() if COUNTED.get(name, name) in method.lowers],
+        }
+        for name, (label, _, unit) in KINDS.items()
+    ]
+
+
 class AllocationView(View):
     """Asks for a budget, runs the search, and shows the answers with one click to apply each."""
 
@@ -65,17 +81,7 @@ class AllocationView(View):
 
     figure_size = (plots.DOUBLE, 2.4)
 
-    kinds: ClassVar[list[dict[str, Any]]] = [
-        {
-            "name": name,
-            "label": label,
-            "unit": unit,
-            "usual": list(USUAL[name]),
-            "able": [method.name for method in METHODS.values() if ("bytes" if name == "drop" else name) in method.lowers],
-        }
-        for name, (label, _, unit) in KINDS.items()
-    ]  # fmt: skip
-    choices = traitlets.Dict({"kinds": kinds, "techniques": TECHNIQUES}).tag(sync=True)
+    choices = traitlets.Dict({"kinds": kinds(), "techniques": TECHNIQUES}).tag(sync=True)
     dense = traitlets.Dict().tag(sync=True)
     answers: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     about = traitlets.Dict().tag(sync=True)

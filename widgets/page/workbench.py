@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import anywidget
 import ipywidgets
 
+from ..allocation.view import AllocationView
 from ..base import plots
 from ..base.picture import Pictured
 from ..base.view import View, style
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 TABS: dict[str, tuple[str, type[View]]] = {
     "layers": ("Layers", LayersView),
     "sensitivity": ("Sensitivity", SensitivityView),
+    "allocation": ("Find the best", AllocationView),
     "tradeoff": ("Trade-off", TradeoffView),
     "behaviour": ("Behaviour", BehaviourView),
     "examples": ("Examples", ExamplesView),
