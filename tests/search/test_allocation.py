@@ -104,6 +104,14 @@ def test_locks_that_make_a_budget_impossible_are_named(session: Session) -> None
         AllocationJob(session, Budget("bytes", 60_000), locked=["fc1"]).result()
 
 
+def test_a_repair_is_tried_behind_the_answer_and_kept_where_it_is_better(found: Allocation) -> None:
+    exact = [answer for answer in found.candidates if answer.by == "exact"]
+    assert {answer.repair for answer in exact} == {"", "correct_bias"}  # the model has no BatchNorm to recalibrate
+    assert found.best.accuracy == max(answer.accuracy for answer in exact)
+    with_repair = next(answer for answer in exact if answer.repair)
+    assert with_repair.recipe.steps[-1].technique == "correct_bias"
+
+
 def test_a_locked_layer_keeps_what_it_has(session: Session) -> None:
     base = wb.Recipe.parse("- quantize: {bits: 8, overrides: {fc2: {bits: 3}}}\n- correct_bias")
     plan = plan_for(session.footing().subject, Budget("bytes", 1e5), ["quantize"], base, ["fc2"])

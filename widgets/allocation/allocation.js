@@ -1,6 +1,6 @@
 // Find the best: a budget, what may be used, and the recipes that keep it, side by side with one click to apply each.
 
-const ABOUT = "Every layer's options are measured alone on part of the validation split; the choice that harms least within the budget is then found exactly, measured in full, and searched again with what was learnt. Greedy and “same everywhere” keep the same budget, for comparison. Nothing is trained. Locked layers keep what they have. The test split is only run for what is shown at the end.";
+const ABOUT = "Every layer's options are measured alone on part of the validation split; the choice that harms least within the budget is then found exactly, measured in full, and searched again with what was learnt. Greedy and “same everywhere” keep the same budget, for comparison. Then BatchNorm recalibrated or biases corrected are tried behind each; what is foreseen is without them. Nothing is trained. Locked layers keep what they have. The test split is only run for what is shown at the end.";
 const START = { bytes: (dense) => dense.bytes / 11e3, runtime_bytes: (dense) => dense.runtime_bytes / 6e3, ms: (dense) => dense.ms * 0.6, macs: (dense) => dense.macs * 0.5e-6, drop: () => 0.5 };
 const round = (value) => (value >= 100 ? Math.round(value / 10) * 10 : value >= 10 ? Math.round(value) : Number(value.toPrecision(2)));
 const points = (lost) => (Math.abs(lost) < 0.005 ? "as dense" : `${number(Math.abs(lost), 2)} ${lost > 0 ? "lost" : "gained"}`);
@@ -38,8 +38,8 @@ function render({ model, el }) {
   const locks = element("p", { class: "wb-muted wb-locks" });
   el.replaceChildren(element("div", { class: "wb-allocation wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Find the best", help("finding the best", ABOUT)),
-      element("div", { class: "wb-ask" }, kind, element("span", { class: "wb-muted" }, "at most"), amount, unit),
-      element("fieldset", { class: "wb-ticks" }, element("legend", { class: "wb-hidden" }, "Techniques allowed"), ...Object.values(boxes).map(({ root }) => root)), start),
+      element("div", { class: "wb-ask" }, kind, element("span", { class: "wb-muted" }, "at most"), amount, unit), start,
+      element("fieldset", { class: "wb-ticks" }, element("legend", { class: "wb-hidden" }, "Techniques allowed"), ...Object.values(boxes).map(({ root }) => root))),
     element("div", { class: "wb-course" }, bar, text, done), problem, locks, empty, table, remarks));
 
   let typed = false;
@@ -79,7 +79,7 @@ function render({ model, el }) {
     const set = row.hash === applied;
     const apply = button(set ? "Set" : "Apply", { "aria-label": `Apply to the sliders: ${row.title}`, disabled: set });
     apply.addEventListener("click", () => model.send({ do: "apply", by: row.by }));
-    return element("tr", { class: row.by === "exact" ? "wb-best" : "" }, element("th", { scope: "row" }, row.title),
+    return element("tr", { class: row.by === "exact" ? "wb-best" : "" }, element("th", { scope: "row" }, row.title, ...(row.repair ? [element("small", { class: "wb-muted wb-under" }, row.repair)] : [])),
       element("td", {}, percent(value, 2), element("small", { class: "wb-muted" }, ` ± ${number(50 * (high - low), 2)}`)),
       element("td", {}, ...accuracy(row.validation, about.searched)), element("td", {}, ...accuracy(row.test, dense.accuracy)),
       ...figures(about).map(([, show]) => element("td", {}, show(row))), element("td", {}, apply));

@@ -48,6 +48,7 @@ TECHNIQUES = {
     "share": "codebooks",
 }
 TITLES = {"exact": "Best found", "greedy": "Greedy", "uniform": "Same everywhere"}
+REPAIRS = {"recalibrate": "BatchNorm recalibrated", "correct_bias": "biases corrected"}
 STAGES = {
     "open": "measuring the dense model",
     "costs": "encoding each layer's options",
@@ -55,6 +56,7 @@ STAGES = {
     "sweep": "measuring each option",
     "measure": "measuring whole recipes",
     "again": "searching again with what was measured",
+    "repair": "trying repairs behind the best",
     "report": "measuring the best on the test split",
 }
 
@@ -213,6 +215,7 @@ def _row(by: str, answer: Answer) -> dict[str, Any]:
         "by": by,
         "title": TITLES[by],
         "hash": answer.recipe.hash,
+        "repair": REPAIRS.get(answer.repair, ""),
         "foreseen": [answer.predicted.value, answer.predicted.low, answer.predicted.high],
         "validation": answer.accuracy if answer.validation else None,
         "test": reported.value if reported else None,

@@ -25,6 +25,9 @@ def add(verbs: Verbs[Any]) -> None:
     )  # fmt: skip
     verb.add_argument("--recipe", metavar="FILE", help="recipe whose other settings and steps are kept")
     verb.add_argument("--lock", metavar="L1,L2", help="layers that keep what they have in the recipe")
+    verb.add_argument(
+        "--no-repair", dest="repair", action="store_false", help="add no step that repairs, such as recalibrate"
+    )
     verb.add_argument("--executor", choices=("threads", "processes", "inline"), help="where it runs (default: threads)")
     verb.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler")
     add_json(verb)
@@ -48,6 +51,7 @@ def _allocate(options: argparse.Namespace) -> int:
             [name for given in options.technique for name in given.split(",")],
             base=base,
             locked=options.lock.split(",") if options.lock else (),
+            repair=options.repair,
             executor=options.scheduler or options.executor,
         )
         follow(job)

@@ -43,12 +43,16 @@ class Aim(Protocol):
 
 @dataclass
 class Ground:
-    """What both aims stand on; ``measure`` runs an answer on the whole validation split."""
+    """What both aims stand on; ``measure`` runs an answer on the whole validation split.
+
+    ``reserve`` is what of a cost is left for a repair.
+    """
 
     plan: Plan
     costs: Costs
     budget: Budget
     measure: Callable[[Answer], Answer]
+    reserve: float = 0.0
 
     def answer(self, by: str, choice: Choice, foresight: Foresight) -> Answer:
         """Return a choice as an answer that is not measured yet."""
@@ -78,7 +82,10 @@ class LeastHarm:
             "uniform": ground.uniform,
         }
         for _ in range(count if by == "exact" else 1):
-            choice = ground.costs.within(problem, ground.budget.limit, solvers[by])
+            limit = ground.budget.limit
+            choice = ground.costs.within(problem, limit - ground.reserve, solvers[by])
+            if choice is None and ground.reserve:
+                choice = ground.costs.within(problem, limit, solvers[by])
             if choice is None:
                 return
             found.append(choice)

@@ -18,9 +18,10 @@ from .problem import Choice
 class Answer:
     """One recipe: ``by`` says how it was found (``exact``, ``greedy``, ``uniform``).
 
-    ``predicted`` and ``divergence`` were foreseen before it was run; ``cost`` is what it truly costs of the budget's
-    kind. ``validation`` is its measurement on the validation split, with ``diverged`` its divergence there, and
-    ``reported`` the one on the split that figures are reported on; each is None until it is known.
+    ``predicted`` and ``divergence`` were foreseen before it was run, without the ``repair`` (a step behind all others)
+    that the recipe may end with; ``cost`` is what it truly costs of the budget's kind. ``validation`` is its
+    measurement on the validation split, with ``diverged`` its divergence there, and ``reported`` the one on the split
+    that figures are reported on; each is None until it is known.
     """
 
     by: str
@@ -29,6 +30,7 @@ class Answer:
     predicted: Estimate
     divergence: float
     cost: float
+    repair: str = ""
     validation: Snapshot | None = None
     diverged: float | None = None
     reported: Snapshot | None = None
@@ -46,6 +48,7 @@ class Answer:
             "by": self.by,
             "recipe": self.recipe.to_data(),
             "recipe_hash": self.recipe.hash,
+            "repair": self.repair or None,
             "predicted": {"accuracy": self.predicted.to_json(), "kl": self.divergence},
             "measured": _measured(shown, self),
         }
@@ -139,7 +142,10 @@ def measured(answer: Answer, snapshot: Snapshot, divergence: float, kind: Kind) 
 
 
 def remark(answer: Answer, title: str) -> str | None:
-    """Return a sentence on where a prediction was off, None where the measured figure lies within its interval."""
+    """Return a sentence on where a prediction was off, None where the measured figure lies within its interval.
+
+    ``answer`` is one without a repair, since none is foreseen.
+    """
     figure = answer.validation.accuracy if answer.validation else None
     if figure is None or answer.predicted.low <= figure.value <= answer.predicted.high:
         return None

@@ -5,7 +5,8 @@
 2. The sweep goes on to more images. The exact answer, the greedy one, the uniform one, and the exact answers next to
    the best are measured in full on the validation split.
 3. The foresight is refitted to what was measured, and it is solved again, once.
-4. Of all that was measured the best on the validation split is taken, and measured once on the reporting split; so are
+4. Repairs that need no training (BatchNorm recalibrated, biases corrected) are tried behind the best of each.
+5. Of all that was measured the best on the validation split is taken, and measured once on the reporting split; so are
    the greedy and the uniform answer, for comparison, when nothing is chosen any more.
 
 ``latest`` is what is known so far. Cancelled, it stays valid; started again, what was measured is in the history.
@@ -25,10 +26,12 @@ from workbench.recipe import Recipe
 from .aims import SOLVERS, Ground, LeastCost, LeastHarm
 from .allocation import Allocation, Answer, lost_by, measured, remark
 from .budget import Budget
-from .costs import Costs
+from .costs import Costs, cost_of
 from .damage import damages, keep, recall, start_sweep
 from .foresight import Foresight, Seen
 from .options import Plan, plan_for
+from .repairs import BYTES as REPAIR_BYTES
+from .repairs import repaired, repairs_for
 from .testbed import Testbed
 
 if TYPE_CHECKING:
@@ -39,17 +42,20 @@ if TYPE_CHECKING:
 FIRST, LAST = 64, 256
 #: Exact answers that are measured: the best and the next best ones.
 CANDIDATES = 3
+#: Exact answers behind which repairs are tried.
+REPAIRED = 2
 #: The split that is searched and chosen on.
 SPLIT = "validation"
 #: What each stage is of the whole time, about.
-STAGES = {"open": 4, "costs": 10, "first": 20, "sweep": 40, "measure": 15, "again": 6, "report": 12}
+STAGES = {"open": 4, "costs": 10, "first": 20, "sweep": 40, "measure": 15, "again": 6, "repair": 20, "report": 15}
 
 
 class AllocationJob(Job[Allocation]):
     """Searches the best recipe of ``session``'s model within ``budget``; ``latest`` is None before the first answer.
 
     ``methods``: names of ``options.METHODS``, the budget's usual ones where empty. ``base``: the recipe whose other
-    settings and steps are kept, the session's unless said. ``locked`` layers keep what they have in it.
+    settings and steps are kept, the session's unless said. ``locked`` layers keep what they have in it. Without
+    ``repair`` no step is added that repairs what was lost.
     """
 
     def __init__(
@@ -60,9 +66,10 @@ class AllocationJob(Job[Allocation]):
         *,
         base: Recipe | None = None,
         locked: Collection[str] = (),
+        repair: bool = True,
         executor: str | Executor | None = None,
     ) -> None:
-        self.session, self.budget, self.executor = session, budget, executor
+        self.session, self.budget, self.repair, self.executor = session, budget, repair, executor
         self.latest: Allocation | None = None
         self.doing = ""
         base = session.recipe if base is None else base
@@ -91,7 +98,9 @@ class _Search:
             self._bed.learn_latency()
         self._costs = Costs(self._bed, self._plan, budget.counted, lambda share: self._tell("costs", share))
         self._require_possible()
-        self._ground = Ground(self._plan, self._costs, budget, self._measure)
+        self._repairs = repairs_for(self._bed, self._plan.base) if job.repair else ()
+        reserve = float(REPAIR_BYTES) if self._repairs and budget.kind == "bytes" else 0.0
+        self._ground = Ground(self._plan, self._costs, budget, self._measure, reserve)
         self._search("exact", 1, self._sweep(FIRST, "first"))
         foresight = self._sweep(LAST, "sweep")
         for number, by in enumerate(SOLVERS):
@@ -99,6 +108,7 @@ class _Search:
             self._search(by, CANDIDATES if by == "exact" else 1, foresight)
         self._tell("again", 0)
         self._search("exact", 1, foresight.learning(self._seen()))
+        self._repair()
         return self._report()
 
     def _search(self, by: str, count: int, foresight: Foresight) -> None:
@@ -107,8 +117,24 @@ class _Search:
         for _ in aim.find(by, count):
             if self._first is None:
                 self._first = time.monotonic() - self._start
-            self._job.latest = self._allocation()
-            self._job.advance(self._job.progress.done)
+            self._publish()
+
+    def _repair(self) -> None:
+        """Try the repairs behind the best exact answers, and behind the best greedy and uniform one."""
+        exact = sorted((each for each in self._measured.values() if each.by == "exact"), key=self._aim.rank)
+        others = [self._best(by) for by in SOLVERS[1:]]
+        tried = [(answer, name) for answer in [*exact[-REPAIRED:], *filter(None, others)] for name in self._repairs]
+        for number, (answer, name) in enumerate(tried):
+            self._tell("repair", number / len(tried))
+            recipe = repaired(answer.recipe, name)
+            cost = cost_of(self._bed.outline(recipe), self._budget.counted)
+            if self._budget.kind == "drop" or cost <= self._budget.limit:
+                self._measure(replace(answer, recipe=recipe, repair=name, cost=cost))
+                self._publish()
+
+    def _publish(self) -> None:
+        self._job.latest = self._allocation()
+        self._job.advance(self._job.progress.done)
 
     def _require_possible(self) -> None:
         """Raise ``WorkbenchError`` where no choice keeps the budget, and name the nearest that can be kept."""
@@ -158,9 +184,17 @@ class _Search:
         return self._measured.setdefault(f"{answer.by} {answer.recipe.hash}", known)
 
     def _seen(self) -> tuple[Seen, ...]:
-        unique = {answer.choice: answer for answer in self._measured.values()}
+        unique = {answer.choice: answer for answer in self._measured.values() if not answer.repair}
         return tuple(
             Seen(choice, answer.diverged or 0.0, lost_by(answer, self._baseline)) for choice, answer in unique.items()
+        )
+
+    def _plain(self, answer: Answer) -> Answer:
+        """Return the answer without its repair."""
+        return next(
+            each
+            for each in self._measured.values()
+            if (each.by, each.choice, each.repair) == (answer.by, answer.choice, "")
         )
 
     @property
@@ -207,7 +241,7 @@ class _Search:
         best, greedy, uniform = (self._best(by) for by in SOLVERS)
         assert best is not None, "the first answer is an exact one"
         shown = [("The best", best), ("Greedy", greedy), ("Uniform", uniform)]
-        remarks = [remark(answer, title) for title, answer in shown if answer]
+        remarks = [remark(self._plain(answer), title) for title, answer in shown if answer]
         return Allocation(
             self._budget, tuple(method.name for method in self._plan.methods), self._plan.locked, self._bed.baseline,
             self._baseline, best, greedy, uniform, tuple(self._measured.values()), tuple(filter(None, remarks)),
