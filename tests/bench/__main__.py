@@ -30,6 +30,8 @@ COMMANDS = (
     "zoo_int8",
     "low_bits",
     "recalibration",
+    "classes",
+    "history",
 )
 LIBRARIES = ("torch", "onnxruntime", "numpy", "voila", "jupyterlab", "anywidget")
 

@@ -119,6 +119,15 @@ class History:
             ).fetchall()
         return [(Key(*subject), count) for *subject, count in rows]
 
+    def known_subjects(self) -> list[Key]:
+        """Return everything that settings were measured of, deleted ones too; the latest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                f"SELECT {', '.join(_SUBJECT)} FROM settings"
+                " GROUP BY model_hash, data_hash, split, runtime ORDER BY max(time) DESC"
+            ).fetchall()
+        return [Key(*subject) for subject in rows]
+
     def rename(self, identity: int, name: str) -> None:
         """Give a setting a name; an empty one takes it away."""
         self._update("name = ?", (identity,), " ".join(name.split())[:MOST_LETTERS])
