@@ -14,12 +14,17 @@ SHAPE = (1, 28, 28)
 
 
 def means(module: nn.Module, name: str, images: torch.Tensor) -> torch.Tensor:
+    return outputs(module, name, images).mean(1)
+
+
+def outputs(module: nn.Module, name: str, images: torch.Tensor) -> torch.Tensor:
+    """Return what a layer gives, ``(channels, values)``."""
     found: list[torch.Tensor] = []
     handle = module.get_submodule(name).register_forward_hook(lambda *call: found.append(call[2]))
     with torch.inference_mode():
         module(images)
     handle.remove()
-    return found[0].transpose(0, 1).flatten(1).mean(1)
+    return found[0].transpose(0, 1).flatten(1)
 
 
 @pytest.mark.parametrize(("name", "layers"), [
@@ -39,13 +44,53 @@ def test_means_are_what_they_were(name: str, layers: tuple[str, ...], step: str)
         assert float((shifted - wanted).abs().max()) > 5e-3 * float(wanted.abs().max())
 
 
-def test_only_biases_and_running_means_change() -> None:
-    step = "- quantize: {bits: 3}"
-    plain, ours = (wb.compress("resnet20", text, "fashion_mnist") for text in (step, f"{step}\n- correct_bias"))
+@pytest.mark.parametrize(("settings", "kinds"), [
+    ("spread: false", {"bias", "running_mean"}),
+    ("spread: true", {"bias", "running_mean", "running_var"}),
+])  # fmt: skip
+def test_only_biases_and_running_statistics_change(settings: str, kinds: set[str]) -> None:
+    step, repair = "- quantize: {bits: 3}", f"- correct_bias: {{images: 32, layers: ['stage1.*', fc], {settings}}}"
+    plain, ours = (wb.compress("resnet20", text, "fashion_mnist") for text in (step, f"{step}\n{repair}"))
     changed = {name for name, value in ours.tensors.items() if not torch.equal(value, plain.tensors[name])}
-    assert changed
-    assert all(name.endswith(("bias", "running_mean")) for name in changed)
+    assert {name.rpartition(".")[2] for name in changed} == kinds
     assert ours.codes.keys() == plain.codes.keys()
+
+
+@pytest.mark.parametrize("before", ["", "- recalibrate: {images: 64}\n"])
+def test_where_a_batchnorm_follows_the_spread_comes_back_too(before: str) -> None:
+    data, model = wb.load_dataset("fashion_mnist"), wb.load_model("resnet20")
+    step = f"- quantize: {{bits: 2, range: mse}}\n{before}"
+    ours = wb.compress(model, f"{step}- correct_bias: {{images: 64, layers: [conv1, stage1.0.*]}}", data)
+    plain = wb.compress(model, step, data)
+    images = (model.normalization or data.normalization)(Context(data["calibration"]).mixed_images(64))
+    for layer in ("bn1", "stage1.0.bn1", "stage1.0.bn2"):
+        found = [outputs(item, layer, images) for item in (model.module, ours.module, plain.module)]
+        for judge in (lambda rows: rows.std(1), lambda rows: rows.mean(1)):
+            wanted, corrected, spoilt = map(judge, found)
+            assert float((corrected - wanted).abs().max()) < 2e-3 * float(wanted.abs().max())
+            assert float((spoilt - wanted).abs().max()) > 5e-3 * float(wanted.abs().max())
+
+
+@pytest.mark.parametrize("step", ["- equalize: {}", "- smooth: {images: 64}"])
+def test_a_model_that_was_only_rewritten_has_nothing_to_correct(step: str) -> None:
+    images = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(0))
+    for name, layers in (("lenet5", "*"), ("resnet20", "stage1.1.*")) if "equalize" in step else (("lenet300", "*"),):
+        both = step, f"{step}\n- correct_bias: {{images: 32, layers: ['{layers}']}}"
+        before, after = (wb.compress(name, text, "fashion_mnist").module for text in both)
+        with torch.inference_mode():
+            torch.testing.assert_close(after(images), before(images), rtol=1e-3, atol=1e-3)
+
+
+def test_factors_are_corrected_towards_the_layer_that_they_replace() -> None:
+    data, model = wb.load_dataset("fashion_mnist"), wb.load_model("lenet5")
+    plain = wb.compress(model, "- factorize: {size: 0.3}", data)
+    ours = wb.compress(model, "- factorize: {size: 0.3}\n- correct_bias: {images: 64}", data)
+    assert {"conv2", "fc1"} <= set(ours.factors)
+    images = (model.normalization or data.normalization)(Context(data["calibration"]).mixed_images(64))
+    for layer in ("conv2", "fc1"):
+        wanted, corrected, shifted = (means(item, layer, images) for item in (model.module, ours.module, plain.module))
+        assert float((corrected - wanted).abs().max()) < 1e-3 * float(wanted.abs().max())
+        assert float((shifted - wanted).abs().max()) > 5e-3 * float(wanted.abs().max())
 
 
 def test_layers_with_no_place_for_it_are_named() -> None:

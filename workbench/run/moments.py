@@ -120,19 +120,28 @@ def prepare(module: nn.Module) -> nn.Module:
     return channels_last(module.eval())
 
 
-def output_means(
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and variance of each channel that a layer gives, ``(channels,)``."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+def output_statistics(
     module: nn.Module,
     layers: list[str],
     images: Tensor,
     normalize: Normalize,
     check: Callable[[], None],
     stop: bool = False,
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the mean of each channel that ``layers`` give, and the BatchNorm that reads it directly, if any.
+) -> tuple[dict[str, Statistics], dict[str, str]]:
+    """Return mean and variance of each channel that ``layers`` give, and the BatchNorm that reads it directly, if any.
 
     Layers that are never called are left out. ``stop`` runs only as far as the first of them.
     """
     sums: dict[str, Tensor] = {}
+    squares: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
     norms: dict[str, str] = {}
     given: dict[int, tuple[str, Tensor]] = {}  # kept alive, so that an id names one tensor
@@ -140,7 +149,9 @@ def output_means(
     def record(name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def hook(layer: nn.Module, _: object, output: Tensor) -> None:
             rows = output.flatten(0, -2) if isinstance(layer, nn.Linear) else output.movedim(1, -1).flatten(0, -2)
+            rows = rows.double()  # a variance is a small difference of large numbers
             sums[name] = sums.get(name, torch.zeros(1)) + rows.sum(0)
+            squares[name] = squares.get(name, torch.zeros(1)) + rows.square().sum(0)
             counts[name] = counts.get(name, 0) + len(rows)
             given[id(output)] = name, output
             if stop:
@@ -171,4 +182,9 @@ def output_means(
     finally:
         for handle in handles:
             handle.remove()
-    return {name: total / counts[name] for name, total in sums.items()}, norms
+    found = {}
+    for name, total in sums.items():
+        mean = total / counts[name]
+        variance = (squares[name] / counts[name] - mean.square()).clamp_min(0)
+        found[name] = Statistics(mean.float(), variance.float())
+    return found, norms

@@ -120,6 +120,7 @@ class Draft:
         self.tensors: dict[str, Tensor] = dict(tensors)
         self.stored: dict[str, Storage] = {}
         self.zeroed: dict[str, Tensor] = {}
+        self.rewritten: dict[str, Tensor] = {}
         self.edits: list[Edit] = []
         self.thresholds: dict[str, float] = {}
         self.packing: dict[str, Packing] = {}
@@ -164,6 +165,14 @@ class Draft:
         self.stored.pop(name, None)
         self._bump(name, how)
 
+    def rewrite(self, name: str, value: Tensor, how: str) -> None:
+        """Replace a tensor by float values with which, beside others rewritten likewise, the model computes the same.
+
+        ``rewritten`` keeps them: what later steps lose is measured against a model that has them.
+        """
+        self.set_tensor(name, value, how)
+        self.rewritten[name] = value
+
     def store(self, name: str, storage: Storage, how: str, decoded: Tensor | None = None) -> None:
         """Decide how a tensor is stored; its float value becomes ``decoded``, what ``storage.decode()`` gives."""
         self.tensors[name] = storage.decode() if decoded is None else decoded
@@ -199,8 +208,9 @@ class Draft:
             self._kept[edit.keep] = torch.tensor(edit.keep), f"slice {edit.keep}"
         keep, how = self._kept[edit.keep]
         for name, axis, places in slice_tensors(self.tensors, self._modules[edit.layer], edit, keep):
-            if name in self.zeroed:
-                self.zeroed[name] = self.zeroed[name].index_select(axis, places)
+            for kept in (self.zeroed, self.rewritten):
+                if name in kept:
+                    kept[name] = kept[name].index_select(axis, places)
             self._put(name, self.stored[name].sliced(axis, places) if name in self.stored else None)
             self._bump(name, f"{axis} {how}")
         self.edits.append(edit)
@@ -285,6 +295,28 @@ class Draft:
         module = copy.deepcopy(self.original).eval()
         apply_edits(module, self.edits if edits is None else edits)
         load_tensors(module, self.tensors)
+        return module
+
+    def uncompressed(self) -> nn.Module:
+        """Return the model as it came, in the present structure and rewritten as it is, with nothing lost.
+
+        Factorized layers are whole again, unless channels were removed inside them.
+        """
+        factorized = {edit.layer for edit in self.edits if isinstance(edit, Factorize)}
+        cut = {edit.layer.rpartition(".")[0] for edit in self.edits if isinstance(edit, Slice)}
+        whole = factorized.isdisjoint(cut)
+        edits = [
+            edit
+            for edit in self.edits
+            if not (isinstance(edit, QuantizeInput) or (whole and isinstance(edit, Factorize)))
+        ]
+        module = copy.deepcopy(self.original).eval()
+        apply_edits(module, edits)
+        names = module.state_dict().keys()
+        weights = () if whole else [name for layer in factorized for name in self.layers[layer].weights]
+        links = {name: self.tensors[name] for name in weights}
+        given = {**links, **{name: value for name, value in self.rewritten.items() if name in names}}
+        module.load_state_dict(given, strict=False)
         return module
 
     def _replace(self, name: str, values: Tensor, pruned: Tensor | None) -> None:

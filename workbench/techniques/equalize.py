@@ -49,7 +49,7 @@ def apply(draft: Draft, settings: Mapping[str, EqualizeSettings], context: Conte
         ("equalized", draft.state, chosen, tuple(settings)), lambda: _equalize(tensors, pairs, chosen)
     )
     for name, value in changed.items():
-        draft.set_tensor(name, value, how)
+        draft.rewrite(name, value, how)
 
 
 def tensors_of(draft: Draft, pairs: list[Pair]) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ def apply(draft: Draft, settings: Mapping[str, SmoothSettings], context: Context
     key = ("smoothed", draft.state, chosen, tuple(settings), context.calibration.hash)
     changed = context.cache.get(key, partial(_smooth, draft, pairs, chosen, context))
     for name, value in changed.items():
-        draft.set_tensor(name, value, f"smooth {key}")
+        draft.rewrite(name, value, f"smooth {key}")
 
 
 def _smooth(draft: Draft, pairs: list[Pair], settings: SmoothSettings, context: Context) -> dict[str, Tensor]:
