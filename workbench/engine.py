@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,6 +37,12 @@ from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Baseline, Snapshot, sentence
 from workbench.subject import Subject
 from workbench.techniques.draft import Context
+
+if TYPE_CHECKING:
+    from workbench.measure.devices import Energy, Target
+    from workbench.measure.devices.calibrate import Forecast
+    from workbench.measure.devices.roofline import Dtype
+    from workbench.measure.devices.work import Work
 
 #: Compressed models kept ready, so that undo and redo show their sizes at once.
 KEPT_MODELS = 8
@@ -144,7 +150,7 @@ class Engine:
             self.baseline,
             size=self._size(compressed),
             latency=self._latency.predict(compressed),
-            measured_latency=self.measured.get(recipe.hash),
+            measured_latency=self._measured(recipe),
             predicted=self.surrogate(compressed) if self.surrogate else None,
             layers=compressed.layers,
             runtime=self.runtime,
@@ -199,12 +205,34 @@ class Engine:
             if unknown >= before:  # some kernels can't be timed here; trying again would never end
                 return
 
+    @property
+    def target(self) -> Target | None:
+        """The described device that latencies are predicted for; None for this machine."""
+        return self._latency.target
+
+    @target.setter
+    def target(self, target: Target | None) -> None:
+        self._latency.target = target
+
+    def work(self, recipe: Recipe) -> tuple[Work, Dtype]:
+        """Return what a described device would have to do for one image under ``recipe``."""
+        return self._latency.work(self.compress(recipe))
+
+    def on_target(self, recipe: Recipe) -> tuple[Forecast, Energy | None] | None:
+        """Return the ratio to the baseline on the described device, and the energy there; None without one."""
+        return self._latency.on_target(self.compress(recipe))
+
     def refresh_latency(self, snapshot: Snapshot) -> Snapshot:
         """Return ``snapshot`` with its latencies predicted anew."""
         self.baseline = dataclasses.replace(self.baseline, latency=self._latency.predict(self.compress(Recipe())))
         predicted = self._latency.predict(self.compress(snapshot.recipe))
-        measured = self.measured.get(snapshot.recipe_hash)
-        return dataclasses.replace(snapshot, baseline=self.baseline, latency=predicted, measured_latency=measured)
+        return dataclasses.replace(
+            snapshot, baseline=self.baseline, latency=predicted, measured_latency=self._measured(snapshot.recipe)
+        )
+
+    def _measured(self, recipe: Recipe) -> Latency | None:
+        """Return what was measured here; nothing where another device is looked at."""
+        return self.measured.get(recipe.hash) if self.target is None else None
 
     def time_shares(self, recipe: Recipe) -> dict[str, float]:
         """Return weight name → share of the predicted time under ``recipe``."""
@@ -380,7 +408,7 @@ class Engine:
             dense_fp32_bytes=size.dense_fp32_bytes,
             runtime_bytes=size.runtime_bytes,
             entropy_bytes=size.entropy_bytes,
-            latency_ms=first.latency.ms if first.latency else None,
+            latency_ms=first.latency.ms if first.latency and self.target is None else None,  # of this machine only
         )
         before = self._records.get(parent.hash) if parent is not None else None
         layers = [dataclasses.asdict(layer) for layer in first.layers]

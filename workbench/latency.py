@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,11 @@ from workbench.techniques.draft import Context
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from workbench.measure.devices import Energy, Target
+    from workbench.measure.devices.calibrate import Forecast
+    from workbench.measure.devices.reasons import Change
+    from workbench.measure.devices.roofline import Dtype
+    from workbench.measure.devices.work import Work
     from workbench.measure.latency import Graph, Kernel, KernelTable
 
 #: Calibration images for the ranges inside an int8 file.
@@ -32,8 +37,12 @@ INT8_IMAGES = 128
 class LatencyEstimator:
     """Predicts and measures the latency of one subject's compressed models on this machine.
 
-    Predictions need kernels measured once on this machine; ``learn`` measures those that are missing.
+    Predictions need kernels measured once on this machine; ``learn`` measures those that are missing. With a
+    ``target``, a device that is only described, predictions are for that; measurements are always made here.
     """
+
+    #: The described device that predictions are for; None for this machine.
+    target: Target | None = None
 
     def __init__(self, subject: Subject, graphs: Graphs, data: Dataset, normalization: Normalization) -> None:
         self._subject = subject
@@ -89,6 +98,8 @@ class LatencyEstimator:
         """
         if not self._predictable or self._graphs.of(compressed) is None:
             return None
+        if self.target is not None:
+            return self._on(self.target, compressed)
         from workbench.measure.latency import predict_latency
 
         table = self._open()
@@ -126,21 +137,30 @@ class LatencyEstimator:
         """Return weight name → share of the predicted time, for weights with a kernel of their own."""
         if not self._predictable:
             return {}
-        from workbench.measure.latency import kernel_times
-
-        times = kernel_times(self._kernels(compressed), self._open())
-        total = sum(entry.ns for entry in times)
+        times = self._times(compressed)
+        total = sum(times.values())
         links = {
             f"{edit.layer}.{place}.weight": f"{edit.layer}.weight"
             for edit in compressed.factors.values()
             for place in range(len(edit.ranks) + 1)
         }
         shares: dict[str, float] = {}
-        for entry in times:
-            if entry.kernel.weight and total:
-                weight = links.get(entry.kernel.weight, entry.kernel.weight)
-                shares[weight] = shares.get(weight, 0.0) + entry.ns / total
+        for name, time in times.items():
+            if name and total:
+                weight = links.get(name, name)
+                shares[weight] = shares.get(weight, 0.0) + time / total
         return shares
+
+    def _times(self, compressed: CompressedModel) -> dict[str, float]:
+        """Return weight → the time of its kernels, in whatever unit; "" for kernels without one."""
+        if self.target is not None:
+            return self.target.times(self._kernels(compressed, 0))
+        from workbench.measure.latency import kernel_times
+
+        times: dict[str, float] = {}
+        for entry in kernel_times(self._kernels(compressed), self._open()):
+            times[entry.kernel.weight] = times.get(entry.kernel.weight, 0.0) + entry.ns
+        return times
 
     @cached_property
     def _predictable(self) -> bool:
@@ -156,11 +176,12 @@ class LatencyEstimator:
     @property
     def unknown(self) -> int:
         """How many kernels of this subject are still to be measured on this machine."""
-        return len(self._open().wanted(self._all_kernels())) if self._predictable else 0
+        described = self.target is not None
+        return len(self._open().wanted(self._all_kernels())) if self._predictable and not described else 0
 
     def learn(self, cancelled: Callable[[], bool], seconds: float = 20) -> None:
         """Measure unknown kernels for at most so many seconds; what was measured is kept on disk."""
-        if self._predictable:
+        if self._predictable and self.target is None:
             self._open().grow(self._all_kernels(), seconds=seconds, cancelled=cancelled)
 
     def _all_kernels(self) -> tuple[Kernel, ...]:
@@ -171,10 +192,12 @@ class LatencyEstimator:
         assert self._plain is not None
         return (*plain, *fused_kernels(self._plain, self._subject.image_shape, int8=True, block=table.block))
 
-    def _kernels(self, compressed: CompressedModel | None) -> tuple[Kernel, ...]:
+    def _kernels(self, compressed: CompressedModel | None, block: int | None = None) -> tuple[Kernel, ...]:
+        """Return the kernels that run; with ``block`` 0 those of a runtime without layouts of its own."""
         from workbench.measure.latency import fused_kernels, read_graph, resize
 
-        table = self._open()
+        if block is None:
+            block = self._open().block
         if self._plain is None:
             self._plain = read_graph(self._baseline_file())
         graph, int8 = self._plain, False
@@ -185,7 +208,7 @@ class LatencyEstimator:
             shapes = self._resized(compressed) if own is None else _shapes(own, compressed)
             int8 = runs_int8(compressed)
         factors = () if compressed is None else tuple(compressed.chains)
-        key = (int8, tuple(shapes.items()), factors)
+        key = (block, int8, tuple(shapes.items()), factors)
         found = self._planned.get(key)  # other threads may clear it at any moment
         if found is None:
             if len(self._planned) > 256:
@@ -196,7 +219,7 @@ class LatencyEstimator:
                 graph = read_graph(own.build(compressed.tensors))
             elif shapes:
                 graph = resize(graph, shapes)
-            found = self._planned[key] = fused_kernels(graph, self._subject.image_shape, int8=int8, block=table.block)
+            found = self._planned[key] = fused_kernels(graph, self._subject.image_shape, int8=int8, block=block)
         return found
 
     def _own_graph(self, compressed: CompressedModel) -> OnnxGraph | None:
@@ -204,6 +227,55 @@ class LatencyEstimator:
         if compressed.factors or self._graphs.exports(compressed):
             return self._graphs.of(compressed)
         return None
+
+    def work(self, compressed: CompressedModel) -> tuple[Work, Dtype]:
+        """Return what a described device would have to do for one image, and in which number type.
+
+        Raises ``WorkbenchError`` where the model doesn't export.
+        """
+        if not self._predictable:
+            raise WorkbenchError(f"'{self._subject.model.name}' cannot be written as ONNX, so its work isn't known.")
+        return self._change(compressed).after
+
+    def on_target(self, compressed: CompressedModel) -> tuple[Forecast, Energy | None] | None:
+        """Return the time on the described device ÷ the baseline's there, and the energy; None without one."""
+        if self.target is None or not self._predictable:
+            return None
+        change = self._change(compressed)
+        return self.target.ratio(change.before, change.after), self.target.energy(self._on(self.target, compressed))
+
+    def _sparse(self, compressed: CompressedModel) -> tuple[str, ...]:
+        from workbench.measure.devices.sparse import two_of_four
+
+        if not _masks(compressed):
+            return ()
+        named = ((layer.name, compressed.tensors.get(f"{layer.name}.weight")) for layer in compressed.layers)
+        return two_of_four({name: weight for name, weight in named if weight is not None})
+
+    def _on(self, target: Target, compressed: CompressedModel) -> Latency:
+        from workbench.measure.devices.reasons import explain_on
+
+        kernels = self._kernels(compressed, 0)
+        latency = target.latency(kernels, self._sparse(compressed))
+        change = self._change(compressed)
+        if not compressed.recipe:
+            return latency
+        return dataclasses.replace(
+            latency, reason=explain_on(target, change, target.ratio(change.before, change.after))
+        )
+
+    def _change(self, compressed: CompressedModel) -> Change:
+        from workbench.measure.devices import work_of
+        from workbench.measure.devices.reasons import Change
+        from workbench.measure.devices.target import dtype_of
+
+        before, after, sparse = self._kernels(None, 0), self._kernels(compressed, 0), self._sparse(compressed)
+        return Change(
+            (work_of(before), dtype_of(before)),
+            (work_of(after).with_sparse(sparse), dtype_of(after)),
+            two_of_four=len(sparse),
+            **_facts(compressed),
+        )
 
     def _resized(self, compressed: CompressedModel) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the tensors that have lost channels."""
@@ -236,19 +308,7 @@ class LatencyEstimator:
     ) -> Latency:
         from workbench.measure.latency import explain
 
-        layers = compressed.layers
-        weights = sum(layer.params for layer in layers)
-        zeros = sum(layer.sparsity * layer.params for layer in layers)
-        reason = explain(
-            before,
-            after,
-            baseline,
-            present,
-            table=self._open(),
-            sparsity=zeros / weights if weights and compressed.thresholds else 0.0,
-            bits=min((layer.bits for layer in layers if layer.bits < 32), default=None),
-            activation_bits=min((grid.bits for grid in compressed.grids.values()), default=None),
-        )
+        reason = explain(before, after, baseline, present, table=self._open(), **_facts(compressed))
         return dataclasses.replace(present, reason=reason)
 
     def _open(self) -> KernelTable:
@@ -261,6 +321,23 @@ class LatencyEstimator:
 
 def _shapes(graph: OnnxGraph, compressed: CompressedModel) -> dict[str, tuple[int, ...]]:
     return {name: tuple(compressed.tensors[name].shape) for name in graph.names}
+
+
+def _facts(compressed: CompressedModel) -> dict[str, Any]:
+    """Return what a recipe did to the weights, in the words of the reasons."""
+    layers = compressed.layers
+    weights = sum(layer.params for layer in layers)
+    zeros = sum(layer.sparsity * layer.params for layer in layers)
+    return {
+        "sparsity": zeros / weights if weights and _masks(compressed) else 0.0,
+        "bits": min((layer.bits for layer in layers if layer.bits < 32), default=None),
+        "activation_bits": min((grid.bits for grid in compressed.grids.values()), default=None),
+    }
+
+
+def _masks(compressed: CompressedModel) -> bool:
+    """Whether weights were set to zero on purpose; quantizing rounds some to zero too."""
+    return bool(compressed.thresholds) or any(step.technique == "prune" for step in compressed.recipe.steps)
 
 
 def runs_int8(compressed: CompressedModel) -> bool:

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,12 @@ from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Snapshot, sentence
 from workbench.undo import UndoPath
 
+if TYPE_CHECKING:
+    from workbench.measure.devices import Energy, Target
+    from workbench.measure.devices.calibrate import Forecast
+    from workbench.measure.devices.roofline import Dtype
+    from workbench.measure.devices.work import Work
+
 Listener = Callable[[Snapshot], None]
 
 #: Seconds that a size has to get on its way before accuracy takes the processor.
@@ -62,9 +68,10 @@ class Session:
         split: The split that figures are reported on.
         history: Where measured settings are kept; the person's own file by default.
         seed: Seed of the sample order.
+        device: For which latency is predicted: "this-machine", a described device's name, or its file.
 
     Raises:
-        WorkbenchError: model and data don't fit, in one sentence.
+        WorkbenchError: there is no such device, or model and data don't fit, in one sentence.
     """
 
     def __init__(
@@ -75,7 +82,9 @@ class Session:
         split: str = "test",
         history: History | str | None = None,
         seed: int = 0,
+        device: str | Target = "this-machine",
     ) -> None:
+        target = _target(device)
         self.model = load_model(model)
         self.data = load_dataset(data)
         self.split = self.data[split]
@@ -87,6 +96,7 @@ class Session:
         self.history, trouble = _open(history)
         self._engine = Engine(self.model, self.data, split, self.history, seed)
         self._engine.notes += trouble
+        self._engine.target = target
         self._path = UndoPath()
         self._state = threading.Condition()
         self._generation = 0
@@ -208,6 +218,33 @@ class Session:
         latency = self._engine.measure_latency(self._recipe)
         self._refresh_latency()
         return latency
+
+    @property
+    def device(self) -> str:
+        """The device that latency is predicted for: "this-machine", or a described one's name."""
+        return self._engine.target.name if self._engine.target else "this-machine"
+
+    def use_device(self, device: str | Target) -> None:
+        """Predict latency for this machine, a described device or a file of one; what is shown follows.
+
+        Raises ``WorkbenchError`` where there is no such device, or its file is broken.
+        """
+        self._engine.target = _target(device)
+        self._refresh_latency()
+
+    def work(self, recipe: Recipe) -> tuple[Work, Dtype]:
+        """Return what a described device would have to do for one image under ``recipe``, and in which number type.
+
+        Raises ``WorkbenchError`` where the model doesn't export.
+        """
+        return self._engine.work(recipe)
+
+    def on_device(self, recipe: Recipe | None = None) -> tuple[Forecast, Energy | None] | None:
+        """Return the recipe's time on the described device ÷ the baseline's, and the energy of an image there.
+
+        None where the device is this machine, or the model doesn't export.
+        """
+        return self._engine.on_target(self._recipe if recipe is None else recipe)
 
     def learn_latency(self) -> None:
         """Measure the kernels that predictions still lack on this machine, and wait for it."""
@@ -465,3 +502,14 @@ def _open(history: History | str | None) -> tuple[History, tuple[str, ...]]:
         if history is not None:
             raise
         return History(":memory:"), (f"Measured settings are kept for this session only: {error}",)
+
+
+def _target(device: str | Target) -> Target | None:
+    """Return the described device, None for this machine."""
+    if not isinstance(device, str):
+        return device
+    if device == "this-machine":
+        return None
+    from workbench.measure.devices import find_target
+
+    return find_target(device)

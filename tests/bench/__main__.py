@@ -19,6 +19,7 @@ from pathlib import Path
 COMMANDS = (
     "estimator",
     "latency",
+    "devices",
     "page",
     "pages",
     "large",

@@ -32,10 +32,21 @@ def evaluation_report(session: Session, snapshot: Snapshot) -> dict[str, Any]:
         "agreement": _json(snapshot.agreement),
         "size": _json(snapshot.size),
         "latency": _json(snapshot.latency),
+        "device": _device(session, snapshot),
         "layers": [{**asdict(layer), "shape": list(layer.shape)} for layer in snapshot.layers],
         "shares": {row.name: {"size": row.size_share, "time": row.time_share} for row in layer_table(session)},
         "notes": list(snapshot.notes),
     }
+
+
+def _device(session: Session, snapshot: Snapshot) -> dict[str, Any] | None:
+    """Return, for a described device, the time ÷ the baseline's with its 90 % interval, and the energy."""
+    found = session.on_device(snapshot.recipe)
+    if found is None:
+        return None
+    ratio, energy = found
+    interval = {"value": ratio.ms, "low": ratio.low, "high": ratio.high}
+    return {"name": session.device, "ratio": interval, "energy": energy and energy.to_json()}
 
 
 def render_report(report: dict[str, Any]) -> str:
@@ -47,12 +58,14 @@ def render_report(report: dict[str, Any]) -> str:
         f"accuracy  {accuracy['value']:.2%}  (baseline {before['accuracy']['value']:.2%})",
         f"size      {size['bytes']:,} bytes, {size['ratio']:.1f}× smaller than {size['dense_fp32_bytes']:,}",
     ]
-    if latency:
+    if report["device"]:
+        lines += _on_device(report)
+    elif latency:
         lines.append(
             f"latency   {latency['ms']:.3f} ms {latency['kind']} (baseline {before['latency']['ms']:.3f} ms), "
             f"{latency['device']}, batch {latency['batch']}"
         )
-        lines.extend([f"          {latency['reason']}"] if latency["reason"] else [])
+    lines.extend([f"          {latency['reason']}"] if latency and latency["reason"] else [])
     width = max(len(layer["name"]) for layer in report["layers"])
     lines.append("")
     lines.append(
@@ -69,6 +82,21 @@ def render_report(report: dict[str, Any]) -> str:
         )
     lines.extend(f"note: {note}" for note in report["notes"])
     return "\n".join(lines)
+
+
+def _on_device(report: dict[str, Any]) -> list[str]:
+    """Return the lines of a described device: the ratio first, then milliseconds, then energy."""
+    ratio, latency, energy = report["device"]["ratio"], report["latency"], report["device"]["energy"]
+    lines = [
+        f"latency   {ratio['value']:.2f}× the baseline's [{ratio['low']:.2f}–{ratio['high']:.2f}], {latency['device']}",
+        f"          {latency['ms']:.3g} ms [{latency['low']:.3g}–{latency['high']:.3g}] predicted, batch 1, "
+        f"{latency['runtime']}",
+    ]
+    if energy:
+        lines.append(
+            f"energy    {energy['mj']:.3g} mJ [{energy['low']:.3g}–{energy['high']:.3g}] predicted, {energy['scope']}"
+        )
+    return lines
 
 
 def sensitivity_report(session: Session, found: Sensitivity) -> dict[str, Any]:

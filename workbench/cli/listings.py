@@ -43,9 +43,11 @@ def _techniques(options: argparse.Namespace) -> int:
 
 
 def _devices(options: argparse.Namespace) -> int:
+    from workbench.measure.devices import targets
     from workbench.measure.latency.device import available_devices
 
-    return _list(available_devices(), options.json, ("name", "kind", "summary"))
+    entries = [*available_devices(), *(target.to_json() for target in targets())]
+    return _list(entries, options.json, ("name", "kind", "summary"))
 
 
 def _list(entries: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -> int:

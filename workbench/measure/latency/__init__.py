@@ -7,7 +7,7 @@ a graph; a ``KernelTable`` holds what such kernels take here; ``predict_latency`
 
 from __future__ import annotations
 
-from .device import Device, Predictor, this_machine
+from .device import Device, this_machine
 from .graph import Graph, GraphError, read_graph, resize
 from .kernels import Kernel, fused_kernels
 from .measured import Interleaved, LatencyError, measure_interleaved, measure_latency
@@ -24,7 +24,6 @@ __all__ = [
     "KernelTable",
     "KernelTime",
     "LatencyError",
-    "Predictor",
     "explain",
     "fused_kernels",
     "kernel_times",

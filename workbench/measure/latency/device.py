@@ -1,4 +1,4 @@
-"""Where latency is estimated: this machine, and the seam for targets that are only described."""
+"""This machine as a place where latency is measured; ``measure.devices`` has those that are only described."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-from workbench.errors import WorkbenchError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from workbench.measure.estimate import Latency
-
-    from .kernel import Kernel
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -27,17 +18,6 @@ class Device:
     kind: Literal["this machine", "described"]
     runtime: str
     threads: int = 1
-
-
-class Predictor(Protocol):
-    """What a device model offers; described targets will implement it beside the kernel table."""
-
-    @property
-    def device(self) -> Device:
-        """The device it speaks for."""
-
-    def predict(self, kernels: Sequence[Kernel], batch: int = 1) -> Latency:
-        """Return the latency of ``kernels``, as kind "predicted"."""
 
 
 def this_machine(threads: int = 1) -> Device:
@@ -82,15 +62,7 @@ def runtime_name() -> str:
 
 
 def available_devices() -> list[dict[str, Any]]:
-    """Return one entry a device for ``workbench devices``: name, kind, runtime, summary."""
+    """Return the entry of this machine for ``workbench devices``: name, kind, runtime, summary."""
     device = this_machine()
     summary = f"{cpu_name()}, {device.runtime}, {device.threads} thread, batch 1"
     return [{"name": "this-machine", "kind": device.kind, "runtime": device.runtime, "summary": summary}]
-
-
-def find_device(name: str) -> Device:
-    """Return the device called ``name``; an unknown one raises ``WorkbenchError`` with those there are."""
-    known = [entry["name"] for entry in available_devices()]
-    if name not in known:
-        raise WorkbenchError(f"There is no device '{name}'; there is {', '.join(known)}.")
-    return this_machine()
