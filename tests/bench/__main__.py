@@ -33,6 +33,7 @@ COMMANDS = (
     "recalibration",
     "classes",
     "history",
+    "microcontroller",
 )
 LIBRARIES = ("torch", "onnxruntime", "numpy", "voila", "jupyterlab", "anywidget")
 

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from workbench.compression import CompressedModel
+from workbench.data.dataset import Normalization
 from workbench.deploy.benchmark.engines import RUNTIMES, KernelRow
 from workbench.errors import WorkbenchError
 from workbench.graphs import export_edited, rebuilding
@@ -40,13 +41,15 @@ class MissingRuntime(FormatError):
 class Source:
     """What a format writes: a compressed model under a file name, and images to calibrate by.
 
-    ``calibration`` holds normalised float32 images ``(n, C, H, W)``; None where the data have none.
+    ``calibration`` holds normalised float32 images ``(n, C, H, W)`` of all classes; None where the data have
+    none. ``normalization`` is what was done to them.
     """
 
     stem: str
     compressed: CompressedModel
     subject: Subject
     calibration: Tensor | None = None
+    normalization: Normalization | None = None
 
     @cached_property
     def graph(self) -> OnnxGraph:

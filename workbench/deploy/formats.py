@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from .format import Format, FormatError
+from .microcontroller.c_format import CSource
 from .onnx_formats import OnnxFloat
 from .onnx_int8 import OnnxInt8
 from .packed import Packed
 from .torch_program import TorchProgram
 
-FORMATS: dict[str, Format] = {entry.name: entry for entry in (OnnxFloat(), OnnxInt8(), TorchProgram(), Packed())}
+FORMATS: dict[str, Format] = {
+    entry.name: entry for entry in (OnnxFloat(), OnnxInt8(), TorchProgram(), Packed(), CSource())
+}
 
 
 def find_format(name: str) -> Format:

@@ -36,6 +36,7 @@ def source_of(compressed: CompressedModel, subject: Subject, data: Dataset) -> S
         compressed=compressed,
         subject=subject,
         calibration=None if context.calibration is None else normalize(context.mixed_images(CALIBRATION)),
+        normalization=normalize,
     )
 
 

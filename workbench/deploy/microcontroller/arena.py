@@ -51,9 +51,7 @@ def plan_arena(program: Program) -> Arena:
             offset = max(offset, at + other.nbytes)
         placed.append((offset, room))
         offsets.update(dict.fromkeys(room.names, offset))
-    alive = [
-        sum(room.nbytes for room in rooms if room.first <= step <= room.last) for step in range(len(program.ops))
-    ]
+    alive = [sum(room.nbytes for room in rooms if room.first <= step <= room.last) for step in range(len(program.ops))]
     least = max(alive, default=program.values[program.input].nbytes)
     busiest = program.ops[alive.index(least)].output if alive else program.input
     return Arena(offsets, max(at + room.nbytes for at, room in placed), least, busiest)

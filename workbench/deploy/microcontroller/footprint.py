@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import yaml
 
@@ -93,8 +94,8 @@ def boards() -> tuple[Board, ...]:
     return tuple(sorted(known, key=lambda board: (board.ram, board.flash)))
 
 
-def _load(text: str) -> list[dict[str, object]]:
-    entries: list[dict[str, object]] = yaml.safe_load(text)
+def _load(text: str) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = yaml.safe_load(text)
     return entries
 
 

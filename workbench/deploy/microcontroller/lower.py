@@ -128,7 +128,7 @@ class _Lowering:
             return name
         maker = self.makers.get(name)
         if maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in self.constants:
-            return maker.input[0]
+            return str(maker.input[0])
         return None
 
     def weight(self, node: NodeProto, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -143,7 +143,9 @@ class _Lowering:
 
     def refusal(self, node: NodeProto, what: str) -> LoweringError:
         place = f" (at '{node.name or node.output[0]}')"
-        return LoweringError(f"{what}{place}: replace it in the model, or export to ONNX and run it on a larger device.")
+        return LoweringError(
+            f"{what}{place}: replace it in the model, or export to ONNX and run it on a larger device."
+        )
 
 
 def attributes_of(node: NodeProto) -> dict[str, Any]:

@@ -11,53 +11,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.data.dataset import Normalization
-from workbench.errors import WorkbenchError
 
 from .arena import Arena, plan_arena
 from .program import Op, Program, Value
 
 #: The files that are the same for every model.
-KERNELS = ("kernels.h", "kernels.c")
-FILES = ("model.h", "model.c", *KERNELS, "main.c")
+KERNELS = ("cwb_kernels.h", "cwb_kernels.c")
 
 _C_TYPES = {np.dtype(np.int8): "int8_t", np.dtype(np.uint8): "uint8_t", np.dtype(np.int32): "int32_t"}
 
 
 def write_source(
-    program: Program, folder: Path, name: str = "model", normalization: Normalization | None = None
-) -> list[Path]:
-    """Write the C files into ``folder`` and return their paths; equal Programs give equal bytes.
+    program: Program, folder: Path, stem: str = "model", normalization: Normalization | None = None
+) -> tuple[Path, ...]:
+    """Write the C files into ``folder``; equal Programs give equal bytes.
 
-    ``main.c`` is a filter for a computer: it reads images of ``MODEL_INPUT_SIZE`` floats from standard input
-    and writes the ``MODEL_OUTPUT_SIZE`` output codes of each to standard output.
-    ``normalization`` is told in the header, since the model's input is normalised pixels.
-
-    Raises:
-        WorkbenchError: the folder cannot be written.
+    Returns the model's ``stem.c``, its ``stem.h``, and the kernels. ``normalization`` is told in the header,
+    since the model's input is normalised pixels. Raises ``OSError`` where the folder cannot be written.
     """
     arena = plan_arena(program)
     kernels = resources.files("workbench.deploy.microcontroller") / "kernels"
     texts = {
-        "model.h": _header(program, arena, name, normalization),
-        "model.c": _model(program, arena),
-        **{file: (kernels / file).read_text(encoding="utf-8") for file in (*KERNELS, "main.c")},
+        f"{stem}.c": _model(program, arena, stem),
+        f"{stem}.h": _header(program, arena, stem, normalization),
+        **{file: (kernels / file).read_text(encoding="utf-8") for file in KERNELS},
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, text in texts.items():
-            (folder / file).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise WorkbenchError(f"The folder '{folder}' cannot be written: {error.strerror}.") from error
-    return [folder / file for file in FILES]
+    for file, text in texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return tuple(folder / file for file in texts)
 
 
-def _header(program: Program, arena: Arena, name: str, normalization: Normalization | None) -> str:
+def _header(program: Program, arena: Arena, stem: str, normalization: Normalization | None) -> str:
     source, result = program.values[program.input], program.values[program.output]
     told = "as the model was trained"
     if normalization is not None:
         told = f"(pixel / 255 - mean) / std with mean {list(normalization.mean)} and std {list(normalization.std)}"
     return f"""\
-/* {_comment(name)}: integer inference in C99. Compile model.c and kernels.c.
+/* {_comment(stem)}: integer inference in C99. Compile {_comment(stem)}.c and cwb_kernels.c.
  *
  * Input: one image, shape {list(source.shape)}, normalised: {told}.
  */
@@ -88,8 +78,8 @@ const uint8_t *model_run(void);
 """
 
 
-def _model(program: Program, arena: Arena) -> str:
-    lines = ['#include "model.h"', '#include "kernels.h"', "", "static uint8_t arena[MODEL_ARENA_BYTES];", ""]
+def _model(program: Program, arena: Arena, stem: str) -> str:
+    lines = [f'#include "{stem}.h"', '#include "cwb_kernels.h"', "", "static uint8_t arena[MODEL_ARENA_BYTES];", ""]
     calls = []
     for step, op in enumerate(program.ops):
         if _is_nothing(op, program, arena):

@@ -1,7 +1,7 @@
-/* A filter for a computer: images of floats in, codes of the output out. */
+/* A filter: images of floats from standard input, codes of the output to standard output. */
 #include <stdio.h>
 
-#include "model.h"
+#include MODEL_HEADER
 
 int main(void) {
     static float image[MODEL_INPUT_SIZE];

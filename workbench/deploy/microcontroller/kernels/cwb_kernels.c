@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include "cwb_kernels.h"
 
 /* Round half to even, as ONNX does; right shifts of negative numbers are arithmetic in every compiler for
  * these targets. */
