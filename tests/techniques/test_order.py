@@ -20,6 +20,11 @@ from workbench.techniques.order import remarks
         ("- quantize: {bits: 8, per: tensor}\n- equalize: {}", "put equalize before quantize"),
         ("- recalibrate: {}\n- prune: {ratio: 0.5, layers: [fc1]}", "put recalibrate last"),
         ("- factorize: {}\n- prune: {granularity: filter}", "put prune before factorize"),
+        ("- quantize: {bits: 4}\n- split: {}", "put split before quantize"),
+        ("- split: {}\n- equalize: {}", "put equalize before split"),
+        ("- factorize: {}\n- split: {}", "put split before factorize"),
+        ("- quantize: {bits: 3, range: mse}\n- correct_bias: {spread: false}", "leave spread of correct_bias on"),
+        ("- prune: {ratio: 0.8}\n- correct_bias: {spread: false}", "leave spread of correct_bias on"),
     ],
 )
 def test_a_bad_order_is_told_with_its_reason(text: str, words: str) -> None:
@@ -35,6 +40,8 @@ def test_a_bad_order_is_told_with_its_reason(text: str, words: str) -> None:
         "- equalize: {}\n- prune: {ratio: 0.5}\n- factorize: {}\n- share: {bits: 4}\n- recalibrate: {}",
         "- quantize: {bits: 8, layers: [conv*]}\n- share: {bits: 4, layers: [fc*]}",
         "- factorize: {}\n- prune: {ratio: 0.5}\n- quantize: {bits: 4}",
+        "- equalize: {}\n- split: {}\n- quantize: {bits: 4, range: mse}\n- correct_bias: {}",
+        "- quantize: {bits: 4}\n- correct_bias: {spread: false}",
     ],
 )
 def test_a_sensible_order_has_no_remark(text: str) -> None:

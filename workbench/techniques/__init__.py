@@ -14,6 +14,7 @@ from .quantize import QUANTIZE
 from .recalibrate import RECALIBRATE
 from .share import SHARE
 from .smooth import SMOOTH
+from .split import SPLIT
 from .trained import DISTILL, FINETUNE, RECONSTRUCT
 
 #: In the order in which steps make sense: what rearranges weights, what removes, what stores, what repairs,
@@ -22,6 +23,7 @@ _ALL: tuple[Technique[Any], ...] = (
     EQUALIZE,
     SMOOTH,
     PRUNE,
+    SPLIT,
     FACTORIZE,
     QUANTIZE,
     SHARE,

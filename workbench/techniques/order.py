@@ -1,6 +1,6 @@
 """Orders and pairs of steps that are known to be bad, each with its reason.
 
-Steps make sense in the order: equalize, prune, factorize, quantize or share, then what repairs. Remarks do not
+Steps make sense in the order: equalize, prune, split, factorize, quantize or share, then what repairs. Remarks do not
 stop a recipe; they say what it costs.
 """
 
@@ -54,6 +54,12 @@ _ORDER = {
         f"are lost: put equalize before {storing}."
         for storing in STORING
     },
+    **{
+        (storing, "split"): f"split halves what {storing} has put on its values already: put split before {storing}."
+        for storing in STORING
+    },
+    ("split", "equalize"): "equalize evens the channels out that split has doubled: put equalize before split.",
+    ("factorize", "split"): "split finds no channels to double inside factors: put split before factorize.",
     ("factorize", "equalize"): "equalize finds no channels to rescale inside factors: put equalize before factorize.",
     ("quantize", "share"): "share replaces what quantize stored, and both roundings add up: keep one of them.",
     ("share", "quantize"): "quantize replaces the codebook of share, and both roundings add up: keep one of them.",
@@ -71,7 +77,11 @@ def remarks(steps: Sequence[Step]) -> tuple[str, ...]:
     """Return a sentence for each pair of steps that act on a common layer in a bad order."""
     found = []
     for (first, earlier), (second, later) in combinations(enumerate(steps, 1), 2):
-        reason = _ORDER.get((earlier.technique, later.technique)) or _filters_after_factors(earlier, later)
+        reason = (
+            _ORDER.get((earlier.technique, later.technique))
+            or _filters_after_factors(earlier, later)
+            or _means_alone(earlier, later)
+        )
         if reason and _meet(earlier, later) and not (_leaves_weights(earlier) or _leaves_weights(later)):
             found.append(f"Steps {first} and {second}: {reason}")
     return tuple(found)
@@ -83,6 +93,18 @@ def _filters_after_factors(earlier: Step, later: Step) -> str | None:
     if getattr(later.settings, "granularity", "weight") not in ("filter", "head"):
         return None
     return "filters of factorized layers are not ranked any more: put prune before factorize."
+
+
+def _means_alone(earlier: Step, later: Step) -> str | None:
+    if later.technique != "correct_bias" or getattr(later.settings, "spread", True):
+        return None
+    clipped = earlier.technique == "quantize" and getattr(earlier.settings, "range", "minmax") != "minmax"
+    if not clipped and earlier.technique not in ("prune", "factorize"):
+        return None
+    return (
+        f"{earlier.technique} narrows what layers give, and with their means alone brought back ReLUs let too little "
+        "through: leave spread of correct_bias on."
+    )
 
 
 def _leaves_weights(step: Step) -> bool:
