@@ -161,3 +161,45 @@ def test_the_front_in_the_browser_is_the_front_in_python(page: Page) -> None:
         wanted = pareto_front(x, y, higher=higher).tolist()
         assert page.evaluate(found, [source, x.tolist(), ys, list(higher)]) == wanted
         assert len(wanted) > 1
+
+
+def test_settings_are_starred_compared_deleted_and_brought_back(page: Page) -> None:
+    try_two_settings(page)
+    page.get_by_label("Settings listed").select_option("latest")
+    rows = page.locator(".wb-tradeoff .wb-best tbody tr")
+    before = rows.count()
+    assert before >= 3
+    page.get_by_role("checkbox", name="Choose 60 % pruned", exact=True).check()
+    page.get_by_role("checkbox", name="Choose 60 % pruned · 4 bit", exact=True).check()
+    page.get_by_role("button", name="Compare 2").click()
+    table = page.locator(".wb-tradeoff .wb-compare table")
+    expect(table).to_contain_text("quantize added: bits 4")
+    expect(table).to_contain_text("stage1.0.conv1")
+    page.locator(".wb-compare").get_by_role("button", name="Close").click()
+    expect(table).to_be_hidden()
+    star = page.get_by_role("button", name="Star 60 % pruned", exact=True)
+    star.click()
+    expect(star).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("checkbox", name="Choose 60 % pruned · 4 bit", exact=True).uncheck()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(rows).to_have_count(before - 1)
+    page.get_by_role("button", name="Undo delete (1)").click()
+    expect(rows).to_have_count(before)
+    star.click()
+    page.get_by_label("Settings listed").select_option("front")
+
+
+def test_the_filter_narrows_plot_and_list_and_files_are_saved(page: Page) -> None:
+    try_two_settings(page)
+    page.get_by_label("Filter settings by name or recipe").fill("4 bit")
+    settings, _ = counted(page)
+    assert settings == 1
+    with page.expect_download() as table:
+        page.get_by_role("button", name="CSV").click()
+    lines = table.value.path().read_text().splitlines()
+    assert len(lines) == 2
+    assert "quantize" in lines[1]
+    page.get_by_label("Filter settings by name or recipe").fill("")
+    with page.expect_download() as plot:
+        page.get_by_label("Save the plot").select_option("pdf")
+    assert plot.value.path().read_bytes().startswith(b"%PDF")

@@ -240,3 +240,71 @@ def test_the_figure_leaves_out_other_sessions_where_the_page_does(session: FakeS
     view.scope = "session"
     assert measured() == 1
     view.close()
+
+
+def say(view: TradeoffView, **content: Any) -> None:
+    """Send what the page would, and wait until it is done."""
+    view._handle_custom_msg({"edition": view.edition, **content}, [])
+    view._errands.run("end", lambda: None).join()
+
+
+def test_settings_are_named_and_starred_in_the_history_and_on_the_page(
+    view: TradeoffView, session: FakeSession
+) -> None:
+    settle(view, session, "- quantize: {bits: 4}")
+    place = int(rows(view.present)[0]["place"])
+    say(view, do="name", places=[place], name="  the   good one ")
+    say(view, do="star", places=[place], starred=True)
+    assert told(view)["the good one\t4 bit"]["starred"] == 1
+    record = session.history.find(session.key, session.recipe.hash)
+    assert record is not None
+    assert (record.name, record.starred) == ("the good one", True)
+    view.scope = "starred"
+    assert len(view.figure().axes[0].get_lines()[0].get_xdata()) == 1
+
+
+def test_deleted_settings_leave_the_history_until_they_are_restored(view: TradeoffView, session: FakeSession) -> None:
+    for bits in (8, 4):
+        settle(view, session, f"- quantize: {{bits: {bits}}}")
+    gone = view._trials.place(Recipe.parse("- quantize: {bits: 8}").hash)
+    dense = view._trials.place(Recipe().hash)
+    say(view, do="delete", places=[gone, dense, int(rows(view.present)[0]["place"])])
+    assert view.deleted == [gone]
+    assert told(view)["8 bit"]["deleted"] == 1
+    assert {record.recipe_hash for record in session.records()} == {session.recipe.hash, Recipe().hash}
+    say(view, do="restore")
+    assert view.deleted == []
+    assert told(view)["8 bit"]["deleted"] == 0
+    assert len(session.records()) == 3
+    say(view, do="delete", places=[dense])
+    assert view.problem.startswith("The present setting and the dense model cannot be deleted")
+
+
+def test_chosen_settings_are_compared_side_by_side(view: TradeoffView, session: FakeSession) -> None:
+    for bits in (8, 4):
+        settle(view, session, f"- prune: {{ratio: 0.5}}\n- quantize: {{bits: {bits}}}")
+    places = [view._trials.place(Recipe().hash) + shift for shift in (1, 2)]
+    say(view, do="compare", places=places)
+    found = view.comparison
+    assert [one["words"] for one in found["settings"]] == ["50 % pruned · 8 bit", "50 % pruned · 4 bit"]
+    assert found["differences"] == [[], ["quantize: bits 8 → 4"]]
+    assert found["settings"][0]["bytes"] > found["settings"][1]["bytes"]
+    say(view, do="compare", places=places[:1])
+    assert "Choose two to 6 settings" in view.problem
+    say(view, do="compare", places=[])
+    assert view.comparison == {}
+
+
+def test_settings_and_plot_go_to_the_page_as_files(
+    view: TradeoffView, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(view, session, "- quantize: {bits: 4}")
+    files: dict[str, bytes] = {}
+    monkeypatch.setattr(view, "send", lambda content, buffers=(): files.update({content["name"]: bytes(buffers[0])}))
+    say(view, do="csv", places=[0, 1])
+    header, *lines = files["settings.csv"].decode().splitlines()
+    assert header.startswith("id,parent,name,starred,time,model")
+    assert len(lines) == 2
+    for suffix, start in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        say(view, do="plot", format=suffix)
+        assert files[f"tradeoff.{suffix}"].startswith(start)

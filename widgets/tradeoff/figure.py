@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
+def _or_nan(value: float | None) -> float:
+    return nan if value is None else value
+
+
 @dataclass(frozen=True)
 class Measure:
     """A figure as an axis: its label, how it is read, and ``scale``, which is what its numbers are shown in."""
@@ -47,7 +51,18 @@ MEASURES = {
         "Predicted latency (ms)", False, 1, lambda trial: trial.latency.ms if trial.latency else nan,
         lambda snapshot: snapshot.baseline.latency.ms if snapshot.baseline.latency else nan,
     ),
+    "runtime": Measure(
+        "Size of the runtime's file (kB)", False, 1e-3, lambda trial: _or_nan(trial.runtime_bytes),
+        lambda snapshot: _or_nan(snapshot.baseline.size.runtime_bytes) if snapshot.baseline.size else nan,
+    ),
+    "agreement": Measure("Same answer as dense (%)", True, 100, lambda trial: _or_nan(trial.agreement), lambda _: 1.0),
+    "loss": Measure(
+        "Loss (cross-entropy, nats)", False, 1, lambda trial: _or_nan(trial.loss),
+        lambda snapshot: snapshot.baseline.loss.value if snapshot.baseline.loss else nan,
+    ),
 }  # fmt: skip
+#: Figures drawn on a logarithmic scale where one is wanted.
+SCALED = ("size", "latency", "runtime")
 
 
 def draw_tradeoff(
@@ -107,7 +122,7 @@ def _scale(axes: Axes, log: bool, x: str, y: str) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     for name, axis in ((x, "x"), (y, "y")):
-        if not log or name == "accuracy":
+        if not log or name not in SCALED:
             continue
         axes.set(**{f"{axis}scale": "log"})
         ticks = axes.xaxis if axis == "x" else axes.yaxis

@@ -1,14 +1,15 @@
 // The settings as the page holds them: unpacking, the store that takes additions, the figures one can look
 // at, and the Pareto front (workbench/measure/pareto.py is its twin).
 
-const COLUMNS = ["place", "accuracy", "low", "high", "n", "kind", "bytes", "ms", "msLow", "msHigh", "measured", "minutes", "mine", "parent"];
+const COLUMNS = ["place", "accuracy", "low", "high", "n", "kind", "bytes", "ms", "msLow", "msHigh", "measured", "minutes", "mine", "parent", "runtime", "agreement", "loss", "kept", "starred", "deleted"];
 const SAMPLED = 1, EXACT = 2;
 
 function unpack(view, words = []) {
   const values = typed(view, Float32Array);
   const points = [];
   for (let at = 0, row = 0; at < values.length; at += COLUMNS.length, row += 1) {
-    const point = { words: words[row] ?? "" };
+    const [name, recipe] = (words[row] ?? "").includes("\t") ? words[row].split("\t") : ["", words[row] ?? ""]; // a name comes first
+    const point = { name, recipe, words: name || recipe };
     COLUMNS.forEach((name, column) => { point[name] = values[at + column]; });
     points.push(point);
   }
@@ -48,6 +49,18 @@ const METRICS = {
   latency: {
     title: "Latency", unit: "predicted", higher: false, scaled: true, value: (p) => p.ms, low: (p) => p.msLow, high: (p) => p.msHigh,
     show: (value) => (Number.isFinite(value) ? milliseconds(value) : "–"), tick: (value) => tickOf(value, 1, "ms"),
+  },
+  runtime: {
+    title: "Runtime file", unit: "ONNX", higher: false, scaled: true, value: (p) => p.runtime, low: () => NaN, high: () => NaN,
+    show: (value) => (Number.isFinite(value) ? bytes(Math.round(value)) : "–"), tick: (value) => tickOf(value, value < 1e6 ? 1e3 : 1e6, value < 1e6 ? "kB" : "MB"),
+  },
+  agreement: {
+    title: "Same answers", unit: "as dense", higher: true, value: (p) => p.agreement, low: () => NaN, high: () => NaN,
+    show: (value) => (Number.isFinite(value) ? percent(value, 1) : "–"), tick: (value, step) => percent(value, step < 0.00999 ? 1 : 0),
+  },
+  loss: {
+    title: "Loss", unit: "cross-entropy", higher: false, value: (p) => p.loss, low: () => NaN, high: () => NaN,
+    show: (value) => (Number.isFinite(value) ? number(value, 3) : "–"), tick: (value) => String(Number(value.toPrecision(3))),
   },
 };
 const tickOf = (value, unit, name) => `${Number((value / unit).toPrecision(3))} ${name}`;

@@ -2,7 +2,7 @@
 // or Enter goes back to it. On touch the first tap tells and the second goes.
 
 const REACH = 16;
-const TRAITS = ["edition", "points", "added", "added_upto", "dense", "present", "present_words", "x", "y", "log", "near", "scope", "problem"];
+const TRAITS = ["edition", "points", "added", "added_upto", "dense", "present", "present_words", "x", "y", "log", "near", "scope", "comparison", "deleted", "problem"];
 
 function choice(id, name, options) {
   const select = element("select", { id }, ...options.map(([value, text]) => element("option", { value }, text)));
@@ -19,7 +19,8 @@ function render({ model, el }) {
   const metrics = Object.entries(METRICS).map(([value, { title }]) => [value, title]);
   const up = choice(`${id}-y`, "Up", metrics);
   const across = choice(`${id}-x`, "Across", metrics);
-  const scope = choice(`${id}-scope`, "Settings", [["all", "all ever measured"], ["session", "of this session"]]);
+  const scope = choice(`${id}-scope`, "Settings", [["all", "all ever measured"], ["session", "of this session"], ["starred", "with a star"]]);
+  const filter = element("input", { type: "text", class: "wb-filter", placeholder: "Filter, as in: 4 bit", "aria-label": "Filter settings by name or recipe" });
   const log = tick("log scale");
   const near = tick("only near dense");
   near.root.title = "Leave out accuracies more than 10 points below the dense model's.";
@@ -32,27 +33,25 @@ function render({ model, el }) {
   const go = button("Go back to it");
   const speaker = element("div", { class: "wb-hidden", "aria-live": "polite" });
   const problem = element("p", { class: "wb-problem", role: "alert" });
-  const heading = element("h3");
-  const columns = [element("th", { scope: "col" }), element("th", { scope: "col" })];
-  const rows = element("tbody");
-  const list = element("div", { class: "wb-front", tabindex: 0, role: "region", "aria-label": "Pareto front" },
-    element("table", {}, element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Setting"), ...columns)), rows));
+  const store = pointStore(model);
+  const send = (content) => model.send({ ...content, edition: model.get("edition") });
+  const list = settingList({ send, goTo: (p) => goTo(p), point: (p) => { chosen = p; later(); }, deleted: () => model.get("deleted"), csv: () => list.chosen().length ? list.chosen() : shown.map((p) => p.place) });
+  const comparison = comparisonTable(() => send({ do: "compare", places: [] }));
   el.replaceChildren(element("div", { class: "wb-tradeoff wb-card" },
-    element("div", { class: "wb-head" }, element("h2", {}, "Trade-off"), up.root, across.root, log.root, near.root, scope.root),
+    element("div", { class: "wb-head" }, element("h2", {}, "Trade-off"), up.root, across.root, log.root, near.root, filter, scope.root),
     problem,
     element("div", { class: "wb-legend", "aria-hidden": "true" },
       ...[["exact", "measured on every image"], ["sampled", "left while sampled, with interval"], ["front", "Pareto front"], ["dense", "dense"], ["present", "now"]]
         .map(([name, text]) => element("span", {}, element("i", { class: `wb-${name}` }), text))),
-    element("div", { class: "wb-plot-box" }, ground, canvas),
+    element("div", { class: "wb-plot-box" }, ground, canvas, comparison.root),
     element("div", { class: "wb-told" }, element("div", { class: "wb-lines" }, words, figures), go),
-    element("div", { class: "wb-best" }, heading, list),
+    list.root,
     element("p", { class: "wb-hidden", id: `${id}-keys` }, "Left and right arrow keys walk the settings, Enter goes back to one."),
     speaker));
 
-  const store = pointStore(model);
   const [xAxis, yAxis] = [axis(), axis()];
   let shown = [], sorted = [], front = [], dense = null, present = null, chosen = null;
-  let places = null, stale = true, asked = -1, frame = 0, frontKey = "", gathered = "", near10 = 0;
+  let places = null, stale = true, asked = -1, frame = 0, gathered = "", near10 = 0;
 
   const metric = (name) => METRICS[model.get(name)];
   const useLog = (which) => Boolean(which.scaled && model.get("log"));
@@ -66,18 +65,21 @@ function render({ model, el }) {
     if (present) present.words = model.get("present_words");
     const [x, y] = [metric("x"), metric("y")];
     near10 = model.get("near") && dense && Number.isFinite(dense.accuracy) ? dense.accuracy - 0.1 : -1;
-    const now = [store.version(), dense?.accuracy, dense?.bytes, dense?.ms, near10, ...["x", "y", "log", "scope"].map((name) => model.get(name))].join();
+    const now = [store.version(), dense?.accuracy, dense?.bytes, dense?.ms, near10, filter.value, ...["x", "y", "log", "scope"].map((name) => model.get(name))].join();
     if (now !== gathered) { // else only the present setting has moved
       gathered = now;
       stale = true;
       const known = (p) => p && Number.isFinite(x.value(p)) && Number.isFinite(y.value(p)) && p.accuracy >= near10;
-      const wanted = model.get("scope");
-      shown = store.points.filter((p) => known(p) && (wanted === "all" || p.mine));
+      const within = { all: () => true, session: (p) => p.mine, starred: (p) => p.starred }[model.get("scope")];
+      const words = filter.value.trim().toLowerCase();
+      shown = store.points.filter((p) => known(p) && !p.deleted && within(p) && (!words || `${p.name} ${p.recipe}`.toLowerCase().includes(words)));
       front = paretoFront(shown.filter((p) => p.kind === EXACT), x, y);
       sorted = [...shown].sort((a, b) => x.value(a) - x.value(b) || y.value(a) - y.value(b));
       if (chosen && !shown.includes(chosen)) chosen = shown.find((p) => p.place === chosen.place) ?? null;
-      fillFront(x, y);
+      list.show({ points: store.points, shown, front, x, y });
     }
+    comparison.show(model.get("comparison"), store.points);
+    list.undo();
     rescale(x, y);
     controls();
   }
@@ -107,42 +109,6 @@ function render({ model, el }) {
     setText(problem, model.get("problem"));
     const counted = `${count(shown.length)} ${shown.length === 1 ? "setting" : "settings"}, ${count(front.length)} on the Pareto front`;
     canvas.setAttribute("aria-label", `${metric("y").title} against ${metric("x").title.toLowerCase()}: ${counted}`);
-    setText(heading, shown.length ? `Pareto front: ${count(front.length)} of ${count(shown.length)}` : "No settings yet");
-  }
-
-  // Rows are kept by their setting, so that neither focus nor scroll is lost when a setting joins.
-  const kept = new Map();
-  function fillFront(x, y) {
-    [y, x].forEach((which, index) => setText(columns[index], which.title));
-    const key = front.map((p) => p.place).join();
-    if (key !== frontKey) {
-      frontKey = key;
-      const wanted = [...front].reverse().map((p) => {
-        if (!kept.has(p.place)) kept.set(p.place, frontRow(p.place));
-        return kept.get(p.place).root;
-      });
-      const had = el.contains(document.activeElement) ? document.activeElement : null;
-      rows.replaceChildren(...wanted);
-      if (had && had !== document.activeElement && had.isConnected) had.focus();
-    }
-    for (const p of front) {
-      const row = kept.get(p.place);
-      setText(row.button, p.words);
-      row.button.title = p.words;
-      setText(row.cells[0], y.show(y.value(p), p));
-      setText(row.cells[1], x.show(x.value(p), p));
-    }
-  }
-  function frontRow(place) {
-    const link = element("button", { type: "button", class: "wb-link" });
-    const cells = [element("td"), element("td")];
-    link.addEventListener("click", () => goTo(store.points[place]));
-    const root = element("tr", {}, element("th", { scope: "row" }, link), ...cells);
-    const choose = () => { chosen = store.points[place]; later(); };
-    root.addEventListener("pointerenter", choose);
-    link.addEventListener("focus", choose);
-    root.addEventListener("pointerleave", () => { chosen = null; later(); });
-    return { root, button: link, cells };
   }
 
   const isPresent = (p) => Boolean(p && present && p.place === present.place);
@@ -162,7 +128,7 @@ function render({ model, el }) {
   function tell() {
     const p = chosen || present;
     setText(words, p ? (chosen && !isPresent(chosen) ? chosen.words : `Now: ${present.words}`) : "");
-    setText(figures, p ? tellOf(p) : "Settings appear here as they are measured.");
+    setText(figures, p ? (p.name && p === chosen ? `${p.recipe} · ` : "") + tellOf(p) : "Settings appear here as they are measured.");
     go.disabled = !chosen || isPresent(chosen);
   }
   function chainOf(p) {
@@ -256,8 +222,11 @@ function render({ model, el }) {
   up.select.addEventListener("change", () => chooseAxis("y", "x", up.select.value));
   scope.select.addEventListener("change", () => set({ scope: scope.select.value }));
   log.input.addEventListener("change", () => set({ log: log.input.checked }));
+  filter.addEventListener("input", () => { gather(); later(); });
   near.input.addEventListener("change", () => set({ near: near.input.checked }));
 
+  const arrived = (content, buffers) => { if (content.do === "file") saveFile(content.name, [buffers[0]]); };
+  model.on("msg:custom", arrived);
   const update = onTraits(model, TRAITS, () => { gather(); later(); });
   const looks = onLooks(canvas, () => { stale = true; later(); });
   const unseen = reportVisibility(model, el);
@@ -266,6 +235,7 @@ function render({ model, el }) {
   return () => {
     cancelAnimationFrame(frame);
     update.end();
+    model.off("msg:custom", arrived);
     looks();
     unseen();
     el.removeEventListener("keydown", keys);

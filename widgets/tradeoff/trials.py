@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isnan, nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.measure.estimate import Estimate, Latency
 from workbench.recipe import Recipe
@@ -30,7 +30,8 @@ class Trial:
     """One setting and its figures; ``recipe`` is its JSON, ``when`` seconds since 1970.
 
     ``latency`` has no interval (``low`` and ``high`` are NaN) where only the history knows it.
-    ``parent`` is the hash of the setting it was reached from. ``mine``: tried in this session.
+    ``parent`` is the hash of the setting it was reached from. ``mine``: tried in this session. ``identity`` is its
+    number in the history, None while it is not there; a person may give it a ``name``, star and delete it.
     """
 
     recipe_hash: str
@@ -42,11 +43,22 @@ class Trial:
     when: float
     parent: str | None = None
     mine: bool = False
+    runtime_bytes: int | None = None
+    loss: float | None = None
+    agreement: float | None = None
+    identity: int | None = None
+    name: str = ""
+    starred: bool = False
+    deleted: bool = False
 
     @property
     def exact(self) -> bool:
         """Whether the whole split was run."""
         return self.accuracy.kind == "exact"
+
+    def is_within(self, scope: str) -> bool:
+        """Return whether it is of ``session``, ``starred``, or of ``all``."""
+        return {"session": self.mine, "starred": self.starred}.get(scope, True)
 
     @cached_property
     def words(self) -> str:
@@ -99,6 +111,12 @@ class Trials:
                 self._hashes[identity] = record.recipe_hash
                 self._put(self._from_record(record))
 
+    def mark(self, place: int, **changes: Any) -> None:
+        """Change a setting's name, star or deletion."""
+        with self._lock:
+            self._trials[place] = replace(self._trials[place], **changes)
+            self._log.append(place)
+
     def note(self, snapshot: Snapshot) -> None:
         """Remember the newest figures of the setting at work; one that was left joins the settings."""
         trial = trial_of(snapshot)
@@ -135,6 +153,13 @@ class Trials:
             measured_ms=record.measured_ms,
             when=record.time,
             parent=self._hashes.get(record.parent or 0),
+            runtime_bytes=record.runtime_bytes,
+            loss=record.loss,
+            agreement=record.agreement,
+            identity=record.id,
+            name=record.name,
+            starred=record.starred,
+            deleted=record.deleted is not None,
         )
 
 
@@ -153,7 +178,18 @@ def trial_of(snapshot: Snapshot, recipe: Recipe | None = None) -> Trial | None:
         measured_ms=measured.ms if measured else None,
         when=time.time(),
         mine=True,
+        runtime_bytes=snapshot.size.runtime_bytes,
+        loss=snapshot.loss.value if snapshot.loss else None,
+        agreement=snapshot.agreement.value if snapshot.agreement else None,
     )
+
+
+#: Figures that one account of a setting may lack.
+_LATE = ("measured_ms", "runtime_bytes", "loss", "agreement")
+
+
+def _first(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
 
 
 def _merge(old: Trial, new: Trial) -> Trial:
@@ -162,11 +198,16 @@ def _merge(old: Trial, new: Trial) -> Trial:
     timed = best.latency
     if other.latency is not None and (timed is None or isnan(timed.low)):
         timed = other.latency
+    kept = new if new.identity is not None else old
     return replace(
         best,
         latency=timed,
-        measured_ms=best.measured_ms if best.measured_ms is not None else other.measured_ms,
+        **{name: _first(getattr(best, name), getattr(other, name)) for name in _LATE},
         when=old.when,
         parent=new.parent or old.parent,
         mine=old.mine or new.mine,
+        identity=kept.identity,
+        name=kept.name,
+        starred=kept.starred,
+        deleted=new.deleted,
     )

@@ -8,9 +8,11 @@ reloaded) sees the gap and asks for all.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterable
 from math import nan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +22,12 @@ from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
 
 from ..base import plots
+from ..base.errands import Errands
 from ..base.view import View, script, style
 from ..base.words import in_words
+from .comparing import compare_trials
 from .figure import draw_tradeoff
+from .keeping import Keeper
 from .trials import Trial, Trials
 
 if TYPE_CHECKING:
@@ -31,25 +36,31 @@ if TYPE_CHECKING:
     from workbench.session import Session
     from workbench.snapshot import Snapshot
 
-METRICS = ("accuracy", "size", "latency")
+METRICS = ("accuracy", "size", "latency", "runtime", "agreement", "loss")
 KINDS = ("predicted", "sampled", "exact")
 #: What a row of the packed figures holds; float32 each, NaN where it is not known.
 COLUMNS = (
     "place", "accuracy", "low", "high", "n", "kind", "bytes", "ms", "ms_low", "ms_high", "measured_ms",
-    "minutes", "mine", "parent",
+    "minutes", "mine", "parent", "runtime_bytes", "agreement", "loss", "kept", "starred", "deleted",
 )  # fmt: skip
+#: What the plot can be saved as from the page.
+PLOTS = ("png", "svg", "pdf")
 #: How many changes ``added`` repeats, so that a page that missed a message need not ask.
 REPEATED = 16
 
 
 class TradeoffView(View):
-    """A scatter drawn in the browser; a click on a setting goes back to it.
+    """A scatter drawn in the browser; a click on a setting goes back to it. Settings are named, starred, deleted
+    (and restored), compared side by side, and taken away as CSV; the plot as PNG, SVG or PDF.
 
-    ``x`` and ``y`` name the two figures, ``scope`` is ``all`` or ``session``, ``log`` draws size and
+    ``x`` and ``y`` name the two figures, ``scope`` is ``all``, ``session`` or ``starred``, ``log`` draws size and
     latency on a logarithmic scale, ``near`` leaves out accuracies far below the dense model's.
     """
 
-    _esm = script("tradeoff/points.js", "tradeoff/plot.js", "tradeoff/tradeoff.js")
+    _esm = script(
+        "base/files.js", "tradeoff/points.js", "tradeoff/plot.js", "tradeoff/comparing.js", "tradeoff/list.js",
+        "tradeoff/tradeoff.js",
+    )  # fmt: skip
     _css = style("tradeoff/tradeoff.css")
 
     figure_size = (plots.SINGLE, 2.8)
@@ -58,7 +69,7 @@ class TradeoffView(View):
     y = traitlets.Enum(METRICS, "accuracy").tag(sync=True)
     log = traitlets.Bool(True).tag(sync=True)
     near = traitlets.Bool(False).tag(sync=True)
-    scope = traitlets.Enum(("all", "session"), "all").tag(sync=True)
+    scope = traitlets.Enum(("all", "session", "starred"), "all").tag(sync=True)
 
     edition = traitlets.Int(0).tag(sync=True)
     epoch = traitlets.Float(0.0).tag(sync=True)
@@ -72,23 +83,28 @@ class TradeoffView(View):
     dense = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
     present = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
     present_words = traitlets.Unicode("").tag(sync=True)
+    comparison = traitlets.Dict().tag(sync=True)
+    deleted: traitlets.List[int] = traitlets.List().tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
         self._trials = Trials("")
         self._told = False
         self._unsubscribe: Any = None
+        self._errands = Errands("workbench-tradeoff")
         super().__init__(session, **traits)
 
     def begin(self, session: Session) -> None:
         """Forget the settings of the Session before; listen to this one also while nobody looks."""
         self._trials = trials = Trials(session.key.split)
+        self._keeper = Keeper(session, trials)
         self._told = False
         self.edition += 1
         self.epoch = time.time()
         self.points = self.words = self.added = self.added_words = self.dense = self.present = b""
         self.upto = self.added_from = self.added_upto = 0
         self.present_words = self.problem = ""
+        self.comparison, self.deleted = {}, []
         self._unsubscribe = session.subscribe(trials.note)
 
     def detach(self) -> None:
@@ -128,6 +144,8 @@ class TradeoffView(View):
             session.undo()
         elif wish == "redo" and session.can_redo:
             session.redo()
+        elif content.get("edition") == self.edition:
+            self._errands.run(str(wish), lambda: self._keep(content))
 
     def plot(self, area: FigureBase) -> None:
         """Draw the settings the page shows, by the two figures it shows."""
@@ -136,8 +154,55 @@ class TradeoffView(View):
             raise WorkbenchError("There is nothing to draw yet: no model is loaded.")
         self._trials.note(session.snapshot)
         self._trials.add_records(session.records(after=self._trials.last_record))
-        trials = [trial for trial in self._trials.all if trial.mine or self.scope == "all"]
+        everything = [trial for trial in self._trials.all if not trial.deleted]
+        trials = [trial for trial in everything if trial.is_within(self.scope)]
         draw_tradeoff(area.subplots(), trials, session.snapshot, x=self.x, y=self.y, log=self.log)
+
+    def _keep(self, content: dict[str, Any]) -> None:
+        """Change, compare or send what the page chose; what is wrong with it is said on the page."""
+        problem = ""
+        places = [int(place) for place in content.get("places", ())]
+        try:
+            match content["do"]:
+                case "name":
+                    self._keeper.name(places[0], str(content["name"]))
+                case "star":
+                    self._keeper.star(places, bool(content["starred"]))
+                case "delete":
+                    gone = self._keeper.delete(places)
+                    with self.publishing():
+                        self.deleted = list(gone)
+                case "restore":
+                    self._keeper.restore(self.deleted)
+                    with self.publishing():
+                        self.deleted = []
+                case "compare":
+                    self._compare(places)
+                case "csv":
+                    self._send_file("settings.csv", self._keeper.csv(places))
+                case "plot" if content["format"] in PLOTS:
+                    self._send_file(f"tradeoff.{content['format']}", self._drawn(content["format"]))
+        except WorkbenchError as error:
+            problem = str(error)
+        with self.publishing():
+            self._tell(everything=False)
+            self.problem = problem
+
+    def _compare(self, places: list[int]) -> None:
+        assert self.session is not None
+        trials = self._trials.all
+        chosen = [trials[place] for place in places if 0 <= place < len(trials)]
+        found = {"places": places, **compare_trials(self.session, chosen)} if places else {}
+        with self.publishing():
+            self.comparison = found
+
+    def _drawn(self, suffix: str) -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            return self.save(Path(folder) / f"tradeoff.{suffix}").read_bytes()
+
+    def _send_file(self, name: str, data: bytes) -> None:
+        with self._lock:
+            self.send({"do": "file", "name": name}, [data])
 
     def _go(self, place: int) -> None:
         trials, problem = self._trials.all, ""
@@ -179,6 +244,8 @@ def _row(trial: Trial, trials: Trials, epoch: float) -> list[float]:
         *((latency.ms, latency.low, latency.high) if latency else (nan, nan, nan)),
         nan if trial.measured_ms is None else trial.measured_ms,
         (trial.when - epoch) / 60, trial.mine, trials.place(trial.parent),
+        *(nan if figure is None else figure for figure in (trial.runtime_bytes, trial.agreement, trial.loss)),
+        trial.identity is not None, trial.starred, trial.deleted,
     ]  # fmt: skip
 
 
@@ -192,6 +259,9 @@ def _present_row(snapshot: Snapshot, trials: Trials, epoch: float) -> list[float
         snapshot.size.bytes if snapshot.size else nan,
         *((latency.ms, latency.low, latency.high) if latency else (nan, nan, nan)),
         measured.ms if measured else nan, nan, True, -1,
+        (snapshot.size.runtime_bytes or nan) if snapshot.size else nan,
+        snapshot.agreement.value if snapshot.agreement else nan, snapshot.loss.value if snapshot.loss else nan,
+        True, False, False,
     ]  # fmt: skip
 
 
@@ -205,6 +275,8 @@ def _baseline_row(snapshot: Snapshot) -> list[float]:
         size.bytes if size else nan,
         *((latency.ms, latency.low, latency.high) if latency else (nan, nan, nan)),
         nan, nan, True, -1,
+        (size.runtime_bytes or nan) if size else nan, 1.0, baseline.loss.value if baseline.loss else nan,
+        True, False, False,
     ]  # fmt: skip
 
 
@@ -213,4 +285,6 @@ def _pack(rows: list[list[float]]) -> bytes:
 
 
 def _lines(trials: Iterable[Trial]) -> bytes:
-    return "\n".join(trial.words.replace("\n", " ") for trial in trials).encode()
+    """Return each setting's words in a line; a name goes before them, with a tab between."""
+    words = ((f"{trial.name}\t" if trial.name else "") + trial.words.replace("\n", " ") for trial in trials)
+    return "\n".join(words).encode()
