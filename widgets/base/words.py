@@ -64,6 +64,10 @@ _UNITS = {"filter": "channels", "n:m": "N:M groups", "layer": "blocks"}
 _PHRASES: dict[str, Callable[[Fields], str]] = {
     "prune": _prune, "quantize": _quantize, "recalibrate": _recalibrate, "share": _share,
     "finetune": lambda _: "fine-tuned", "distill": lambda _: "distilled",
+    "prune_gradually": lambda fields: f"{_percent(fields.get('ratio', 0.8))} pruned while training",
+    "train_sparse": lambda fields: f"trained with {_percent(fields.get('ratio', 0.8))} missing",
+    "find_ticket": lambda fields: f"ticket of {_percent(1 - fields.get('ratio', 0.9))}",
+    "train_n_of_m": lambda fields: f"{fields.get('n', 2)}:{fields.get('m', 4)} trained",
     "reconstruct": lambda _: "layers reconstructed", "correct_bias": lambda _: "biases corrected",
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from .recalibrate import RECALIBRATE
 from .share import SHARE
 from .smooth import SMOOTH
 from .split import SPLIT
-from .trained import DISTILL, FINETUNE, RECONSTRUCT
+from .trained import TRAINED
 
 #: In the order in which steps make sense: what rearranges weights, what removes, what stores, what repairs,
 #: what trains.
@@ -30,9 +30,7 @@ _ALL: tuple[Technique[Any], ...] = (
     PACK,
     CORRECT_BIAS,
     RECALIBRATE,
-    RECONSTRUCT,
-    FINETUNE,
-    DISTILL,
+    *TRAINED,
 )
 TECHNIQUES: dict[str, Technique[Any]] = {technique.name: technique for technique in _ALL}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 from math import sqrt
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,23 @@ from workbench.techniques.codebook import SharedWeights
 from workbench.techniques.storage import Cast, Codes, Storage, TableCodes
 
 
-class Constraint(nn.Module):
+class Part(nn.Module):
+    """One tensor that learns; subclasses say under which constraint."""
+
+    def forward(self) -> Tensor:
+        """Return the values the model runs with."""
+        raise NotImplementedError
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return what was learned, by the parts that ``Storage.retrained`` takes; ``kept`` is a new mask."""
+        raise NotImplementedError
+
+    if TYPE_CHECKING:
+
+        def __call__(self) -> Tensor: ...
+
+
+class Constraint(Part):
     """One tensor that learns, unconstrained: every value is free."""
 
     def __init__(self, values: Tensor) -> None:
@@ -106,7 +123,7 @@ class Rounded(Masked):
         return values + (stored.decode() - values).detach()
 
 
-class Shared(nn.Module):
+class Shared(Part):
     """Shared values: each learns by the sum of the gradients of the weights that share it.
 
     Han et al. 2016, section 3.3, for codebooks; Chen et al. 2015, equation 12, for hash buckets.
@@ -133,7 +150,7 @@ class Shared(nn.Module):
 
 def constraint_for(
     values: Tensor, storage: Storage | None, zeroed: Tensor | None, learn_steps: bool = True
-) -> Constraint | Shared | None:
+) -> Part | None:
     """Return what keeps a tensor compressed while it learns; None where its storage can't learn.
 
     ``zeroed`` is zero where a weight was pruned, None where nothing was.
@@ -145,7 +162,7 @@ def constraint_for(
 
 
 @singledispatch
-def _constrain(storage: Storage, kept: Tensor, learn_steps: bool) -> Constraint | Shared | None:
+def _constrain(storage: Storage, kept: Tensor, learn_steps: bool) -> Part | None:
     return None
 
 

@@ -93,7 +93,7 @@ class Trainer:
         self.course = Course()
         self._validation, self._checkpoint = validation, checkpoint
         self._check, self._report = check, report
-        self._optimizer = _optimizer(student, self.objective, self.settings)
+        self._optimizer = _optimizer(student, self.objective, method)
         self._total = method.epochs * images.steps
         self._best: dict[str, Tensor] = {}
 
@@ -107,6 +107,7 @@ class Trainer:
         """
         if not self._restore():
             self.course.before = self._accuracy()
+            self.method.begin(self.student)
             self._keep_if_best(0, self.course.before)
         begin = time.monotonic() - self.course.seconds
         stopped = ""
@@ -251,10 +252,10 @@ class Trainer:
         return True
 
 
-def _optimizer(student: Student, objective: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    groups: Any = student.groups(settings.weight_decay)
-    groups += [{"params": list(objective.parameters()), "weight_decay": settings.weight_decay}]
-    groups = [{"pace": 1.0, **group} for group in groups if group["params"]]
+def _optimizer(student: Student, objective: nn.Module, method: Method[Any]) -> torch.optim.Optimizer:
+    settings: TrainingSettings = method.settings
+    groups = [*student.groups(settings.weight_decay, method.paces()), {"params": list(objective.parameters())}]
+    groups = [{"pace": 1.0, "weight_decay": 0.0, **group} for group in groups if group["params"]]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, settings.learning_rate)
     return torch.optim.SGD(groups, settings.learning_rate, 0.9, nesterov=True)

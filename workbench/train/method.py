@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from workbench.techniques.storage import Storage
 from workbench.techniques.trained import TrainingSettings
 
-from .constraints import Constraint, Shared, constraint_for
+from .constraints import Part, constraint_for
 from .objectives import Labels, Objective
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Method(Generic[S]):
         """Passes over the images in all."""
         return self.settings.epochs
 
-    def constrain(self, tensor: Learning) -> Constraint | Shared | None:
+    def constrain(self, tensor: Learning) -> Part | None:
         """Return what keeps ``tensor`` compressed while it learns; None leaves it as it is."""
         learn_steps = getattr(self.settings, "learn_steps", True)
         return constraint_for(tensor.values, tensor.storage, tensor.zeroed, learn_steps)
@@ -75,6 +75,9 @@ class Method(Generic[S]):
     def objective(self, teacher: nn.Module) -> Objective:
         """Return what a step makes smaller."""
         return Labels()
+
+    def begin(self, student: Student) -> None:
+        """Get the student ready, once, before its first step."""
 
     def set_mode(self, student: Student) -> None:
         """Put the student into the mode in which it is trained."""
@@ -85,6 +88,10 @@ class Method(Generic[S]):
         if self.settings.schedule == "constant":
             return 1.0
         return cosine(moment.step, moment.total)
+
+    def paces(self) -> dict[str, float]:
+        """Return parameters that learn at a pace of their own: the last part of their name → times the others'."""
+        return {}
 
     def before_step(self, student: Student, optimizer: Any, moment: Moment) -> None:
         """Change masks, thresholds and the like."""

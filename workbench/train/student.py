@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from workbench.models.tensors import tensors_of
 
-from .constraints import Constraint, Shared
+from .constraints import Part
 from .method import Learning, Method
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ class Student(nn.Module):
     Buffers, such as BatchNorm's running statistics, are the body's own and follow in training mode.
     """
 
-    def __init__(self, body: nn.Module, constraints: dict[str, Constraint | Shared]) -> None:
+    def __init__(self, body: nn.Module, constraints: dict[str, Part], image_shape: tuple[int, ...] = ()) -> None:
         super().__init__()
+        self.image_shape = image_shape
         self.body = body.requires_grad_(False)
         self.names = tuple(constraints)
         self.constraints = nn.ModuleList(constraints.values())
@@ -47,7 +48,7 @@ class Student(nn.Module):
                 constraint = method.constrain(Learning(name, values.float(), stored, zeroed, weights.get(name)))
                 if constraint is not None:
                     found[name] = constraint
-        return cls(body, found)
+        return cls(body, found, draft.image_shape)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, classes)`` of normalised ``images``."""
@@ -71,18 +72,42 @@ class Student(nn.Module):
                 found[name] = tensor.clone()
         return found
 
-    def parts(self) -> Iterator[tuple[str, Constraint | Shared]]:
+    def parts(self) -> Iterator[tuple[str, Part]]:
         """Yield each tensor that learns, by its name."""
         for name, part in zip(self.names, self.constraints, strict=True):
-            assert isinstance(part, Constraint | Shared)
+            assert isinstance(part, Part)
             yield name, part
 
-    def groups(self, weight_decay: float) -> list[dict[str, object]]:
-        """Return the optimizer's parameters: weights decay; biases, scales and codebooks do not."""
+    def restart(self, seed: int) -> None:
+        """Forget everything: initialize anew what has no storage of its own, and BatchNorm's statistics."""
+        from .gates import free_values
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for module in self.body.modules():
+                reset = getattr(module, "reset_parameters", None)
+                if callable(reset):
+                    reset()
+        fresh = dict(self.body.named_parameters())
+        with torch.no_grad():
+            for name, part in self.parts():
+                values = free_values(part)
+                if values is not None and fresh[name].shape == values.shape:
+                    values.copy_(fresh[name])
+
+    def groups(self, weight_decay: float, paces: Mapping[str, float]) -> list[dict[str, Any]]:
+        """Return the optimizer's parameters: weights decay; biases, scales and codebooks do not.
+
+        ``paces``: how much faster than the others parameters learn, by the last part of their name.
+        """
         decayed: list[Tensor] = []
         free: list[Tensor] = []
+        own: dict[str, list[Tensor]] = {name: [] for name in paces}
         for _, part in self.parts():
-            for name, parameter in part.named_parameters():
+            for path, parameter in part.named_parameters():
+                name = path.rpartition(".")[2]
                 if parameter.requires_grad:
-                    (decayed if name == "values" and parameter.ndim > 1 else free).append(parameter)
-        return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+                    plain = decayed if name == "values" and parameter.ndim > 1 else free
+                    own.get(name, plain).append(parameter)
+        found: list[dict[str, Any]] = [{"params": decayed, "weight_decay": weight_decay}, {"params": free}]
+        return [*found, *({"params": own[name], "pace": paces[name]} for name in paces)]

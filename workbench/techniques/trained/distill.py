@@ -1,24 +1,39 @@
 """Distillation: train the compressed model to answer as its teacher, the uncompressed one.
 
-The loss is the mean of the labels' cross-entropy and of how far the student's answers are from the
-teacher's: the Kullback-Leibler divergence of probabilities softened by a temperature T, times T² (Hinton,
-Vinyals and Dean 2015), or the mean squared error of the logits (Ba and Caruana 2014).
+The loss is the weighted sum of the labels' cross-entropy and of how far the student is from its teacher:
+
+- ``kl``: the Kullback-Leibler divergence of answers softened by a temperature T, times T² (Hinton, Vinyals and
+  Dean 2015).
+- ``mse``: the squared error of the logits (Ba and Caruana 2014).
+- ``hint``: the squared error of features, through a learned map where the student has fewer channels (Romero et
+  al. 2015, "FitNets"); features are matched by their shape.
+- ``attention``: where features are large, over channels (Zagoruyko and Komodakis 2017).
+- ``relation``: distances and angles between the images of a batch (Park et al. 2019).
+- ``similarity``: which images of a batch excite the same features (Tung and Mori 2019).
+
+The last four say nothing of answers, so the labels keep their whole weight beside them.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from .base import trained_technique
 from .finetune import FinetuneSettings
+from .taught import Loss
 
 
 class DistillSettings(FinetuneSettings):
     """Settings of ``distill``."""
 
-    loss: Literal["kl", "mse"] = Field("kl", description="How answers are compared: softened probabilities, or logits.")
+    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"temperature": {"loss": ("kl",)}}
+
+    loss: Loss = Field(
+        "kl", description="How both are compared: softened probabilities, logits, features, attention, relations."
+    )
     temperature: float = Field(4.0, gt=0, le=100, description="How much probabilities are softened.")
     weight: float = Field(0.9, ge=0, le=1, description="The teacher's share of the loss; the labels have the rest.")
 

@@ -6,10 +6,24 @@ from typing import Any
 
 from ..method import Method
 from .distill import Distill
+from .find_ticket import FindTicket
+from .learn_gates import LearnGates
+from .prune_gradually import PruneGradually
 from .reconstruct import Reconstruct
+from .regularize import Regularize
+from .sparsify_bayesian import SparsifyBayesian
+from .train_n_of_m import TrainNOfM
+from .train_sparse import TrainSparse
 
 METHODS: dict[str, type[Method[Any]]] = {
-    "reconstruct": Reconstruct,
     "finetune": Method,
+    "reconstruct": Reconstruct,
     "distill": Distill,
+    "prune_gradually": PruneGradually,
+    "train_sparse": TrainSparse,
+    "find_ticket": FindTicket,
+    "learn_gates": LearnGates,
+    "train_n_of_m": TrainNOfM,
+    "regularize": Regularize,
+    "sparsify_bayesian": SparsifyBayesian,
 }

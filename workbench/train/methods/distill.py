@@ -7,7 +7,8 @@ from torch import nn
 from workbench.techniques.trained import DistillSettings
 
 from ..method import Method
-from ..objectives import Answers, Objective
+from ..objectives import Objective
+from ..teaching import objective_of
 
 
 class Distill(Method[DistillSettings]):
@@ -15,4 +16,5 @@ class Distill(Method[DistillSettings]):
 
     def objective(self, teacher: nn.Module) -> Objective:
         """Return the loss against ``teacher``."""
-        return Answers(teacher, self.settings)
+        settings = self.settings
+        return objective_of(settings.loss, teacher, settings.temperature, settings.weight)

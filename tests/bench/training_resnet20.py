@@ -1,0 +1,105 @@
+"""ResNet-20 compressed and won back: unstructured 70 % and 90 %, half the MACs by channels, 4 and 2 bits.
+
+Trained by distillation from the uncompressed model, one seed, since a run takes long; on the bundled 10,000 training
+images unless ``--data fashion_mnist:full`` is given.
+Beside each stands the same recipe without training (post-training), with BatchNorm recalibrated. The latency of
+the channel-pruned model is measured in ONNX Runtime, in turns with the dense one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tests.bench.training import Bench, Run, keep, tell
+from workbench.data.dataset import Dataset
+from workbench.data.load import load_dataset
+from workbench.recipe import Recipe
+from workbench.session import Session
+
+MODEL = "resnet20"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A recipe, the points it may lose when trained, and how it is trained."""
+
+    label: str
+    steps: list[dict[str, dict[str, Any]]]
+    points: float
+    training: dict[str, Any]
+    before: tuple[dict[str, dict[str, Any]], ...] = ()
+
+    @property
+    def trained(self) -> Recipe:
+        """The recipe with its training."""
+        return Recipe.parse([*self.before, *self.steps, {"distill": self.training}])
+
+    @property
+    def untrained(self) -> Recipe:
+        """The same without training."""
+        return Recipe.parse([*self.steps, {"recalibrate": {}}])
+
+
+def quantize(bits: int) -> list[dict[str, dict[str, Any]]]:
+    """Return weights in ``bits`` bits with 8-bit activations."""
+    return [{"quantize": {"bits": bits, "range": "mse", "activations": {"bits": 8}}}]
+
+
+CASES = {
+    "qat4": Case("4 bit, 8-bit activations", quantize(4), 0.3, {"epochs": 1, "learning_rate": 0.003}),
+    "weights70": Case("70 % of weights", [{"prune": {"ratio": 0.7}}], 0.5, {"epochs": 2, "learning_rate": 0.01}),
+    "channels": Case(
+        "half the MACs by channels", [{"prune": {"granularity": "filter", "macs": 0.5}}], 1.0,
+        {"epochs": 4, "learning_rate": 0.03},
+    ),
+    "qat2": Case("2 bit, 8-bit activations", quantize(2), 2.0, {"epochs": 3, "learning_rate": 0.01}),
+    "weights90": Case(
+        "90 % of weights", [{"prune": {"ratio": 0.9}}], 2.0, {"epochs": 3, "learning_rate": 0.02},
+        before=({"prune": {"ratio": 0.75}}, {"distill": {"epochs": 1, "learning_rate": 0.02}}),
+    ),
+}  # fmt: skip
+#: How many times faster than dense the channel-pruned model must be.
+FASTER = 1.5
+
+
+def main() -> int:
+    """Print and keep the figures; return 1 where one misses what it must reach."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", default=list(CASES))
+    parser.add_argument("--data", default="fashion_mnist")
+    parser.add_argument("--latency", action="store_true", help="measure the latency of the channel-pruned model too")
+    options = parser.parse_args()
+    data = load_dataset(options.data)
+    bench = Bench(MODEL, data)
+    runs: list[Run] = []
+    missed = []
+    for name in options.cases:
+        case = CASES[name]
+        runs += [bench.run(f"{case.label}, post-training", case.untrained), bench.run(case.label, case.trained)]
+        for run in runs[-2:]:
+            tell(run)
+        missed += [name] if runs[-1].lost > case.points else []
+        keep("training_resnet20", runs, points={case.label: case.points for case in CASES.values()})
+    if options.latency:
+        times = measure_latency(CASES["channels"].trained, data)
+        print(f"channels: {times['dense']['ms']:.3f} ms dense, {times['pruned']['ms']:.3f} ms pruned")
+        keep("training_resnet20", runs, points={case.label: case.points for case in CASES.values()}, latency=times)
+        missed += ["latency"] if times["dense"]["ms"] / times["pruned"]["ms"] < FASTER else []
+    return 1 if missed else 0
+
+
+def measure_latency(recipe: Recipe, data: Dataset) -> dict[str, Any]:
+    """Return the latency of the dense and the pruned model in ONNX Runtime."""
+    with Session(MODEL, data, history=":memory:") as session:
+        session.measure()
+        dense = session.measure_latency()
+        session.measure(recipe)
+        pruned = session.measure_latency()
+    return {"dense": asdict(dense), "pruned": asdict(pruned)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

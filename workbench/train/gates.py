@@ -1,0 +1,115 @@
+"""Tensors whose mask changes while they learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .constraints import Constraint, Masked, Part
+
+if TYPE_CHECKING:
+    from .student import Student
+
+
+class Gated(Part):
+    """A tensor of which only the weights where ``kept`` is true are there.
+
+    What is not kept gets no gradient of its own; ``gradient`` has that of every weight, kept or not, where
+    ``watch`` asked for it before the forward pass.
+    """
+
+    def __init__(self, inner: Part, layer: Any = None) -> None:
+        super().__init__()
+        self.inner = inner
+        self.layer = layer
+        with torch.no_grad():
+            values = inner()
+        self.register_buffer("kept", values != 0 if _was_pruned(inner) else torch.ones_like(values, dtype=torch.bool))
+        self.kept: Tensor
+        self._watching = False
+        self._whole: Tensor | None = None
+
+    def forward(self) -> Tensor:
+        """Return the values, zero where they are not kept."""
+        whole = self.inner() * self.kept
+        if self._watching and torch.is_grad_enabled():
+            whole.retain_grad()
+            self._whole = whole
+        return whole
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return what the tensor learned, and which weights are kept."""
+        return {**self.inner.learned(), "kept": self.kept.clone()}
+
+    def watch(self) -> None:
+        """Keep the gradient of every weight in the next backward pass."""
+        self._watching = True
+
+    def gradient(self) -> Tensor | None:
+        """Return the gradient of every weight, and stop watching."""
+        found = None if self._whole is None else self._whole.grad
+        self._watching, self._whole = False, None
+        return found
+
+    def magnitudes(self) -> Tensor:
+        """Return the magnitudes of the weights; what is not kept has none."""
+        with torch.no_grad():
+            return (self.inner() * self.kept).abs()
+
+
+def _was_pruned(inner: Part) -> bool:
+    kept = getattr(inner, "kept", None)
+    return isinstance(kept, Tensor) and not bool(kept.all())
+
+
+def free_values(part: nn.Module) -> Tensor | None:
+    """Return the parameter that holds a part's values, None where a storage of its own decides them."""
+    inner = getattr(part, "inner", part)
+    return inner.values if isinstance(inner, Constraint) and type(inner) in (Constraint, Masked) else None
+
+
+def gates_of(student: Student) -> dict[str, Gated]:
+    """Return the gated tensors by name."""
+    return {name: part for name, part in student.parts() if isinstance(part, Gated)}
+
+
+def sparsity(gates: dict[str, Gated]) -> float:
+    """Return the share of weights that are not kept."""
+    total = sum(gate.kept.numel() for gate in gates.values())
+    return 1 - sum(int(gate.kept.sum()) for gate in gates.values()) / max(1, total)
+
+
+@torch.no_grad()
+def keep_best(scores: dict[str, Tensor], gates: dict[str, Gated], ratio: float) -> None:
+    """Keep the weights of the highest scores over all of ``gates``, so that ``ratio`` of them are gone.
+
+    What was not kept before does not come back.
+    """
+    lowest = [scores[name].masked_fill(~gate.kept, -torch.inf).flatten() for name, gate in gates.items()]
+    if lowest:
+        best = _best(torch.cat(lowest), ratio)
+        for part, gate in zip(best.split([len(score) for score in lowest]), gates.values(), strict=True):
+            gate.kept.copy_(part.view_as(gate.kept))
+
+
+def _best(scores: Tensor, ratio: float) -> Tensor:
+    """Return a mask of the highest scores; ties are broken by place, so that the count is exact."""
+    count = len(scores) - round(ratio * len(scores))
+    kept = torch.zeros(len(scores), dtype=torch.bool)
+    kept[scores.argsort(descending=True, stable=True)[:count]] = True
+    return kept & (scores > -torch.inf)
+
+
+def forget_momentum(optimizer: torch.optim.Optimizer, gates: dict[str, Gated] | None = None) -> None:
+    """Drop the optimizer's memory: of the weights that are not kept, or all of it."""
+    if gates is None:
+        optimizer.state.clear()
+        return
+    for gate in gates.values():
+        values = free_values(gate)
+        state = optimizer.state.get(values, {}) if values is not None else {}
+        for value in state.values():
+            if isinstance(value, Tensor) and value.shape == gate.kept.shape:
+                value.mul_(gate.kept)

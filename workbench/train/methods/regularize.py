@@ -1,0 +1,79 @@
+"""Regularizers; see ``workbench.techniques.trained.regularize``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from workbench.techniques.trained import RegularizeSettings
+
+from ..constraints import Part
+from ..method import Learning, Moment
+from .taught import Taught
+
+if TYPE_CHECKING:
+    from ..student import Student
+
+
+class Measured(Part):
+    """A tensor with what its regularizer was at first."""
+
+    def __init__(self, inner: Part, kind: str) -> None:
+        super().__init__()
+        self.inner, self.kind = inner, kind
+        with torch.no_grad():
+            self.register_buffer("first", SIZES[kind](inner()))
+        self.first: Tensor
+
+    def forward(self) -> Tensor:
+        """Return the values."""
+        values: Tensor = self.inner()
+        return values
+
+    def size(self) -> Tensor:
+        """Return the regularizer of the present values."""
+        return SIZES[self.kind](self.inner())
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return what the tensor learned."""
+        return self.inner.learned()
+
+
+class Regularize(Taught[RegularizeSettings]):
+    """Adds the regularizer to the loss."""
+
+    def constrain(self, tensor: Learning) -> Part | None:
+        """Return the tensor, measured where it is the weight of a chosen layer."""
+        inner = super().constrain(tensor)
+        if inner is None or tensor.settings is None or tensor.values.ndim < 2:
+            return inner
+        return Measured(inner, self.settings.kind)
+
+    def penalty(self, student: Student, moment: Moment) -> Tensor | None:
+        """Return the strength times the regularizer, as a share of what it was at first."""
+        parts = [part for _, part in student.parts() if isinstance(part, Measured)]
+        if not parts:
+            return None
+        first = torch.stack([part.first for part in parts]).sum().clamp_min(1e-12)
+        return self.settings.strength * torch.stack([part.size() for part in parts]).sum() / first
+
+
+def _l1(values: Tensor) -> Tensor:
+    return values.abs().sum()
+
+
+def _group(values: Tensor) -> Tensor:
+    rows = values.flatten(1)
+    found: Tensor = torch.linalg.vector_norm(rows, dim=1).sum() * rows.shape[1] ** 0.5
+    return found
+
+
+def _nuclear(values: Tensor) -> Tensor:
+    found: Tensor = torch.linalg.svdvals(values.flatten(1)).sum()
+    return found
+
+
+SIZES: dict[str, Callable[[Tensor], Tensor]] = {"l1": _l1, "group": _group, "nuclear": _nuclear}

@@ -1,0 +1,66 @@
+"""N:M sparsity with SR-STE; see ``workbench.techniques.trained.train_n_of_m``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from workbench.techniques.trained import TrainNOfMSettings
+
+from ..constraints import Constraint, Part
+from ..method import Learning, Moment
+from .taught import Taught
+
+if TYPE_CHECKING:
+    from ..student import Student
+
+
+class NOfM(Part):
+    """A tensor of whose every ``m`` values along the inputs the ``n`` largest are used."""
+
+    def __init__(self, inner: Constraint, n: int, m: int) -> None:
+        super().__init__()
+        self.inner, self.n, self.m = inner, n, m
+
+    def forward(self) -> Tensor:
+        """Return the used values; the gradient goes to all."""
+        values: Tensor = self.inner()
+        return values + (values * self.used() - values).detach()
+
+    @torch.no_grad()
+    def used(self) -> Tensor:
+        """Return which values are used."""
+        values = self.inner.values
+        # inputs last, so that m of them are neighbours
+        groups = values.movedim(1, -1).reshape(-1, self.m)
+        kept = torch.zeros_like(groups, dtype=torch.bool)
+        kept.scatter_(1, groups.abs().argsort(dim=1, descending=True, stable=True)[:, : self.n], True)
+        shape = values.movedim(1, -1).shape
+        return kept.view(shape).movedim(-1, 1)
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return the used values, and which they are."""
+        used = self.used()
+        return {"": self.inner.values.detach() * used, "kept": used}
+
+
+class TrainNOfM(Taught[TrainNOfMSettings]):
+    """Pulls unused weights towards zero."""
+
+    def constrain(self, tensor: Learning) -> Part | None:
+        """Return the tensor with a choice, where it is a chosen weight stored as it is whose inputs m divides."""
+        inner = super().constrain(tensor)
+        plain = type(inner) is Constraint and tensor.settings is not None and tensor.values.ndim >= 2
+        if not plain or tensor.values.shape[1] % self.settings.m:
+            return inner
+        assert isinstance(inner, Constraint)
+        return NOfM(inner, self.settings.n, self.settings.m)
+
+    @torch.no_grad()
+    def after_backward(self, student: Student, optimizer: Any, moment: Moment) -> None:
+        """Add the pull to the gradient."""
+        for _, part in student.parts():
+            if isinstance(part, NOfM) and part.inner.values.grad is not None:
+                part.inner.values.grad.add_(part.inner.values * ~part.used(), alpha=self.settings.pull)
