@@ -18,15 +18,21 @@ from workbench.recipe import Recipe
 
 #: What the files of each format may cost beside the torch simulation of the same recipe: 0.2 points, as one image.
 MOST_LOST = 0.0026
-EVERY = list(FORMATS)
-REPRODUCED = [name for name, entry in FORMATS.items() if entry.reproducible and entry.installed]
+#: Those whose every test is quick, and the others.
+QUICK = ["onnx", "onnx-int8", "onnx-int4", "wbz"]
+SLOW = [name for name, entry in FORMATS.items() if name not in QUICK and entry.reproducible and entry.installed]
 PRUNED_INT8 = (
     "- prune: {granularity: filter, ratio: 0.3}\n- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8}}"
 )
 
 
-@pytest.mark.parametrize("recipe", ["[]", PRUNED_INT8], ids=["dense", "fewer filters, int8"])
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        *((name, "[]") for name in FORMATS),
+        *(pytest.param(name, PRUNED_INT8, marks=() if name in QUICK else pytest.mark.slow) for name in FORMATS),
+    ],
+)
 def test_a_file_answers_in_its_runtime_as_the_simulation_does(name: str, recipe: str, written: Write) -> None:
     found = written(name, recipe=recipe)
     assert found.accuracy.kind == "exact"
@@ -35,7 +41,7 @@ def test_a_file_answers_in_its_runtime_as_the_simulation_does(name: str, recipe:
     assert found.agreement.value >= 0.99
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", FORMATS)
 def test_the_bytes_told_are_those_on_disk(name: str, written: Write) -> None:
     found = written(name)
     assert found.files
@@ -54,25 +60,26 @@ from workbench.deploy.writing import prepare, write
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
 
-source = prepare(load_model("lenet5"), little(), Recipe.parse(sys.argv[1]))
 for name in sys.argv[3:]:
-    write(FORMATS[name], source, Path(sys.argv[2]))
+    recipe, _ = FORMATS[name].complete(Recipe.parse(sys.argv[1]))
+    write(FORMATS[name], prepare(load_model("lenet5"), little(), recipe), Path(sys.argv[2]))
 """
 
 
-@pytest.fixture(scope="module")
-def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder into which another process wrote what the tests here wrote."""
+@pytest.fixture(scope="module", params=[QUICK, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["quick", "slow"])
+def again(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """Return formats, and a folder into which another process wrote them."""
     folder = tmp_path_factory.mktemp("again")
-    command = [sys.executable, "-c", AGAIN, PRUNED_INT8, str(folder), *REPRODUCED]
+    command = [sys.executable, "-c", AGAIN, PRUNED_INT8, str(folder), *request.param]
     subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True)
-    return folder
+    return request.param, folder
 
 
-@pytest.mark.parametrize("name", REPRODUCED)
-def test_a_recipe_and_a_model_reproduce_the_file_byte_for_byte(name: str, written: Write, again: Path) -> None:
-    for path, _ in written(name, recipe=PRUNED_INT8).files:
-        assert (again / path.name).read_bytes() == path.read_bytes()
+def test_a_recipe_and_a_model_reproduce_the_file_byte_for_byte(again: tuple[list[str], Path], written: Write) -> None:
+    names, folder = again
+    for name in names:
+        for path, _ in written(name, recipe=PRUNED_INT8).files:
+            assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_an_unknown_format_is_answered_with_those_there_are() -> None:

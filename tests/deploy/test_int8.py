@@ -94,3 +94,11 @@ def test_int8_weights_take_a_byte_each(written: Write) -> None:
     weights = sum(tensor.numel() for tensor in load_model("resnet20").module.parameters())
     assert weights < found.nbytes < 1.35 * weights
     assert onnx.load(found.files[0][0]).opset_import[0].version >= 13
+
+
+def test_openvino_multiplies_in_integers(written: Write) -> None:
+    kinds = Counter((row.op, row.dtype) for row in written("openvino-int8").kernels)
+    assert kinds["Convolution", "int8"] == 2
+    assert (
+        sum(count for (op, dtype), count in kinds.items() if op.startswith("FullyConnected") and dtype == "int8") == 2
+    )

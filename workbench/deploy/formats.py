@@ -6,12 +6,25 @@ from .format import Format, FormatError
 from .microcontroller.c_format import CSource
 from .onnx_formats import OnnxFloat
 from .onnx_int8 import OnnxInt8
+from .onnx_weights import OnnxHalf, OnnxInt2, OnnxInt4
+from .openvino_formats import OpenVinoHalf, OpenVinoInt4, OpenVinoInt8
 from .packed import Packed
 from .torch_program import TorchProgram
 
-FORMATS: dict[str, Format] = {
-    entry.name: entry for entry in (OnnxFloat(), OnnxInt8(), TorchProgram(), Packed(), CSource())
-}
+_ALL = (
+    OnnxFloat(),
+    OnnxHalf(),
+    OnnxInt8(),
+    OnnxInt4(),
+    OnnxInt2(),
+    OpenVinoHalf(),
+    OpenVinoInt8(),
+    OpenVinoInt4(),
+    TorchProgram(),
+    Packed(),
+    CSource(),
+)
+FORMATS: dict[str, Format] = {entry.name: entry for entry in _ALL}
 
 
 def find_format(name: str) -> Format:

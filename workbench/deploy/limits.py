@@ -37,6 +37,12 @@ def codes_widen(compressed: CompressedModel, to: str = "fp32") -> Iterator[str]:
         yield f"Weights of {_numbers(bits)} bits are stored as {to}: smaller only in a format that holds integers."
 
 
+def activations_simulated(compressed: CompressedModel) -> Iterator[str]:
+    """Say that inputs are rounded by float operators."""
+    if compressed.grids:
+        yield "Activations are rounded in float, as PyTorch simulates it: as accurate, and slower than an int8 format."
+
+
 def _numbers(values: list[int]) -> str:
     return ", ".join(map(str, values[:-1])) + (" and " if values[1:] else "") + str(values[-1])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from torch import nn
 from workbench.run.runner import OnnxRunner, Runner
 
 from .format import Format, FormatError, Source
-from .limits import codes_widen, tables_widen, zeros_stay
+from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -48,12 +48,15 @@ class OnnxFloat(OnnxFormat):
     name, title, suffix = "onnx", "ONNX fp32", ".onnx"
     summary = "fp32 weights and kernels; opens everywhere"
 
-    def remarks(self, source: Source) -> Iterator[str]:
+    def remarks(self, source: Source) -> Iterable[str]:
         """Say what is widened."""
         compressed = source.compressed
-        if compressed.grids:
-            yield "Activations are rounded in float, as PyTorch simulates it: as accurate, and slower than onnx-int8."
-        yield from chain(codes_widen(compressed), tables_widen(compressed), zeros_stay(compressed, "ONNX"))
+        return chain(
+            activations_simulated(compressed),
+            codes_widen(compressed),
+            tables_widen(compressed),
+            zeros_stay(compressed, "ONNX"),
+        )
 
     def model(self, source: Source) -> ModelProto:
         """Return the graph with the compressed tensors."""

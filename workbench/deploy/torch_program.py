@@ -13,7 +13,7 @@ from torch import nn
 from workbench.run.runner import Runner, TorchRunner
 
 from .format import Format, FormatError, Source
-from .limits import codes_widen, tables_widen, zeros_stay
+from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
 
 
 class TorchProgram(Format):
@@ -26,7 +26,10 @@ class TorchProgram(Format):
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what is widened."""
         return chain(
-            codes_widen(source.compressed), tables_widen(source.compressed), zeros_stay(source.compressed, "the file")
+            activations_simulated(source.compressed),
+            codes_widen(source.compressed),
+            tables_widen(source.compressed),
+            zeros_stay(source.compressed, "the file"),
         )
 
     def write(self, source: Source, folder: Path) -> tuple[Path, ...]:

@@ -1,7 +1,7 @@
 """The ONNX file that a runtime loads: weights kept in the few bits they have.
 
-A weight on a grid is stored as unsigned integers with a ``DequantizeLinear``, in 4 bits where 4 are
-enough and in 8 or 16 otherwise; where groups of weights have scales of their own, as a matrix that a
+A weight on a grid is stored as unsigned integers with a ``DequantizeLinear``, in the fewest of 2, 4, 8 and
+16 bits that are enough; where groups of weights have scales of their own, as a matrix that a
 ``Reshape`` gives its shape. A 16-bit float with a ``Cast``. ONNX Runtime turns both back to fp32 when it
 loads, so that such a file is smaller and not faster. What ONNX cannot hold compactly is said by
 ``dense_in_file``: zeros cost as much as other weights.
@@ -19,10 +19,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-    from workbench.run.onnx_graph import OnnxGraph
+    from workbench.run.onnx_graph import InputGrid, OnnxGraph
 
-#: 4-bit integers entered DequantizeLinear in opset 21, with IR version 10.
-OPSET, IR_VERSION = 21, 10
+#: Opset and IR version with which integers of so many bits entered DequantizeLinear.
+OPSETS = {2: (25, 13), 4: (21, 10), 8: (21, 10), 16: (21, 10)}
 
 
 def onnx_file(
@@ -30,13 +30,15 @@ def onnx_file(
     tensors: Mapping[str, Tensor],
     integers: Mapping[str, tuple[Any, ...]],
     halves: frozenset[str] = frozenset(),
+    grids: Mapping[str, InputGrid] | None = None,
 ) -> ModelProto:
     """Return the model with its quantized weights as integers and its 16-bit ones as fp16.
 
     ``integers`` maps a weight to its codes, scale, zero point, axis, bits and, where groups of that many
-    values of a channel have a scale, the group; ``halves`` names the weights stored as fp16.
+    values of a channel have a scale, the group; ``halves`` names the weights stored as fp16;
+    ``grids`` are those of inputs, rounded to in float.
     """
-    model = graph.build(tensors)
+    model = graph.build(tensors, grids)
     nodes: list[NodeProto] = []
     stored: list[TensorProto] = []
     for tensor in model.graph.initializer:
@@ -52,9 +54,15 @@ def onnx_file(
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend([*nodes, *kept])
     model.graph.initializer.extend(stored)
-    model.opset_import[0].version = max(OPSET, model.opset_import[0].version)
-    model.ir_version = max(IR_VERSION, model.ir_version)
+    opset, version = OPSETS[min((width(entry[4]) for entry in integers.values()), default=16)]
+    model.opset_import[0].version = max(opset, model.opset_import[0].version)
+    model.ir_version = max(version, model.ir_version)
     return model
+
+
+def width(bits: int) -> int:
+    """Return the bits that ONNX keeps integers of ``bits`` bits in."""
+    return next(kept for kept in OPSETS if bits <= kept)
 
 
 def _integer_weight(
@@ -70,7 +78,8 @@ def _integer_weight(
 ) -> list[TensorProto]:
     from onnx import TensorProto, helper, numpy_helper
 
-    kind = TensorProto.UINT4 if bits <= 4 else TensorProto.UINT8 if bits <= 8 else TensorProto.UINT16
+    kinds = {2: TensorProto.UINT2, 4: TensorProto.UINT4, 8: TensorProto.UINT8, 16: TensorProto.UINT16}
+    kind = kinds[width(bits)]
     values, zeros, scales = codes.numpy(), zero_point.numpy().astype(np.uint16), scale.numpy()
     attributes: dict[str, Any] = {}
     result, shape = name, None
@@ -113,12 +122,15 @@ def _half_weight(name: str, tensor: Tensor, nodes: list[NodeProto]) -> TensorPro
 
 
 def _packed(values: NDArray[Any], bits: int) -> bytes:
-    """Return ONNX's raw bytes: two 4-bit codes a byte, the first in the low half."""
+    """Return ONNX's raw bytes: two 4-bit or four 2-bit codes a byte, the first in the lowest bits."""
     if bits > 8:
         return np.ascontiguousarray(values, "<u2").tobytes()
     flat = np.ascontiguousarray(values, np.uint8).reshape(-1)
     if bits > 4:
         return flat.tobytes()
-    if len(flat) % 2:
-        flat = np.append(flat, np.uint8(0))
-    return (flat[0::2] | (flat[1::2] << 4)).tobytes()
+    kept = width(bits)
+    count = 8 // kept
+    rows = np.append(flat, np.zeros(-len(flat) % count, np.uint8)).reshape(-1, count)
+    shifts = np.arange(0, 8, kept, dtype=np.uint8)
+    packed: NDArray[np.uint8] = np.bitwise_or.reduce(rows << shifts, axis=1).astype(np.uint8)
+    return packed.tobytes()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT = "input", "logits"
 OPSET = 18
+#: What the names of nodes that round an input begin with, before a number.
+GRID = "grid"
 
 
 class ExportError(WorkbenchError):
@@ -319,7 +321,7 @@ def _round_to_grid(graph: GraphProto, value: str, grid: InputGrid, number: int) 
     """Return the nodes of ``(clamp(round(x / scale), low, high)) * scale`` and the name of their result."""
     from onnx import helper, numpy_helper
 
-    prefix = f"grid{number}"
+    prefix = f"{GRID}{number}"
     if grid.by_batch:
         return _round_to_own_range(graph, value, grid.bits, prefix)
     low, high = -grid.zero_point, 2**grid.bits - 1 - grid.zero_point
@@ -327,10 +329,10 @@ def _round_to_grid(graph: GraphProto, value: str, grid: InputGrid, number: int) 
         graph.initializer.append(numpy_helper.from_array(np.asarray(number_, np.float32), f"{prefix}.{name}"))
     steps = [f"{prefix}.{name}" for name in ("divided", "rounded", "clipped", "value")]
     nodes = [
-        helper.make_node("Div", [value, f"{prefix}.scale"], [steps[0]]),
-        helper.make_node("Round", [steps[0]], [steps[1]]),
-        helper.make_node("Clip", [steps[1], f"{prefix}.low", f"{prefix}.high"], [steps[2]]),
-        helper.make_node("Mul", [steps[2], f"{prefix}.scale"], [steps[3]]),
+        helper.make_node("Div", [value, f"{prefix}.scale"], [steps[0]], steps[0]),
+        helper.make_node("Round", [steps[0]], [steps[1]], steps[1]),
+        helper.make_node("Clip", [steps[1], f"{prefix}.low", f"{prefix}.high"], [steps[2]], steps[2]),
+        helper.make_node("Mul", [steps[2], f"{prefix}.scale"], [steps[3]], steps[3]),
     ]
     return nodes, steps[3]
 
@@ -346,7 +348,7 @@ def _round_to_own_range(graph: GraphProto, value: str, bits: int, prefix: str) -
     def node(kind: str, inputs: str, output: str) -> NodeProto:
         names = [value if name == "value" else f"{prefix}.{name}" for name in inputs.split()]
         attributes: dict[str, Any] = {"keepdims": 0} if kind.startswith("Reduce") else {}
-        return helper.make_node(kind, names, [f"{prefix}.{output}"], **attributes)
+        return helper.make_node(kind, names, [f"{prefix}.{output}"], f"{prefix}.{output}", **attributes)
 
     nodes = [
         node("ReduceMin", "value", "least"),

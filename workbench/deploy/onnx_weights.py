@@ -1,0 +1,114 @@
+"""ONNX with weights of few bits: 16-bit floats, or integers of 4 and 2 bits that are unpacked when loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+
+from workbench.compression import CompressedModel
+from workbench.recipe import Recipe
+from workbench.run.onnx_file import onnx_file, width
+from workbench.run.onnx_fold import fold_norms
+from workbench.run.onnx_graph import GRID
+
+from .format import FormatError, Source
+from .limits import activations_simulated, codes_widen, some, tables_widen, zeros_stay
+from .onnx_formats import OnnxFloat, OnnxFormat
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+class OnnxHalf(OnnxFormat):
+    """Everything between input and output in fp16."""
+
+    name, title, suffix = "onnx-fp16", "ONNX fp16", ".fp16.onnx"
+    summary = "fp16 weights and operators, for devices that compute in fp16; images and logits stay fp32"
+
+    def remarks(self, source: Source) -> Iterable[str]:
+        """Say what is rounded, and where it is not faster."""
+        compressed = source.compressed
+        return chain(
+            ["ONNX Runtime's CPU kernels widen fp16 to fp32: half the size, and no faster on this machine."],
+            codes_widen(compressed, "fp16"),
+            tables_widen(compressed, "fp16"),
+            zeros_stay(compressed, "ONNX"),
+        )
+
+    def model(self, source: Source) -> ModelProto:
+        """Return the fp32 graph, BatchNorm folded, with all its floats in 16 bits."""
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        model = OnnxFloat().model(source)
+        fold_norms(model)
+        # 16 bits have too few digits to find the step of a grid that a value falls on
+        rounding = [node.name for node in model.graph.node if re.match(rf"{GRID}\d+\.", node.name)]
+        try:
+            half: ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=rounding)
+        except ValueError as error:
+            raise FormatError(f"'{source.stem}' cannot be written in fp16 ({error}): export it in fp32.") from error
+        return half
+
+
+class OnnxWeights(OnnxFormat):
+    """Weights as integers of few bits with a DequantizeLinear; kernels run in fp32."""
+
+    bits: ClassVar[int]
+
+    def complete(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+        """Quantize the weights where no step of the recipe makes them small enough."""
+        if any(
+            step.technique == "quantize" and getattr(step.settings, "bits", 32) <= self.bits for step in recipe.steps
+        ):
+            return recipe, ()
+        step = f"quantize: {{bits: {self.bits}, scheme: symmetric, range: mse}}"
+        added = Recipe.parse(f"- {step}")
+        said = f"The recipe leaves no weights of {self.bits} bits or fewer: added '{step}'."
+        return Recipe((*recipe.steps, *added.steps)), (said,)
+
+    def remarks(self, source: Source) -> Iterator[str]:
+        """Say what stays larger, and that nothing is faster."""
+        compressed = source.compressed
+        yield "Weights are unpacked to fp32 in every run: smaller, not faster."
+        wider = [name for name, codes in compressed.codes.items() if width(codes.bits) > self.bits]
+        if wider:
+            yield f"{some(wider)} have more bits in the recipe, and keep them."
+        yield from chain(activations_simulated(compressed), tables_widen(compressed), zeros_stay(compressed, "ONNX"))
+
+    def model(self, source: Source) -> ModelProto:
+        """Return the graph with integers for weights."""
+        return weights_model(source)
+
+
+class OnnxInt4(OnnxWeights):
+    """Weights in 4 bits."""
+
+    name, title, suffix, bits = "onnx-int4", "ONNX int4 weights", ".int4.onnx", 4
+    summary = "4-bit weights (opset 21), unpacked in every run: an eighth of the size, not faster"
+
+
+class OnnxInt2(OnnxWeights):
+    """Weights in 2 bits."""
+
+    name, title, suffix, bits = "onnx-int2", "ONNX int2 weights", ".int2.onnx", 2
+    summary = "2-bit weights (opset 25), unpacked in every run: a sixteenth of the size, not faster"
+
+
+def weights_model(source: Source) -> ModelProto:
+    """Return the graph whose weights are the recipe's codes, in as few bits as ONNX has for them."""
+    compressed = source.compressed
+    integers = {
+        name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits, codes.group)
+        for name, codes in compressed.codes.items()
+    }
+    graph = source.graph.factorized(compressed.chains)
+    return onnx_file(graph, compressed.tensors, integers, halves(compressed), compressed.grids)
+
+
+def halves(compressed: CompressedModel) -> frozenset[str]:
+    """Return the weights that are 16-bit floats."""
+    return frozenset(name for name, dtype in compressed.casts.items() if dtype == torch.float16)
