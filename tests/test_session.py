@@ -344,3 +344,25 @@ def test_measured_latency_of_int8_runs_on_int8_kernels(data: wb.Dataset) -> None
         file = onnx.load_from_string(session._engine.latency_file(session.recipe))
         assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in file.graph.node}
         assert file.ByteSize() < 0.35 * session.snapshot.size.dense_fp32_bytes
+
+
+def test_a_device_chosen_while_images_run_is_that_of_every_later_snapshot() -> None:
+    with Session("lenet300", "fashion_mnist", history=":memory:") as session:
+        here = session.measure(wb.Recipe())
+        seen: list[Snapshot] = []
+        session.apply(wb.Recipe.parse("- prune: {ratio: 0.5}"))
+        snapshots = session.snapshots()
+        next(snapshots)
+        session.use_device("raspberry-pi-4")
+        unsubscribe = session.subscribe(seen.append)
+        *_, last = snapshots
+        unsubscribe()
+        assert here.latency is not None
+        for snapshot in [*seen, last]:
+            assert snapshot.latency is not None
+            assert snapshot.latency.device.startswith("Raspberry Pi 4")
+            assert snapshot.baseline.latency is not None
+            assert snapshot.baseline.latency.device == snapshot.latency.device
+        session.use_device("this-machine")
+        assert session.snapshot.latency is not None
+        assert session.snapshot.latency.device == here.latency.device

@@ -214,6 +214,13 @@ class Engine:
     def target(self, target: Target | None) -> None:
         self._latency.target = target
 
+    def is_elsewhere(self, snapshot: Snapshot) -> bool:
+        """Whether the latency of ``snapshot`` is of another device than the present one."""
+        from workbench.measure.latency.device import device_name
+
+        present = self.target.description.title if self.target else device_name()
+        return any(one is not None and one.device != present for one in (snapshot.latency, snapshot.baseline.latency))
+
     def work(self, recipe: Recipe) -> tuple[Work, Dtype]:
         """Return what a described device would have to do for one image under ``recipe``."""
         return self._latency.work(self.compress(recipe))

@@ -231,6 +231,8 @@ class Session:
         """
         self._engine.target = _target(device)
         self._refresh_latency()
+        while self._engine.is_elsewhere(self._snapshot):  # one was published meanwhile
+            self._refresh_latency()
 
     def work(self, recipe: Recipe) -> tuple[Work, Dtype]:
         """Return what a described device would have to do for one image under ``recipe``, and in which number type.
@@ -446,6 +448,8 @@ class Session:
                 self._publish(failed)
 
     def _publish(self, snapshot: Snapshot) -> None:
+        if self._engine.is_elsewhere(snapshot):  # the device changed since this recipe was outlined
+            snapshot = self._engine.refresh_latency(snapshot)
         with self._state:
             if snapshot.generation != self._generation or self._closed:
                 raise Superseded

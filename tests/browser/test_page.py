@@ -256,3 +256,20 @@ def test_on_a_phone_the_figures_stay_in_sight_and_nothing_overflows(browser: Bro
 
 def test_at_1440_by_900_all_is_above_the_fold(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollHeight") <= 900
+
+
+def test_a_described_device_shows_ratio_first_and_the_reason(page: Page) -> None:
+    recipe = Recipe.parse("- prune: {ratio: 0.5}")
+    page.get_by_label("Pruning ratio", exact=True).fill("50")
+    wait_settled(page, recipe)
+    here = read(page, "latency")
+    page.get_by_label("Device", exact=True).select_option("raspberry-pi-5")
+    card = page.locator("[data-metric=latency]")
+    card.get_by_text("Masked weights gain nothing").wait_for()
+    assert "same" in card.inner_text()
+    assert "mJ" in card.inner_text()
+    there = read(page, "latency")
+    assert there.low < there.value < there.high
+    assert there.value != here.value
+    page.get_by_label("Device", exact=True).select_option("this-machine")
+    card.get_by_role("button", name="Measure").wait_for()

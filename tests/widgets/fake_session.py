@@ -20,6 +20,7 @@ from workbench.data.dataset import Normalization, Split
 from workbench.editing import dial_values
 from workbench.errors import WorkbenchError
 from workbench.history import History, Key, Record
+from workbench.measure.devices import Forecast, find_target
 from workbench.measure.estimate import Estimate, Latency, Size
 from workbench.measure.flips import TOLD, Flip
 from workbench.measure.weights import WeightSummary
@@ -99,6 +100,7 @@ class FakeSession:
         layers: tuple[LayerFigures, ...] | None = None,
     ) -> None:
         self.notes: tuple[str, ...] = ()
+        self._device = "this-machine"
         self.model = model or SimpleNamespace(
             name="resnet20",
             origin="zoo",
@@ -209,6 +211,20 @@ class FakeSession:
         for callback in list(self._listeners):
             callback(self.snapshot)
         return measured
+
+    @property
+    def device(self) -> str:
+        return self._device
+
+    def use_device(self, name: str) -> None:
+        if name != "this-machine":
+            find_target(name)
+        self._device = name
+        for callback in list(self._listeners):
+            callback(self.snapshot)
+
+    def on_device(self, recipe: Recipe) -> tuple[Forecast, None] | None:
+        return None if self.device == "this-machine" else (Forecast(0.5, 0.4, 0.65), None)
 
     def weights(self, layer_name: str, bins: int = 64) -> WeightSummary:
         if layer_name not in {layer.name for layer in LAYERS}:

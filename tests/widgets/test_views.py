@@ -65,6 +65,24 @@ def test_a_measurement_that_fails_says_why(live: FakeSession, monkeypatch: pytes
     view.close()
 
 
+def test_a_described_device_shows_its_ratio_to_the_baseline(live: FakeSession) -> None:
+    view = ScoreboardView(live)
+    wait_until(view, "progress", lambda progress: progress.get("settled"))
+    assert view.latency["ratio"] is None
+    assert {"this-machine", "raspberry-pi-5", "a100-sxm"} <= {entry["name"] for entry in view.devices}
+    view._handle_custom_msg({"do": "device", "name": "raspberry-pi-5"}, [])
+    wait_until(view, "latency", lambda figure: figure["ratio"])
+    assert view.latency["ratio"] == {"value": 0.5, "low": 0.4, "high": 0.65}
+    assert view.device == "raspberry-pi-5"
+    view._handle_custom_msg({"do": "device", "name": "toaster"}, [])
+    assert "There is no device 'toaster'" in view.problem
+    assert view.device == "raspberry-pi-5"
+    view._handle_custom_msg({"do": "device", "name": "this-machine"}, [])
+    wait_until(view, "latency", lambda figure: figure["ratio"] is None)
+    assert view.problem == ""
+    view.close()
+
+
 def test_an_error_of_the_worker_is_shown_as_a_sentence(live: FakeSession) -> None:
     view = ScoreboardView(live)
     wait_until(view, "progress", lambda progress: progress.get("settled"))

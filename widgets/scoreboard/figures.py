@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench.analyze.classes import Change, ClassReport
+    from workbench.measure.devices import Energy, Forecast
     from workbench.measure.estimate import Estimate, Latency, Size
     from workbench.recipe import Recipe
     from workbench.snapshot import Snapshot
@@ -29,8 +30,11 @@ def size_figure(snapshot: Snapshot) -> Figure | None:
     return _size(snapshot.size) | {"recipe": snapshot.recipe_hash} if snapshot.size else None
 
 
-def latency_figure(snapshot: Snapshot) -> Figure | None:
-    """Return the predicted latency, with the measured one beside it where there is one."""
+def latency_figure(snapshot: Snapshot, elsewhere: tuple[Forecast, Energy | None] | None = None) -> Figure | None:
+    """Return the predicted latency, with the measured one beside it where there is one.
+
+    ``elsewhere``: on a described device, the time ÷ the baseline's, and the energy of an image.
+    """
     latency = snapshot.latency or snapshot.measured_latency
     if latency is None:
         return None
@@ -38,6 +42,8 @@ def latency_figure(snapshot: Snapshot) -> Figure | None:
     return _latency(latency) | {
         "recipe": snapshot.recipe_hash,
         "measured": _latency(measured) if measured else None,
+        "ratio": _ratio(elsewhere[0]) if elsewhere else None,
+        "energy": elsewhere[1].to_json() if elsewhere and elsewhere[1] else None,
     }
 
 
@@ -71,6 +77,10 @@ def progress(snapshot: Snapshot) -> Figure:
         "doing": snapshot.doing,
         "error": snapshot.error or "",
     }
+
+
+def _ratio(ratio: Forecast) -> Figure:
+    return {"value": round(ratio.ms, 4), "low": round(ratio.low, 4), "high": round(ratio.high, 4)}
 
 
 def _estimate(estimate: Estimate) -> Figure:

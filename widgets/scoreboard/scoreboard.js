@@ -8,7 +8,7 @@ const inCss = (share) => `${Math.max(0, Math.min(100, share * 100))}%`;
 const HELP = {
   accuracy: "The share of images answered right. It is sampled first: the bar is the 95 % interval, which holds at every look. When every image of the split has been run, it is exact. The grey mark is the dense model, the dashed ring what a sensitivity sweep predicts.",
   size: "The packed file you can download, to the byte. A runtime loads another file: ONNX holds zeros as full weights, so pruning does not shrink it. The entropy bound is the least any coder of single weights could reach.",
-  latency: "Milliseconds for one image on this machine, one thread. Predicted from kernels measured once here, with its 95 % interval; press Measure to time the real file. The reason says why nothing is gained where nothing is.",
+  latency: "Milliseconds for one image on this machine, one thread. Predicted from kernels measured once here, with its 95 % interval; press Measure to time the real file. The reason says why nothing is gained where nothing is. For another device it is computed from its data sheet and from what was measured there: trust the ratio to the dense model more than the milliseconds.",
 };
 
 function card(metric, title) {
@@ -121,6 +121,17 @@ function render({ model, el }) {
   latency.foot.append(reason, element("div", {}, measured, button));
   measured.className = "wb-wide";
   button.addEventListener("click", () => model.send({ do: "measure" }));
+  const device = element("select", { class: "wb-device", "aria-label": "Device" });
+  latency.kind.before(device);
+  device.addEventListener("change", () => model.send({ do: "device", name: device.value }));
+  function drawDevices() {
+    const known = model.get("devices");
+    if (device.children.length !== known.length) {
+      device.replaceChildren(...known.map(({ name, title }) => element("option", { value: name }, title)));
+    }
+    device.value = model.get("device");
+    device.title = known.find(({ name }) => name === device.value)?.title ?? "";
+  }
 
   const busy = (figure) => !figure || figure.recipe !== model.get("progress").recipe;
 
@@ -180,9 +191,11 @@ function render({ model, el }) {
     button.disabled = measuring || !figure;
     setText(button, measuring ? "Measuring" : "Measure");
     if (!figure) { kindOf(latency, "estimating"); return; }
-    const { value, low, high, kind, recipe } = figure;
+    const { value, low, high, kind, recipe, ratio } = figure;
     describe(latency.root, { value, low, high, n: "", kind, recipe, split: "" }, busy(figure));
     kindOf(latency, busy(figure) ? "estimating" : kind);
+    button.hidden = ratio != null;
+    if (ratio) { drawElsewhere(figure); return; }
     const [text, unit] = milliseconds(value).split(" ");
     headline(latency, text, unit);
     const change = base ? base.value / value : null;
@@ -200,6 +213,30 @@ function render({ model, el }) {
     setText(latency.ends[1], base ? `dense ${milliseconds(base.value)}` : "");
   }
 
+  // On a described device the ratio to the dense model is far surer than the milliseconds: it comes first.
+  const times = (share) => number(share, share < 9.95 ? 2 : 0);
+  function drawElsewhere({ value, low, high, ratio, energy, reason: why_, runtime }) {
+    const faster = 1 / ratio.value;
+    const same = Math.abs(faster - 1) < 0.03;
+    headline(latency, same ? "same" : `${times(faster >= 1 ? faster : 1 / faster)}×`, same ? "" : faster > 1 ? "faster" : "slower");
+    const [ms, from, to] = [value, low, high].map(milliseconds);
+    const alike = [from, to].every((text) => text.split(" ")[1] === ms.split(" ")[1]);
+    setText(latency.change, `${same ? "as dense, " : ""}${ms} (${alike ? `${from.split(" ")[0]}–${to.split(" ")[0]}` : `${from}–${to}`})`);
+    const held = ratio.low === ratio.high ? "" : `90 % interval ${times(1 / ratio.high)}–${times(1 / ratio.low)}×. `;
+    setText(reason, `${why_ ? `${why_} ` : ""}${held}Runtime: ${runtime}.`);
+    reason.title = reason.textContent;
+    setText(why, why_);
+    setText(measured, energy ? `${number(energy.mj, energy.mj < 1 ? 3 : 1)} mJ (${number(energy.low, energy.low < 1 ? 3 : 1)}–${number(energy.high, energy.high < 1 ? 3 : 1)}), ${energy.scope}` : "energy not known");
+    measured.title = measured.textContent;
+    const top = Math.max(1, ratio.high) * 1.08;
+    place(latency.marks.fill, 0, ratio.value / top);
+    place(latency.marks.range, ratio.low / top, (ratio.high - ratio.low) / top);
+    place(latency.marks.mark, 1 / top);
+    place(latency.marks.point, null);
+    setText(latency.ends[0], "share of the dense time");
+    setText(latency.ends[1], "dense");
+  }
+
   let spoken;
   function speak() {
     clearTimeout(spoken);
@@ -214,13 +251,14 @@ function render({ model, el }) {
   function draw() {
     drawAccuracy();
     drawSize();
+    drawDevices();
     drawLatency();
     harm.show(model.get("harm"), model.get("progress"));
     setText(problem, model.get("progress").error || model.get("problem"));
     speak();
   }
 
-  const events = ["accuracy", "size", "latency", "baseline", "harm", "progress", "context", "measuring", "problem"].map((name) => `change:${name}`);
+  const events = ["accuracy", "size", "latency", "baseline", "harm", "progress", "context", "devices", "device", "measuring", "problem"].map((name) => `change:${name}`);
   // Traits that arrive in one message change one after the other: draw once, when all are set.
   let queued = false;
   const later = () => {

@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 
 #: Seconds a settled recipe must last before its classes are judged: not while a hand moves over known settings.
 REST = 0.15
+#: The name of the device that measures.
+HERE = "this-machine"
 
 
 class ScoreboardView(View):
     """Shows the newest Snapshot's figures, and which classes they hide the harm of.
 
-    A figure that does not change is not sent again. ``harm`` is of one recipe's exact answers, found on a thread
-    of its own once that recipe has settled; ``wants`` is called with the name of a tab that the person asks for.
+    Latency is of this machine, or of a described device that the person chooses; then the ratio to the baseline
+    there comes first. A figure that does not change is not sent again. ``harm`` is of one recipe's exact answers,
+    found on a thread of its own once that recipe has settled; ``wants`` is called with the name of a tab that the
+    person asks for.
     """
 
     figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 1.2)
@@ -46,6 +50,8 @@ class ScoreboardView(View):
     harm = traitlets.Dict().tag(sync=True)
     progress = traitlets.Dict().tag(sync=True)
     context = traitlets.Dict().tag(sync=True)
+    devices: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    device = traitlets.Unicode(HERE).tag(sync=True)
     measuring = traitlets.Bool(False).tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 
@@ -54,6 +60,7 @@ class ScoreboardView(View):
     ) -> None:
         self._errands = Errands("workbench-harm")
         self._judged = ""
+        self._ratio: tuple[Any, Any] = (None, None)
         self._wants = wants
         super().__init__(session, **traits)
 
@@ -64,18 +71,42 @@ class ScoreboardView(View):
         self.baseline, self.progress, self.harm, self.problem, self._judged = {}, {}, {}, "", ""
         splits = session.data.splits
         self.context = {"total": {name: len(split) for name, split in splits.items()}}
+        self.devices, self.device = _devices(), session.device
 
     def draw(self, snapshot: Snapshot) -> None:
         """Set the figures that changed; one not known yet for this Recipe keeps its last, true, state."""
         with self.publishing():
             self.accuracy = figures.accuracy_figure(snapshot) or self.accuracy
             self.size = figures.size_figure(snapshot) or self.size
-            self.latency = figures.latency_figure(snapshot) or self.latency
+            self.latency = figures.latency_figure(snapshot, self._elsewhere(snapshot)) or self.latency
             self.baseline = figures.baseline_figures(snapshot)
             self.progress = figures.progress(snapshot)
         if snapshot.settled and not snapshot.error and snapshot.recipe_hash != self._judged:
             self._judged = snapshot.recipe_hash
             self._judge(snapshot.recipe)
+
+    def _elsewhere(self, snapshot: Snapshot) -> Any:
+        """Return ratio and energy on the described device; found once for each recipe and device."""
+        session = self.session
+        if session is None or session.device == HERE or snapshot.latency is None:
+            return None
+        key = (session.device, snapshot.recipe_hash)
+        if self._ratio[0] != key:
+            self._ratio = (key, session.on_device(snapshot.recipe))
+        return self._ratio[1]
+
+    def choose_device(self, name: str) -> None:
+        """Predict latency for this machine or a described device; a broken device file is told on the page."""
+        session = self.session
+        if session is None:
+            return
+        try:
+            session.use_device(name)
+        except WorkbenchError as error:
+            self.problem = str(error)
+            return
+        with self.publishing():
+            self.device, self.problem = name, ""
 
     def plot(self, area: FigureBase) -> None:
         """Draw the three figures beside one another."""
@@ -128,8 +159,25 @@ class ScoreboardView(View):
                 self.harm = {"recipe": recipe.hash}
 
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
-        """Measure when the button is pressed; open the tab that tells more of the classes."""
+        """Measure when the button is pressed, take the chosen device, open the tab that tells more of the classes."""
         if content.get("do") == "measure":
             self.measure()
+        elif content.get("do") == "device":
+            self.choose_device(str(content.get("name")))
         elif content.get("do") == "behaviour":
             self._wants("behaviour")
+
+
+def _devices() -> list[dict[str, str]]:
+    """Return name and title of every device; one whose file is broken is named by its file."""
+    from workbench.measure.devices import DeviceError, find_target
+    from workbench.measure.devices.target import device_files
+
+    found = [{"name": HERE, "title": "this machine"}]
+    for name in device_files():
+        try:
+            title = find_target(name).description.title
+        except DeviceError:
+            title = f"{name} (its file is broken)"
+        found.append({"name": name, "title": title})
+    return found
