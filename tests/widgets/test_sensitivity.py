@@ -15,12 +15,15 @@ from tests.widgets.conftest import wait_until
 from tests.widgets.fake_session import LAYERS, TOTAL, FakeSession
 from widgets.base.marks import marks_of
 from widgets.layers.view import LayersView
+from widgets.sensitivity.metrics import METRICS
 from widgets.sensitivity.view import SensitivityView
+from workbench.analyze.finding import Mode
 from workbench.analyze.sensitivity import Question, Sensitivity
 from workbench.analyze.studies import Studies, points_lost, studies_of
 from workbench.errors import WorkbenchError
 from workbench.jobs import Progress
 from workbench.measure.estimate import Estimate
+from workbench.measure.shares import Interval
 from workbench.recipe import Recipe
 from workbench.techniques import TECHNIQUES
 
@@ -30,11 +33,16 @@ NAMES = tuple(layer.name for layer in LAYERS)
 class FakeSweep:
     """A sweep that a test steps by hand; put in the place of ``measure_sensitivity``."""
 
-    def __init__(self, session: Any, technique: str, *, tolerance: float | None = None) -> None:
+    trouble = ""
+
+    def __init__(
+        self, session: Any, technique: str, *, tolerance: float | None = None, mode: Mode = "only", keep: bool = False
+    ) -> None:
+        assert keep
         dial = TECHNIQUES[technique].dial
         assert dial is not None
         self.session, self.tolerance = session, tolerance
-        question = Question(technique, dial.setting, dial.levels, NAMES)
+        question = Question(technique, dial.setting, dial.levels, NAMES, mode=mode)
         self.blank = Sensitivity.unknown(question, Estimate.exact(0.93, TOTAL, "test"))
         self.latest: Sensitivity | None = None
         self.progress = Progress("running", 0, 1, 0.0, None)
@@ -52,6 +60,11 @@ class FakeSweep:
         lost = np.tile(np.arange(len(self.blank.levels)) / 100, (len(NAMES), 1))
         value, half = 0.93 - lost, 0.2 / n**0.5 if n < TOTAL else 0.0
         figures = {"value": value, "low": value - half, "high": value + half, "n": np.full(value.shape, n)}
+        grown = {
+            name: 0.1 + factor * lost for name, factor in (("agreement", -1), ("loss", 3), ("kl", 2), ("logit_mse", 9))
+        }
+        measured = {name: Interval(mean, mean - half, mean + half) for name, mean in grown.items()}
+        figures |= {"measured": measured, "loss": 0.2, "power": 40.0}
         self.latest = dataclasses.replace(self.blank, **figures)
         self.tell(share, state)
 
@@ -110,6 +123,36 @@ def test_a_sweep_is_drawn_as_it_comes_with_progress_and_what_is_left(
     assert view.progress["state"] == "done"
     assert view.about["fewest"] == view.about["total"] == TOTAL
     assert view.about["split"] == "test"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_each_metric_is_drawn_as_harm_against_the_dense_model(
+    view: SensitivityView, sweeps: list[FakeSweep], metric: str
+) -> None:
+    ask(view, "start")
+    sweeps[0].step(64, 0.1)
+    assert sweeps[0].latest is not None
+    ask(view, "show", metric=metric)
+    how = view.about["metric"]
+    harm = how["factor"] * (cells(view, "value") - how["offset"])
+    name = {"agreement": "disagreement"}.get(metric, metric)
+    expected = sweeps[0].latest.harm(name).value * (100 if metric in ("drop", "agreement") else 1)
+    assert harm == pytest.approx(expected, abs=1e-4)
+    assert (cells(view, "low") <= cells(view, "high")).all()
+
+
+def test_all_but_one_layer_is_a_sweep_of_its_own(view: SensitivityView, sweeps: list[FakeSweep]) -> None:
+    ask(view, "start")
+    sweeps[0].step(64, 0.1)
+    ask(view, "show", mode="others")
+    assert view.value == b""
+    ask(view, "start")
+    assert sweeps[0].cancelled
+    assert sweeps[1].blank.question.mode == view.progress["mode"] == "others"
+    sweeps[1].step(128, 0.2)
+    assert cells(view, "n").max() == 128
+    ask(view, "show", mode="only")
+    assert cells(view, "n").max() == 64
 
 
 def test_every_image_is_run_where_that_is_chosen(view: SensitivityView, sweeps: list[FakeSweep]) -> None:

@@ -3,23 +3,28 @@
 
 const ROOM = { left: 66, right: 16, top: 12, bottom: 28 };
 const STRONG = ["accent", "#e69f00", "#009e73", "#cc79a7", "#56b4e9"];
-const bent = (points) => Math.sign(points) * Math.log1p(Math.abs(points));
+// As the map's colours: what is logarithmic is bent so that little differences near nothing are seen.
+const bent = (harm, { log, ticks }) => (log ? Math.sign(harm) * Math.log1p((50 * Math.abs(harm)) / ticks[ticks.length - 1]) : harm);
 
 function curvesLayout(data, width, height) {
-  let [least, most] = [-0.3, 2];
+  const { metric } = data;
+  const finest = metric.ticks[metric.log ? 2 : 0];
+  let [least, most] = metric.log ? [-0.15 * finest, finest] : [0, finest];
   for (let at = 0; at < data.value.length; at += 1) {
-    const lost = 100 * (data.baseline - data.value[at]);
+    const lost = data.harm(data.value[at]);
+    if (!Number.isFinite(lost)) continue;
     if (lost < least) least = lost;
     if (lost > most) most = lost;
   }
-  const [top, bottom] = [bent(least), bent(most) * 1.04];
+  if (!metric.log) [least, most] = [Math.min(least, most - 1), most + 1];
+  const [top, bottom] = [bent(least, metric), bent(most, metric) + 0.04 * Math.abs(bent(most, metric))];
   const names = width > 460 ? 150 : 0;
   const columns = Math.max(1, data.levels.length - 1);
   const [wide, tall] = [width - ROOM.left - ROOM.right - names, height - ROOM.top - ROOM.bottom];
   return {
     least, most, names,
     x: (column) => ROOM.left + (column / columns) * wide,
-    y: (lost) => ROOM.top + ((bent(Math.min(most * 1.2, Math.max(least * 1.5, lost))) - top) / (bottom - top)) * tall,
+    y: (lost) => ROOM.top + ((bent(Math.min(most + 0.2 * Math.abs(most), Math.max(least - 0.5 * Math.abs(least), lost)), metric) - top) / (bottom - top)) * tall,
   };
 }
 
@@ -67,24 +72,27 @@ function drawCurves(pen, data, layout, view) {
 function drawAxes(pen, data, layout, view) {
   const { colours, width, height } = view;
   const { x, y, most, names } = layout;
+  const { metric } = data;
   const right = width - ROOM.right - names;
   pen.textBaseline = "middle";
-  for (const points of [0, 0.5, 1, 2, 5, 10, 20, 50]) {
-    if (points > most) break;
-    pen.strokeStyle = colours(points ? "line" : "base");
-    pen.lineWidth = points ? 1 : 1.5;
-    pen.setLineDash(points ? [] : [5, 4]);
+  for (const harm of metric.ticks) {
+    if (harm > most || harm < layout.least) continue;
+    const dense = metric.log && harm === 0;
+    pen.strokeStyle = colours(dense ? "base" : "line");
+    pen.lineWidth = dense ? 1.5 : 1;
+    pen.setLineDash(dense ? [5, 4] : []);
     pen.beginPath();
-    pen.moveTo(ROOM.left, Math.round(y(points)) + 0.5);
-    pen.lineTo(right, Math.round(y(points)) + 0.5);
+    pen.moveTo(ROOM.left, Math.round(y(harm)) + 0.5);
+    pen.lineTo(right, Math.round(y(harm)) + 0.5);
     pen.stroke();
     pen.fillStyle = colours("muted");
     pen.textAlign = "right";
-    pen.fillText(points ? `−${points}` : data.baseline == null ? "dense" : percent(data.baseline, 1), ROOM.left - 8, y(points));
+    const text = dense ? (metric.name === "drop" && data.baseline != null ? percent(data.baseline, 1) : "dense") : `${metric.name === "drop" ? "−" : ""}${String(metric.sign * harm || 0)}`;
+    pen.fillText(text, ROOM.left - 8, y(harm));
   }
   pen.setLineDash([]);
   pen.textAlign = "left";
-  pen.fillText("points", 2, height - ROOM.bottom / 2);
+  pen.fillText({ drop: "points", agreement: "% other", sqnr: "dB" }[metric.name] || (metric.name === "logit_mse" ? "squares" : "nats"), 2, height - ROOM.bottom / 2);
   pen.textAlign = "center";
   data.levels.forEach((level, column) => pen.fillText(data.levelText(level, width < 500), x(column), height - ROOM.bottom / 2));
 }
@@ -105,8 +113,8 @@ function band(pen, data, { x, y }, row, colour) {
   const known = data.levels.map((_, column) => column).filter((column) => data.cell(row, column));
   if (!known.length) return;
   pen.beginPath();
-  for (const column of known) pen.lineTo(x(column), y(100 * (data.baseline - data.cell(row, column).low)));
-  for (const column of known.reverse()) pen.lineTo(x(column), y(100 * (data.baseline - data.cell(row, column).high)));
+  for (const column of known) pen.lineTo(x(column), y(data.harm(data.cell(row, column).low)));
+  for (const column of known.reverse()) pen.lineTo(x(column), y(data.harm(data.cell(row, column).high)));
   pen.closePath();
   pen.globalAlpha = 0.18;
   pen.fillStyle = colour;

@@ -3,20 +3,24 @@
 
 const HEAD = 24;
 const ROW = { tight: 12, least: 15, most: 26 }; // tight where that brings every layer into sight
-const MOST = 50;
+// The page's first metric, until a sweep says which it is.
+const POINTS = { name: "drop", scale: "Points lost", unit: "points", factor: -100, offset: 0, sign: 1, ticks: [0, 1, 2, 5, 10, 20, 50], log: true, fine: 1, digits: 1 };
 const SCALES = {
   light: ["#fbf7ea", "#fde3a3", "#f9b04f", "#e0701b", "#a63c0c", "#5c1d0c"],
   dark: ["#2a2c2f", "#4f3524", "#8a4718", "#c96a16", "#f2a544", "#fde7b0"],
 };
-const TICKS = [0, 1, 2, 5, 10, 20, 50];
-// Points on the scale, 0 to 1: steep near nothing, where decisions are made.
-const onScale = (points) => Math.min(1, Math.log1p(Math.max(0, points)) / Math.log1p(MOST));
+// A harm on the scale, 0 to 1; a logarithmic one is steep near nothing, where decisions are made.
+function onScale(harm, { ticks, log }) {
+  const [least, most] = [ticks[0], ticks[ticks.length - 1]];
+  if (!log) return Math.min(1, Math.max(0, (harm - least) / (most - least)));
+  return Math.min(1, Math.log1p((50 * Math.max(0, harm)) / most) / Math.log1p(50));
+}
 const channelsOf = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
-function colourScale(dark) {
+function colourScale(dark, metric) {
   const stops = SCALES[dark ? "dark" : "light"].map(channelsOf);
-  return (points) => {
-    const place = onScale(points) * (stops.length - 1);
+  return (harm) => {
+    const place = onScale(harm, metric) * (stops.length - 1);
     const at = Math.min(stops.length - 2, Math.floor(place));
     const mixed = stops[at].map((low, channel) => Math.round(low + (stops[at + 1][channel] - low) * (place - at)));
     const light = (mixed[0] * 0.299 + mixed[1] * 0.587 + mixed[2] * 0.114) / 255;
@@ -25,8 +29,12 @@ function colourScale(dark) {
 }
 const isDark = (el) => getComputedStyle(el).colorScheme.includes("dark");
 // An interval so wide that neither the number nor its rank can be relied on.
-const isWide = (half, lost) => half > Math.max(1, 0.2 * lost);
-const lostText = (points) => (Math.abs(points) < 0.05 ? "0" : number(points, Math.abs(points) < 9.95 ? 1 : 0).replace("-", "−"));
+const isWide = (half, lost, { fine, log }) => half > (log ? Math.max(fine, 0.2 * lost) : fine);
+function lostText(harm, { sign, digits }) {
+  const shown = sign * harm;
+  const few = Math.abs(shown) < 9.95 ? digits : 0;
+  return Math.abs(shown) < 0.5 * 10 ** -digits ? "0" : Number.isFinite(shown) ? number(shown, few).replace("-", "−") : "∞";
+}
 
 function hatching(pen, ink) {
   const tile = document.createElement("canvas");
@@ -59,7 +67,7 @@ function mapLayout(data, width, height) {
 function drawMap(pen, data, layout, view) {
   const { width, height, scroll, colours, dark } = view;
   const { names, rowHeight, columnWidth } = layout;
-  const scale = colourScale(dark);
+  const scale = colourScale(dark, data.metric);
   const patterns = {};
   const first = Math.max(0, Math.floor((scroll) / rowHeight));
   const last = Math.min(data.layers.length, Math.ceil((scroll + height - HEAD) / rowHeight));
@@ -83,14 +91,14 @@ function drawMap(pen, data, layout, view) {
       const { fill, ink } = scale(cell.lost);
       pen.fillStyle = fill;
       pen.fillRect(x + 0.5, y + 0.5, columnWidth - 1, rowHeight - 1);
-      if (isWide(cell.half, cell.lost)) {
+      if (isWide(cell.half, cell.lost, data.metric)) {
         pen.fillStyle = patterns[ink] ||= hatching(pen, ink);
         pen.fillRect(x + 0.5, y + 0.5, columnWidth - 1, rowHeight - 1);
       } else if (roomy) {
         pen.fillStyle = ink;
         pen.font = `${Math.min(11.5, rowHeight - 2.5)}px ${view.font}`;
         pen.textAlign = "center";
-        pen.fillText(lostText(cell.lost), x + columnWidth / 2, y + rowHeight / 2 + 0.5);
+        pen.fillText(lostText(cell.lost, data.metric), x + columnWidth / 2, y + rowHeight / 2 + 0.5);
       }
     }
     drawPresent(pen, data, layout, row, y, colours);

@@ -1,7 +1,10 @@
 // A sensitivity sweep, drawn as it comes: as a map or as curves. Both stand on one grid that the arrow keys
 // walk through: what is under the mouse or the keys is read out in one line, and Enter or a click sets it.
 
-const HINT = "Each layer is compressed alone, the others stay dense. Click a cell, or press Enter on it, to set the layer to that level.";
+const HINTS = {
+  only: "Each layer is compressed alone, the others stay dense. Click a cell, or press Enter on it, to set the layer to that level.",
+  others: "All layers are compressed but the one named, which tells what sparing it gives back. Click a cell, or press Enter on it, to set that layer.",
+};
 const ABOUT = "A layer that loses little bears more compression. A cell's figure is of this model on the split named here, measured and not predicted; it is hatched while its 95 % interval is wider than ± 1 point and ± a fifth of the loss. “To ± 0.5 points” stops a cell once its interval is that narrow, or a tenth of its loss. Once a sweep is through, the accuracy of a recipe is foreseen from it before any image is run.";
 
 function choice(name, label, options, chosen, onChange) {
@@ -18,15 +21,24 @@ function choice(name, label, options, chosen, onChange) {
 
 function legend() {
   const bar = element("span", { class: "wb-ramp", "aria-hidden": "true" });
-  const ticks = TICKS.map((points) => bar.appendChild(element("i", { style: `left: ${5 + 88 * onScale(points)}%` }, points === MOST ? `≥${points}` : String(points))));
+  const name = element("span", {}, "");
+  let metric = null;
+  let ticks = [];
   const wide = element("span", { class: "wb-key" }, element("i", { class: "wb-key-wide" }), "wide interval");
   const now = element("span", { class: "wb-key" }, element("i", { class: "wb-key-now" }), "set now");
   return {
-    root: element("div", { class: "wb-legend" }, element("span", {}, "Points lost"), bar, wide, now),
-    colour: (dark) => {
-      const scale = colourScale(dark);
+    root: element("div", { class: "wb-legend" }, name, bar, wide, now),
+    colour: (dark, shown) => {
+      if (metric !== shown.name) {
+        metric = shown.name;
+        setText(name, shown.scale);
+        const last = shown.ticks[shown.ticks.length - 1];
+        ticks = shown.ticks.map((harm) => element("i", { style: `left: ${5 + 88 * onScale(harm, shown)}%` }, `${harm === last ? (shown.sign < 0 ? "≤" : "≥") : ""}${String(shown.sign * harm || 0)}`));
+        bar.replaceChildren(...ticks);
+      }
+      const scale = colourScale(dark, shown);
       bar.style.setProperty("--wb-ramp", SCALES[dark ? "dark" : "light"].map((colour, at, all) => `${colour} ${5 + (88 * at) / (all.length - 1)}%`).join(", "));
-      ticks.forEach((tick, at) => { tick.style.color = scale(TICKS[at]).ink; });
+      ticks.forEach((tick, at) => { tick.style.color = scale(shown.ticks[at]).ink; });
     },
   };
 }
@@ -39,15 +51,17 @@ function readData(model) {
   const layers = model.get("layers");
   const [value, low, high] = ["value", "low", "high"].map((name) => typed(model.get(name), Float32Array));
   const n = typed(model.get("n"), Uint32Array);
+  const metric = about.metric || POINTS;
+  const harm = (figure) => metric.factor * (figure - metric.offset);
   const data = {
-    dial, about, levels, layers, value, low, high, baseline: about.baseline,
+    dial, about, levels, layers, value, low, high, baseline: about.baseline, metric, harm,
     present: typed(model.get("present"), Float32Array),
     selected: new Set(model.get("selected")), locked: new Set(model.get("locked")),
     levelText: (level, brief) => (dial.percent ? `${number(level * 100, 0)}${brief ? "" : " %"}` : `${level}${brief ? "" : dial.unit}`),
     cell(row, column) {
       const at = row * levels.length + column;
       if (!(n[at] > 0)) return null;
-      return { value: value[at], low: low[at], high: high[at], n: n[at], lost: 100 * (about.baseline - value[at]), half: 50 * (high[at] - low[at]) };
+      return { value: value[at], low: low[at], high: high[at], n: n[at], lost: harm(value[at]), half: Math.abs(metric.factor) * (high[at] - low[at]) / 2 };
     },
     // Where among the columns a setting lies; null for one that does nothing.
     placeOf(setting) {
@@ -67,19 +81,30 @@ function inWords(data, { row, column }, whole = false) {
   const where = `${data.layers[row]} at ${data.levelText(data.levels[column])}`;
   if (!cell) return `${where}: not measured yet`;
   const { total, split } = data.about;
+  const { metric } = data;
+  const seen = `${count(cell.n)} of ${count(total)} ${split} images`;
+  if (metric.name !== "drop") {
+    const digits = metric.digits + 1;
+    const [from, to] = [data.harm(cell.low), data.harm(cell.high)].map((harm) => metric.sign * harm).sort((one, other) => one - other);
+    const span = cell.n === total ? "exact" : `95 % interval ${number(from, digits)} to ${number(to, digits)}`;
+    return `${where}${whole && data.locked.has(row) ? ", locked" : ""}: ${number(metric.sign * cell.lost, digits)} ${metric.unit}, ${span}, ${seen}`;
+  }
   const lost = Math.abs(cell.lost) < 0.005 ? "as the dense model" : `${number(Math.abs(cell.lost), 2)} points ${cell.lost > 0 ? "lost" : "gained"}`;
   const range = cell.n === total ? "exact" : `95 % interval ${number(100 * cell.low, 1)} to ${number(100 * cell.high, 1)} %`;
   const locked = whole && data.locked.has(row) ? ", locked" : "";
-  return `${where}${locked}: ${percent(cell.value, 2)}, ${lost}, ${range}, ${count(cell.n)} of ${count(total)} ${split} images`;
+  return `${where}${locked}: ${percent(cell.value, 2)}, ${lost}, ${range}, ${seen}`;
 }
 
-function courseText(data, progress, shown) {
+function courseText(data, state, technique, mode) {
   const { about } = data;
+  // a sweep of another mode is as one of another technique
+  const shown = technique;
+  const progress = state.mode && state.mode !== mode && state.technique === technique ? { ...state, technique: "other mode" } : state;
   const seen = about.total ? `${count(about.fewest)}${about.most > about.fewest ? ` to ${count(about.most)}` : ""} of ${count(about.total)} ${about.split} images a cell` : "";
   const took = progress.technique === shown && progress.state === "done" ? ` · took ${duration(progress.seconds)}` : "";
   if (progress.state === "running") {
     const left = progress.left == null || progress.share === 0 ? "" : ` · about ${duration(progress.left)} left`;
-    const which = progress.technique === shown ? "" : `${data.dials[progress.technique]}: `;
+    const which = progress.technique === shown ? "" : progress.technique === "other mode" ? `${data.modes[state.mode]}: ` : `${data.dials[progress.technique]}: `;
     return `${which}${number(100 * progress.share, 0)} %${left}${progress.technique === shown && seen ? ` · ${seen}` : ""}`;
   }
   if (!about.total) return progress.technique === shown && progress.state === "cancelled" ? "Stopped before anything was measured." : "";
@@ -93,6 +118,10 @@ function render({ model, el }) {
   const dials = model.get("dials");
   const technique = choice(uniqueId("technique"), "What is varied", dials.map(({ name, label }) => [name, label]), model.get("technique"), (name) => model.send({ do: "show", technique: name }));
   const form = choice(uniqueId("form"), "Shown as", [["map", "Map"], ["curves", "Curves"]], model.get("form"), (name) => { model.set("form", name); model.save_changes(); redraw(); });
+  const modeId = uniqueId("mode");
+  const mode = element("select", { id: modeId }, ...model.get("modes").map(([value, text]) => element("option", { value }, text)));
+  const metricId = uniqueId("metric");
+  const metric = element("select", { id: metricId }, ...model.get("metrics").map(([value, text]) => element("option", { value }, text)));
   const precisionId = uniqueId("precision");
   const precision = element("select", { id: precisionId }, element("option", { value: "half a point" }, "to ± 0.5 points"), element("option", { value: "every image" }, "every image"));
   const start = button("Start", { class: "wb-button wb-start" });
@@ -104,16 +133,18 @@ function render({ model, el }) {
   const spacer = element("div", { class: "wb-spacer" }, canvas);
   const spoken = element("div", { class: "wb-hidden", role: "presentation" });
   const hintId = uniqueId("hint");
-  const grid = element("div", { class: "wb-cells", tabindex: "0", role: "grid", "aria-label": "Accuracy of each layer at each level", "aria-describedby": hintId }, spacer, spoken);
+  const hint = element("p", { class: "wb-hidden", id: hintId }, HINTS.only);
+  const grid = element("div", { class: "wb-cells", tabindex: "0", role: "grid", "aria-label": "What each layer costs at each level", "aria-describedby": hintId }, spacer, spoken);
   const begin = button("Start the sweep", { class: "wb-button wb-begin" });
   const empty = element("div", { class: "wb-nothing" }, element("p", {}, "Which layers bear compression, and which don't?"), element("p", { class: "wb-muted" }, "A sweep compresses each layer alone, at every level, and measures the accuracy. The first picture is there within seconds and sharpens while you work on."), begin);
   const readout = element("p", { class: "wb-readout" });
   const keys = legend();
   el.replaceChildren(element("div", { class: "wb-sensitivity wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Sensitivity", help("sensitivity", ABOUT)), technique.group, form.group,
+      element("div", { class: "wb-what" }, element("span", {}, element("label", { for: modeId }, "Compress"), mode), element("span", {}, element("label", { for: metricId }, "Show"), metric)),
       element("div", { class: "wb-run" }, element("label", { for: precisionId }, "Measure"), precision, start)),
     element("div", { class: "wb-course" }, bar, course, done, keys.root), problem,
-    element("div", { class: "wb-stage" }, grid, empty), element("p", { class: "wb-hidden", id: hintId }, HINT), readout));
+    element("div", { class: "wb-stage" }, grid, empty), hint, readout));
 
   let data = readData(model);
   let layout = null;
@@ -132,14 +163,14 @@ function render({ model, el }) {
     const focused = document.activeElement === grid;
     const view = { width, height, scroll: grid.scrollTop, colours: coloursOf(el), dark: isDark(el), font: data.font, active, marked: pointed || focused };
     (isMap() ? drawMap : drawCurves)(pen, data, layout, view);
-    keys.colour(view.dark);
+    keys.colour(view.dark, data.metric);
   }
   let frame = 0;
   const redraw = () => { if (!frame) frame = requestAnimationFrame(() => { frame = 0; draw(); }); };
 
   function tell(text) {
     readout.classList.toggle("wb-muted", !text);
-    setText(readout, text || (grid.classList.contains("wb-blank") ? "" : HINT));
+    setText(readout, text || (grid.classList.contains("wb-blank") ? "" : HINTS[model.get("mode")]));
   }
 
   // The cell in the grid that assistive technology reads: only the active one is in the page.
@@ -153,10 +184,15 @@ function render({ model, el }) {
 
   function update() {
     data = readData(model);
+    data.modes = Object.fromEntries(model.get("modes"));
     data.dials = Object.fromEntries(dials.map(({ name, label }) => [name, label]));
     const [progress, shown] = [model.get("progress"), model.get("technique")];
     const running = progress.state === "running";
-    const something = Boolean(data.about.total) || (running && progress.technique === shown);
+    const here = progress.technique === shown && (!progress.mode || progress.mode === model.get("mode"));
+    const something = Boolean(data.about.total) || (running && here);
+    mode.value = model.get("mode");
+    metric.value = model.get("metric");
+    setText(hint, HINTS[model.get("mode")]);
     technique.show(shown);
     form.show(model.get("form"));
     precision.value = model.get("precision");
@@ -172,12 +208,12 @@ function render({ model, el }) {
     const share = running ? progress.share : data.about.total && progress.state !== "cancelled" ? 1 : progress.share || 0;
     bar.firstChild.style.width = `${100 * share}%`;
     bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
-    const text = courseText(data, progress, shown);
+    const text = courseText(data, progress, shown, model.get("mode"));
     bar.setAttribute("aria-valuetext", text || "not started");
     bar.classList.toggle("wb-quiet", !running);
     setText(course, text);
     setText(done, running ? "" : text);
-    setText(problem, model.get("problem") || (progress.state === "failed" ? progress.error : ""));
+    setText(problem, model.get("problem") || progress.error || "");
     if (active && (active.row >= data.layers.length || active.column >= data.levels.length)) active = null;
     tell(active && (pointed || document.activeElement === grid) ? inWords(data, active) : "");
     redraw();
@@ -245,11 +281,13 @@ function render({ model, el }) {
     event.preventDefault();
   });
   grid.addEventListener("scroll", redraw, { passive: true });
+  mode.addEventListener("change", () => model.send({ do: "show", mode: mode.value }));
+  metric.addEventListener("change", () => model.send({ do: "show", metric: metric.value }));
   precision.addEventListener("change", () => { model.set("precision", precision.value); model.save_changes(); });
   start.addEventListener("click", () => model.send({ do: model.get("progress").state === "running" ? "cancel" : "start" }));
   begin.addEventListener("click", () => { model.send({ do: "start" }); start.focus(); });
 
-  const traits = onTraits(model, ["value", "low", "high", "n", "present", "about", "progress", "problem", "layers", "selected", "locked", "technique", "form", "precision"], update, { frame: true });
+  const traits = onTraits(model, ["value", "low", "high", "n", "present", "about", "progress", "problem", "layers", "selected", "locked", "technique", "mode", "metric", "form", "precision"], update, { frame: true });
   const looks = onLooks(grid, redraw);
   const unseen = reportVisibility(model, el);
   update();

@@ -22,6 +22,7 @@ from workbench.techniques import TECHNIQUES
 from ..base import plots
 from ..base.view import View, script, style
 from .figure import draw_sensitivity
+from .metrics import METRICS, described, figures_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Half-width at which a cell is settled, by the name the page has for it; None runs every image.
 PRECISIONS: dict[str, float | None] = {"half a point": 0.005, "every image": None}
+#: What a row compresses, by the name the page has for it.
+MODES: dict[str, str] = {"only": "this layer alone", "others": "all but this layer"}
 #: Seconds between two drawings of a running sweep.
 PACE = 0.25
 LABELS = {
@@ -65,9 +68,10 @@ def dials() -> list[dict[str, Any]]:
 
 
 class SensitivityView(View):
-    """A map (layers × levels) or curves of the accuracy when one layer alone is compressed.
+    """A map (layers × levels) or curves of what each layer costs when it alone is compressed, or all but it.
 
-    ``technique`` is what is shown, ``form`` is ``map`` or ``curves``."""
+    ``technique``, ``mode`` and ``metric`` (of ``METRICS``) are what is shown, ``form`` is ``map`` or ``curves``.
+    """
 
     _esm = script("sensitivity/map.js", "sensitivity/curves.js", "sensitivity/sensitivity.js")
     _css = style("sensitivity/sensitivity.css")
@@ -78,11 +82,17 @@ class SensitivityView(View):
     dials: traitlets.List[dict[str, Any]] = traitlets.List(_dials).tag(sync=True)
     technique = traitlets.Unicode(_dials[0]["name"]).tag(sync=True)
     precision = traitlets.Enum(tuple(PRECISIONS), next(iter(PRECISIONS))).tag(sync=True, echo_update=False)
+    metrics: traitlets.List[list[str]] = traitlets.List([[name, how["label"]] for name, how in METRICS.items()]).tag(
+        sync=True
+    )
+    metric = traitlets.Enum(tuple(METRICS), "drop").tag(sync=True)
+    modes: traitlets.List[list[str]] = traitlets.List([list(mode) for mode in MODES.items()]).tag(sync=True)
+    mode = traitlets.Enum(tuple(MODES), "only").tag(sync=True)
     form = traitlets.Enum(("map", "curves"), "map").tag(sync=True, echo_update=False)
     layers: traitlets.List[str] = traitlets.List().tag(sync=True)
     selected: traitlets.List[int] = traitlets.List().tag(sync=True)
     locked: traitlets.List[int] = traitlets.List().tag(sync=True)
-    value = _array()  # float32 (layers, levels), accuracy; NaN where unknown
+    value = _array()  # float32 (layers, levels), the metric (of drop, the accuracy); NaN where unknown
     low = _array()
     high = _array()
     n = _array()  # uint32, images behind each
@@ -98,7 +108,7 @@ class SensitivityView(View):
         self._told = 0.0
         self._unsubscribe: Callable[[], None] = lambda: None
         super().__init__(session, **traits)
-        self.observe(self._on_technique, "technique")
+        self.observe(self._on_shown, ["technique", "mode", "metric"])
 
     def attach(self, session: Session) -> None:
         """Show ``session`` from now on."""
@@ -115,7 +125,9 @@ class SensitivityView(View):
         self._names = tuple(layer.name for layer in session.layers)
         self._drawn, self._shown = -1, None
         self.layers, self.problem = list(self._names), ""
-        self._show(studies_of(session))
+        studies = studies_of(session)
+        studies.recall(session)
+        self._show(studies)
 
     def mark(self, marks: Marks) -> None:
         """Show which layers are selected and locked."""
@@ -140,7 +152,7 @@ class SensitivityView(View):
         with self.publishing():
             self.problem = ""
         try:
-            studies_of(self.session).start(self.session, self.technique, PRECISIONS[self.precision])
+            studies_of(self.session).start(self.session, self.technique, PRECISIONS[self.precision], self.mode)
         except WorkbenchError as refused:
             with self.publishing():
                 self.problem = str(refused)
@@ -156,6 +168,10 @@ class SensitivityView(View):
                 studies_of(self.session).cancel()
             case "show" if content.get("technique") in {dial["name"] for dial in self.dials}:
                 self.technique = content["technique"]
+            case "show" if content.get("metric") in METRICS:
+                self.metric = content["metric"]
+            case "show" if content.get("mode") in MODES:
+                self.mode = content["mode"]
             case "select":
                 self.marks.select(*(self._names[place] for place in content["layers"] if place < len(self._names)))
             case "set":
@@ -163,10 +179,11 @@ class SensitivityView(View):
 
     def plot(self, area: FigureBase) -> None:
         """Draw the map and the curves of the technique shown."""
-        if self.session is None or self.technique not in studies_of(self.session).found:
+        found = studies_of(self.session).of(self.technique, self.mode) if self.session is not None else None
+        if found is None:
             raise WorkbenchError("There is nothing to draw yet: start a sweep first.")
         dial = next(dial for dial in self.dials if dial["name"] == self.technique)
-        draw_sensitivity(area, studies_of(self.session).found[self.technique], dial, self.marks.selected)
+        draw_sensitivity(area, found, dial, self.marks.selected)
 
     def _set(self, place: int, level: float) -> None:
         name = self._names[place]
@@ -182,7 +199,7 @@ class SensitivityView(View):
         with self.publishing():
             self.problem = problem
 
-    def _on_technique(self, _: Any) -> None:
+    def _on_shown(self, _: Any) -> None:
         self._drawn, self._shown = -1, None
         if self.session is not None:
             self.draw(self.session.snapshot)
@@ -203,22 +220,24 @@ class SensitivityView(View):
 
     def _show(self, studies: Studies) -> None:
         """Set the traits that show the sweep."""
-        found = studies.found.get(self.technique)
+        found = studies.of(self.technique, self.mode)
         if found is not self._shown or found is None:
             self._shown = found
-            for name, kind in (("value", np.float32), ("low", np.float32), ("high", np.float32), ("n", np.uint32)):
-                figures = getattr(found, name).astype(kind).tobytes() if found else b""
-                self.set_trait(name, figures)
-            self.about = _about(found)
+            figures = figures_of(found, self.metric) if found else ()
+            for name, values in zip(("value", "low", "high"), figures or (None,) * 3, strict=True):
+                self.set_trait(name, values.astype(np.float32).tobytes() if values is not None else b"")
+            self.n = found.n.astype(np.uint32).tobytes() if found else b""
+            self.about = _about(found, self.metric)
         self.progress = _progress(studies)
 
 
-def _about(found: Sensitivity | None) -> dict[str, Any]:
+def _about(found: Sensitivity | None, metric: str) -> dict[str, Any]:
     if found is None:
         return {}
     known = found.n[found.n > 0]
     return {
         "baseline": found.baseline.value,
+        "metric": described(found, metric),
         "split": found.baseline.split,
         "total": found.total,
         "fewest": int(found.n.min()),
@@ -236,9 +255,10 @@ def _progress(studies: Studies) -> dict[str, Any]:
     return {
         "state": progress.state,
         "technique": studies.technique,
+        "mode": studies.mode,
         "tolerance": studies.tolerance,
         "share": round(progress.share, 4),
         "seconds": round(progress.seconds, 1),
         "left": left,
-        "error": progress.error,
+        "error": progress.error or studies.trouble,
     }

@@ -6,11 +6,13 @@ unpickled. Of cells that are exact or unknown no answers are kept.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import time
 import zipfile
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,75 @@ from workbench.measure.shares import Interval
 
 from .finding import ANSWERS, Answered, Question, Sensitivity
 
+if TYPE_CHECKING:
+    from workbench.session import Session
+
 FORMAT = 1
+#: What the history files a sweep under.
+KIND = "sensitivity"
+#: Seconds from one writing to the next, at least, and in relation to how long the last one took.
+PACE, PATIENCE = 1.0, 10.0
+
+
+def question_text(question: Question) -> str:
+    """Return the text under which the history keeps what is known of ``question``.
+
+    It rests on the recipes' hashes, so that what was calibrated otherwise is not taken for the same.
+    """
+    recipe = question.recipe(question.layers[0], question.levels[-1]).hash
+    plain = json.dumps([asdict(question), recipe], sort_keys=True, default=str)
+    digest = hashlib.sha256(plain.encode()).hexdigest()[:16]
+    return f"{question.technique} {question.setting} {question.mode} {digest}"
+
+
+def recall(session: Session, question: Question) -> Sensitivity | None:
+    """Return what the session's history keeps of ``question``, or None; what is damaged is as if it were not there."""
+    try:
+        kept = session.history.finding(session.key, KIND, question_text(question))
+        found = unpack_sensitivity(kept.payload) if kept else None
+    except WorkbenchError:
+        return None
+    return found if found is not None and found.question == question else None
+
+
+def recall_all(session: Session) -> list[Sensitivity]:
+    """Return the sweeps that the session's history keeps, the latest first."""
+    found = []
+    try:
+        kept = session.history.findings(session.key, KIND)
+    except WorkbenchError:
+        return []
+    for finding in kept:
+        try:
+            each = unpack_sensitivity(finding.payload)
+            if question_text(each.question) == finding.question:
+                found.append(each)
+        except WorkbenchError:  # of another version, damaged, or of a technique that is no more
+            continue
+    return found
+
+
+class Keeper:
+    """Writes a sweep to the history as it comes, so that a process that is killed loses a second or two of it."""
+
+    def __init__(self, session: Session, question: Question) -> None:
+        self._session, self._text = session, question_text(question)
+        self._next = time.monotonic() + PACE
+        self.trouble = ""
+
+    def note(self, found: Sensitivity, state: str) -> None:
+        """Write what is known, where enough time has passed or the sweep is over (``state`` not ``running``)."""
+        start = time.monotonic()
+        if state == "running" and start < self._next:
+            return
+        try:
+            content = pack_sensitivity(found)
+            self._session.history.keep_finding(self._session.key, KIND, self._text, content, done=state == "done")
+            self.trouble = ""
+        except WorkbenchError as error:
+            self.trouble = f"The sweep is not being kept: {error}"
+        end = time.monotonic()
+        self._next = end + max(PACE, PATIENCE * (end - start))
 
 
 def pack_sensitivity(found: Sensitivity) -> bytes:

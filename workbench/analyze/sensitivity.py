@@ -51,6 +51,7 @@ def measure_sensitivity(
     relative: float | None = None,
     start: Sensitivity | None = None,
     executor: str | Executor | None = None,
+    keep: bool = False,
 ) -> SensitivityJob:
     """Start measuring how sensitive each layer is, and return the Job.
 
@@ -67,6 +68,7 @@ def measure_sensitivity(
         mode: ``only``: the layer alone is compressed; ``others``: all layers but this one.
         relative: With a tolerance, the share of its loss that is narrow enough; a tenth unless said.
         start: An earlier answer to go on from, as far as it asked the same; ``keeping`` stores and reads one.
+        keep: Write what is found to the session's history as it comes, and go on from what it has of the same.
         executor: ``threads`` unless said; ``inline``, ``processes``, or the address of a Dask scheduler.
 
     Raises:
@@ -78,6 +80,7 @@ def measure_sensitivity(
     >>> found.layers, found.levels, bool((found.lost[:, 0] < 0.03).all()), bool(found.lost[0, 1] > 0.1)
     (('fc1', 'fc2', 'fc3'), (8, 1), True, True)
     """
+    from .keeping import Keeper, recall
     from .sweep import RELATIVE, SensitivityJob
 
     if tolerance is not None and not tolerance > 0:
@@ -89,7 +92,10 @@ def measure_sensitivity(
     for level in levels:
         question.recipe(chosen[0], level)  # a value that the technique refuses is said before anything runs
     within = RELATIVE if relative is None else relative
-    return SensitivityJob(session, question, tolerance, relative=within, start=start, executor=executor)
+    if keep and start is None:
+        start = recall(session, question)
+    keeper = Keeper(session, question) if keep else None
+    return SensitivityJob(session, question, tolerance, relative=within, start=start, executor=executor, keeper=keeper)
 
 
 def _groups(session: Session, layers: tuple[str, ...], mode: Mode) -> tuple[tuple[str, ...], ...]:

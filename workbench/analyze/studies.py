@@ -2,7 +2,8 @@
 
 They hang on the Session, so that every view of it shows the same sweep and a finished one is there when
 someone comes back. A sweep that is started again refines what the one before found: of each cell the
-figure from more images is kept.
+figure from more images is kept. They are also kept in the history, as they come: another day they are there
+again, and what was stopped or killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from workbench.errors import WorkbenchError
 from workbench.jobs import Progress
 from workbench.recipe import Recipe
 
+from .finding import Mode
+from .keeping import recall_all
 from .sensitivity import Sensitivity, measure_sensitivity
 from .surrogate import REMEMBERED, AccuracySurrogate
 
@@ -43,34 +46,59 @@ class Studies:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._found: dict[str, Sensitivity] = {}
+        self._found: dict[tuple[str, Mode], Sensitivity] = {}
+        self._recalled = False
         self._job: SensitivityJob | None = None
         self._listeners: list[Listener] = []
         self._surrogate: AccuracySurrogate | None = None
         self.technique = ""
+        self.mode: Mode = "only"
+        self.trouble = ""
         self.tolerance: float | None = None
         self.progress: Progress | None = None
 
     @property
     def found(self) -> Mapping[str, Sensitivity]:
-        """What is known of each technique."""
+        """What is known of each technique where a layer alone is compressed."""
         with self._lock:
-            return dict(self._found)
+            return {technique: found for (technique, mode), found in self._found.items() if mode == "only"}
+
+    def of(self, technique: str, mode: Mode) -> Sensitivity | None:
+        """Return what is known of a technique in a mode."""
+        with self._lock:
+            return self._found.get((technique, mode))
+
+    def recall(self, session: Session) -> None:
+        """Take up, once, the sweeps of all layers that the history keeps; figures found since are not replaced."""
+        with self._lock:
+            if self._recalled:
+                return
+            self._recalled = True
+        whole = tuple(layer.name for layer in session.layers)
+        for found in recall_all(session):
+            question = found.question
+            if question.layers == whole and question.mode in ("only", "others") and found.known:
+                with self._lock:
+                    self._found.setdefault((question.technique, question.mode), found)
+        if self.found:
+            self._foresee_later(session)
 
     @property
     def running(self) -> bool:
         """Whether a sweep is under way."""
         return self._job is not None
 
-    def start(self, session: Session, technique: str, tolerance: float | None = None) -> SensitivityJob:
+    def start(
+        self, session: Session, technique: str, tolerance: float | None = None, mode: Mode = "only"
+    ) -> SensitivityJob:
         """Start a sweep of ``technique``'s dial over all layers; one that runs is cancelled.
 
-        Raises ``WorkbenchError`` as ``measure_sensitivity`` does.
+        It goes on from what the history keeps of the same. Raises ``WorkbenchError`` as ``measure_sensitivity`` does.
         """
-        job = measure_sensitivity(session, technique, tolerance=tolerance)
+        job = measure_sensitivity(session, technique, tolerance=tolerance, mode=mode, keep=True)
         with self._lock:
             before, self._job = self._job, job
-            self.technique, self.tolerance, self.progress = technique, tolerance, job.progress
+            self.technique, self.mode, self.tolerance, self.progress = technique, mode, tolerance, job.progress
         if before is not None:
             before.cancel()
         job.subscribe(lambda progress: self._follow(session, job, progress))
@@ -102,8 +130,10 @@ class Studies:
             self.progress = progress
             latest = job.latest
             if latest is not None:
-                before = self._found.get(self.technique)
-                self._found[self.technique] = latest.refining(before) if before else latest
+                slot = self.technique, self.mode
+                before = self._found.get(slot)
+                self._found[slot] = latest.refining(before) if before else latest
+            self.trouble = job.trouble
             if progress.state != "running":
                 self._job = None
         try:
@@ -112,6 +142,17 @@ class Studies:
         finally:  # whoever shows the sweep must hear of its end
             for listener in list(self._listeners):
                 listener(self)
+
+    def _foresee_later(self, session: Session) -> None:
+        """Foresee once the dense model has been measured, which a sweep that is recalled does not wait for."""
+
+        def follow(snapshot: Snapshot) -> None:
+            if snapshot.baseline.accuracy is not None and not begun.is_set():
+                begun.set()
+                threading.Thread(target=self._foresee, args=(session,), name="workbench-foresee", daemon=True).start()
+
+        begun = threading.Event()
+        session.subscribe(follow)
 
     def _foresee(self, session: Session) -> None:
         """Let the Session foresee the accuracy of recipes from what is known."""
@@ -124,7 +165,7 @@ class Studies:
                 chance = 1 / len(session.data.classes)
                 surrogate = self._surrogate = AccuracySurrogate(footing.subject, chance)
                 session.subscribe(_noting(surrogate))
-            surrogate.learn(self._found.values())
+            surrogate.learn(self.found.values())
         if surrogate.ready:
             _look_back(surrogate, session, footing)
             session.foresee(surrogate)

@@ -34,7 +34,7 @@ from workbench.run.executor import Crew, Executor, executor_for
 from .cells import HELD_BYTES, CellRunner, LocalKit, Piece, RemoteKit, Told, batch_of, order_of, spans
 from .figures import figures_of
 from .finding import MEASURED, Answered, Floats, Question, Sensitivity
-from .keeping import take_over
+from .keeping import Keeper, take_over
 from .variants import Layout, VariantSource
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class SensitivityJob(Job[Sensitivity]):
 
     It goes on from ``start`` as far as that asked the same of the same images. ``relative``: the share of its
     loss that a cell's half-width may have, where that is more than the ``tolerance``. ``most``: no cell is taken
-    beyond the first look that has so many images.
+    beyond the first look that has so many images. ``keeper`` is told all that is found.
     """
 
     def __init__(
@@ -84,21 +84,32 @@ class SensitivityJob(Job[Sensitivity]):
         start: Sensitivity | None = None,
         executor: str | Executor | None = None,
         most: int | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.session, self.question, self.tolerance, self.most = session, question, tolerance, most
-        self.relative, self.start = relative, start
+        self.relative, self.start, self.keeper = relative, start, keeper
         self.latest: Sensitivity | None = None
         self.executor = executor_for(executor)
         self._owned = self.executor is not executor
         super().__init__("sensitivity sweep", lambda job: _measure(self))
 
+    @property
+    def trouble(self) -> str:
+        """Why what is found is not being kept, where it was to be."""
+        return self.keeper.trouble if self.keeper else ""
+
 
 def _measure(job: SensitivityJob) -> Sensitivity:
+    state = "cancelled"
     try:
         pauses = _Pauses(job)
         pauses.take()  # from then on the dense model's figures are known
-        return _Sweep(job, job.session.footing(job.check), pauses).run()
+        found = _Sweep(job, job.session.footing(job.check), pauses).run()
+        state = "done"
+        return found
     finally:
+        if job.keeper is not None and job.latest is not None:
+            job.keeper.note(job.latest, state)
         if job._owned:
             job.executor.close()
 
@@ -297,7 +308,9 @@ class _Sweep:
         return np.maximum(self._job.tolerance, self._job.relative * np.nan_to_num(self._found.lost))
 
     def _publish(self) -> None:
-        self._job.latest = self._found.copy()
+        self._job.latest = latest = self._found.copy()
+        if self._job.keeper is not None:
+            self._job.keeper.note(latest, "running")
         self._advance(0, tell=True)
 
     def _advance(self, work: float, tell: bool = False) -> None:
