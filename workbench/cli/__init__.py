@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from workbench.errors import WorkbenchError
 
-from . import allocate, app, benchmark, compare, evaluate, export, history, listings, sensitivity, split, train
+from . import allocate, app, benchmark, compare, evaluate, export, history, listings, profile, sensitivity, split, train
 
 #: In the order in which ``--help`` tells them.
-VERBS = (evaluate, compare, sensitivity, allocate, train, export, benchmark, split, history, listings, app)
+VERBS = (evaluate, profile, compare, sensitivity, allocate, train, export, benchmark, split, history, listings, app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
