@@ -17,6 +17,7 @@ from workbench.measure.estimate import Latency
 from workbench.models.edits import Slice
 from workbench.run.onnx_file import onnx_file
 from workbench.run.onnx_graph import OnnxGraph
+from workbench.seen import SeenKernels
 from workbench.subject import Subject
 from workbench.techniques.draft import Context
 
@@ -51,6 +52,7 @@ class LatencyEstimator:
         self._normalization = normalization
         self._table: KernelTable | None = None
         self._plain: Graph | None = None
+        self._seen: SeenKernels | None = None  # where the rules of ``measure.latency`` don't follow the graph
         self._anchor: Latency | None = None
         self._sizes: dict[Hashable, int] = {}
         self._planned: dict[Hashable, tuple[Kernel, ...]] = {}
@@ -170,18 +172,34 @@ class LatencyEstimator:
         try:
             self._all_kernels()
         except WorkbenchError:
+            self._seen = SeenKernels(self._subject, self._graphs, self._data, self._normalization)
+            return self._is_seen()
+        return True
+
+    def _is_seen(self) -> bool:
+        try:
+            self._kernels(None)
+        except Exception:  # the runtime may not run it either, in many ways
             return False
         return True
 
     @property
     def unknown(self) -> int:
         """How many kernels of this subject are still to be measured on this machine."""
-        described = self.target is not None
-        return len(self._open().wanted(self._all_kernels())) if self._predictable and not described else 0
+        if not self._predictable or self.target is not None:
+            return 0
+        kernels = self._all_kernels()
+        table = self._open()
+        # kernels that were read off a run are sized up together, by one run of the whole
+        unsized = self._seen is not None and self._anchor is None
+        return len(table.wanted(kernels)) + table.unseen(kernels) + unsized
 
     def learn(self, cancelled: Callable[[], bool], seconds: float = 20) -> None:
         """Measure unknown kernels for at most so many seconds; what was measured is kept on disk."""
         if self._predictable and self.target is None:
+            if self._seen is not None:
+                self._seen.observe(self._open(), self._kernels(None))
+                self._anchor = self._anchor or self._measure_baseline()
             self._open().grow(self._all_kernels(), seconds=seconds, cancelled=cancelled)
 
     def _all_kernels(self) -> tuple[Kernel, ...]:
@@ -189,6 +207,8 @@ class LatencyEstimator:
         from workbench.measure.latency import fused_kernels
 
         plain, table = self._kernels(None), self._open()
+        if self._seen is not None:
+            return (*plain, *self._seen.dense_int8)
         assert self._plain is not None
         return (*plain, *fused_kernels(self._plain, self._subject.image_shape, int8=True, block=table.block))
 
@@ -215,6 +235,11 @@ class LatencyEstimator:
                 self._planned.clear()
                 self._predicted.clear()
                 self._sizes.clear()
+            if self._seen is not None:
+                dense = own is None and not shapes
+                kernels = self._seen.dense_int8 if dense and int8 else ()
+                found = self._planned[key] = kernels or self._seen.of(compressed, int8)
+                return found
             if compressed is not None and own is not None:
                 graph = read_graph(own.build(compressed.tensors))
             elif shapes:
@@ -285,6 +310,13 @@ class LatencyEstimator:
         original = self._subject.tensors
         present = _shapes(self._graphs.plain, compressed)
         return {name: shape for name, shape in present.items() if shape != tuple(original[name].shape)}
+
+    def _measure_baseline(self) -> Latency:
+        from workbench.measure.latency import measure_latency
+
+        file, shape = self._baseline_file(), self._subject.image_shape
+        # noise only adds
+        return min((measure_latency(file, shape, seconds=0.15) for _ in range(3)), key=lambda latency: latency.ms)
 
     def _baseline_file(self) -> ModelProto:
         assert self._graphs.plain is not None

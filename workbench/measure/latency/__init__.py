@@ -13,6 +13,7 @@ from .kernels import Kernel, fused_kernels
 from .measured import Interleaved, LatencyError, measure_interleaved, measure_latency
 from .predict import KernelTime, kernel_times, predict_latency
 from .reasons import explain
+from .seen import seen_kernels
 from .table import KernelTable, open_table
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "predict_latency",
     "read_graph",
     "resize",
+    "seen_kernels",
     "this_machine",
 ]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from .graph import Shape
 
-Layout = Literal["blocked", "direct", "plain", "last", ""]
+Layout = Literal["blocked", "direct", "plain", "last", "seen", ""]
 Dtype = Literal["fp32", "int8"]
 
 #: The layouts in which channels lie in blocks.
@@ -22,7 +22,8 @@ class Kernel:
 
     ``type`` is the ONNX operator, or DepthwiseConv, ReorderInput, ReorderOutput; View is any reshape.
     ``layout``: blocked (NCHWc), direct (reads plain, writes blocked), plain (NCHW), last (NHWC), ""
-    where it has no say. ``inputs`` and ``outputs`` are channels (features of a Gemm); ``image`` and
+    where it has no say; ``seen`` where the kernel was read off a run (see seen.py), whose ``inputs`` and
+    ``outputs`` are elements. Else ``inputs`` and ``outputs`` are channels (features of a Gemm); ``image`` and
     ``output_image`` height and width. ``fused`` names the operators that it took in; ``bytes`` counts
     activations and weights read and written once. ``weight`` is the initializer that belongs to it, by
     which time is attributed to layers.

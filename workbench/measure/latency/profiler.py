@@ -28,7 +28,7 @@ _RUNS = 20
 #: Times that calibration is tried; the least counts, since noise only adds.
 _TRIES = 8
 #: How much more the profiler adds for each input of a node.
-_PER_INPUT = 0.09
+PER_INPUT = 0.09
 #: Least time of a node, in nanoseconds: what calling it costs.
 _LEAST = 200.0
 
@@ -36,7 +36,8 @@ _LEAST = 200.0
 @dataclass(frozen=True)
 class Node:
     """A node that ran. ``ns``: its duration, the profiler's share included; ``elements`` of its first
-    input and output, without the padding of blocked layouts where it is a reordering."""
+    input and output, without the padding of blocked layouts where it is a reordering; ``read`` and
+    ``written``: the shapes of all of them, but for constants that ONNX Runtime has packed."""
 
     name: str
     op: str
@@ -45,6 +46,8 @@ class Node:
     int8: bool
     ns: float
     dtype: str = "float"
+    read: tuple[tuple[int, ...], ...] = ()
+    written: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Calibration:
 
     def net(self, ns: float, inputs: int) -> float:
         """Return a node's nanoseconds without the profiler's share."""
-        return max(_LEAST, ns - self.profiler_ns * (1 + _PER_INPUT * inputs))
+        return max(_LEAST, ns - self.profiler_ns * (1 + PER_INPUT * inputs))
 
     def least(self, other: Calibration) -> Calibration:
         """Return the quieter of two calibrations, figure by figure."""
@@ -117,11 +120,11 @@ class Canary:
         return now <= 1.1 * self._best
 
 
-def profile(model: Any, feeds: dict[str, np.ndarray]) -> list[Node]:
-    """Run ``model`` under the profiler and return its nodes."""
+def profile(model: Any, feeds: dict[str, np.ndarray], runs: int = _RUNS) -> list[Node]:
+    """Run ``model`` under the profiler, so often (at least twice), and return its nodes."""
     prefix = Path(tempfile.gettempdir()) / f"kernels-{uuid.uuid4().hex}"
     session = open_session(model, profile_to=str(prefix))
-    for _ in range(_RUNS):
+    for _ in range(runs):
         session.run(None, feeds)
     path = Path(session.end_profiling())
     try:
@@ -144,7 +147,7 @@ def _quickest(model: Any, feeds: dict[str, np.ndarray], stop: Callable[[], bool]
         profiled.append(sum(node.ns for node in nodes))
         if stop():
             break
-    return min(plain), min(profiled), sum(1 + _PER_INPUT * node.inputs for node in nodes)
+    return min(plain), min(profiled), sum(1 + PER_INPUT * node.inputs for node in nodes)
 
 
 def read_nodes(events: Iterable[dict[str, Any]]) -> list[Node]:
@@ -174,4 +177,10 @@ def _node(name: str, group: list[dict[str, Any]]) -> Node:
     int8 = bool(kinds & {"uint8", "int8"})
     count = len(details["input_type_shape"])
     dtype = next(iter(kinds), "float")
-    return Node(name, details["op_name"], count, (read, written[0]), int8, float(middle.mean()) * 1e3, dtype)
+    given, made = (_shapes(details[f"{side}_type_shape"]) for side in ("input", "output"))
+    ns = float(middle.mean()) * 1e3
+    return Node(name, details["op_name"], count, (read, written[0]), int8, ns, dtype, given, made)
+
+
+def _shapes(entries: Iterable[dict[str, list[int]]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(next(iter(entry.values()))) for entry in entries)

@@ -17,7 +17,7 @@ def can_build(kernel: Kernel) -> bool:
     """Whether a parade can hold this kernel."""
     if kernel.type == "Conv":
         return kernel.groups == 1 and len(kernel.image) == 2
-    return kernel.type in _SINGLE | {"DepthwiseConv", "Gemm"}
+    return kernel.type in _SINGLE | {"DepthwiseConv", "Gemm", "MatMul"}
 
 
 class Sheet:
@@ -46,6 +46,9 @@ class Sheet:
             self.weighted("Gemm", name, rows, (kernel.inputs, kernel.outputs), {})
             self.ends.append(self.real(self.settle(name)))
             return
+        if kernel.type == "MatMul":
+            self.multiply(index, name, kernel)
+            return
         source = self.source(index, kernel.batch, kernel.inputs, kernel.image)
         if kernel.type in ("Conv", "DepthwiseConv"):
             name = self.convolve(name, kernel, source)
@@ -55,6 +58,15 @@ class Sheet:
         else:
             self.node(kernel.type, [self.real(source)], name, _settings(kernel))
         self.end(self.settle(name), kernel)
+
+    def multiply(self, index: int, name: str, kernel: Kernel) -> None:
+        """Add a product of as many rows as the kernel's batch, which another has just made."""
+        one = self.feed((1, kernel.batch, 1))
+        self.weighted("MatMul", f"rows{index}", one, (1, kernel.inputs), {})
+        self.weighted("MatMul", name, self.settle(f"rows{index}"), (kernel.inputs, kernel.outputs), {})
+        flat = f"flat{index}"
+        self.node("Flatten", [self.real(self.settle(name))], flat, {"axis": 1})
+        self.ends.append(self.real(self.settle(flat)))
 
     def convolve(self, name: str, kernel: Kernel, source: str) -> str:
         """Add a convolution with all it takes in; return the name of its result."""
@@ -102,11 +114,13 @@ class Sheet:
             codes = self.random.integers(-127, 128, shape, dtype=np.int8)
             self.quantized(f"{name}.weight", codes, 0.01, axis)
             # The bias has the scale of the products: 0.05 of the activations × 0.01 of the weights.
-            self.quantized(f"{name}.bias", np.zeros(shape[axis], np.int32), 0.0005, 0)
+            if op != "MatMul":
+                self.quantized(f"{name}.bias", np.zeros(shape[axis], np.int32), 0.0005, 0)
         else:
             self.constant(f"{name}.weight", self.random.standard_normal(shape, dtype=np.float32) * 0.1)
             self.constant(f"{name}.bias", np.zeros(shape[axis], np.float32))
-        self.node(op, [self.real(source), f"{name}.weight", f"{name}.bias"], name, attributes)
+        bias = [] if op == "MatMul" else [f"{name}.bias"]
+        self.node(op, [self.real(source), f"{name}.weight", *bias], name, attributes)
 
     def quantized(self, name: str, codes: np.ndarray, scale: float, axis: int) -> None:
         """Add a constant kept as integers with a scale for each output channel."""

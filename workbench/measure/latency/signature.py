@@ -23,6 +23,8 @@ PRODUCTS = ("Conv", "Gemm", "MatMul")
 
 def place(kernel: Kernel, block: int) -> Place:
     """Return the kernel's signature and coordinates; ``block`` as in :func:`fused_kernels`."""
+    if kernel.layout == "seen":
+        return f"{kernel.type} {kernel.dtype} seen batch {kernel.batch}", (kernel.inputs, kernel.outputs)
     if kernel.type in ("Gemm", "MatMul"):
         return f"{kernel.type} {kernel.dtype} batch {kernel.batch}", (kernel.inputs, kernel.outputs)
     if kernel.type in CONVOLUTIONS:

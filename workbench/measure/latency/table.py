@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.data.alone import alone
 
 from .device import Device, cpu_identity, this_machine
+from .graph import Shape
 from .kernel import Kernel
 from .signature import PRODUCTS, place
 from .variants import variants
@@ -88,6 +89,23 @@ class KernelTable:
             if can_build(kernel) and point not in known and not (simple and len(known) >= 6):
                 missing.setdefault((signature, point), kernel)
         return list(missing.values())
+
+    def unseen(self, kernels: Iterable[Kernel]) -> int:
+        """Return how many kernels that were read off a run have no measurement of their kind."""
+        places = {place(kernel, self.block)[0] for kernel in kernels if kernel.layout == "seen"}
+        return len(places - self._points.keys())
+
+    def observe(self, model: Any, image_shape: Shape) -> None:
+        """Learn from running an ONNX ``model`` as it is the times of the nodes that only it has."""
+        from .seen import observe
+
+        with self._growing:
+            if self.calibration is None:
+                self._calibrate(lambda: True)
+            assert self.calibration is not None
+            self._learn(observe(model, image_shape, self.calibration))
+            self.version += 1
+            self.save()
 
     def grow(
         self,
