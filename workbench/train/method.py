@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from workbench.techniques.storage import Storage
 from workbench.techniques.trained import TrainingSettings
@@ -82,6 +83,10 @@ class Method(Generic[S]):
     def set_mode(self, student: Student) -> None:
         """Put the student into the mode in which it is trained."""
         student.train()
+        if getattr(self.settings, "batchnorm", "train") == "freeze":
+            for module in student.body.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
 
     def pace(self, moment: Moment) -> float:
         """Return the share of the highest step size to take."""

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from workbench.models.tensors import tensors_of
 
 from .constraints import Part
+from .inputs import LearnedInput, learn_inputs
 from .method import Learning, Method
 
 if TYPE_CHECKING:
@@ -25,9 +26,17 @@ class Student(nn.Module):
     Buffers, such as BatchNorm's running statistics, are the body's own and follow in training mode.
     """
 
-    def __init__(self, body: nn.Module, constraints: dict[str, Part], image_shape: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        constraints: dict[str, Part],
+        image_shape: tuple[int, ...] = (),
+        inputs: Mapping[str, LearnedInput] | None = None,
+    ) -> None:
         super().__init__()
         self.image_shape = image_shape
+        self.layers = tuple(inputs or ())
+        self.inputs = nn.ModuleList((inputs or {}).values())
         self.body = body.requires_grad_(False)
         self.names = tuple(constraints)
         self.constraints = nn.ModuleList(constraints.values())
@@ -48,7 +57,9 @@ class Student(nn.Module):
                 constraint = method.constrain(Learning(name, values.float(), stored, zeroed, weights.get(name)))
                 if constraint is not None:
                     found[name] = constraint
-        return cls(body, found, draft.image_shape)
+        how = getattr(method.settings, "learn_inputs", "no")
+        inputs = {} if how == "no" else learn_inputs(body, draft.edits, how)
+        return cls(body, found, draft.image_shape, inputs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, classes)`` of normalised ``images``."""
@@ -61,11 +72,14 @@ class Student(nn.Module):
 
     @torch.no_grad()
     def learned(self) -> dict[str, Tensor]:
-        """Return an artefact's tensors: ``NAME`` or ``NAME|PART``, and the floating-point buffers."""
+        """Return an artefact's tensors: ``NAME`` or ``NAME|PART``, floating-point buffers, ``LAYER|input`` steps."""
         found = {}
         for name, part in self.parts():
             for key, tensor in part.learned().items():
                 found[f"{name}|{key}" if key else name] = tensor
+        for layer, grid in zip(self.layers, self.inputs, strict=True):
+            assert isinstance(grid, LearnedInput)
+            found[f"{layer}|input"] = torch.tensor(grid.learned(), dtype=torch.float64)
         kept = {name for name, _ in self.body.named_parameters()}
         for name, tensor in tensors_of(self.body).items():
             if name not in kept and tensor.is_floating_point():
@@ -109,5 +123,6 @@ class Student(nn.Module):
                 if parameter.requires_grad:
                     plain = decayed if name == "values" and parameter.ndim > 1 else free
                     own.get(name, plain).append(parameter)
+        free += self.inputs.parameters()
         found: list[dict[str, Any]] = [{"params": decayed, "weight_decay": weight_decay}, {"params": free}]
         return [*found, *({"params": own[name], "pace": paces[name]} for name in paces)]

@@ -12,11 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field
 
 from workbench.errors import WorkbenchError
+from workbench.models.edits import QuantizeInput
 
 from ..base import Cost, Settings, Technique
 
@@ -106,12 +108,15 @@ def _applier(name: str) -> Callable[[Draft, Mapping[str, Any], Context], None]:
 def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
     """Put an artefact's tensors into ``draft``: ``NAME`` is a new value, ``NAME|PART`` what a storage learned.
 
-    The part ``kept`` is false where a weight was pruned while it learned.
+    The part ``kept`` is false where a weight was pruned while it learned; ``LAYER|input`` is the step of the grid
+    on which a layer's input is rounded.
     """
     parts: dict[str, dict[str, Any]] = {}
     for entry, tensor in artefact.tensors.items():
         name, _, part = entry.partition("|")
         parts.setdefault(name, {})[part] = tensor
+    for layer in [name for name, learned in parts.items() if "input" in learned]:
+        _put_input(draft, layer, float(parts.pop(layer)["input"]))
     for name, learned in parts.items():
         kept = learned.pop("kept", None)
         storage = draft.stored.get(name)
@@ -122,3 +127,10 @@ def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
             draft.store(name, new, how)
         if kept is not None:
             draft.zero(name, ~kept, how)
+
+
+def _put_input(draft: Draft, layer: str, scale: float) -> None:
+    for edit in draft.edits:
+        if type(edit) is QuantizeInput and edit.layer == layer:
+            draft.quantize_input(replace(edit, scale=scale))
+            return

@@ -3,10 +3,14 @@
 Pruned weights stay zero. Weights on a grid or in a table are rounded in every forward pass while their
 unrounded selves learn, by the straight-through estimator (Bengio et al. 2013): quantization-aware training
 (Jacob et al. 2018). With ``learn_steps`` the grids' steps learn too (Esser et al. 2020, "Learned Step Size
-Quantization"). Codebooks learn their entries, each by the sum of its weights' gradients (Han et al. 2016).
+Quantization"), and so may those of the layers' inputs, or where these are cut (Choi et al. 2018, "PACT").
+BatchNorm can keep the statistics it has, as late in quantization-aware training (Jacob et al. 2018). Codebooks
+learn their entries, each by the sum of its weights' gradients (Han et al. 2016).
 """
 
 from __future__ import annotations
+
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,7 +20,16 @@ from .base import TrainingSettings, trained_technique
 class FinetuneSettings(TrainingSettings):
     """Settings of ``finetune``."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"learn_inputs", "batchnorm"})
+
     learn_steps: bool = Field(True, description="Let the steps of quantization grids learn too (LSQ).")
+    learn_inputs: Literal["no", "step", "cut"] = Field(
+        "no",
+        description="What learns of quantized inputs' grids: nothing, their step (LSQ), or where they are cut (PACT).",
+    )
+    batchnorm: Literal["train", "freeze"] = Field(
+        "train", description="Let BatchNorm follow the training images' statistics, or keep those it has."
+    )
 
 
 FINETUNE = trained_technique(

@@ -1,0 +1,76 @@
+"""Grids of inputs learn by the gradients of the papers, and what they learned is what runs afterwards."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from workbench.compression import compress
+from workbench.data.dataset import Dataset
+from workbench.models.edits import InputQuantizer, QuantizeInput
+from workbench.models.model import Model
+from workbench.recipe import Recipe
+from workbench.train.inputs import LearnedInput
+from workbench.train.job import train
+from workbench.train.process import Within
+
+VALUES = torch.tensor([[-0.5, 0.26, 0.93, 5.0, 0.049]])
+EDIT = QuantizeInput("fc", 3, 0.1, 2)
+
+
+@pytest.mark.parametrize("how", ["step", "cut"])
+def test_before_it_learns_it_rounds_as_the_fixed_grid(how: str) -> None:
+    layer = nn.Linear(5, 1)
+    (ours,), (theirs,) = LearnedInput(EDIT, how)(layer, (VALUES,)), InputQuantizer(EDIT)(layer, (VALUES,))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_step_gets_the_gradient_of_the_rounded_value() -> None:
+    grid = LearnedInput(EDIT, "step")
+    grid(nn.Linear(5, 1), (VALUES,))[0].sum().backward()
+    place = VALUES / 0.1 + 2
+    inside = (place > 0) & (place < 7)
+    each = torch.where(inside, torch.round(place) - place, torch.where(place >= 7, 5.0, -2.0))
+    assert grid.scale.grad is not None
+    torch.testing.assert_close(grid.scale.grad, each.sum() / math.sqrt(5 * 7), rtol=1e-5, atol=1e-6)
+
+
+def test_a_cut_gets_the_gradient_of_what_lies_beyond_it() -> None:
+    grid, values = LearnedInput(EDIT, "cut"), VALUES.clone().requires_grad_()
+    grid(nn.Linear(5, 1), (values,))[0].sum().backward()
+    assert grid.scale.grad is not None
+    assert float(grid.scale.grad) == pytest.approx(2 * 5)  # two values beyond; the top is five steps
+    assert values.grad is not None
+    assert values.grad.tolist() == [[0.0, 1.0, 0.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize("how", ["step", pytest.param("cut", marks=pytest.mark.slow)])
+def test_learned_grids_of_inputs_are_stored(how: str, small_model: Model, small_data: Dataset) -> None:
+    before: list[dict[str, Any]] = [{"quantize": {"bits": 3, "activations": {"bits": 4}}}]
+    settings = {"epochs": 4, "batch": 16, "augment": "none", "learning_rate": 0.05, "learn_inputs": how}
+    recipe = Recipe.parse([*before, {"finetune": settings}])
+    trained = train(small_model, small_data, recipe, place=Within()).result()
+    plain, tuned = compress(small_model, Recipe.parse(before), small_data), compress(small_model, recipe, small_data)
+    scales = [
+        {edit.layer: edit.scale for edit in one.edits if isinstance(edit, QuantizeInput)} for one in (plain, tuned)
+    ]
+    assert scales[0].keys() == scales[1].keys()
+    assert all(scales[0][layer] != scales[1][layer] for layer in scales[0])
+    split = small_data["validation"]
+    with torch.no_grad():
+        right = (tuned.module(split.images).argmax(1) == split.labels).float().mean()
+    assert float(right) == pytest.approx(trained.after.value, abs=0.01)
+    assert trained.after.value > 0.85
+
+
+def test_frozen_batchnorm_keeps_its_statistics(small_model: Model, small_data: Dataset) -> None:
+    settings = {"epochs": 1, "batch": 16, "augment": "none", "batchnorm": "freeze"}
+    recipe = Recipe.parse([{"finetune": settings}])
+    train(small_model, small_data, recipe, place=Within()).result()
+    tuned = compress(small_model, recipe, small_data)
+    assert torch.equal(tuned.tensors["norm.running_mean"], small_model.module.state_dict()["norm.running_mean"])
+    assert not torch.equal(tuned.tensors["conv.weight"], small_model.module.state_dict()["conv.weight"])
