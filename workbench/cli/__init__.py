@@ -12,10 +12,26 @@ from collections.abc import Sequence
 
 from workbench.errors import WorkbenchError
 
-from . import allocate, app, benchmark, compare, evaluate, export, history, listings, profile, sensitivity, split, train
+from . import (
+    allocate,
+    app,
+    benchmark,
+    compare,
+    evaluate,
+    export,
+    history,
+    listings,
+    pipeline,
+    profile,
+    sensitivity,
+    split,
+    train,
+)
 
 #: In the order in which ``--help`` tells them.
-VERBS = (evaluate, profile, compare, sensitivity, allocate, train, export, benchmark, split, history, listings, app)
+VERBS = (
+    evaluate, profile, compare, sensitivity, allocate, train, export, benchmark, split, pipeline, history, listings, app,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

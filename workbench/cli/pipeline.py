@@ -1,0 +1,68 @@
+"""``workbench pipeline``: a model's layers on several processes: balanced stages, a real run, a forecast."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from workbench.errors import WorkbenchError
+
+from .common import Verbs, add_json, add_subject, read_recipe
+
+
+def add(verbs: Verbs[Any]) -> None:
+    """Declare the verb."""
+    verb = verbs.add_parser("pipeline", help="run a model's layers on several processes, against one process")
+    add_subject(verb)
+    verb.add_argument("--recipe", metavar="FILE", help="YAML or JSON file, '-' for standard input")
+    verb.add_argument("--stages", type=int, default=2, metavar="N", help="processes, each on a core (default: 2)")
+    verb.add_argument("--microbatch", type=int, default=16, metavar="N", help="images a microbatch (default: 16)")
+    verb.add_argument("--microbatches", type=int, default=8, metavar="N", help="microbatches a batch (default: 8)")
+    verb.add_argument("--images", type=int, default=512, metavar="N", help="images a round (default: 512)")
+    add_json(verb)
+    verb.set_defaults(run=_pipeline)
+
+
+def _pipeline(options: argparse.Namespace) -> int:
+    from workbench.data.load import load_dataset
+    from workbench.deploy.pipeline.compare import compare_pipeline
+    from workbench.deploy.writing import prepare
+    from workbench.models.load import load_model
+    from workbench.recipe import Recipe
+
+    for name in ("stages", "microbatch", "microbatches", "images"):
+        if getattr(options, name) < 1:
+            raise WorkbenchError(f"--{name} must be 1 at least, not {getattr(options, name)}.")
+    recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
+    model, data = load_model(options.model, architecture=options.architecture), load_dataset(options.data)
+    source = prepare(model, data, recipe)
+    batch = options.microbatch * options.microbatches
+    split = data[options.split]
+    count = max(batch, min(options.images, len(split)) // batch * batch)
+    normalize = model.normalization or data.normalization
+    found = compare_pipeline(
+        source.module, normalize(split.images[:count]), options.stages,
+        microbatch=options.microbatch, microbatches=options.microbatches,
+    )  # fmt: skip
+    report = {"model": model.name, "dataset": data.name, "recipe": recipe.to_data(), **found.to_json()}
+    print(json.dumps(report, indent=1) if options.json else _table(report))
+    return 0
+
+
+def _table(report: dict[str, Any]) -> str:
+    one, many = report["alone"], report["pipeline"]
+    lines = [
+        f"{report['model']}, {report['images']} images in microbatches of {report['microbatch']}:",
+        f"one process on one core   {one['throughput']:>8.0f} images/s",
+        f"{report['stages']} processes, a core each   {many['throughput']:>8.0f} images/s, "
+        f"{report['speedup']:.2f}×, {'the same answers' if report['equal'] else 'other answers'}",
+        f"{'stage':<8}{'begins at':<28}{'ms':>9}{'weights kB':>12}{'memory MB':>11}",
+    ]
+    starts = ["the input", *many["cuts"]]
+    for place, (start, ms, stage) in enumerate(zip(starts, report["stage_ms"], many["stages"], strict=True), 1):
+        lines.append(f"{place:<8}{start:<28}{ms:>9.2f}{stage['weights'] / 1000:>12.0f}{stage['peak'] / 1e6:>11.0f}")
+    lines.append(report["reason"])
+    for entry in report["forecast"]:
+        lines.append(f"{entry['stages']} stages: {entry['speedup']:.2f}× expected")
+    return "\n".join(lines)

@@ -1,0 +1,145 @@
+"""A pipeline run for real, and one process to compare it with."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .stages import PipelineError
+from .worker import IMAGES, LOGITS, MODULE, PLAN, figures_file
+
+#: A run that takes longer hangs: a stage waits for one that died.
+SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class StageFigures:
+    """Bytes of one process: its weights, and its peak memory above that of the libraries alone."""
+
+    weights: int
+    peak: int
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """``throughput`` in images a second, the median of the rounds; ``logits`` ``(N, classes)``."""
+
+    cuts: tuple[str, ...]
+    throughput: float
+    rounds: tuple[float, ...]
+    stages: tuple[StageFigures, ...]
+    logits: NDArray[np.float32]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, without the logits."""
+        return {
+            "cuts": list(self.cuts), "throughput": self.throughput, "rounds": list(self.rounds),
+            "stages": [asdict(stage) for stage in self.stages],
+        }  # fmt: skip
+
+
+def run_pipeline(
+    module: nn.Module,
+    images: Tensor,
+    cuts: Sequence[str] = (),
+    *,
+    microbatch: int = 16,
+    microbatches: int = 8,
+    rounds: int = 3,
+) -> PipelineRun:
+    """Run normalised ``images`` ``(N, C, H, W)`` through processes that begin at ``cuts``, each on one core.
+
+    Without cuts it is one process on one core, with the same microbatches. ``N`` must be a multiple of
+    ``microbatch × microbatches``: a schedule has a fixed number of them.
+
+    Raises:
+        PipelineError: there are fewer cores than stages, ``N`` does not fit, or a process failed, with its
+            last words.
+    """
+    stages, batch = len(cuts) + 1, microbatch * microbatches
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    if stages > len(cores):
+        raise PipelineError(f"{stages} stages need {stages} cores, and this process may use {len(cores)}.")
+    if len(images) == 0 or len(images) % batch:
+        raise PipelineError(f"Give a multiple of {batch} images ({microbatches} microbatches of {microbatch}).")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _hand_over(module, images, folder)
+        plan = {
+            "stages": stages, "cuts": list(cuts), "microbatch": microbatch, "batch": batch, "rounds": rounds,
+            "cores": cores[:stages],
+        }  # fmt: skip
+        (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
+        _finish([_start(folder, rank) for rank in range(stages)])
+        told = [json.loads((folder / figures_file(rank)).read_text(encoding="utf-8")) for rank in range(stages)]
+        logits = torch.load(folder / LOGITS, weights_only=True).numpy()
+    speeds = tuple(len(images) / seconds for seconds in told[-1]["seconds"])
+    figures = tuple(StageFigures(entry["weights"], entry["peak"] - entry["resident"]) for entry in told)
+    return PipelineRun(tuple(cuts), statistics.median(speeds), speeds, figures, logits)
+
+
+def _hand_over(module: nn.Module, images: Tensor, folder: Path) -> None:
+    import cloudpickle
+
+    try:
+        content = cloudpickle.dumps(module)
+    except Exception as error:  # whatever the person's classes raise
+        raise PipelineError(f"The model cannot be handed to another process: {error}") from error
+    (folder / MODULE).write_bytes(content)
+    buffer = io.BytesIO()
+    torch.save(images.contiguous(), buffer)
+    (folder / IMAGES).write_bytes(buffer.getvalue())
+
+
+def _start(folder: Path, rank: int) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    }  # fmt: skip
+    with (folder / f"words{rank}").open("wb") as words:
+        return subprocess.Popen(
+            [sys.executable, "-m", "workbench.deploy.pipeline.worker", str(folder), str(rank)],
+            stdout=words, stderr=subprocess.STDOUT, env=environment, cwd=folder,
+        )  # fmt: skip
+
+
+def _finish(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Wait for all; where one fails, end the others, who would wait for it for ever."""
+    deadline = time.monotonic() + SECONDS
+    try:
+        while any(process.poll() is None for process in processes):
+            failed = [rank for rank, process in enumerate(processes) if process.poll() not in (None, 0)]
+            if failed or time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        for rank, process in enumerate(processes):
+            if process.poll() != 0:
+                raise PipelineError(f"Stage {rank + 1} of the pipeline failed: {_last_words(process, rank)}")
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _last_words(process: subprocess.Popen[bytes], rank: int) -> str:
+    if process.poll() is None:
+        return f"it did not end within {SECONDS:.0f} s."
+    assert isinstance(process.args, list)
+    words = Path(str(process.args[3])) / f"words{rank}"
+    lines = [line for line in words.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else f"its process ended with status {process.returncode}."

@@ -1,0 +1,130 @@
+"""One process of a pipeline: ``python -m workbench.deploy.pipeline.worker FOLDER RANK``.
+
+The folder holds the module, the images and how to run them; the process leaves its figures there, and the
+last stage the logits. It is pinned to a core of its own and computes on one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import resource
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+#: Files of the folder.
+MODULE, IMAGES, PLAN, LOGITS, MEETING = "module.pickle", "images.pt", "plan.json", "logits.pt", "meeting"
+
+
+def figures_file(rank: int) -> str:
+    """Return the name of the file with the figures of one process."""
+    return f"figures{rank}.json"
+
+
+def main() -> int:
+    """Run one stage and return the exit status."""
+    folder, rank = Path(sys.argv[1]), int(sys.argv[2])
+    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {plan["cores"][rank]})
+    import cloudpickle
+    import torch
+
+    torch.set_num_threads(1)
+    before = _resident()
+    module = cloudpickle.loads((folder / MODULE).read_bytes()).eval()
+    images = torch.load(folder / IMAGES, weights_only=True)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = _alone(module, plan) if plan["stages"] == 1 else _stage(module, images, plan, rank, folder)
+        run(images[: plan["batch"]])  # warm-up
+        _forget_peak()
+        outputs: list[torch.Tensor] = []
+        seconds = []
+        for _ in range(plan["rounds"]):
+            outputs = []
+            start = time.perf_counter()
+            for batch in images.split(plan["batch"]):
+                outputs.append(run(batch))
+            seconds.append(time.perf_counter() - start)
+    if rank == plan["stages"] - 1:
+        torch.save(torch.cat(outputs), folder / LOGITS)
+    told = {"seconds": seconds, "resident": before, "peak": _peak(), "weights": run.weights}
+    (folder / figures_file(rank)).write_text(json.dumps(told), encoding="utf-8")
+    if plan["stages"] > 1:
+        torch.distributed.destroy_process_group()
+    return 0
+
+
+class _Run:
+    """Runs a batch and gives the logits where this process has them; ``weights``: bytes of its own."""
+
+    def __init__(self, call: Any, module: Any) -> None:
+        self._call = call
+        self.weights = sum(tensor.nbytes for tensor in module.state_dict().values())
+
+    def __call__(self, batch: Any) -> Any:
+        return self._call(batch)
+
+
+def _alone(module: Any, plan: dict[str, Any]) -> _Run:
+    import torch
+
+    def call(batch: Any) -> Any:
+        return torch.cat([module(part) for part in batch.split(plan["microbatch"])])
+
+    return _Run(call, module)
+
+
+def _stage(module: Any, images: Any, plan: dict[str, Any], rank: int, folder: Path) -> _Run:
+    import torch
+    from torch import distributed
+    from torch.distributed.pipelining import ScheduleGPipe, SplitPoint, pipeline
+
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder / MEETING}", rank=rank, world_size=plan["stages"]
+    )
+    with torch.inference_mode(False), torch.no_grad():
+        example = images[: plan["microbatch"]].clone()
+        cuts = dict.fromkeys(plan["cuts"], SplitPoint.BEGINNING)
+        stage = pipeline(module, mb_args=(example,), split_spec=cuts).build_stage(rank, torch.device("cpu"))
+    schedule = ScheduleGPipe(stage, plan["batch"] // plan["microbatch"])
+
+    def call(batch: Any) -> Any:
+        found = schedule.eval(batch) if rank == 0 else schedule.eval()
+        return torch.empty(0) if found is None else found
+
+    return _Run(call, stage.submod)
+
+
+def _resident() -> int:
+    """Return the bytes of this process in memory now."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return _peak()
+
+
+def _forget_peak() -> None:
+    """Count the peak from now on, where the system lets us: tracing took memory that running does not."""
+    gc.collect()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    """Return the most bytes that this process has had in memory."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+if __name__ == "__main__":
+    sys.exit(main())
