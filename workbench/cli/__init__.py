@@ -30,7 +30,8 @@ from . import (
 
 #: In the order in which ``--help`` tells them.
 VERBS = (
-    evaluate, profile, compare, sensitivity, allocate, train, export, benchmark, split, pipeline, history, listings, app,
+    evaluate, profile, compare, sensitivity, allocate, train, export, benchmark, split, pipeline, history,
+    listings, app,
 )  # fmt: skip
 
 
