@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
+import torch
 
 import workbench as wb
 from workbench.cli import main
+from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.search.allocation import Allocation
 from workbench.search.budget import Budget, Kind
@@ -17,9 +20,17 @@ from workbench.search.options import METHODS, plan_for
 from workbench.session import Session
 
 
+def small() -> Dataset:
+    """Return Fashion-MNIST with a few images of each split."""
+    data = wb.load_dataset("fashion_mnist")
+    few = {"validation": 500, "test": 500, "calibration": 256, "train": 256}
+    splits = {name: data[name].take(torch.arange(count)) for name, count in few.items()}
+    return replace(data, splits=splits)
+
+
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
-    with Session("lenet300", "fashion_mnist", history=":memory:") as opened:
+    with Session("lenet300", small(), history=":memory:") as opened:
         opened.measure()
         yield opened
 
@@ -48,12 +59,11 @@ def test_the_answer_is_searched_on_validation_and_reported_on_test(session: Sess
     session.measure("[]")
 
 
-def test_the_exact_answer_harms_no_more_than_greedy_or_uniform(found: Allocation) -> None:
-    first = next(answer for answer in found.candidates if answer.by == "exact")
+def test_the_best_is_no_worse_than_greedy_or_uniform_on_validation(found: Allocation) -> None:
     for other in (found.greedy, found.uniform):
         assert other is not None
-        assert found.best.accuracy >= other.accuracy - 0.005
-    assert first.predicted.kind == "predicted"
+        assert found.best.accuracy >= other.accuracy
+    assert found.best.predicted.kind == "predicted"
     assert {answer.by for answer in found.candidates} == {"exact", "greedy", "uniform"}
 
 
@@ -64,14 +74,14 @@ def test_a_second_budget_starts_from_what_the_first_measured(
         raise AssertionError("an option was measured again")
 
     monkeypatch.setattr("workbench.analyze.cells.CellRunner.__call__", refuse)
-    again = AllocationJob(session, Budget("bytes", 45_000)).result()
+    again = AllocationJob(session, Budget("bytes", 45_000), repair=False).result()
     assert again.best.cost <= 45_000
     assert again.images == found.images > 0
 
 
 def test_the_smallest_model_within_a_loss_keeps_it_on_validation(session: Session, found: Allocation) -> None:
-    answer = AllocationJob(session, Budget("drop", 0.01)).result()
-    assert 0 <= answer.searched - answer.best.accuracy <= 0.01
+    answer = AllocationJob(session, Budget("drop", 0.01), repair=False).result()
+    assert 0 <= answer.searched - answer.best.accuracy <= 0.01 + 1e-9
     for other in (answer.greedy, answer.uniform):
         assert other is not None
         assert answer.best.cost <= other.cost or other.accuracy < answer.searched - 0.01
@@ -81,7 +91,7 @@ def test_the_smallest_model_within_a_loss_keeps_it_on_validation(session: Sessio
 def test_a_loss_that_a_locked_layer_exceeds_names_the_lock(session: Session, found: Allocation) -> None:
     base = wb.Recipe.parse("- quantize: {bits: 1, layers: [fc1]}")
     with pytest.raises(WorkbenchError, match=r"0.1 points cannot be kept with fc1 locked: the least .* points"):
-        AllocationJob(session, Budget("drop", 0.001), ["quantize"], base=base, locked=["fc1"]).result()
+        AllocationJob(session, Budget("drop", 0.001), ["quantize"], base=base, locked=["fc1"], repair=False).result()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +99,7 @@ def test_a_loss_that_a_locked_layer_exceeds_names_the_lock(session: Session, fou
     [("macs", 150_000, ["channels"]), ("runtime_bytes", 200_000, ["quantize"]), ("bytes", 60_000, ["share"])],
 )
 def test_other_budgets_are_kept_too(session: Session, kind: Kind, limit: float, methods: list[str]) -> None:
-    answer = AllocationJob(session, Budget(kind, limit), methods).result().best
+    answer = AllocationJob(session, Budget(kind, limit), methods, repair=False).result().best
     assert answer.cost <= limit
     assert answer.validation is not None
 
@@ -106,10 +116,15 @@ def test_locks_that_make_a_budget_impossible_are_named(session: Session) -> None
 
 def test_a_repair_is_tried_behind_the_answer_and_kept_where_it_is_better(found: Allocation) -> None:
     exact = [answer for answer in found.candidates if answer.by == "exact"]
-    assert {answer.repair for answer in exact} == {"", "correct_bias"}  # the model has no BatchNorm to recalibrate
-    assert found.best.accuracy == max(answer.accuracy for answer in exact)
-    with_repair = next(answer for answer in exact if answer.repair)
-    assert with_repair.recipe.steps[-1].technique == "correct_bias"
+    repairs = {answer.repair: answer for answer in exact}
+    assert repairs.keys() == {"", "correct_bias", "gptq"}  # the model has no BatchNorm to recalibrate
+    assert found.best.accuracy == max(answer.accuracy for answer in found.candidates)
+    assert repairs["correct_bias"].recipe.steps[-1].technique == "correct_bias"
+    assert {"rounding": "gptq"}.items() <= repairs["gptq"].recipe.to_data()[-1]["quantize"].items()
+    assert repairs["gptq"].cost <= 60_000
+    for other in (found.greedy, found.uniform):
+        assert other is not None
+        assert other.repair in ("", found.best.repair)
 
 
 def test_a_locked_layer_keeps_what_it_has(session: Session) -> None:
@@ -149,7 +164,7 @@ def test_every_method_is_a_technique_with_a_dial() -> None:
 
 def test_the_command_prints_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["allocate", "--model", "lenet300", "--data", "fashion_mnist", "--max-bytes", "60000", "--json"]
-    assert main([*arguments, "--technique", "quantize"]) == 0
+    assert main([*arguments, "--technique", "quantize", "--no-repair"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert {"recipe", "predicted", "measured", "baselines"} <= report.keys()
     assert report["predicted"]["bytes"] == report["measured"]["size"]["bytes"] <= 60_000

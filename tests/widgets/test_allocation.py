@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
+import workbench as wb
 from tests.widgets.conftest import wait_until
 from widgets import AllocationView
 from widgets.allocation.view import KINDS, TECHNIQUES, kinds
@@ -19,13 +22,16 @@ from workbench.session import Session
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
-    with Session("lenet300", "fashion_mnist", history=":memory:") as opened:
+    data = wb.load_dataset("fashion_mnist")
+    few = {name: data[name].take(torch.arange(256)) for name in data.splits}
+    with Session("lenet300", replace(data, splits=few), history=":memory:") as opened:
         opened.measure()
         yield opened
 
 
 @pytest.fixture
-def view(session: Session) -> Iterator[AllocationView]:
+def view(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[AllocationView]:
+    monkeypatch.setattr("workbench.search.job.repairs_for", lambda *_: ())  # they take longer than all the rest
     session.measure("[]")
     view = AllocationView(session)
     yield view

@@ -1,6 +1,6 @@
 // Find the best: a budget, what may be used, and the recipes that keep it, side by side with one click to apply each.
 
-const ABOUT = "Every layer's options are measured alone on part of the validation split; the choice that harms least within the budget is then found exactly, measured in full, and searched again with what was learnt. Greedy and “same everywhere” keep the same budget, for comparison. Then BatchNorm recalibrated or biases corrected are tried behind each; what is foreseen is without them. Nothing is trained. Locked layers keep what they have. The test split is only run for what is shown at the end.";
+const ABOUT = "Every layer's options are measured alone on part of the validation split; the choice that harms least within the budget is then found exactly, measured in full, and searched again with what was learnt. Greedy and “same everywhere” keep the same budget, for comparison. Then repairs without training are tried: BatchNorm recalibrated, biases corrected, weights rounded by GPTQ; what is foreseen is without them. Locked layers keep what they have. The test split is only run for what is shown at the end.";
 const START = { bytes: (dense) => dense.bytes / 11e3, runtime_bytes: (dense) => dense.runtime_bytes / 6e3, ms: (dense) => dense.ms * 0.6, macs: (dense) => dense.macs * 0.5e-6, drop: () => 0.5 };
 const round = (value) => (value >= 100 ? Math.round(value / 10) * 10 : value >= 10 ? Math.round(value) : Number(value.toPrecision(2)));
 const points = (lost) => (Math.abs(lost) < 0.005 ? "as dense" : `${number(Math.abs(lost), 2)} ${lost > 0 ? "lost" : "gained"}`);
@@ -80,9 +80,9 @@ function render({ model, el }) {
     const apply = button(set ? "Set" : "Apply", { "aria-label": `Apply to the sliders: ${row.title}`, disabled: set });
     apply.addEventListener("click", () => model.send({ do: "apply", by: row.by }));
     return element("tr", { class: row.by === "exact" ? "wb-best" : "" }, element("th", { scope: "row" }, row.title, ...(row.repair ? [element("small", { class: "wb-muted wb-under" }, row.repair)] : [])),
-      element("td", {}, percent(value, 2), element("small", { class: "wb-muted" }, ` ± ${number(50 * (high - low), 2)}`)),
+      element("td", {}, apply), element("td", {}, percent(value, 2), element("small", { class: "wb-muted" }, ` ± ${number(50 * (high - low), 2)}`)),
       element("td", {}, ...accuracy(row.validation, about.searched)), element("td", {}, ...accuracy(row.test, dense.accuracy)),
-      ...figures(about).map(([, show]) => element("td", {}, show(row))), element("td", {}, apply));
+      ...figures(about).map(([, show]) => element("td", {}, show(row))));
   }
   function update() {
     const [progress, about, dense, answers] = [model.get("progress"), model.get("about"), model.get("dense"), model.get("answers")];
@@ -104,9 +104,9 @@ function render({ model, el }) {
     table.hidden = !answers.length;
     empty.hidden = Boolean(answers.length) || running;
     if (answers.length) {
-      head.replaceChildren(...["", "Foreseen", "Validation", split[0].toUpperCase() + split.slice(1), ...figures(about).map(([name]) => name), ""].map((name) => element("th", { scope: "col" }, name)));
+      head.replaceChildren(...["", "", "Foreseen", "Validation", split[0].toUpperCase() + split.slice(1), ...figures(about).map(([name]) => name)].map((name) => element("th", { scope: "col" }, name)));
       body.replaceChildren(...answers.map((row) => rowOf(row, about, dense, model.get("applied"))));
-      if (dense.accuracy != null) body.append(element("tr", { class: "wb-dense wb-muted" }, element("th", { scope: "row" }, "Dense"), element("td", {}, ""), element("td", {}, percent(about.searched, 2)), element("td", {}, percent(dense.accuracy, 2)), ...figures(about).map(([, show]) => element("td", {}, show(dense))), element("td", {}, "")));
+      if (dense.accuracy != null) body.append(element("tr", { class: "wb-dense wb-muted" }, element("th", { scope: "row" }, "Dense"), element("td"), element("td"), element("td", {}, percent(about.searched, 2)), element("td", {}, percent(dense.accuracy, 2)), ...figures(about).map(([, show]) => element("td", {}, show(dense)))));
     }
     remarks.replaceChildren(...(about.remarks || []).map((remark) => element("li", {}, remark)));
   }

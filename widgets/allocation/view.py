@@ -48,7 +48,7 @@ TECHNIQUES = {
     "share": "codebooks",
 }
 TITLES = {"exact": "Best found", "greedy": "Greedy", "uniform": "Same everywhere"}
-REPAIRS = {"recalibrate": "BatchNorm recalibrated", "correct_bias": "biases corrected"}
+REPAIRS = {"recalibrate": "BatchNorm recalibrated", "correct_bias": "biases corrected", "gptq": "rounded by GPTQ"}
 STAGES = {
     "open": "measuring the dense model",
     "costs": "encoding each layer's options",
@@ -56,7 +56,7 @@ STAGES = {
     "sweep": "measuring each option",
     "measure": "measuring whole recipes",
     "again": "searching again with what was measured",
-    "repair": "trying repairs behind the best",
+    "repair": "trying repairs without training",
     "report": "measuring the best on the test split",
 }
 

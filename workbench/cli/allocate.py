@@ -28,6 +28,12 @@ def add(verbs: Verbs[Any]) -> None:
     verb.add_argument(
         "--no-repair", dest="repair", action="store_false", help="add no step that repairs, such as recalibrate"
     )
+    verb.add_argument(
+        "--front",
+        type=int,
+        metavar="TRIALS",
+        help="then evolve a front of accuracy, size and latency over so many trials",
+    )
     verb.add_argument("--executor", choices=("threads", "processes", "inline"), help="where it runs (default: threads)")
     verb.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler")
     add_json(verb)
@@ -37,6 +43,7 @@ def add(verbs: Verbs[Any]) -> None:
 def _allocate(options: argparse.Namespace) -> int:
     from workbench.models.load import load_model
     from workbench.recipe import Recipe
+    from workbench.search.front import FrontJob
     from workbench.search.job import AllocationJob
     from workbench.search.report import allocation_report, render_allocation
     from workbench.session import Session
@@ -56,6 +63,10 @@ def _allocate(options: argparse.Namespace) -> int:
         )
         follow(job)
         report = allocation_report(session, job.result())
+        if options.front is not None:
+            front = FrontJob(session, options.front)
+            follow(front)
+            report["front"] = [point.to_json() for point in front.result()]
     print(json.dumps(report, indent=1) if options.json else render_allocation(report))
     return 0
 

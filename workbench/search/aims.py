@@ -8,7 +8,7 @@ corrected by what was measured, until the smallest model that keeps it is bracke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .allocation import Answer, lost_by
@@ -17,11 +17,14 @@ from .costs import Costs
 from .foresight import Foresight
 from .options import Plan
 from .problem import Choice, Problem
+from .repairs import repaired
 
 #: Ways to solve: ours first, then what it is compared with.
 SOLVERS = ("exact", "greedy", "uniform")
 #: A loss is bracketed once the divergences that keep and break it are this near.
 NEAR = 1.05
+#: Choices that are tried until one keeps the budget with a repair.
+TRIES = 4
 #: Halvings in which a solver for costs finds the least cost within a divergence.
 HALVINGS = 12
 
@@ -34,6 +37,9 @@ class Aim(Protocol):
     def find(self, by: str, count: int) -> Iterator[Answer]:
         """Yield measured answers of one of ``SOLVERS``, ``count`` at most, the first one the solver's own best."""
 
+    def repair(self, answer: Answer, repair: str) -> Answer | None:
+        """Return the answer, or one near it, measured with one of ``repairs``; None where none keeps the budget."""
+
     def keeps(self, answer: Answer) -> bool:
         """Whether a measured answer keeps the budget."""
 
@@ -43,16 +49,12 @@ class Aim(Protocol):
 
 @dataclass
 class Ground:
-    """What both aims stand on; ``measure`` runs an answer on the whole validation split.
-
-    ``reserve`` is what of a cost is left for a repair.
-    """
+    """What both aims stand on; ``measure`` runs an answer on the whole validation split."""
 
     plan: Plan
     costs: Costs
     budget: Budget
     measure: Callable[[Answer], Answer]
-    reserve: float = 0.0
 
     def answer(self, by: str, choice: Choice, foresight: Foresight) -> Answer:
         """Return a choice as an answer that is not measured yet."""
@@ -76,20 +78,35 @@ class LeastHarm:
         """Yield the answer, and the next best ones (of exact answers only)."""
         ground, found = self._ground, list[Choice]()
         problem = ground.costs.problem(self.foresight.weighted)
-        solvers: dict[str, Callable[[Problem, float], Choice | None]] = {
-            "exact": lambda problem, limit: problem.solve(limit, found),
-            "greedy": Problem.greedy,
-            "uniform": ground.uniform,
-        }
         for _ in range(count if by == "exact" else 1):
-            limit = ground.budget.limit
-            choice = ground.costs.within(problem, limit - ground.reserve, solvers[by])
-            if choice is None and ground.reserve:
-                choice = ground.costs.within(problem, limit, solvers[by])
+            choice = ground.costs.within(problem, ground.budget.limit, self._solver(by, found))
             if choice is None:
                 return
             found.append(choice)
             yield ground.measure(ground.answer(by, choice, self.foresight))
+
+    def repair(self, answer: Answer, repair: str) -> Answer | None:
+        """Return an answer of the same solver that keeps the budget with the repair, which may cost a little too."""
+        ground = self._ground
+        problem, limit, choice = ground.costs.problem(self.foresight.weighted), ground.budget.limit, answer.choice
+        for _ in range(TRIES):
+            recipe = repaired(ground.plan.recipe(choice), repair)
+            cost = ground.costs.of(recipe)
+            if cost <= ground.budget.limit:
+                plain = ground.answer(answer.by, choice, self.foresight)
+                return ground.measure(replace(plain, recipe=recipe, repair=repair, cost=cost))
+            limit -= cost - ground.budget.limit
+            found = ground.costs.within(problem, limit, self._solver(answer.by, []))
+            if found is None:
+                break
+            choice = found
+        return None
+
+    def _solver(self, by: str, forbidden: list[Choice]) -> Callable[[Problem, float], Choice | None]:
+        """Return one of ``SOLVERS``; the exact one leaves out what is ``forbidden``."""
+        if by == "exact":
+            return lambda problem, limit: problem.solve(limit, forbidden)
+        return Problem.greedy if by == "greedy" else self._ground.uniform
 
     def keeps(self, answer: Answer) -> bool:
         """Whether the true cost is within the budget: every answer's is."""
@@ -130,6 +147,12 @@ class LeastCost:
             if any_kept and (number + 1 >= count or broken <= NEAR * kept):
                 return
             limit = 2 * kept if broken == float("inf") else (kept + broken) / 2
+
+    def repair(self, answer: Answer, repair: str) -> Answer | None:
+        """Return the answer with the repair."""
+        recipe = repaired(answer.recipe, repair)
+        cost = self._ground.costs.of(recipe)
+        return self._ground.measure(replace(answer, recipe=recipe, repair=repair, cost=cost))
 
     def keeps(self, answer: Answer) -> bool:
         """Whether the loss measured on the validation split is within the budget."""

@@ -70,6 +70,10 @@ class Costs:
         """Return what the recipe of ``choice`` costs as a whole."""
         return self._cost(self._plan.recipe(choice))
 
+    def of(self, recipe: Recipe) -> float:
+        """Return what any recipe costs."""
+        return self._cost(recipe)
+
     def within(
         self, problem: Problem, budget: float, solve: Callable[[Problem, float], Choice | None]
     ) -> Choice | None:

@@ -5,9 +5,10 @@
 2. The sweep goes on to more images. The exact answer, the greedy one, the uniform one, and the exact answers next to
    the best are measured in full on the validation split.
 3. The foresight is refitted to what was measured, and it is solved again, once.
-4. Repairs that need no training (BatchNorm recalibrated, biases corrected) are tried behind the best of each.
-5. Of all that was measured the best on the validation split is taken, and measured once on the reporting split; so are
-   the greedy and the uniform answer, for comparison, when nothing is chosen any more.
+4. Repairs that need no training (BatchNorm recalibrated, biases corrected, weights rounded by GPTQ) are tried on the
+   best; the one that helps most, on the greedy and the uniform answer too, so that like is compared with like.
+5. Of all that was measured, whoever found it, the best on the validation split is taken, and measured once on the
+   reporting split; so are the greedy and the uniform answer, for comparison, when nothing is chosen any more.
 
 ``latest`` is what is known so far. Cancelled, it stays valid; started again, what was measured is in the history.
 """
@@ -26,12 +27,11 @@ from workbench.recipe import Recipe
 from .aims import SOLVERS, Ground, LeastCost, LeastHarm
 from .allocation import Allocation, Answer, lost_by, measured, remark
 from .budget import Budget
-from .costs import Costs, cost_of
+from .costs import Costs
 from .damage import damages, keep, recall, start_sweep
 from .foresight import Foresight, Seen
 from .options import Plan, plan_for
-from .repairs import BYTES as REPAIR_BYTES
-from .repairs import repaired, repairs_for
+from .repairs import ROUNDING, repairs_for
 from .testbed import Testbed
 
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ class _Search:
             self._bed.learn_latency()
         self._costs = Costs(self._bed, self._plan, budget.counted, lambda share: self._tell("costs", share))
         self._require_possible()
-        self._repairs = repairs_for(self._bed, self._plan.base) if job.repair else ()
-        reserve = float(REPAIR_BYTES) if self._repairs and budget.kind == "bytes" else 0.0
-        self._ground = Ground(self._plan, self._costs, budget, self._measure, reserve)
+        self._ground = Ground(self._plan, self._costs, budget, self._measure)
         self._search("exact", 1, self._sweep(FIRST, "first"))
         foresight = self._sweep(LAST, "sweep")
         for number, by in enumerate(SOLVERS):
@@ -120,16 +118,18 @@ class _Search:
             self._publish()
 
     def _repair(self) -> None:
-        """Try the repairs behind the best exact answers, and behind the best greedy and uniform one."""
-        exact = sorted((each for each in self._measured.values() if each.by == "exact"), key=self._aim.rank)
-        others = [self._best(by) for by in SOLVERS[1:]]
-        tried = [(answer, name) for answer in [*exact[-REPAIRED:], *filter(None, others)] for name in self._repairs]
+        """Try the repairs on the best exact answers; the one that is best, on the greedy and the uniform one too."""
+        exact = sorted((each for each in self._measured.values() if each.by == "exact"), key=self._aim.rank)[::-1]
+        names = repairs_for(self._bed, exact[0].recipe) if self._job.repair else ()
+        tried = [(answer, name) for name in names for answer in exact[: 1 if name in ROUNDING else REPAIRED]]
         for number, (answer, name) in enumerate(tried):
             self._tell("repair", number / len(tried))
-            recipe = repaired(answer.recipe, name)
-            cost = cost_of(self._bed.outline(recipe), self._budget.counted)
-            if self._budget.kind == "drop" or cost <= self._budget.limit:
-                self._measure(replace(answer, recipe=recipe, repair=name, cost=cost))
+            self._aim.repair(answer, name)
+            self._publish()
+        best = self._best("exact")
+        for other in map(self._best, SOLVERS[1:]):
+            if best is not None and best.repair and other is not None:
+                self._aim.repair(other, best.repair)
                 self._publish()
 
     def _publish(self) -> None:
@@ -189,13 +189,9 @@ class _Search:
             Seen(choice, answer.diverged or 0.0, lost_by(answer, self._baseline)) for choice, answer in unique.items()
         )
 
-    def _plain(self, answer: Answer) -> Answer:
-        """Return the answer without its repair."""
-        return next(
-            each
-            for each in self._measured.values()
-            if (each.by, each.choice, each.repair) == (answer.by, answer.choice, "")
-        )
+    def _plain(self, by: str) -> Answer:
+        """Return a solver's best answer without repairs: what can be compared with what was foreseen."""
+        return max((each for each in self._measured.values() if each.by == by and not each.repair), key=self._aim.rank)
 
     @property
     def _baseline(self) -> float:
@@ -238,10 +234,10 @@ class _Search:
         return replace(answer, reported=bed.measure(answer.recipe))
 
     def _allocation(self) -> Allocation:
-        best, greedy, uniform = (self._best(by) for by in SOLVERS)
-        assert best is not None, "the first answer is an exact one"
+        best = max(self._measured.values(), key=self._aim.rank)
+        greedy, uniform = (self._best(by) for by in SOLVERS[1:])
         shown = [("The best", best), ("Greedy", greedy), ("Uniform", uniform)]
-        remarks = [remark(self._plain(answer), title) for title, answer in shown if answer]
+        remarks = [remark(self._plain(answer.by), title) for title, answer in shown if answer]
         return Allocation(
             self._budget, tuple(method.name for method in self._plan.methods), self._plan.locked, self._bed.baseline,
             self._baseline, best, greedy, uniform, tuple(self._measured.values()), tuple(filter(None, remarks)),

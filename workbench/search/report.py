@@ -31,6 +31,9 @@ def render_allocation(report: dict[str, Any]) -> str:
     lines += [_line(name, answer) for name, answer in answers.items() if answer]
     lines += [f"note: {text}" for text in report["remarks"]]
     lines.append(f"first answer after {report['first_answer_seconds']:.0f} s, all after {report['seconds']:.0f} s")
+    for point in report.get("front", []):
+        latency = f"{point['ms']:.3f} ms" if point["ms"] else "–"
+        lines.append(f"front: {point['accuracy']['value']:.2%}, {point['bytes']:,} bytes, {latency}")
     return "\n".join([*lines, "", yaml.safe_dump(report["recipe"], sort_keys=False, default_flow_style=None).rstrip()])
 
 

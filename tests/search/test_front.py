@@ -1,0 +1,59 @@
+"""The front holds what nothing measured beats; a search that ended goes on with the trials it had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import workbench as wb
+from workbench.errors import WorkbenchError
+from workbench.search.front import KIND, FrontJob
+from workbench.search.testbed import Testbed
+from workbench.session import Session
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    data = wb.load_dataset("fashion_mnist")
+    few = {name: data[name].take(torch.arange(200)) for name in data.splits}
+    with Session("lenet300", replace(data, splits=few), history=str(tmp_path / "history.sqlite")) as opened:
+        opened.measure()
+        yield opened
+
+
+def trials(session: Session) -> int:
+    key = Testbed(session, "validation", lambda: None).key
+    kept = session.history.findings(key, KIND)
+    return kept[0].payload.count(b'"genes"') if kept else 0
+
+
+def test_nothing_on_the_front_is_beaten_and_trials_outlive_their_search(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = FrontJob(session, 10, ["quantize"]).result()
+    for point in first:
+        for other in first:
+            better = other.accuracy.value >= point.accuracy.value and other.bytes < point.bytes
+            assert not better, (point, other)
+    assert [point.bytes for point in first] == sorted(point.bytes for point in first)
+    assert len({point.bytes for point in first}) > 3  # exact answers to a ladder of budgets are on it
+    assert trials(session) == 10
+    measured: list[str] = []
+    measure = Testbed.measure
+    monkeypatch.setattr(Testbed, "measure", lambda bed, recipe: measured.append(recipe.hash) or measure(bed, recipe))
+    more = FrontJob(session, 14, ["quantize"]).result()
+    assert len([each for each in measured if each != wb.Recipe().hash]) <= 4
+    assert trials(session) == 14
+    for point in first:  # what was on the front is on it still, or beaten
+        assert any(other.accuracy.value >= point.accuracy.value and other.bytes <= point.bytes for other in more)
+
+
+def test_a_front_of_nothing_is_refused(session: Session) -> None:
+    with pytest.raises(WorkbenchError, match="1 or more"):
+        FrontJob(session, 0)
+    with pytest.raises(WorkbenchError, match="can be searched"):
+        FrontJob(session, 1, ["nothing"]).result()
