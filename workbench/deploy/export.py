@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Export:
 
     ``accuracy`` is measured there, ``simulated`` in PyTorch under the same ``recipe`` (the one given, with
     what the format needs added to it); ``agreement`` is the share of images with the same answer in both.
-    ``load_ms`` is the median time to open the file, ``ms`` of one image on one thread.
+    ``load_ms`` is the median time to open the file, ``ms`` of one image on one thread. What is measured in the
+    runtime is None where that does not run on this machine.
     """
 
     model: str
@@ -50,12 +51,12 @@ class Export:
     format: Format
     files: tuple[tuple[Path, int], ...]
     runtime: str
-    accuracy: Estimate
+    accuracy: Estimate | None
     simulated: Estimate
-    agreement: Estimate
-    largest_difference: float
-    load_ms: float
-    ms: float
+    agreement: Estimate | None
+    largest_difference: float | None
+    load_ms: float | None
+    ms: float | None
     kernels: tuple[KernelRow, ...]
     remarks: tuple[str, ...]
 
@@ -75,9 +76,9 @@ class Export:
             "files": [{"path": str(path), "bytes": size} for path, size in self.files],
             "bytes": self.nbytes,
             "runtime": self.runtime,
-            "accuracy": self.accuracy.to_json(),
+            "accuracy": self.accuracy.to_json() if self.accuracy else None,
             "simulated": self.simulated.to_json(),
-            "agreement": self.agreement.to_json(),
+            "agreement": self.agreement.to_json() if self.agreement else None,
             "largest_difference": self.largest_difference,
             "ms": self.ms,
             "load_ms": self.load_ms,
@@ -135,31 +136,41 @@ def judge(
 ) -> Export:
     """Return what ``files`` of ``source`` do in the runtime of their format, beside the ``simulated`` logits."""
     model, images = source.subject.model, data[split]
-    normalize = model.normalization or data.normalization
-    opened, load_ms = _open(chosen, files[0], source)
-    found = _run(opened, images, normalize, lambda share: tell(f"running in {chosen.runtime}", share))
-    task = find_task(data.task, data.classes)
-    scores, theirs = task.score(found, images.labels, simulated), task.score(simulated, images.labels)
+    normalize, task = model.normalization or data.normalization, find_task(data.task, data.classes)
 
     def exact(values: NDArray[np.float64]) -> Estimate:
         return Estimate.exact(float(values.mean()), len(values), split)
 
-    image = normalize(images.images[:1]).contiguous()
-    return Export(
+    export = Export(
         model=model.name,
         dataset=data.name,
         recipe=source.compressed.recipe,
         format=chosen,
         files=tuple((path, path.stat().st_size) for path in files),
         runtime=chosen.versioned_runtime(),
+        accuracy=None,
+        simulated=exact(task.score(simulated, images.labels)["accuracy"]),
+        agreement=None,
+        largest_difference=None,
+        load_ms=None,
+        ms=None,
+        kernels=(),
+        remarks=(*added, *chosen.remarks(source), *source.compressed.notes),
+    )
+    if not chosen.runs_here:
+        return export
+    opened, load_ms = _open(chosen, files[0], source)
+    found = _run(opened, images, normalize, lambda share: tell(f"running in {chosen.runtime}", share))
+    scores = task.score(found, images.labels, simulated)
+    image = normalize(images.images[:1]).contiguous()
+    return replace(
+        export,
         accuracy=exact(scores["accuracy"]),
-        simulated=exact(theirs["accuracy"]),
         agreement=exact(scores["agreement"]),
         largest_difference=float(np.abs(found - simulated).max()),
         load_ms=load_ms,
         ms=_time(lambda: chosen.open(files[0], 1, model.module), image),
         kernels=chosen.kernels(files[0], image),
-        remarks=(*added, *chosen.remarks(source), *source.compressed.notes),
     )
 
 

@@ -79,6 +79,8 @@ class Format(ABC):
     extra: ClassVar[str] = ""
     #: Whether the same model and recipe give the same bytes.
     reproducible: ClassVar[bool] = True
+    #: Whether its runtime runs on a machine like this one; the others are written, not judged.
+    runs_here: ClassVar[bool] = True
 
     @property
     def install(self) -> str:
@@ -139,6 +141,7 @@ class Format(ABC):
             "installed": self.installed,
             "install": self.install,
             "reproducible": self.reproducible,
+            "runs_here": self.runs_here,
         }
 
     def versioned_runtime(self) -> str:

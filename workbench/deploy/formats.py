@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from .executorch_formats import ExecuTorch, ExecuTorchInt8
 from .format import Format, FormatError
+from .inductor import AotInductor
+from .litert_formats import LiteRt, LiteRtInt8
 from .microcontroller.c_format import CSource
 from .onnx_formats import OnnxFloat
 from .onnx_int8 import OnnxInt8
 from .onnx_weights import OnnxHalf, OnnxInt2, OnnxInt4
 from .openvino_formats import OpenVinoHalf, OpenVinoInt4, OpenVinoInt8
 from .packed import Packed
+from .tensorrt import TensorRt
 from .torch_program import TorchProgram
+from .tvm_formats import Tvm, TvmArm
 
 _ALL = (
     OnnxFloat(),
@@ -20,9 +25,17 @@ _ALL = (
     OpenVinoHalf(),
     OpenVinoInt8(),
     OpenVinoInt4(),
+    ExecuTorch(),
+    ExecuTorchInt8(),
+    LiteRt(),
+    LiteRtInt8(),
+    Tvm(),
+    TvmArm(),
+    TensorRt(),
     TorchProgram(),
-    Packed(),
+    AotInductor(),
     CSource(),
+    Packed(),
 )
 FORMATS: dict[str, Format] = {entry.name: entry for entry in _ALL}
 

@@ -12,14 +12,18 @@ _SHOWN = 10
 
 def render_export(written: Export) -> str:
     """Return what was written and what it does in its runtime."""
-    accuracy, simulated, title = written.accuracy, written.simulated, written.format.title
+    simulated = written.simulated
     lines = [
-        f"{written.model} as {title}, run by {written.runtime} on {accuracy.n:,} {accuracy.split} images",
+        f"{written.model} as {written.format.title}, for {written.runtime}",
         *(f"file        {path}, {size:,} bytes" for path, size in written.files),
-        f"accuracy    {accuracy.value:.2%}  (simulated in torch {simulated.value:.2%}; "
-        f"{written.agreement.value:.2%} of the answers are the same)",
-        f"time        {written.ms:.3f} ms an image on one thread, {written.load_ms:.0f} ms to open",
+        f"simulated   {simulated.value:.2%} in torch, {simulated.n:,} {simulated.split} images",
     ]
+    if written.accuracy and written.agreement:
+        lines += [
+            f"accuracy    {written.accuracy.value:.2%} in {written.runtime}; {written.agreement.value:.2%} of the "
+            "answers are the simulation's",
+            f"time        {written.ms:.3f} ms an image on one thread, {written.load_ms:.0f} ms to open",
+        ]
     counts = Counter(f"{row.op} {row.dtype}" for row in written.kernels)
     if counts:
         lines.append("it ran      " + ", ".join(f"{count} {kind}" for kind, count in counts.most_common(_SHOWN)))

@@ -45,8 +45,12 @@ class TorchProgram(Format):
             return TorchRunner(torch.export.load(path).module())
 
 
-def export_program(source: Source, batch: int | None = None) -> torch.export.ExportedProgram:
+def export_program(
+    source: Source, batch: int | None = None, module: nn.Module | None = None
+) -> torch.export.ExportedProgram:
     """Return the traced program, for any batch size unless ``batch`` fixes one.
+
+    It is of ``module``, which by default is the compressed model with what enters its layers rounded.
 
     Raises ``FormatError`` where ``torch.export`` cannot trace the model, with the reason it gives.
     """
@@ -55,7 +59,7 @@ def export_program(source: Source, batch: int | None = None) -> torch.export.Exp
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            return torch.export.export(source.module, (example,), dynamic_shapes=shapes)
+            return torch.export.export(source.module if module is None else module, (example,), dynamic_shapes=shapes)
     except Exception as error:  # whatever the user's code raises under tracing
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise FormatError(

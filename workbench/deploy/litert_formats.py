@@ -1,0 +1,148 @@
+"""LiteRT (TFLite) files for phones and small boards, run by its interpreter with XNNPACK."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from workbench.recipe import Recipe
+from workbench.run.runner import Runner
+
+from .calling import CallRunner
+from .format import Format, FormatError, Source
+from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
+from .onnx_int8 import with_int8
+
+_IMAGES = 256
+
+
+class LiteRt(Format):
+    """fp32, one image a run."""
+
+    name, title, suffix = "litert", "LiteRT fp32", ".tflite"
+    summary = "TFLite file in fp32, one image a run"
+    runtime, distribution, extra = "litert", "ai-edge-litert", "litert"
+    modules: ClassVar[tuple[str, ...]] = ("litert_torch", "ai_edge_litert")
+
+    def remarks(self, source: Source) -> Iterable[str]:
+        """Say what is widened."""
+        compressed = source.compressed
+        return chain(
+            activations_simulated(compressed),
+            codes_widen(compressed),
+            tables_widen(compressed),
+            zeros_stay(compressed, "LiteRT"),
+        )
+
+    def write(self, source: Source, folder: Path) -> tuple[Path, ...]:
+        """Convert the module."""
+        path = self.path(source, folder)
+        _convert(source, source.module, path)
+        return (path,)
+
+    def open(self, path: Path, threads: int | None = None, architecture: nn.Module | None = None) -> Runner:
+        """Load it into the interpreter."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            interpreter = Interpreter(str(path), num_threads=threads or torch.get_num_threads())
+            interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise FormatError(f"LiteRT cannot open {path.name}: {str(error).splitlines()[0][:200]}") from error
+        taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+        def call(image: Tensor) -> Any:
+            interpreter.set_tensor(taken["index"], _on_grid(image.numpy(), taken))
+            interpreter.invoke()
+            return _off_grid(interpreter.get_tensor(given["index"]), given)
+
+        return CallRunner(self.runtime, call, one_by_one=True)
+
+
+class LiteRtInt8(LiteRt):
+    """int8, by LiteRT's own quantizer, images and logits too."""
+
+    name, title, suffix = "litert-int8", "LiteRT int8", ".int8.tflite"
+    summary = "TFLite file with 8-bit weights and activations in integer kernels, one image a run"
+    modules = ("litert_torch", "ai_edge_litert", "ai_edge_quantizer")
+
+    def complete(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+        """Add 8-bit weights and activations where the recipe has no quantized activations."""
+        return with_int8(recipe)
+
+    def remarks(self, source: Source) -> Iterator[str]:
+        """Say whose grids are in the file."""
+        yield f"LiteRT's quantizer chose the grids anew, from {_IMAGES} calibration images."
+        yield "Images enter it, and logits leave it, in int8."
+        yield from zeros_stay(source.compressed, "LiteRT")
+
+    def write(self, source: Source, folder: Path) -> tuple[Path, ...]:
+        """Convert the module in fp32, then quantize the file."""
+        from ai_edge_quantizer import quantizer, recipe
+
+        if source.calibration is None:
+            raise FormatError("An int8 file needs calibration images, and these data have none: give a train split.")
+        path = self.path(source, folder)
+        with tempfile.TemporaryDirectory() as place, _silence():
+            plain = Path(place) / "plain.tflite"
+            _convert(source, source.compressed.fresh_module(inputs=False), plain)
+            work = quantizer.Quantizer(str(plain), recipe.static_wi8_ai8())
+            feeds = [{"args_0": image[None].numpy()} for image in source.calibration[:_IMAGES]]
+            found = work.calibrate({"serving_default": feeds}, num_threads=1)
+            path.write_bytes(work.quantize(found).quantized_model)
+        return (path,)
+
+
+def _on_grid(values: NDArray[np.float32], about: dict[str, Any]) -> NDArray[Any]:
+    """Return values as the file takes them: floats as they are, or the integers of its grid."""
+    kind = np.dtype(about["dtype"])
+    if kind.kind == "f":
+        return values
+    scale, zero_point = about["quantization"]
+    limits = np.iinfo(kind)
+    codes: NDArray[Any] = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(kind)
+    return codes
+
+
+def _off_grid(codes: NDArray[Any], about: dict[str, Any]) -> NDArray[np.float32]:
+    if np.dtype(about["dtype"]).kind == "f":
+        return codes
+    scale, zero_point = about["quantization"]
+    values: NDArray[np.float32] = ((codes.astype(np.float32) - zero_point) * scale).astype(np.float32)
+    return values
+
+
+def _convert(source: Source, module: nn.Module, path: Path) -> None:
+    import litert_torch
+
+    with _silence():
+        try:
+            litert_torch.convert(module, (torch.zeros(1, *source.subject.image_shape),)).export(str(path))
+        except Exception as error:  # its passes raise whatever they meet
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise FormatError(f"LiteRT cannot convert '{source.stem}' ({reason}): export it as ONNX.") from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the converter's progress out of our output."""
+    logging.disable(logging.WARNING)
+    try:
+        heard = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

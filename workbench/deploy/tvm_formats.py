@@ -1,0 +1,90 @@
+"""Apache TVM: a library compiled for this CPU, or object files for an Arm board."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from workbench.run.runner import Runner
+
+from .calling import CallRunner
+from .format import Format, FormatError, Source
+from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
+from .torch_program import export_program
+
+
+class Tvm(Format):
+    """Compiled for the machine it is written on, one image a run."""
+
+    name, title, suffix = "tvm", "TVM library", ".tvm.so"
+    summary = "shared library that Apache TVM compiles for this CPU, untuned, one image a run"
+    runtime, distribution, extra = "tvm", "apache-tvm", "tvm"
+    modules = ("tvm",)
+    #: The linker writes what it likes.
+    reproducible = False
+    target: ClassVar[dict[str, Any]] = {"kind": "llvm"}
+
+    def remarks(self, source: Source) -> Iterable[str]:
+        """Say that it is untuned, and what is widened."""
+        compressed = source.compressed
+        return chain(
+            ["TVM's schedules are its defaults, not tuned for this machine: right, and not as fast as it can be."],
+            activations_simulated(compressed),
+            codes_widen(compressed),
+            tables_widen(compressed),
+            zeros_stay(compressed, "TVM"),
+        )
+
+    def write(self, source: Source, folder: Path) -> tuple[Path, ...]:
+        """Compile the traced program."""
+        import tvm
+        from tvm.relax.frontend.torch import from_exported_program
+
+        path = self.path(source, folder)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                compiled = tvm.compile(
+                    from_exported_program(export_program(source, 1)), target=tvm.target.Target(self.target)
+                )
+        except Exception as error:  # tvm.error.* and asserts of its passes
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
+            raise FormatError(f"TVM cannot compile '{source.stem}' ({reason}): export it as ONNX.") from error
+        compiled.export_library(str(path))
+        return (path,)
+
+    def open(self, path: Path, threads: int | None = None, architecture: nn.Module | None = None) -> Runner:
+        """Load the library."""
+        import tvm
+        from tvm import relax
+
+        machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+
+        def call(image: Tensor) -> Any:
+            found = machine["main"](tvm.runtime.tensor(image.numpy()))
+            return (found if hasattr(found, "numpy") else found[0]).numpy()
+
+        return CallRunner(self.runtime, call, one_by_one=True)
+
+
+class TvmArm(Tvm):
+    """Object files for 64-bit Arm, such as a Raspberry Pi 4 or 5."""
+
+    name, title, suffix = "tvm-arm", "TVM for Arm", ".aarch64.tar"
+    summary = "object files that Apache TVM compiles for 64-bit Arm Linux; linked and run on the board"
+    runs_here = False
+    target: ClassVar[dict[str, Any]] = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mattr": ["+neon"]}
+
+    def remarks(self, source: Source) -> Iterable[str]:
+        """Say how to link it."""
+        link = "Not run here. On the board: tar -xf FILE && cc -shared -o model.so *.o; TVM's runtime loads model.so."
+        return chain([link], super().remarks(source))
+
+    def open(self, path: Path, threads: int | None = None, architecture: nn.Module | None = None) -> Runner:
+        """Raise: this machine is no Arm board."""
+        raise FormatError(f"{path.name} is for 64-bit Arm and does not run on this machine.")
