@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LESSONS = [path for path in NOTEBOOKS if path.stem[:2] in ("02", "03", "04")]
+LESSONS = [path for path in NOTEBOOKS if path.stem[:2] in ("02", "03", "04", "06")]
 
 
 def code_cells(notebook: Any) -> list[Any]:
