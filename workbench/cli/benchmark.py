@@ -13,6 +13,7 @@ from .common import Verbs, add_json
 
 if TYPE_CHECKING:
     from workbench.deploy.benchmark import Benchmark
+    from workbench.deploy.fusion import Fusion
 
 #: Operators shown without ``--json``.
 _SHOWN = 12
@@ -29,6 +30,9 @@ def add(verbs: Verbs[Any]) -> None:
     verb.add_argument("--batch", type=int, default=1, metavar="B", help="inputs of a run (default: 1)")
     verb.add_argument("--shape", metavar="C,H,W", help="of an input, where the file leaves it open")
     verb.add_argument("--seconds", type=float, default=5.0, metavar="S", help="for each file, at most (default: 5)")
+    verb.add_argument(
+        "--fusion", action="store_true", help="what the runtime fuses in an .onnx file, and what that saves"
+    )
     add_json(verb)
     verb.set_defaults(run=_benchmark)
 
@@ -36,45 +40,56 @@ def add(verbs: Verbs[Any]) -> None:
 def _benchmark(options: argparse.Namespace) -> int:
     from workbench.deploy.benchmark import benchmark
 
+    shape = _shape(options.shape)
     found = benchmark(
         options.files, runtimes=options.runtime, threads=options.threads, batch=options.batch,
-        shape=_shape(options.shape), seconds=options.seconds, progress=_tell,
+        shape=shape, seconds=options.seconds, progress=_tell,
     )  # fmt: skip
+    fused = [_fusion(entry, options, shape) if options.fusion else None for entry in found]
     if options.json:
-        report = found[0].to_json()
-        if len(found) > 1:
-            report["files"] = [entry.to_json() for entry in found]
-        print(json.dumps(report, indent=1))
+        reports = [
+            {**entry.to_json(), **({"fusion": one.to_json()} if one else {})}
+            for entry, one in zip(found, fused, strict=True)
+        ]
+        print(json.dumps({**reports[0], **({"files": reports} if len(reports) > 1 else {})}, indent=1))
     else:
-        print(render(found))
+        from workbench.deploy.fusion import render_fusion
+
+        for entry, one in zip(found, fused, strict=True):
+            print("\n".join([render(entry), *(render_fusion(one) if one else ())]))
     return 0
 
 
-def render(found: tuple[Benchmark, ...]) -> str:
+def _fusion(entry: Benchmark, options: argparse.Namespace, shape: tuple[int, ...] | None) -> Fusion | None:
+    """Return what the runtime fused; None where the file or runtime shows nothing of it."""
+    from workbench.deploy.fusion import fusion
+
+    name, *rest = entry.runtime.split(" ", 2)
+    if not entry.file.endswith(".onnx") or name not in ("onnxruntime", "openvino") or len(rest) > 1:
+        return None
+    return fusion(entry.file, name, shape=shape, threads=entry.threads, seconds=options.seconds)
+
+
+def render(entry: Benchmark) -> str:
     """Return what was measured as text for a terminal."""
-    lines = []
-    for entry in found:
-        ms, rate, memory = entry.ms, entry.throughput, entry.memory
-        beside = (
-            f", {entry.ratio.median:.3f}× [{entry.ratio.low:.3f}–{entry.ratio.high:.3f}] the first"
-            if entry.ratio
-            else ""
-        )
-        lines += [
-            f"{entry.file}  {entry.runtime}, {entry.threads} thread(s), batch {entry.batch}",
-            f"  {ms.median:.4g} ms [{ms.low:.4g}–{ms.high:.4g}]{beside}; {rate.median:,.0f} inputs/s",
-            f"  loads in {entry.load_ms:.0f} ms, first run {entry.first_ms:.3g} ms, {entry.bytes:,} bytes on disk"
-            + (f", {memory.above_bytes / 2**20:.1f} MiB of memory above the empty runtime" if memory else ""),
-            f"  {entry.noise.verdict}: {' '.join(entry.noise.findings) or 'nothing disturbed the measurement.'}",
-        ]
-        total = sum(row.ms for row in entry.kernels)
-        lines += [
-            f"    {row.ms / total:5.1%}  {row.ms:.4f} ms  {row.op} {row.dtype}  {row.name}"
-            for row in entry.kernels[:_SHOWN]
-        ]
-        if len(entry.kernels) > _SHOWN:
-            rest = entry.kernels[_SHOWN:]
-            lines.append(f"    {sum(row.ms for row in rest) / total:5.1%}  in {len(rest)} others")
+    ms, rate, memory = entry.ms, entry.throughput, entry.memory
+    beside = ""
+    if entry.ratio:
+        beside = f", {entry.ratio.median:.3f}× [{entry.ratio.low:.3f}–{entry.ratio.high:.3f}] the first"
+    lines = [
+        f"{entry.file}  {entry.runtime}, {entry.threads} thread(s), batch {entry.batch}",
+        f"  {ms.median:.4g} ms [{ms.low:.4g}–{ms.high:.4g}]{beside}; {rate.median:,.0f} inputs/s",
+        f"  loads in {entry.load_ms:.0f} ms, first run {entry.first_ms:.3g} ms, {entry.bytes:,} bytes on disk"
+        + (f", {memory.above_bytes / 2**20:.1f} MiB of memory above the empty runtime" if memory else ""),
+        f"  {entry.noise.verdict}: {' '.join(entry.noise.findings) or 'nothing disturbed the measurement.'}",
+    ]
+    total = sum(row.ms for row in entry.kernels)
+    lines += [
+        f"    {row.ms / total:5.1%}  {row.ms:.4f} ms  {row.op} {row.dtype}  {row.name}"
+        for row in entry.kernels[:_SHOWN]
+    ]
+    if rest := entry.kernels[_SHOWN:]:
+        lines.append(f"    {sum(row.ms for row in rest) / total:5.1%}  in {len(rest)} others")
     return "\n".join(lines)
 
 

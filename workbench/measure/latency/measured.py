@@ -45,8 +45,18 @@ class Interleaved:
     noisy: bool
 
 
-def open_session(model: Model, threads: int = 1, profile_to: str | None = None) -> Any:
+def open_session(
+    model: Model,
+    threads: int = 1,
+    profile_to: str | None = None,
+    *,
+    fused: bool = True,
+    optimized_to: str | None = None,
+) -> Any:
     """Return a fresh ONNX Runtime session on the CPU; ``model`` may also be the path of a file.
+
+    Without ``fused`` the graph is run as it is, no operator taken into another. ``optimized_to``: where the
+    graph that runs is written.
 
     Idle threads sleep rather than spin: beside other work, spinning costs more than it saves.
     """
@@ -57,6 +67,10 @@ def open_session(model: Model, threads: int = 1, profile_to: str | None = None) 
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not fused:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if optimized_to is not None:
+        options.optimized_model_filepath = optimized_to
     if profile_to is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile_to
     data = model if isinstance(model, (bytes, str)) else model.SerializeToString()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .base import Engine, EngineError, Feeds, Input, KernelRow, Runtime, make_feeds
 from .openvino import OPENVINO
-from .ort import ONNXRUNTIME
+from .ort import ONNXRUNTIME, UNFUSED
 from .pytorch import TORCH
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: Of several that read a file, the first is the one meant where none is named.
-RUNTIMES = {runtime.name: runtime for runtime in (ONNXRUNTIME, OPENVINO, TORCH)}
+RUNTIMES = {runtime.name: runtime for runtime in (ONNXRUNTIME, OPENVINO, TORCH, UNFUSED)}
 
 
 def find_runtime(path: Path, name: str | None = None) -> Runtime:

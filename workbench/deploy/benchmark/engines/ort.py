@@ -22,13 +22,13 @@ _RUNS = 20
 
 
 class OrtEngine:
-    """An ``.onnx`` file in a session with the thread count asked for."""
+    """An ``.onnx`` file in a session with the thread count asked for; without ``fused``, the graph as it is."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self.version = runtime_name()
-        self._path, self._threads = path, threads
+    def __init__(self, path: Path, threads: int, fused: bool = True) -> None:
+        self.version = runtime_name() + ("" if fused else " without fusion")
+        self._path, self._threads, self._fused = path, threads, fused
         try:
-            self._session = open_session(str(path), threads)
+            self._session = open_session(str(path), threads, fused=fused)
         except LatencyError as error:
             raise EngineError(f"'{path}' is no model that ONNX Runtime loads: {_reason(error)}") from error
         self.inputs = tuple(
@@ -43,7 +43,8 @@ class OrtEngine:
     def kernels(self, feeds: Feeds) -> Sequence[KernelRow]:
         """Return the nodes of a profiled session, what the profiler adds taken off."""
         with tempfile.TemporaryDirectory() as folder:
-            session = open_session(str(self._path), self._threads, profile_to=str(Path(folder) / "profile"))
+            prefix = str(Path(folder) / "profile")
+            session = open_session(str(self._path), self._threads, prefix, fused=self._fused)
             for _ in range(_RUNS):
                 session.run(None, feeds)
             events = json.loads(Path(session.end_profiling()).read_text())
@@ -74,4 +75,9 @@ def _open(path: Path, threads: int) -> Engine:
     return OrtEngine(path, threads)
 
 
+def _open_unfused(path: Path, threads: int) -> Engine:
+    return OrtEngine(path, threads, fused=False)
+
+
 ONNXRUNTIME = Runtime("onnxruntime", (".onnx", ".ort"), "onnxruntime", "pip install onnxruntime", _open)
+UNFUSED = Runtime("onnxruntime-unfused", (".onnx",), "onnxruntime", "pip install onnxruntime", _open_unfused)
