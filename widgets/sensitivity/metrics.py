@@ -54,3 +54,20 @@ def described(found: Sensitivity, metric: str) -> dict[str, Any]:
     """Return how the page draws ``metric`` of this sweep."""
     offset = {"drop": found.baseline.value, "agreement": 1.0, "loss": found.loss}.get(metric, 0.0)
     return {"name": metric, "offset": float(offset), **METRICS[metric]}
+
+
+def about(found: Sensitivity | None, metric: str) -> dict[str, Any]:
+    """Return what the page says of a sweep, and how it draws ``metric``; empty where there is none."""
+    if found is None:
+        return {}
+    known = found.n[found.n > 0]
+    return {
+        "baseline": found.baseline.value,
+        "metric": described(found, metric),
+        "split": found.baseline.split,
+        "total": found.total,
+        "fewest": int(found.n.min()),
+        "most": int(known.max()) if known.size else 0,
+        "levels": list(found.levels),
+        "settings": {name: value for name, value in found.question.settings.items() if name != "scope"},
+    }

@@ -117,7 +117,7 @@ function render({ model, el }) {
   el.classList.add("wb");
   const dials = model.get("dials");
   const technique = choice(uniqueId("technique"), "What is varied", dials.map(({ name, label }) => [name, label]), model.get("technique"), (name) => model.send({ do: "show", technique: name }));
-  const form = choice(uniqueId("form"), "Shown as", [["map", "Map"], ["curves", "Curves"]], model.get("form"), (name) => { model.set("form", name); model.save_changes(); redraw(); });
+  const form = choice(uniqueId("form"), "Shown as", [["map", "Map"], ["curves", "Curves"], ["ranking", "Ranking"], ["pairs", "Pairs"]], model.get("form"), (name) => { model.set("form", name); model.save_changes(); update(); });
   const modeId = uniqueId("mode");
   const mode = element("select", { id: modeId }, ...model.get("modes").map(([value, text]) => element("option", { value }, text)));
   const metricId = uniqueId("metric");
@@ -139,12 +139,13 @@ function render({ model, el }) {
   const empty = element("div", { class: "wb-nothing" }, element("p", {}, "Which layers bear compression, and which don't?"), element("p", { class: "wb-muted" }, "A sweep compresses each layer alone, at every level, and measures the accuracy. The first picture is there within seconds and sharpens while you work on."), begin);
   const readout = element("p", { class: "wb-readout" });
   const keys = legend();
+  const tables = tableStage(model);
   el.replaceChildren(element("div", { class: "wb-sensitivity wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Sensitivity", help("sensitivity", ABOUT)), technique.group, form.group,
       element("div", { class: "wb-what" }, element("span", {}, element("label", { for: modeId }, "Compress"), mode), element("span", {}, element("label", { for: metricId }, "Show"), metric)),
       element("div", { class: "wb-run" }, element("label", { for: precisionId }, "Measure"), precision, start)),
     element("div", { class: "wb-course" }, bar, course, done, keys.root), problem,
-    element("div", { class: "wb-stage" }, grid, empty), hint, readout));
+    element("div", { class: "wb-stage" }, grid, empty, tables.root), hint, readout));
 
   let data = readData(model);
   let layout = null;
@@ -197,9 +198,11 @@ function render({ model, el }) {
     form.show(model.get("form"));
     precision.value = model.get("precision");
     el.firstChild.classList.toggle("wb-curves-shown", !isMap());
-    empty.hidden = something;
-    grid.classList.toggle("wb-blank", !something);
-    grid.tabIndex = something ? 0 : -1;
+    const asTable = ["ranking", "pairs"].includes(model.get("form"));
+    tables.show(model.get("form"), data);
+    empty.hidden = something || asTable;
+    grid.classList.toggle("wb-blank", !something || asTable);
+    grid.tabIndex = something && !asTable ? 0 : -1;
     grid.setAttribute("aria-rowcount", data.layers.length);
     grid.setAttribute("aria-colcount", data.levels.length);
     setText(start, running ? "Stop" : data.about.total ? "Run again" : "Start");
@@ -287,7 +290,7 @@ function render({ model, el }) {
   start.addEventListener("click", () => model.send({ do: model.get("progress").state === "running" ? "cancel" : "start" }));
   begin.addEventListener("click", () => { model.send({ do: "start" }); start.focus(); });
 
-  const traits = onTraits(model, ["value", "low", "high", "n", "present", "about", "progress", "problem", "layers", "selected", "locked", "technique", "mode", "metric", "form", "precision"], update, { frame: true });
+  const traits = onTraits(model, ["value", "low", "high", "n", "present", "about", "progress", "problem", "layers", "selected", "locked", "technique", "mode", "metric", "form", "precision", "ranking", "pairs", "asked"], update, { frame: true });
   const looks = onLooks(grid, redraw);
   const unseen = reportVisibility(model, el);
   update();

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import traitlets
 
+from workbench.analyze.finding import Mode
+from workbench.analyze.requests import Requests, requests_of
 from workbench.analyze.studies import Studies, studies_of
 from workbench.editing import dial_values, with_layer
 from workbench.errors import WorkbenchError
@@ -22,7 +24,8 @@ from workbench.techniques import TECHNIQUES
 from ..base import plots
 from ..base.view import View, script, style
 from .figure import draw_sensitivity
-from .metrics import METRICS, described, figures_of
+from .metrics import METRICS, about, figures_of
+from .tables import asked, course, pairs, ranking
 
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 #: Half-width at which a cell is settled, by the name the page has for it; None runs every image.
 PRECISIONS: dict[str, float | None] = {"half a point": 0.005, "every image": None}
 #: What a row compresses, by the name the page has for it.
-MODES: dict[str, str] = {"only": "this layer alone", "others": "all but this layer"}
+MODES: dict[Mode, str] = {"only": "this layer alone", "others": "all but this layer"}
 #: Seconds between two drawings of a running sweep.
 PACE = 0.25
 LABELS = {
@@ -70,10 +73,11 @@ def dials() -> list[dict[str, Any]]:
 class SensitivityView(View):
     """A map (layers × levels) or curves of what each layer costs when it alone is compressed, or all but it.
 
-    ``technique``, ``mode`` and ``metric`` (of ``METRICS``) are what is shown, ``form`` is ``map`` or ``curves``.
+    ``technique``, ``mode`` and ``metric`` (of ``METRICS``) are what is shown, ``form`` is
+    ``map``, ``curves``, or one of the tables: ``ranking``, ``pairs``.
     """
 
-    _esm = script("sensitivity/map.js", "sensitivity/curves.js", "sensitivity/sensitivity.js")
+    _esm = script("sensitivity/map.js", "sensitivity/curves.js", "sensitivity/tables.js", "sensitivity/sensitivity.js")
     _css = style("sensitivity/sensitivity.css")
     _dials: ClassVar[list[dict[str, Any]]] = dials()
 
@@ -88,7 +92,10 @@ class SensitivityView(View):
     metric = traitlets.Enum(tuple(METRICS), "drop").tag(sync=True)
     modes: traitlets.List[list[str]] = traitlets.List([list(mode) for mode in MODES.items()]).tag(sync=True)
     mode = traitlets.Enum(tuple(MODES), "only").tag(sync=True)
-    form = traitlets.Enum(("map", "curves"), "map").tag(sync=True, echo_update=False)
+    form = traitlets.Enum(("map", "curves", "ranking", "pairs"), "map").tag(sync=True, echo_update=False)
+    ranking = traitlets.Dict().tag(sync=True)
+    pairs = traitlets.Dict().tag(sync=True)
+    asked = traitlets.Dict().tag(sync=True)
     layers: traitlets.List[str] = traitlets.List().tag(sync=True)
     selected: traitlets.List[int] = traitlets.List().tag(sync=True)
     locked: traitlets.List[int] = traitlets.List().tag(sync=True)
@@ -106,18 +113,22 @@ class SensitivityView(View):
         self._drawn = -1
         self._shown: Sensitivity | None = None
         self._told = 0.0
-        self._unsubscribe: Callable[[], None] = lambda: None
+        self._unsubscribe: tuple[Callable[[], None], ...] = ()
         super().__init__(session, **traits)
-        self.observe(self._on_shown, ["technique", "mode", "metric"])
+        self.observe(self._on_shown, ["technique", "mode", "metric", "form"])
 
     def attach(self, session: Session) -> None:
         """Show ``session`` from now on."""
         super().attach(session)
-        self._unsubscribe = studies_of(session).subscribe(self._on_studies(session))
+        self._unsubscribe = (
+            studies_of(session).subscribe(self._on_studies(session)),
+            requests_of(session).subscribe(self._on_requests(session)),
+        )
 
     def detach(self) -> None:
         """Stop drawing; the sweep goes on."""
-        self._unsubscribe()
+        for end in self._unsubscribe:
+            end()
         super().detach()
 
     def begin(self, session: Session) -> None:
@@ -166,16 +177,43 @@ class SensitivityView(View):
                 self.start()
             case "cancel":
                 studies_of(self.session).cancel()
-            case "show" if content.get("technique") in {dial["name"] for dial in self.dials}:
-                self.technique = content["technique"]
-            case "show" if content.get("metric") in METRICS:
-                self.metric = content["metric"]
-            case "show" if content.get("mode") in MODES:
-                self.mode = content["mode"]
+            case "show":
+                self._choose(content)
             case "select":
                 self.marks.select(*(self._names[place] for place in content["layers"] if place < len(self._names)))
+            case "compare" | "pair" as wish:
+                self._ask(self._compare if wish == "compare" else self._pair)
+            case "leave":
+                requests_of(self.session).cancel()
             case "set":
                 self._set(int(content["layer"]), float(content["level"]))
+
+    def _choose(self, content: dict[str, Any]) -> None:
+        """Show another technique, mode or metric; what is unknown is left alone."""
+        known = {"technique": {dial["name"] for dial in self.dials}, "mode": MODES, "metric": METRICS}
+        for name in known.keys() & content.keys():
+            if content[name] in known[name]:
+                self.set_trait(name, content[name])
+
+    def _ask(self, work: Callable[[Session, Sensitivity], None]) -> None:
+        """Start work on request, which needs the sweep shown; what is refused is said."""
+        session = self.session
+        found = studies_of(session).of(self.technique, self.mode) if session is not None else None
+        problem = "" if found else "Start a sweep first."
+        if session is not None and found is not None:
+            try:
+                work(session, found)
+            except WorkbenchError as refused:
+                problem = str(refused)
+        with self.publishing():
+            self.problem = problem
+
+    def _compare(self, session: Session, found: Sensitivity) -> None:
+        requests_of(session).compare(session, found)
+
+    def _pair(self, session: Session, found: Sensitivity) -> None:
+        level = found.levels[len(found.levels) // 2]
+        requests_of(session).pair(session, self.marks.selected, found.question, level, PRECISIONS[self.precision])
 
     def plot(self, area: FigureBase) -> None:
         """Draw the map and the curves of the technique shown."""
@@ -218,6 +256,25 @@ class SensitivityView(View):
 
         return follow
 
+    def _on_requests(self, session: Session) -> Callable[[Requests], None]:
+        def follow(requests: Requests) -> None:
+            if self.session is session and self.visible:
+                with self.publishing():
+                    self._show_tables(studies_of(session).of(self.technique, self.mode))
+
+        return follow
+
+    def _show_tables(self, found: Sensitivity | None) -> None:
+        """Set the traits of the table that is looked at."""
+        if self.session is None or self.form not in ("ranking", "pairs"):
+            return
+        requests = requests_of(self.session)
+        if self.form == "ranking":
+            self.ranking = ranking(found, requests.proxies(self.session, found.question) if found else {})
+        else:
+            self.pairs = pairs(requests.pairs, self._names)
+        self.asked = asked(requests)
+
     def _show(self, studies: Studies) -> None:
         """Set the traits that show the sweep."""
         found = studies.of(self.technique, self.mode)
@@ -227,38 +284,6 @@ class SensitivityView(View):
             for name, values in zip(("value", "low", "high"), figures or (None,) * 3, strict=True):
                 self.set_trait(name, values.astype(np.float32).tobytes() if values is not None else b"")
             self.n = found.n.astype(np.uint32).tobytes() if found else b""
-            self.about = _about(found, self.metric)
-        self.progress = _progress(studies)
-
-
-def _about(found: Sensitivity | None, metric: str) -> dict[str, Any]:
-    if found is None:
-        return {}
-    known = found.n[found.n > 0]
-    return {
-        "baseline": found.baseline.value,
-        "metric": described(found, metric),
-        "split": found.baseline.split,
-        "total": found.total,
-        "fewest": int(found.n.min()),
-        "most": int(known.max()) if known.size else 0,
-        "levels": list(found.levels),
-        "settings": {name: value for name, value in found.question.settings.items() if name != "scope"},
-    }
-
-
-def _progress(studies: Studies) -> dict[str, Any]:
-    progress = studies.progress
-    if progress is None:
-        return {}
-    left = None if progress.left is None else round(progress.left, 1)
-    return {
-        "state": progress.state,
-        "technique": studies.technique,
-        "mode": studies.mode,
-        "tolerance": studies.tolerance,
-        "share": round(progress.share, 4),
-        "seconds": round(progress.seconds, 1),
-        "left": left,
-        "error": progress.error or studies.trouble,
-    }
+            self.about = about(found, self.metric)
+            self._show_tables(found)
+        self.progress = course(studies)
