@@ -24,6 +24,7 @@ COMMANDS = (
     "pages",
     "large",
     "engine",
+    "live",
     "evaluation",
     "sensitivity",
     "allocation",

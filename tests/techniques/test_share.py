@@ -140,3 +140,14 @@ def test_weights_that_are_nan_are_refused_by_name() -> None:
 def test_settings_that_contradict_are_told_in_one_sentence(text: str, message: str) -> None:
     with pytest.raises(WorkbenchError, match=message):
         wb.Recipe.parse(text)
+
+
+def test_weighted_clusters_equal_scikit_learns() -> None:
+    generator = np.random.default_rng(0)
+    values, counts = generator.standard_normal(3000).astype(np.float32), generator.random(3000).astype(np.float32)
+    ours = SortedValues(values, counts)
+    first = ours.start("linear", 9, 0)
+    centres = ours.cluster(first, 1000, refill=False)
+    theirs = KMeans(9, init=first.reshape(-1, 1), n_init=1, max_iter=1000, tol=0, algorithm="lloyd")
+    theirs.fit(values.astype(np.float64).reshape(-1, 1), sample_weight=counts.astype(np.float64))
+    np.testing.assert_allclose(centres, np.sort(theirs.cluster_centers_.ravel()), atol=1e-6)

@@ -118,7 +118,8 @@ def test_weighing_by_data_errs_less_in_what_a_layer_gives() -> None:
     model = wb.load_model("lenet300")
     text = PRODUCT + 'layers: ["fc1"], bits: 4, block: 4'
     plain, weighed = (wb.compress(model, f"{text}, weighted: {flag}}}", data) for flag in ("false", "true"))
-    images = torch.from_numpy(np.asarray(data["test"].images[:500])).float().flatten(1) / 255
+    assert model.normalization is not None
+    images = model.normalization(data["test"].images[:500]).flatten(1)
     weight = model.module.get_parameter("fc1.weight").detach()
     far = [float((images @ (ours.tensors["fc1.weight"] - weight).T).square().mean()) for ours in (plain, weighed)]
     apart = [float((ours.tensors["fc1.weight"] - weight).square().mean()) for ours in (plain, weighed)]

@@ -63,9 +63,27 @@ class Ans(Encoding):
     def decode(self, background: ArrayLike = 0) -> Array:
         return self.inner.decode(background)
 
+    @property
+    def _symbols(self) -> NDArray[np.uint8]:
+        return np.frombuffer(self.inner.pack(), np.uint8) if self.joined else np.ravel(self.inner.codes)
+
     @cached_property
     def _bytes(self) -> bytes:
-        return encode_symbols(np.frombuffer(self.inner.pack(), np.uint8) if self.joined else np.ravel(self.inner.codes))
+        return encode_symbols(self._symbols, self._counts)
+
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        return np.bincount(self._symbols)
+
+    @cached_property
+    def expected_bytes(self) -> float:
+        """Size that the frequencies alone say: `nbytes`, or up to four less, without coding anything."""
+        if not self._counts.size:
+            return 0.0
+        used = self._counts[np.flatnonzero(self._counts)[0] :]
+        table = _frequencies(used)
+        bits = (255 - table.astype(np.float64)) / _STEPS + np.log2(np.exp2((table[table > 0] - 255.0) / _STEPS).sum())
+        return 2 + len(table) + float(used @ bits) / 8
 
     def pack(self) -> bytes:
         return self._bytes
@@ -93,11 +111,10 @@ class Ans(Encoding):
         return found
 
 
-def encode_symbols(symbols: Array) -> bytes:
-    """Code flat symbols (uint8); nothing stays nothing."""
+def encode_symbols(symbols: Array, counts: NDArray[np.int64]) -> bytes:
+    """Code flat symbols (uint8), which occur ``counts`` times each; nothing stays nothing."""
     if not symbols.size:
         return b""
-    counts = np.bincount(symbols)
     low = int(np.flatnonzero(counts)[0])
     table = _frequencies(counts[low:])
     coder = _coder(None)

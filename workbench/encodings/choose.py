@@ -223,9 +223,7 @@ def _smallest_codes(codes: NDArray[np.uint8 | np.uint16], bits: int) -> Encoding
     packed = Packed(codes, bits)
     if packed.nbytes <= 2 * NESTING_BYTES:
         return packed
-    best: Encoding = packed if bits > 8 else _smaller(packed, Ans(packed))
-    if bits in JOINED_BITS and packed.nbytes >= JOINED_BYTES:
-        best = _smaller(best, Ans(packed, joined=True))
+    best: Encoding = packed if bits > 8 else _smaller_coded(packed, packed)
     width = ENTROPY_WIDTHS[bits][0]
     return _smaller(best, Entropy(packed if width == bits else Packed(codes, width)))
 
@@ -241,9 +239,8 @@ def _smallest_sparse(left: Mask, positions: NDArray[np.int64], values: Encoding)
     bits = mask_bits(left)
     best: Encoding = Bitmask(left, values, bits)
     best = _smaller(best, Bitmask(left, values, Entropy(bits)))
-    best = _smaller(best, Bitmask(left, values, Ans(bits)))
-    if bits.nbytes >= JOINED_BYTES:
-        best = _smaller(best, Bitmask(left, values, Ans(bits, joined=True)))
+    index = _smaller_coded(bits, bits)
+    best = _smaller(best, Bitmask(left, values, index))
     # two bits a gap, and fillers: more than the mask's one a position; no index is below a random mask's entropy
     if positions.size * 5 > left.size * 2 or not _is_patterned(left, positions.size):
         return best
@@ -262,6 +259,15 @@ def _is_patterned(left: Mask, kept: int) -> bool:
 
 def _is_one(values: Array) -> bool:
     return values.size <= 1 or bool((values == values.flat[0]).all())
+
+
+def _smaller_coded(simple: Encoding, packed: Packed) -> Encoding:
+    """Codes under the better of the two ANS codes where that is smaller; coded only where it is likely to be."""
+    code = Ans(packed)
+    if packed.bits in JOINED_BITS and packed.nbytes >= JOINED_BYTES:
+        joined = Ans(packed, joined=True)
+        code = joined if joined.expected_bytes + NESTING_BYTES < code.expected_bytes else code
+    return simple if code.expected_bytes + NESTING_BYTES >= simple.nbytes else _smaller(simple, code)
 
 
 def _smaller(simple: Encoding, other: Encoding) -> Encoding:

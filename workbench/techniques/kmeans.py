@@ -13,30 +13,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 Start = Literal["linear", "random", "density"]
+Doubles = NDArray[np.float64]
 
 
 class SortedValues:
     """Float32 ``values`` (n,) in order, with running sums; raises ValueError where one isn't finite.
 
-    ``weights`` (n,) say how much each counts in the squared error; all alike unless said.
+    ``weights`` (n,) say how much each counts in the squared error; all alike unless said. What is held is
+    16 bytes a value, 24 with weights: a slider comes back to it, and caches are bounded.
     """
 
     def __init__(self, values: NDArray[np.float32], weights: NDArray[np.float32] | None = None) -> None:
-        self.order = np.argsort(values)
-        self.values = values[self.order].astype(np.float64)
+        order = np.argsort(values)
+        self.values = values[order]
         if len(values) and not np.isfinite(self.values[[0, -1]]).all():
             raise ValueError("the values are not all finite")
-        mass = np.ones_like(self.values) if weights is None else weights[self.order].astype(np.float64)
-        self._masses, self._sums, self._squares = (
-            np.concatenate([[0.0], np.cumsum(mass * power)]) for power in (1, self.values, self.values**2)
-        )
+        self.order = order.astype(np.uint32)
+        self._weights = None if weights is None else weights[order]
+        mass = np.float32(1) if self._weights is None else self._weights.astype(np.float64)
+        self._sums = _running(self.values * mass)
+        self._masses = None if self._weights is None else _running(self._weights)
 
     @property
     def nbytes(self) -> int:
         """Bytes that it holds."""
-        return self.order.nbytes + self.values.nbytes + 3 * self._sums.nbytes
+        held = (self.order, self.values, self._sums, self._masses, self._weights)
+        return sum(array.nbytes for array in held if array is not None)
 
-    def cluster(self, centres: NDArray[np.float64], iterations: int, refill: bool = True) -> NDArray[np.float64]:
+    def cluster(self, centres: Doubles, iterations: int, refill: bool = True) -> Doubles:
         """Return the centres (k,), ascending, after Lloyd's iterations, at most so many.
 
         Where it has settled and centres are nearest to nothing (pruning leaves a gap around zero), they
@@ -44,28 +48,30 @@ class SortedValues:
         """
         for _ in range(iterations):
             ends = self._ends(centres)
-            masses = np.diff(self._masses[ends])
-            means = np.divide(np.diff(self._sums[ends]), masses, out=centres.copy(), where=masses > 0)
-            if np.array_equal(means, centres):
+            masses, sums = self._masses_of(ends), self._sums[ends]
+            means = np.divide(sums[1:] - sums[:-1], masses, out=centres.copy(), where=masses > 0)
+            if (means == centres).all():
                 means = self._split(means, ends) if refill else means
-                if np.array_equal(means, centres):
+                if (means == centres).all():
                     break
             centres = means
         return centres
 
-    def _split(self, centres: NDArray[np.float64], ends: NDArray[np.intp]) -> NDArray[np.float64]:
+    def _split(self, centres: Doubles, ends: NDArray[np.intp]) -> Doubles:
         """Return the centres with the idle ones moved into the runs of the largest squared error."""
-        masses = np.diff(self._masses[ends])
+        masses = self._masses_of(ends)
         idle = masses == 0
-        spread = (self.values[ends[1:] - 1] > self.values[np.minimum(ends[:-1], len(self.values) - 1)]) & ~idle
-        if not idle.any() or not spread.any():
+        if not idle.any():
             return centres
-        errors = np.where(spread, np.diff(self._squares[ends]) - masses * centres**2, -np.inf)
+        spread = (self.values[ends[1:] - 1] > self.values[np.minimum(ends[:-1], len(self.values) - 1)]) & ~idle
+        if not spread.any():
+            return centres
+        errors = np.where(spread, self._squares(ends) - masses * centres**2, -np.inf)
         chosen = np.argsort(errors)[::-1][: min(int(idle.sum()), int(spread.sum()))]
-        middles = np.searchsorted(self.values, centres[chosen], side="right")
+        middles = self._place(centres[chosen])
         middles = middles.clip(ends[chosen] + 1, ends[chosen + 1] - 1)
         lower, upper = (
-            (self._sums[end] - self._sums[begin]) / (self._masses[end] - self._masses[begin])
+            (self._sums[end] - self._sums[begin]) / self._mass_between(begin, end)
             for begin, end in ((ends[chosen], middles), (middles, ends[chosen + 1]))
         )
         moved = centres.copy()
@@ -73,7 +79,7 @@ class SortedValues:
         moved[np.flatnonzero(idle)[: len(chosen)]] = upper
         return np.sort(moved)
 
-    def assign(self, centres: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def assign(self, centres: Doubles) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return the number (n,) of each value's nearest centre, in the order the values came, and the centres.
 
         Centres that are nearest to nothing are left out.
@@ -84,18 +90,47 @@ class SortedValues:
         codes[self.order] = np.repeat(np.arange(int(used.sum()), dtype=np.uint8), counts[used])
         return codes, centres[used].astype(np.float32)
 
-    def start(self, kind: Start, count: int, seed: int) -> NDArray[np.float64]:
+    def start(self, kind: Start, count: int, seed: int) -> Doubles:
         """Return ``count`` first centres, ascending: as far apart, as many values apart, or some of the values."""
         values = self.values
         if kind == "linear":
-            return np.linspace(values[0], values[-1], count)
+            return np.linspace(np.float64(values[0]), np.float64(values[-1]), count)
         if kind == "density":
             places = ((np.arange(count) + 0.5) / count * len(values)).astype(np.intp)
-            return values[places]
+            return values[places].astype(np.float64)
         chosen = np.random.default_rng(seed).choice(len(values), count, replace=len(values) < count)
-        return np.sort(values[chosen])
+        return np.sort(values[chosen]).astype(np.float64)
 
-    def _ends(self, centres: NDArray[np.float64]) -> NDArray[np.intp]:
+    def _ends(self, centres: Doubles) -> NDArray[np.intp]:
         """Return where each centre's run begins, and the end of the last."""
-        cuts = np.searchsorted(self.values, (centres[1:] + centres[:-1]) / 2, side="right")
-        return np.concatenate([[0], cuts, [len(self.values)]])
+        ends = np.empty(len(centres) + 1, np.intp)
+        ends[0], ends[-1] = 0, len(self.values)
+        ends[1:-1] = self._place((centres[1:] + centres[:-1]) / 2)
+        return ends
+
+    def _place(self, cuts: Doubles) -> NDArray[np.intp]:
+        """Return how many values are at most each cut."""
+        # as float32 of the values' own type, or all of them would be widened; rounded down, no value is passed
+        narrow = cuts.astype(np.float32)
+        narrow = np.where(narrow > cuts, np.nextafter(narrow, np.float32(-np.inf)), narrow)
+        return np.asarray(self.values.searchsorted(narrow, side="right"))
+
+    def _masses_of(self, ends: NDArray[np.intp]) -> Doubles:
+        return self._mass_between(ends[:-1], ends[1:])
+
+    def _mass_between(self, begin: NDArray[np.intp], end: NDArray[np.intp]) -> Doubles:
+        if self._masses is None:
+            return (end - begin).astype(np.float64)
+        return np.asarray(self._masses[end] - self._masses[begin])
+
+    def _squares(self, ends: NDArray[np.intp]) -> Doubles:
+        """Return each run's sum of squares; only asked for where centres are idle."""
+        squares = self.values.astype(np.float64) ** 2
+        return np.diff(_running(squares if self._weights is None else squares * self._weights)[ends])
+
+
+def _running(values: NDArray[np.floating]) -> Doubles:
+    """Return the sums of the first 0, 1, … n values."""
+    sums = np.zeros(len(values) + 1)
+    np.cumsum(values, out=sums[1:], dtype=np.float64)
+    return sums

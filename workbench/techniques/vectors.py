@@ -6,7 +6,7 @@ one for all runs in the same place of their rows:
     error = sum over runs v of (c - v)ᵀ G (c - v),   c the entry nearest to v, G the metric of v's place
 
 With the second moment of what the run is multiplied by as G, that is what the run's output errs by (Stock et
-al. 2020, equation 3, which has one moment for all places). The identity gives plain k-means.
+al. 2020, who have one moment for all places). The identity gives plain k-means.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class Rounded(Masked):
 class Shared(Part):
     """Shared values: each learns by the sum of the gradients of the weights that share it.
 
-    Han et al. 2016, section 3.3, for codebooks; Chen et al. 2015, equation 12, for hash buckets.
+    Han et al. 2016 for codebooks, Chen et al. 2015 for hash buckets.
     """
 
     def __init__(self, shared: SharedWeights) -> None:

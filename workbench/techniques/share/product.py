@@ -2,7 +2,7 @@
 
 Product quantization of weights by Stock et al. 2020, "And the Bit Goes Down": the weights of an output, along
 inputs and their kernels, are cut into runs. Where ``weighted``, a run errs by what it changes in the layer's
-output on calibration data (the paper's equation 3, with a second moment for each place of a row). Runs that
+output on calibration data (the paper's objective, with a second moment for each place of a row). Runs that
 pruning left empty stay zero and take no entry; zeros within a run are approximated like other values.
 """
 
@@ -13,30 +13,25 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.encodings.blocks import as_runs
-from workbench.errors import WorkbenchError
-from workbench.run.moments import has_columns
-from workbench.run.second_moments import second_moments
 
 from ..codebook import SharedRuns
 from ..draft import Context, Draft
 from ..vectors import Floats, Runs
 from .finite import not_finite
+from .moments import RIDGE, weight_moments
 from .settings import ShareSettings
-
-#: Added to the moments, as a share of their mean: inputs that are always zero don't let weights run away.
-RIDGE = 1e-3
 
 
 def share(draft: Draft, settings: Mapping[str, ShareSettings], context: Context) -> None:
     """Find the vectors of each layer's weights."""
-    moments = _moments(draft, settings, context)
+    moments = weight_moments(draft, settings, context)
     weights = {weight: name for name in settings for weight in draft.layers[name].weights}
     for weight, name in weights.items():
         chosen = settings[name]
-        what, moment = moments.get(name, ("", None)) if weight == draft.layers[name].weight else ("", None)
+        what, moment = moments.get(weight, ("", None))
         options = chosen.model_dump_json(include={"block", "half", "iterations", "seed"})
         key = ("runs", draft.version(weight), chosen.size, options, what)
         axis = draft.output_axis(name)
@@ -81,24 +76,3 @@ def _metrics(cut: tuple[int, ...], size: int, moment: Tensor | None) -> Floats:
     whole[np.arange(size), np.arange(size)] += RIDGE * float(moment.diagonal().mean()) + np.finfo(np.float32).tiny
     blocks = whole.reshape(places, length, places, length)
     return np.ascontiguousarray(blocks[np.arange(places), :, np.arange(places)])
-
-
-def _moments(draft: Draft, settings: Mapping[str, ShareSettings], context: Context) -> Mapping[str, tuple[str, Tensor]]:
-    """Return layer → what its moment is of, and the second moment of what each of its rows is multiplied by."""
-    asking = [name for name, item in settings.items() if item.weighted]
-    if not asking:
-        return {}
-    if context.calibration is None or context.normalization is None:
-        raise WorkbenchError("Weighing runs by data needs calibration data: give the dataset as well as the model.")
-    layers = tuple(name for name in asking if _is_one_product(draft.module(name)))
-    left = [name for name in asking if name not in layers]
-    if left:
-        draft.notes.append(f"Runs weighed all alike, since the layer is not one matrix product: {', '.join(left)}.")
-    images, normalize = context.mixed_images(max(settings[name].images for name in asking)), context.normalization
-    key = ("input moments", draft.state, layers, len(images), context.calibration.hash)
-    found = context.cache.get(key, lambda: second_moments(draft.build(), images, normalize, layers, context.check))
-    return {name: (f"weighted {key}", moment) for name, moment in found.items()}
-
-
-def _is_one_product(layer: nn.Module) -> bool:
-    return has_columns(layer) and getattr(layer, "groups", 1) == 1
