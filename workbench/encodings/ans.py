@@ -33,6 +33,8 @@ _MANTISSAS = (
     32768, 34219, 35734, 37316, 38968, 40693, 42495, 44376, 46341, 48393, 50535, 52773, 55109, 57549, 60097, 62757,
 )  # fmt: skip
 _STEPS = len(_MANTISSAS)
+#: What each byte of a table of frequencies stands for, as multiples of the least.
+_WEIGHTS = np.array([0.0, *(math.ldexp(_MANTISSAS[byte % _STEPS], byte // _STEPS) for byte in range(1, 256))])
 #: Widths of codes that fill a byte without a gap.
 JOINED_BITS = (1, 2, 4)
 
@@ -81,9 +83,9 @@ class Ans(Encoding):
         if not self._counts.size:
             return 0.0
         used = self._counts[np.flatnonzero(self._counts)[0] :]
-        table = _frequencies(used)
-        bits = (255 - table.astype(np.float64)) / _STEPS + np.log2(np.exp2((table[table > 0] - 255.0) / _STEPS).sum())
-        return 2 + len(table) + float(used @ bits) / 8
+        weights = _WEIGHTS[_frequencies(used)]
+        bits = int(used.sum()) * math.log2(float(weights.sum())) - float(used @ np.log2(np.maximum(weights, 1)))
+        return 2 + len(used) + bits / 8
 
     def pack(self) -> bytes:
         return self._bytes
@@ -144,16 +146,14 @@ def decode_symbols(data: bytes, size: int, count: int) -> NDArray[np.uint8]:
 
 def _frequencies(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Round each count's share of all to a sixteenth of a power of two."""
-    with np.errstate(divide="ignore"):
-        steps = np.rint(255 + _STEPS * np.log2(counts / counts.sum()))
-    return np.where(counts > 0, steps.clip(1, 255), 0).astype(np.uint8)
+    steps = np.rint(255 + _STEPS * (np.log2(np.maximum(counts, 1)) - math.log2(int(counts.sum()))))
+    return (np.maximum(steps, 1) * (counts > 0)).astype(np.uint8)
 
 
 def _model(table: NDArray[np.uint8]) -> Any:
     import constriction
 
-    mantissas, exponents = np.array(_MANTISSAS)[table % _STEPS], table // _STEPS
-    weights = np.where(table > 0, np.ldexp(mantissas.astype(np.float64), exponents), 0.0)
+    weights = _WEIGHTS[table]
     # a model has two symbols at least; those that never occur get its smallest probability, 2**-24
     return constriction.stream.model.Categorical(np.append(weights, 0.0), perfect=False)
 

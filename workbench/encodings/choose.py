@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.encodings.ans import JOINED_BITS, Ans
-from workbench.encodings.base import Array, Encoding, EncodingError, Shape, mask_entropy_bytes
+from workbench.encodings.base import Array, Encoding, EncodingError, Shape, mask_entropy_bytes, zero_order_bytes
 from workbench.encodings.blocks import Blocks
 from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, bfloat16_bits, nonzero_bits
@@ -119,8 +119,11 @@ def encode_codes(codes: Array, bits: int, mask: Mask | None = None, background: 
     if kept == codes.size or (64 << bits <= kept and _is_one(blank) and not _is_patterned(left, kept)):
         return dense
     positions = np.flatnonzero(left)
-    values = _smallest_codes(codes.ravel().take(positions), bits)
-    return _smaller(dense, _smallest_sparse(left, positions, values))
+    survivors = codes.ravel().take(positions)
+    apart = mask_entropy_bytes(codes.size, kept) + zero_order_bytes(np.bincount(survivors))
+    if apart >= dense.nbytes and not _is_patterned(left, kept):
+        return dense  # no code of a mask and of what it leaves is shorter
+    return _smaller(dense, _smallest_sparse(left, positions, _smallest_codes(survivors, bits)))
 
 
 def encode_codebook(codes: Array, books: ArrayLike, axis: int | None = None, per: int = 1) -> Codebook:

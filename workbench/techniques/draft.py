@@ -58,6 +58,10 @@ class Cache:
             self._bytes -= self._entries.popitem(last=False)[1][1]
         return value
 
+    def __contains__(self, key: Any) -> bool:
+        """Whether something is kept under ``key``."""
+        return key in self._entries
+
     def forget(self, key: Any) -> None:
         """Drop what is kept under ``key``."""
         _, size = self._entries.pop(key, (None, 0))

@@ -7,6 +7,7 @@ each cut, whatever their number.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,10 +18,11 @@ Doubles = NDArray[np.float64]
 
 
 class SortedValues:
-    """Float32 ``values`` (n,) in order, with running sums; raises ValueError where one isn't finite.
+    """Float32 ``values`` (n,) in order, with running ``sums``; raises ValueError where one isn't finite.
 
-    ``weights`` (n,) say how much each counts in the squared error; all alike unless said. What is held is
-    16 bytes a value, 24 with weights: a slider comes back to it, and caches are bounded.
+    ``weights`` (n,) say how much each counts in the squared error; all alike unless said, and ``masses``, the
+    running weights, are None then. It holds 16 bytes a value, 28 with weights: a slider comes back to it, and
+    caches are bounded.
     """
 
     def __init__(self, values: NDArray[np.float32], weights: NDArray[np.float32] | None = None) -> None:
@@ -31,35 +33,23 @@ class SortedValues:
         self.order = order.astype(np.uint32)
         self._weights = None if weights is None else weights[order]
         mass = np.float32(1) if self._weights is None else self._weights.astype(np.float64)
-        self._sums = _running(self.values * mass)
-        self._masses = None if self._weights is None else _running(self._weights)
+        self.sums = _running(self.values * mass)
+        self.masses = None if self._weights is None else _running(self._weights)
 
     @property
     def nbytes(self) -> int:
         """Bytes that it holds."""
-        held = (self.order, self.values, self._sums, self._masses, self._weights)
+        held = (self.order, self.values, self.sums, self.masses, self._weights)
         return sum(array.nbytes for array in held if array is not None)
 
     def cluster(self, centres: Doubles, iterations: int, refill: bool = True) -> Doubles:
-        """Return the centres (k,), ascending, after Lloyd's iterations, at most so many.
-
-        Where it has settled and centres are nearest to nothing (pruning leaves a gap around zero), they
-        move to halve the runs that are farthest from their centres, and it goes on, unless ``refill`` is off.
-        """
-        for _ in range(iterations):
-            ends = self._ends(centres)
-            masses, sums = self._masses_of(ends), self._sums[ends]
-            means = np.divide(sums[1:] - sums[:-1], masses, out=centres.copy(), where=masses > 0)
-            if (means == centres).all():
-                means = self._split(means, ends) if refill else means
-                if (means == centres).all():
-                    break
-            centres = means
-        return centres
+        """Return the centres (k,), ascending, after Lloyd's iterations, at most so many; see ``cluster_all``."""
+        (found,) = cluster_all([self], centres[None], iterations, refill)
+        return np.asarray(found)
 
     def _split(self, centres: Doubles, ends: NDArray[np.intp]) -> Doubles:
         """Return the centres with the idle ones moved into the runs of the largest squared error."""
-        masses = self._masses_of(ends)
+        masses = self._mass_between(ends[:-1], ends[1:])
         idle = masses == 0
         if not idle.any():
             return centres
@@ -71,7 +61,7 @@ class SortedValues:
         middles = self._place(centres[chosen])
         middles = middles.clip(ends[chosen] + 1, ends[chosen + 1] - 1)
         lower, upper = (
-            (self._sums[end] - self._sums[begin]) / self._mass_between(begin, end)
+            (self.sums[end] - self.sums[begin]) / self._mass_between(begin, end)
             for begin, end in ((ends[chosen], middles), (middles, ends[chosen + 1]))
         )
         moved = centres.copy()
@@ -103,30 +93,64 @@ class SortedValues:
 
     def _ends(self, centres: Doubles) -> NDArray[np.intp]:
         """Return where each centre's run begins, and the end of the last."""
-        ends = np.empty(len(centres) + 1, np.intp)
-        ends[0], ends[-1] = 0, len(self.values)
-        ends[1:-1] = self._place((centres[1:] + centres[:-1]) / 2)
-        return ends
+        cuts = self._place((centres[1:] + centres[:-1]) / 2)
+        return np.concatenate([[0], cuts, [len(self.values)]])
 
     def _place(self, cuts: Doubles) -> NDArray[np.intp]:
         """Return how many values are at most each cut."""
-        # as float32 of the values' own type, or all of them would be widened; rounded down, no value is passed
-        narrow = cuts.astype(np.float32)
-        narrow = np.where(narrow > cuts, np.nextafter(narrow, np.float32(-np.inf)), narrow)
-        return np.asarray(self.values.searchsorted(narrow, side="right"))
-
-    def _masses_of(self, ends: NDArray[np.intp]) -> Doubles:
-        return self._mass_between(ends[:-1], ends[1:])
+        return np.asarray(self.values.searchsorted(_narrow(cuts), side="right"))
 
     def _mass_between(self, begin: NDArray[np.intp], end: NDArray[np.intp]) -> Doubles:
-        if self._masses is None:
+        if self.masses is None:
             return (end - begin).astype(np.float64)
-        return np.asarray(self._masses[end] - self._masses[begin])
+        return np.asarray(self.masses[end] - self.masses[begin])
 
     def _squares(self, ends: NDArray[np.intp]) -> Doubles:
         """Return each run's sum of squares; only asked for where centres are idle."""
         squares = self.values.astype(np.float64) ** 2
         return np.diff(_running(squares if self._weights is None else squares * self._weights)[ends])
+
+
+def cluster_all(runs: Sequence[SortedValues], centres: Doubles, iterations: int, refill: bool = True) -> Doubles:
+    """Return the centres (runs, k) of each of ``runs``, ascending, after Lloyd's iterations, at most so many.
+
+    Where a run has settled and centres are nearest to nothing (pruning leaves a gap around zero), they move to
+    halve the clusters that are farthest from their centres, and it goes on, unless ``refill`` is off. All runs
+    go in step, since most of what an iteration costs is the same for one and for twenty.
+    """
+    centres = centres.copy()
+    active = np.array([place for place, run in enumerate(runs) if len(run.values)], np.intp)
+    sums, masses = np.empty((2, len(runs), centres.shape[1] + 1))
+    ends = np.zeros(sums.shape, np.intp)
+    ends[:, -1] = [len(run.values) for run in runs]
+    for _ in range(iterations):
+        if not len(active):
+            break
+        present = centres[active]
+        cuts = _narrow((present[:, 1:] + present[:, :-1]) / 2)
+        for place, cut in zip(active, cuts, strict=True):
+            run = runs[place]
+            ends[place, 1:-1] = run.values.searchsorted(cut, side="right")
+            run.sums.take(ends[place], out=sums[place])
+            if run.masses is not None:
+                run.masses.take(ends[place], out=masses[place])
+            else:
+                masses[place] = ends[place]
+        count, total = (part[active, 1:] - part[active, :-1] for part in (masses, sums))
+        moved = np.where(count > 0, total / np.where(count > 0, count, 1), present)
+        settled = (moved == present).all(axis=1)
+        for place in np.flatnonzero(settled) if refill else ():
+            moved[place] = runs[active[place]]._split(moved[place], ends[active[place]])
+            settled[place] = (moved[place] == present[place]).all()
+        centres[active] = moved
+        active = active[~settled]
+    return centres
+
+
+def _narrow(cuts: Doubles) -> NDArray[np.float32]:
+    """Return cuts in the values' own type, or all values would be widened; rounded down, so that none is passed."""
+    narrow = cuts.astype(np.float32)
+    return np.where(narrow > cuts, np.nextafter(narrow, np.float32(-np.inf)), narrow)
 
 
 def _running(values: NDArray[np.floating]) -> Doubles:

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
@@ -15,10 +16,10 @@ from workbench.techniques.draft import Cache
 from workbench.techniques.storage import Cast, Codes, Storage
 
 from .grids import Round, grid, grid_errors, on_grid
-from .ranges import best_shares, entropy_shares, percentile_span, span
+from .ranges import best_shares, entropy_shares, percentile_span, sketch_of, span
 from .rows import Floats, Slicing
 from .settings import QuantizeSettings
-from .tables import binary, fit_levels, fit_scale, on_table, table_of
+from .tables import binary, fit_levels, fit_scale, in_order, on_table, table_of
 
 #: Ternary weights are those beyond this share of the mean magnitude (Li et al. 2016, TWN).
 TERNARY_SHARE = 0.7
@@ -45,7 +46,9 @@ def stored(
     if kind == "binary":
         table = binary(weight, slicing)
     elif kind == "kmeans":
-        scales, levels = cache.get(("levels", version, slicing, bits), partial(fit_levels, weight, slicing, bits))
+        scales, ordered = cache.get(("in order", version, slicing), partial(in_order, weight, slicing))
+        zeros = len(ordered.values) < weight.numel()
+        levels = cache.get(("levels", version, slicing, bits), partial(fit_levels, ordered, bits, zeros))
         table = on_table(weight, scales, levels, slicing, bits)
     else:
         values = table_of(settings)
@@ -87,7 +90,11 @@ def fit_range(rows: Floats, settings: QuantizeSettings) -> tuple[Floats, Floats]
         return np.maximum(low, -reach), np.minimum(high, reach)
     if settings.range == "mse":
         bits, scheme = settings.bits, settings.scheme
-        shares = best_shares(lambda share: grid_errors(rows, low * share, high * share, bits, scheme), len(rows))
+
+        def errors(part: Floats, share: Floats) -> NDArray[np.floating]:
+            return grid_errors(part, low * share, high * share, bits, scheme)
+
+        shares = best_shares(partial(errors, rows), len(rows), sketch_of(rows, errors))
         return low * shares, high * shares
     return low, high
 

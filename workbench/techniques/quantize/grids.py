@@ -20,6 +20,9 @@ from .rows import Floats, Slicing
 
 Round = Callable[[Floats], Floats]
 
+#: The smallest step of a grid.
+EPSILON = np.float32(torch.finfo(torch.float32).eps)
+
 
 def grid(low: Tensor, high: Tensor, bits: int, scheme: str) -> tuple[Tensor, Tensor]:
     """Return scale and zero point (both float32) of unsigned ``bits``-bit codes for ranges ``low``..``high``.
@@ -78,9 +81,24 @@ def row_squares(values: Floats) -> NDArray[np.float64]:
 
 
 def grid_errors(rows: Floats, low: Floats, high: Floats, bits: int, scheme: str) -> NDArray[np.float64]:
-    """Return each row's squared error on the grid for its range ``low``..``high``, ``(slices,)``."""
-    scale, zero_point = grid(torch.from_numpy(low), torch.from_numpy(high), bits, scheme)
-    scales, zeros = scale.view(-1, 1).numpy(), zero_point.view(-1, 1).numpy()
-    values = on_grid_values(rows, scales, zeros, bits)
+    """Return each row's squared error on the grid for its range ``low``..``high``, ``(slices,)``.
+
+    In NumPy all through: a search asks this hundreds of times, of tensors on which PyTorch's calls cost most.
+    """
+    levels = np.float32(2**bits - 1)
+    low, high = np.minimum(low, 0), np.maximum(high, 0)
+    if scheme == "symmetric":
+        scale = np.maximum(np.maximum(-low, high) / (levels / 2), EPSILON)[:, None]
+        zero = np.float32(2 ** (bits - 1))
+        least, most = -zero, levels - zero
+    else:
+        scale = np.maximum((high - low) / levels, EPSILON)[:, None]
+        zeros = np.minimum(np.rint(-low[:, None] / scale), levels)
+        least, most = -zeros, levels - zeros
+    values = rows / scale
+    np.rint(values, out=values)
+    np.maximum(values, least, out=values)
+    np.minimum(values, most, out=values)
+    values *= scale
     values -= rows
-    return row_squares(values)
+    return np.asarray(np.einsum("ij,ij->i", values, values))

@@ -7,19 +7,24 @@ least squared error as in Choukroun et al. 2019, "Low-bit Quantization of Neural
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .rows import Floats
 
-Errors = Callable[[Floats], NDArray[np.float64]]
+Errors = Callable[[Floats], NDArray[np.floating]]
 
 #: Shares of the full range that are tried first, and the steps around the best of them.
 COARSE = np.linspace(1.0, 0.1, 10, dtype=np.float32)
 FINE = np.array([-0.075, -0.05, -0.025, 0.025, 0.05, 0.075], np.float32)
 #: Bins of a histogram of magnitudes, and how many thresholds are compared on it.
 BINS, THRESHOLDS = 512, 48
+#: Thresholds for a channel's weights, which are few: half of them where there are many levels, clipped hardly ever.
+FEW_THRESHOLDS, MANY_LEVELS = 24, 64
+#: Of a channel's weights, every so manieth tells where to look closer.
+STRIDE, LONG = 4, 128
 
 
 def span(rows: Floats) -> tuple[Floats, Floats]:
@@ -34,25 +39,34 @@ def percentile_span(rows: Floats, percentile: float) -> tuple[Floats, Floats]:
     return low, high
 
 
-def best_shares(errors: Errors, count: int) -> Floats:
+def sketch_of(rows: Floats, errors: Callable[[Floats, Floats], NDArray[np.floating]]) -> Errors | None:
+    """Return ``errors`` of rows and shares, of a part of each row; None where rows are too short for a part."""
+    return partial(errors, np.ascontiguousarray(rows[:, ::STRIDE])) if rows.shape[1] >= LONG else None
+
+
+def best_shares(errors: Errors, count: int, sketch: Errors | None = None) -> Floats:
     """Return for each of ``count`` rows the share of its full range with the least error.
 
-    ``errors`` gives the rows' squared errors for their shares. The full range is among those tried, so that
-    the result is never worse than it.
+    ``errors`` gives the rows' squared errors for their shares; ``sketch`` nearly so, for less, and chooses among
+    the coarse steps where it is given. The full range is among those tried, so that the result is never worse.
     """
     best = np.ones(count, np.float32)
-    least = errors(best)
+    roughly = errors if sketch is None else sketch
+    least = roughly(best)
     for share in COARSE[1:]:
-        best, least = _better(best, least, np.full(count, share, np.float32), errors)
+        best, least = _better(best, least, np.full(count, share, np.float32), roughly)
     start = best.copy()
+    if sketch is not None:
+        full = np.ones(count, np.float32)
+        best, least = _better(full, errors(full), start, errors)
     for step in FINE:
         best, least = _better(best, least, np.clip(start + step, 0.01, 1).astype(np.float32), errors)
     return best
 
 
 def _better(
-    best: Floats, least: NDArray[np.float64], tried: Floats, errors: Errors
-) -> tuple[Floats, NDArray[np.float64]]:
+    best: Floats, least: NDArray[np.floating], tried: Floats, errors: Errors
+) -> tuple[Floats, NDArray[np.floating]]:
     found = errors(tried)
     wins = found < least
     return np.where(wins, tried, best), np.where(wins, found, least)
@@ -60,43 +74,58 @@ def _better(
 
 def entropy_shares(rows: Floats, levels: int) -> Floats:
     """Return for each row the share of its largest magnitude beyond which clipping loses least information."""
-    reach = np.abs(rows).max(axis=1)
-    safe = np.where(reach > 0, reach, 1)
-    places = np.minimum((np.abs(rows) / safe[:, None] * BINS).astype(np.int64), BINS - 1)
-    offsets = np.arange(len(rows))[:, None] * BINS
-    counts = np.bincount((places + offsets).ravel(), minlength=len(rows) * BINS).reshape(len(rows), BINS)
-    return entropy_thresholds(counts.astype(np.float64), levels) / np.float32(BINS)
+    magnitudes = np.abs(rows)
+    reach = magnitudes.max(axis=1)
+    scale = np.float32(BINS) / np.where(reach > 0, reach, 1)
+    magnitudes *= scale[:, None]
+    places = np.minimum(magnitudes, np.float32(BINS - 1), out=magnitudes).astype(np.int32)
+    places += np.arange(len(rows), dtype=np.int32)[:, None] * np.int32(BINS)
+    counts = np.bincount(places.ravel(), minlength=len(rows) * BINS).reshape(len(rows), BINS)
+    thresholds = FEW_THRESHOLDS if levels < MANY_LEVELS else FEW_THRESHOLDS // 2
+    return entropy_thresholds(counts, levels, thresholds) / np.float32(BINS)
 
 
-def entropy_thresholds(counts: NDArray[np.float64], levels: int) -> Floats:
+def entropy_thresholds(counts: NDArray[np.number], levels: int, thresholds: int = THRESHOLDS) -> Floats:
     """Return how many bins to keep of each histogram of magnitudes, ``counts`` ``(rows, bins)``.
 
     What is beyond joins the last bin kept; the bins are then merged into ``levels`` and compared with what
-    they were by the Kullback-Leibler divergence.
+    they were by the Kullback-Leibler divergence. So many ``thresholds`` are tried, the most bins first.
     """
     bins = counts.shape[1]
-    best = np.full(len(counts), bins, np.float32)
     if levels >= bins:
-        return best
-    least = np.full(len(counts), np.inf)
-    for kept in np.unique(np.linspace(levels, bins, THRESHOLDS).astype(int))[::-1]:
-        divergence = _divergence(counts, int(kept), levels)
-        best = np.where(divergence < least, np.float32(kept), best)
-        least = np.minimum(divergence, least)
-    return best
+        return np.full(len(counts), bins, np.float32)
+    kept = np.unique(np.linspace(levels, bins, thresholds).astype(int))[::-1]
+    return np.asarray(kept[_divergences(counts, kept, levels).argmin(axis=0)], np.float32)
 
 
-def _divergence(counts: NDArray[np.float64], kept: int, levels: int) -> NDArray[np.float64]:
-    clipped = counts[:, :kept].copy()
-    clipped[:, -1] += counts[:, kept:].sum(axis=1)
-    starts = np.arange(levels) * kept // levels
-    widths = np.diff(np.append(starts, kept))
-    used = clipped > 0
-    merged = np.add.reduceat(counts[:, :kept], starts, axis=1)
-    holders = np.add.reduceat(used.astype(np.float64), starts, axis=1)
-    means = merged / np.maximum(holders, 1)
-    coarse = np.repeat(means, widths, axis=1) * used
-    before = clipped / np.maximum(clipped.sum(axis=1, keepdims=True), 1)
-    after = np.maximum(coarse / np.maximum(coarse.sum(axis=1, keepdims=True), 1), 1e-12)
-    terms = np.where(used, before * np.log(np.maximum(before, 1e-300) / after), 0)
-    return np.asarray(terms.sum(axis=1))
+def _divergences(counts: NDArray[np.number], kept: NDArray[np.int_], levels: int) -> Floats:
+    """Return the divergence of each row for each number of bins ``kept``, ``(thresholds, rows)``.
+
+    A merged bin spreads its count evenly over its bins that hold any, so the sum of p log q over them needs
+    only sums, which are differences of running ones.
+    """
+    columns = np.ascontiguousarray(counts.T, np.float64)  # bins first: what is picked are whole rows
+    total = np.maximum(columns.sum(axis=0), 1)
+    running, used, terms = (_running(part) for part in (columns, columns > 0, _times_log(columns)))
+    edges = np.append(np.arange(levels)[None] * kept[:, None] // levels, kept[:, None], axis=1)
+    merged = np.diff(running[edges], axis=1)
+    holders = np.diff(used[edges], axis=1)
+    inside, last = running[kept], columns[kept - 1]
+    beyond = total - inside
+    holders[:, -1] += (last == 0) & (beyond > 0)
+    spread = merged / np.maximum(holders, 1) / np.maximum(inside, 1)[:, None]
+    merged[:, -1] += beyond  # what is beyond has joined the last bin
+    cross = (merged * np.log(np.maximum(spread, np.float32(1e-12)))).sum(axis=1)
+    own = terms[kept - 1] + _times_log(last + beyond)
+    return np.asarray((own - cross) / total - np.log(total), np.float32)
+
+
+def _running(columns: NDArray[np.generic]) -> Floats:
+    """Return the sums over the first 0, 1, … bins of each column."""
+    sums = np.zeros((len(columns) + 1, columns.shape[1]), np.float32)
+    np.cumsum(columns, axis=0, out=sums[1:], dtype=np.float32)
+    return sums
+
+
+def _times_log(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(counts * np.log(np.maximum(counts, 1)))

@@ -6,6 +6,8 @@ XNOR-Net (Rastegari et al. 2016); k-means is Lloyd's algorithm on the layer's sc
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,13 +18,14 @@ from workbench.techniques.kmeans import SortedValues
 from workbench.techniques.storage import TableCodes
 
 from .grids import row_squares
-from .ranges import best_shares, entropy_shares, percentile_span
+from .ranges import best_shares, entropy_shares, percentile_span, sketch_of
 from .rows import Floats, Slicing
 from .settings import QuantizeSettings
 
 Table = NDArray[np.float32] | str
 
 FLOATS = {"fp8_e4m3": ("e4m3", torch.float8_e4m3fn, 448.0), "fp8_e5m2": ("e5m2", torch.float8_e5m2, 57344.0)}
+_FLOAT_NAMES = tuple(name for name, _, _ in FLOATS.values())
 #: Lloyd's algorithm stops after this many rounds, or when no level moves.
 ROUNDS = 50
 
@@ -61,13 +64,48 @@ def fit_scale(rows: Floats, table: Table, settings: QuantizeSettings) -> Floats:
     elif settings.range == "entropy":
         reach = reach * entropy_shares(rows, 2 ** (settings.bits - 1))
     elif settings.range == "mse":
+        if isinstance(table, str) and table in _FLOAT_NAMES:
 
-        def errors(shares: Floats) -> NDArray[np.float64]:
-            scale = (reach * shares / top)[:, None]
-            return row_squares(_values(table)[nearest(rows, scale, table)] * scale - rows)
+            def errors(part: Floats, shares: Floats) -> NDArray[np.floating]:
+                scale = (reach * shares / top)[:, None]
+                return row_squares(_values(table)[nearest(part, scale, table)] * scale - part)
 
-        reach = reach * best_shares(errors, len(rows))
+        else:
+            near = _Nearly(_values(table))
+
+            def errors(part: Floats, shares: Floats) -> NDArray[np.floating]:
+                return near.squares(part, (reach * shares / top)[:, None])
+
+        reach = reach * best_shares(partial(errors, rows), len(rows), sketch_of(rows, errors))
     return np.asarray(reach / top, np.float32)
+
+
+class _Nearly:
+    """The values of a table nearest to numbers, by a look-up at their place among ``CELLS`` equal cells.
+
+    A number in a cell with a border between two values may take the wrong one, which then is hardly farther
+    away: good enough to compare scales by.
+    """
+
+    CELLS = 2048
+
+    def __init__(self, values: Floats) -> None:
+        self._low, self._step = values[0], (values[-1] - values[0]) / np.float32(self.CELLS - 1)
+        middles = (values[1:] + values[:-1]) / 2
+        centres = self._low + self._step * np.arange(self.CELLS, dtype=np.float32)
+        self._found = values[np.searchsorted(middles, centres)]
+
+    def squares(self, rows: Floats, scale: Floats) -> Floats:
+        """Return each row's squared distance to the table's values times its ``scale`` ``(slices, 1)``."""
+        safe = np.where(scale > 0, scale, 1)
+        places = rows * (1 / (safe * self._step))
+        places += np.float32(0.5) - self._low / self._step
+        np.maximum(places, 0, out=places)
+        np.minimum(places, self.CELLS - 1, out=places)
+        values = self._found.take(places.astype(np.int32))
+        values *= safe
+        values -= rows
+        return np.asarray(np.einsum("ij,ij->i", values, values))
 
 
 def nearest(rows: Floats, scale: Floats, table: Table) -> NDArray[np.uint8]:
@@ -100,38 +138,40 @@ def binary(weight: Tensor, slicing: Slicing) -> TableCodes:
     return TableCodes(codes, "sign", torch.from_numpy(scale), slicing.axis, 1, slicing.group, _nonzero(weight))
 
 
-def lloyd(values: Floats, bits: int, weights: Floats | None = None) -> NDArray[np.float32]:
-    """Return at most ``2**bits`` levels that ``values`` lie near, in the least squares.
+def lloyd(ordered: SortedValues, bits: int) -> NDArray[np.float32]:
+    """Return at most ``2**bits`` levels that the values lie near, in the least squares.
 
     They start evenly between minimum and maximum, as in Deep Compression (Han et al. 2016), and end where
-    each is the mean, weighted by ``weights``, of the values nearest to it (Lloyd 1982).
+    each is the mean, by weight, of the values nearest to it (Lloyd 1982).
     """
-    ordered = SortedValues(values, weights)
     levels = ordered.cluster(ordered.start("linear", 2**bits, 0), ROUNDS, refill=False)
     return np.unique(levels.astype(np.float32))
 
 
-def fit_levels(weight: Tensor, slicing: Slicing, bits: int) -> tuple[Floats, NDArray[np.float32]]:
-    """Return the scale of each row and the levels of the whole layer for k-means.
+def in_order(weight: Tensor, slicing: Slicing) -> tuple[Floats, SortedValues]:
+    """Return the scale of each row, and the layer's scaled weights that are not zero, in order.
 
     Rows are divided by their largest magnitude, and count by its square, so that the squared error of the
-    weights is what is made small. One level of 256 is left to zero where weights are zero.
+    weights is what levels make small.
     """
     rows = slicing.rows(weight.numpy())
-    if slicing.axis is None:
-        scale = np.ones(1, np.float32)
-    else:
-        reach = np.abs(rows).max(axis=1)
-        scale = np.where(reach > 0, reach, 1).astype(np.float32)
     used = rows != 0
-    if not used.any():
-        return scale, np.zeros(1, np.float32)
-    scaled = (rows / scale[:, None])[used]
-    counts = np.broadcast_to(scale[:, None] ** 2, rows.shape)[used] if slicing.axis is not None else None
-    levels = lloyd(scaled, bits, counts)
-    if len(levels) == 256 and _nonzero(weight) is not None:
+    if slicing.axis is None:
+        return np.ones(1, np.float32), SortedValues(rows[used])
+    reach = np.abs(rows).max(axis=1)
+    scale = np.where(reach > 0, reach, 1).astype(np.float32)
+    counts = np.broadcast_to(scale[:, None] ** 2, rows.shape)[used]
+    return scale, SortedValues((rows / scale[:, None])[used], counts)
+
+
+def fit_levels(ordered: SortedValues, bits: int, zeros: bool) -> NDArray[np.float32]:
+    """Return the levels of a layer for k-means; one of 256 is left to zero where there are ``zeros``."""
+    if not len(ordered.values):
+        return np.zeros(1, np.float32)
+    levels = lloyd(ordered, bits)
+    if len(levels) == 256 and zeros:
         levels = np.delete(levels, np.abs(levels).argmin())
-    return scale, levels
+    return levels
 
 
 def _nonzero(weight: Tensor) -> Tensor | None:

@@ -6,8 +6,10 @@ entry of the book, and the archive keeps the codes of the others only, where tha
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,75 +18,100 @@ from numpy.typing import NDArray
 
 from ..codebook import SharedValues
 from ..draft import Context, Draft
-from ..kmeans import SortedValues
+from ..kmeans import SortedValues, cluster_all
 from .finite import not_finite
 from .settings import ShareSettings
 
 Floats = NDArray[np.float32]
-Place = tuple[str, int | None, int]
-"""A weight's name, the axis along which books change (None for one book), and the channels of a book."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Weights whose books are found together: one for all, or one for every ``per`` channels of the only one."""
+
+    names: tuple[str, ...]
+    axis: int | None
+    per: int
 
 
 def share(draft: Draft, settings: Mapping[str, ShareSettings], context: Context) -> None:
     """Find the codebooks of each layer; layers that share their settings share one book, where the scope says so."""
-    pools: dict[ShareSettings, list[Place]] = defaultdict(list)
-    for name, chosen in settings.items():
-        axis = draft.output_axis(name) if chosen.scope == "group" else None
-        pools[chosen] += [(weight, axis, chosen.group) for weight in draft.layers[name].weights]
-    for chosen, places in pools.items():
-        unique = list(dict.fromkeys(places))
-        for pool in [unique] if chosen.scope == "model" else [[place] for place in unique]:
-            context.check()
-            versions = tuple(draft.version(weight) for weight, _, _ in pool)
-            shared = context.cache.get(("shared", versions, chosen), partial(_share, draft, pool, chosen, context))
-            how = f"share {chosen.model_dump_json()} {' '.join(versions)}"
-            for (weight, _, _), storage in zip(pool, shared, strict=True):
-                draft.store(weight, storage, how)
+    chosen: dict[ShareSettings, list[Pool]] = defaultdict(list)
+    for name, item in settings.items():
+        axis = draft.output_axis(name) if item.scope == "group" else None
+        chosen[item] += [_pool(draft, weight, axis, item.group) for weight in draft.layers[name].weights]
+    for item, separate in chosen.items():
+        pools = list(dict.fromkeys(separate))
+        if item.scope == "model":
+            pools = [Pool(tuple(dict.fromkeys(name for pool in pools for name in pool.names)), None, 0)]
+        for pool, shared in zip(pools, _shared(draft, pools, item, context), strict=True):
+            versions = " ".join(draft.version(name) for name in pool.names)
+            for name, storage in zip(pool.names, shared, strict=True):
+                draft.store(name, storage, f"share {item.model_dump_json()} {versions}")
 
 
-def _share(draft: Draft, pool: list[Place], settings: ShareSettings, context: Context) -> tuple[SharedValues, ...]:
-    """Return the storage of each weight of ``pool``, whose books are the same where there is one for all."""
-    _, axis, per = pool[0]
-    weights = [draft.tensors[name].float().numpy() for name, _, _ in pool]
-    if axis is not None and per >= weights[0].shape[axis]:
-        axis = None
-    versions = tuple(draft.version(name) for name, _, _ in pool)
-    key = ("sorted", versions, axis, 0 if axis is None else per)
-    runs = _runs(weights, axis, per)
+def _pool(draft: Draft, weight: str, axis: int | None, per: int) -> Pool:
+    whole = axis is None or per >= draft.tensors[weight].shape[axis]
+    return Pool((weight,), None if whole else axis, 0 if whole else per)
+
+
+def _shared(
+    draft: Draft, pools: Sequence[Pool], settings: ShareSettings, context: Context
+) -> list[tuple[SharedValues, ...]]:
+    """Return the storages of each pool's weights; those not known yet are found in one go."""
+    keys = [("shared", tuple(map(draft.version, pool.names)), pool, settings) for pool in pools]
+    unknown = [pool for pool, key in zip(pools, keys, strict=True) if key not in context.cache]
+    ordered = []
+    for pool in unknown:
+        context.check()
+        ordered.append(_ordered(draft, pool, context))
+    runs = [run for part in ordered for run in part]
+    starts = np.zeros((len(runs), settings.size))
+    for start, run in zip(starts, runs, strict=True):
+        start[:] = run.start(settings.start, settings.size, settings.seed) if len(run.values) else 0
+    books = iter(cluster_all(runs, starts, settings.iterations))
+    found = {pool: [run.assign(next(books)) for run in part] for pool, part in zip(unknown, ordered, strict=True)}
+    return [
+        context.cache.get(key, partial(_storages, draft, pool, found.get(pool, [])))
+        for pool, key in zip(pools, keys, strict=True)
+    ]
+
+
+def _ordered(draft: Draft, pool: Pool, context: Context) -> list[SortedValues]:
+    """Return the weights of each book in order, those left out that are zero."""
+    key = ("sorted", tuple(map(draft.version, pool.names)), pool.axis, pool.per)
     try:
-        ordered = context.cache.get(key, lambda: [SortedValues(run[run != 0]) for run in runs])
-        found = [_cluster(run, settings) for run in ordered]
+        return context.cache.get(key, lambda: [SortedValues(run[run != 0]) for run in _runs(draft, pool)])
     except ValueError as error:
-        raise not_finite([name for name, _, _ in pool]) from error
+        raise not_finite(pool.names) from error
+
+
+def _storages(draft: Draft, pool: Pool, found: Sequence[tuple[NDArray[np.uint8], Floats]]) -> tuple[SharedValues, ...]:
+    """Return the storage of each weight from the codes and the book of each run."""
     entries = max(1, *(len(book) for _, book in found))
     books = np.zeros((len(found), entries), np.float32)
     codes = []
-    for book, run, (numbers, values) in zip(books, runs, found, strict=True):
-        book[: len(values)] = values
+    for place, run, (numbers, book) in zip(books, _runs(draft, pool), found, strict=True):
+        place[: len(book)] = book
         full = np.full(run.size, entries, np.uint8)
         full[run != 0] = numbers
         codes.append(full)
-    shared = torch.from_numpy(books)
-    flat = np.split(np.concatenate(codes), np.cumsum([weight.size for weight in weights])[:-1])
+    shared, axis = torch.from_numpy(books), pool.axis
+    shapes = [tuple(draft.tensors[name].shape) for name in pool.names]
+    flat = np.split(np.concatenate(codes), np.cumsum([math.prod(shape) for shape in shapes])[:-1])
     if axis is None:
         return tuple(
-            SharedValues(torch.from_numpy(part.reshape(weight.shape)), shared)
-            for part, weight in zip(flat, weights, strict=True)
+            SharedValues(torch.from_numpy(part.reshape(shape)), shared)
+            for part, shape in zip(flat, shapes, strict=True)
         )
-    moved = flat[0].reshape(np.moveaxis(weights[0], axis, 0).shape)
-    return (SharedValues(torch.from_numpy(np.ascontiguousarray(np.moveaxis(moved, 0, axis))), shared, axis, per),)
+    moved = flat[0].reshape(np.moveaxis(np.empty(shapes[0], np.uint8), axis, 0).shape)
+    return (SharedValues(torch.from_numpy(np.ascontiguousarray(np.moveaxis(moved, 0, axis))), shared, axis, pool.per),)
 
 
-def _runs(tensors: list[Floats], axis: int | None, per: int) -> list[Floats]:
-    """Return the values that one book is for, for each book: of all tensors, or of ``per`` channels of the only one."""
-    if axis is None:
+def _runs(draft: Draft, pool: Pool) -> list[Floats]:
+    """Return the values that each book of the pool is for."""
+    tensors = [draft.tensors[name].float().numpy() for name in pool.names]
+    if pool.axis is None:
         return [np.concatenate([tensor.ravel() for tensor in tensors])]
-    rows = np.moveaxis(tensors[0], axis, 0)
-    return [rows[first : first + per].ravel() for first in range(0, len(rows), per)]
-
-
-def _cluster(ordered: SortedValues, settings: ShareSettings) -> tuple[NDArray[np.uint8], Floats]:
-    if not len(ordered.values):
-        return np.empty(0, np.uint8), np.empty(0, np.float32)
-    centres = ordered.start(settings.start, settings.size, settings.seed)
-    return ordered.assign(ordered.cluster(centres, settings.iterations))
+    rows = np.moveaxis(tensors[0], pool.axis, 0)
+    return [rows[first : first + pool.per].ravel() for first in range(0, len(rows), pool.per)]

@@ -32,7 +32,6 @@ SHARE = Technique(
     name="share",
     summary="Let weights share few values: those of a codebook, vectors of one, or hash buckets.",
     source="Han, Mao and Dally 2016, Deep Compression; Stock et al. 2020, And the Bit Goes Down (product); "
-    ""
     "Chen et al. 2015, HashedNets (hash)",
     url="https://arxiv.org/abs/1510.00149",
     settings=ShareSettings,
