@@ -113,10 +113,11 @@ class Ans(Encoding):
         return found
 
 
-def encode_symbols(symbols: Array, counts: NDArray[np.int64]) -> bytes:
-    """Code flat symbols (uint8), which occur ``counts`` times each; nothing stays nothing."""
+def encode_symbols(symbols: Array, counts: NDArray[np.int64] | None = None) -> bytes:
+    """Code flat symbols (uint8), which occur ``counts`` times each, counted where not given; nothing stays nothing."""
     if not symbols.size:
         return b""
+    counts = np.bincount(symbols) if counts is None else counts
     low = int(np.flatnonzero(counts)[0])
     table = _frequencies(counts[low:])
     coder = _coder(None)
