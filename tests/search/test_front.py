@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +13,22 @@ import pytest
 import torch
 
 import workbench as wb
+from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.search.front import KIND, FrontJob
 from workbench.search.testbed import Testbed
 from workbench.session import Session
 
 
+def small() -> Dataset:
+    """Return Fashion-MNIST with a few images of each split."""
+    data = wb.load_dataset("fashion_mnist")
+    return replace(data, splits={name: data[name].take(torch.arange(200)) for name in data.splits})
+
+
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    data = wb.load_dataset("fashion_mnist")
-    few = {name: data[name].take(torch.arange(200)) for name in data.splits}
-    with Session("lenet300", replace(data, splits=few), history=str(tmp_path / "history.sqlite")) as opened:
+    with Session("lenet300", small(), history=str(tmp_path / "history.sqlite")) as opened:
         opened.measure()
         yield opened
 
@@ -57,3 +65,32 @@ def test_a_front_of_nothing_is_refused(session: Session) -> None:
         FrontJob(session, 0)
     with pytest.raises(WorkbenchError, match="can be searched"):
         FrontJob(session, 1, ["nothing"]).result()
+
+
+CODE = """
+import sys
+from tests.search.test_front import small
+from workbench.search.front import FrontJob
+from workbench.session import Session
+with Session("lenet300", small(), history=sys.argv[1]) as session:
+    session.measure()
+    job = FrontJob(session, 200, ["quantize"])
+    job.subscribe(lambda progress: print(int(progress.done), flush=True))
+    job.result()
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_a_search_it_goes_on_and_loses_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "killed.sqlite")
+    with subprocess.Popen([sys.executable, "-c", CODE, path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        done = next(int(line) for line in process.stdout if int(line) >= 5)
+        process.send_signal(signal.SIGKILL)
+    with Session("lenet300", small(), history=path) as session:
+        session.measure()
+        before = trials(session)
+        assert before >= done
+        first = FrontJob(session, before + 2, ["quantize"])
+        first.result()
+        assert trials(session) == before + 2

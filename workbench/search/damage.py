@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 #: What the history calls these sweeps.
 KIND = "options"
+#: Seconds between two times that a running sweep is stored: so much is measured again after a crash.
+PACE = 15.0
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,35 @@ class OptionQuestion(Question):
         return json.dumps([self.technique, self.settings, self.groups], sort_keys=True)
 
 
-def start_sweep(
-    bed: Testbed, plan: Plan, images: int, before: Sensitivity | None, executor: str | Executor | None = None
-) -> SensitivityJob:
-    """Start measuring every option of ``plan`` on about ``images`` images, from what is known ``before``."""
-    return SensitivityJob(bed, OptionQuestion.of(plan), start=before, executor=executor, most=images)
+def sweep_options(
+    bed: Testbed,
+    plan: Plan,
+    images: int,
+    *,
+    history: History,
+    cancelled: Callable[[], bool],
+    told: Callable[[float], None] = lambda _: None,
+    executor: str | Executor | None = None,
+) -> Sensitivity:
+    """Measure every option of ``plan`` on about ``images`` images, from what the history knows, and return it.
+
+    What is measured goes into the history on the way. ``told`` is called with the share that is done. Raises
+    ``WorkbenchError`` where it fails or is ``cancelled``.
+    """
+    key = bed.key
+    question = OptionQuestion.of(plan)
+    sweep = SensitivityJob(bed, question, start=recall(history, key, plan), executor=executor, most=images)
+    sweep.subscribe(lambda progress: told(progress.share))
+    saved = time.monotonic()
+    while not sweep.wait(0.1):
+        if cancelled():
+            sweep.cancel()
+        elif time.monotonic() - saved > PACE and sweep.latest is not None:
+            keep(history, key, sweep.latest)
+            saved = time.monotonic()
+    if sweep.latest is not None:
+        keep(history, key, sweep.latest)
+    return sweep.result()
 
 
 def recall(history: History, key: Key, plan: Plan) -> Sensitivity | None:

@@ -26,7 +26,7 @@ from workbench.recipe import Recipe
 
 from .budget import Budget
 from .costs import Costs
-from .damage import damages, keep, recall, start_sweep
+from .damage import damages, sweep_options
 from .options import Plan, plan_for
 from .problem import Choice
 from .repairs import repaired, repairs_for
@@ -106,9 +106,9 @@ class _Evolution:
         self._bed = Testbed(job.session, SPLIT, self._check)
         self._plans = self._make_plans()
         self._study = self._open()
-        if not self._study.trials:
+        if len(self._study.trials) < POPULATION:  # the first generation is not through yet
             for genes in self._seeds():
-                self._study.enqueue_trial(genes)
+                self._study.enqueue_trial(genes, skip_if_exists=True)
         self._publish()
         while self._done() < job.trials:
             self._check()
@@ -213,14 +213,13 @@ class _Evolution:
         kind = next(kind for names, kind in PLANS if plan.methods[0].name in names)
         if kind == "ms" and self._bed.baseline.latency is None:
             kind = "macs"
-        history, key = self._job.session.history, self._bed.key
-        sweep = start_sweep(self._bed, plan, IMAGES, recall(history, key, plan))
-        while not sweep.wait(0.1):
-            if self._job.cancelled:
-                sweep.cancel()
-        self._check()
-        found = sweep.result()
-        keep(history, key, found)
+        job = self._job
+        try:
+            found = sweep_options(
+                self._bed, plan, IMAGES, history=job.session.history, cancelled=lambda: job.cancelled
+            )  # fmt: skip
+        finally:
+            self._check()  # cancelled, it ends as a job that was, not as one that failed
         costs = Costs(self._bed, plan, kind)  # type: ignore[arg-type]
         problem = costs.problem(damages(found, plan))
         cheapest = problem.cheapest()

@@ -28,7 +28,7 @@ from .aims import SOLVERS, Ground, LeastCost, LeastHarm
 from .allocation import Allocation, Answer, lost_by, measured, remark
 from .budget import Budget
 from .costs import Costs
-from .damage import damages, keep, recall, start_sweep
+from .damage import damages, sweep_options
 from .foresight import Foresight, Seen
 from .options import Plan, plan_for
 from .repairs import ROUNDING, repairs_for
@@ -163,16 +163,14 @@ class _Search:
 
     def _sweep(self, images: int, stage: str) -> Foresight:
         """Measure every option on about ``images`` images, or take it from the history; return what that foresees."""
-        history, key, job = self._job.session.history, self._bed.key, self._job
-        sweep = start_sweep(self._bed, self._plan, images, recall(history, key, self._plan), job.executor)
-        sweep.subscribe(lambda progress: self._tell(stage, progress.share))
-        while not sweep.wait(0.1):
-            if job.cancelled:
-                sweep.cancel()
-        if sweep.latest is not None and sweep.latest.known:
-            keep(history, key, sweep.latest)
-        job.check()
-        found = sweep.result()
+        job = self._job
+        try:
+            found = sweep_options(
+                self._bed, self._plan, images, history=job.session.history, executor=job.executor,
+                cancelled=lambda: job.cancelled, told=lambda share: self._tell(stage, share),
+            )  # fmt: skip
+        finally:
+            job.check()  # cancelled, it ends as a job that was, not as one that failed
         self._images = int(found.n.min())
         return Foresight.of(found, damages(found, self._plan))
 
