@@ -45,7 +45,9 @@ from workbench.models.tensors import load_tensors
 from workbench.recipe import Recipe
 from workbench.run.onnx_factors import Chain
 from workbench.run.onnx_graph import InputGrid
+from workbench.run.onnx_tables import Table
 from workbench.subject import Subject
+from workbench.techniques.as_table import as_table
 from workbench.techniques.draft import Cache, Context, Draft
 from workbench.techniques.order import remarks
 from workbench.techniques.storage import Cast, Codes, Storage
@@ -101,6 +103,12 @@ class CompressedModel:
     def casts(self) -> Mapping[str, torch.dtype]:
         """The 16-bit float types of weights stored so, by name."""
         return {name: storage.dtype for name, storage in self.stored.items() if isinstance(storage, Cast)}
+
+    @cached_property
+    def tables(self) -> Mapping[str, Table]:
+        """Weights whose values are looked up in a table, as an ONNX file keeps them, by name."""
+        found = ((name, as_table(storage)) for name, storage in self.stored.items())
+        return {name: table for name, table in found if table is not None}
 
     @cached_property
     def chains(self) -> tuple[Chain, ...]:

@@ -69,7 +69,8 @@ class LatencyEstimator:
         # raw bytes: the file's size depends on shapes and types, not on values
         shapes = tuple(_shapes(graph, compressed).items())
         codes = tuple((name, item.bits, item.axis, item.group) for name, item in compressed.codes.items())
-        key = (shapes, codes, tuple(compressed.casts.items()))
+        tables = tuple((name, table.layout) for name, table in compressed.tables.items())
+        key = (shapes, codes, tables, tuple(compressed.casts.items()))
         size = self._sizes.get(key)
         if size is None:
             size = self._sizes[key] = int(self._weight_file(graph, compressed).ByteSize())
@@ -277,6 +278,13 @@ class LatencyEstimator:
         named = ((layer.name, compressed.tensors.get(f"{layer.name}.weight")) for layer in compressed.layers)
         return two_of_four({name: weight for name, weight in named if weight is not None})
 
+    def _by_pattern(self, compressed: CompressedModel) -> tuple[str, ...]:
+        """Return the layers that a step has given the pattern; looking at all weights is for those steps."""
+        steps = compressed.recipe.steps
+        chosen = [step.settings for step in steps]
+        chosen += [override.settings for step in steps for override in step.overrides]
+        return self._sparse(compressed) if any(getattr(one, "granularity", "") == "n:m" for one in chosen) else ()
+
     def _on(self, target: Target, compressed: CompressedModel) -> Latency:
         from workbench.measure.devices.reasons import explain_on
 
@@ -328,7 +336,7 @@ class LatencyEstimator:
             for name, codes in compressed.codes.items()
         }
         halves = frozenset(name for name, dtype in compressed.casts.items() if dtype == torch.float16)
-        return onnx_file(graph, compressed.tensors, integers, halves)
+        return onnx_file(graph, compressed.tensors, integers, halves, tables=compressed.tables)
 
     def _explained(
         self,
@@ -340,7 +348,15 @@ class LatencyEstimator:
     ) -> Latency:
         from workbench.measure.latency import explain
 
-        reason = explain(before, after, baseline, present, table=self._open(), **_facts(compressed))
+        reason = explain(
+            before,
+            after,
+            baseline,
+            present,
+            table=self._open(),
+            two_of_four=len(self._by_pattern(compressed)),
+            **_facts(compressed),
+        )
         return dataclasses.replace(present, reason=reason)
 
     def _open(self) -> KernelTable:

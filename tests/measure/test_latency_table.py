@@ -203,6 +203,12 @@ def test_masked_weights_give_no_speed_and_it_says_why() -> None:
     assert text == ("No speed-up expected, because kernels are dense and multiply the zeros too.")
 
 
+def test_two_of_four_gives_no_speed_and_it_says_why() -> None:
+    kernels = [convolution(32, 32)]
+    text = explain(kernels, kernels, latency(1), latency(1), sparsity=0.5, two_of_four=3)
+    assert "2:4 sparsity gains nothing on this machine, which has no sparse instructions." in text
+
+
 def test_few_bits_give_no_speed_and_it_says_why() -> None:
     kernels = [convolution(32, 32)]
     assert "unpacked to fp32" in explain(kernels, kernels, latency(1), latency(1), bits=4)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from workbench.compression import CompressedModel
+from workbench.techniques.codebook import SharedWeights
 from workbench.techniques.storage import TableCodes
 
 #: From this share of zeros on a person expects something of them.
@@ -23,9 +24,10 @@ def zeros_stay(compressed: CompressedModel, format_name: str) -> Iterator[str]:
         )
 
 
-def tables_widen(compressed: CompressedModel, to: str = "fp32") -> Iterator[str]:
-    """Say that weights from a table of values are written out."""
-    found = [name for name, storage in compressed.stored.items() if isinstance(storage, TableCodes)]
+def tables_widen(compressed: CompressedModel, to: str = "fp32", kept: Container[str] = ()) -> Iterator[str]:
+    """Say that weights from a table of values are written out, but for those in ``kept``."""
+    tables = (TableCodes, SharedWeights)
+    found = [name for name, storage in compressed.stored.items() if isinstance(storage, tables) and name not in kept]
     if found:
         yield f"The weights of {some(found)} come from a table of values, which has no place here: stored as {to}."
 

@@ -77,7 +77,9 @@ class OnnxWeights(OnnxFormat):
         wider = [name for name, codes in compressed.codes.items() if width(codes.bits) > self.bits]
         if wider:
             yield f"{some(wider)} have more bits in the recipe, and keep them."
-        yield from chain(activations_simulated(compressed), tables_widen(compressed), zeros_stay(compressed, "ONNX"))
+        yield from activations_simulated(compressed)
+        yield from tables_widen(compressed, kept=compressed.tables)
+        yield from zeros_stay(compressed, "ONNX")
 
     def model(self, source: Source) -> ModelProto:
         """Return the graph with integers for weights."""
@@ -105,8 +107,9 @@ def weights_model(source: Source) -> ModelProto:
         name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits, codes.group)
         for name, codes in compressed.codes.items()
     }
-    graph = source.graph.factorized(compressed.chains)
-    return onnx_file(graph, compressed.tensors, integers, halves(compressed), compressed.grids)
+    return onnx_file(
+        source.graph, compressed.tensors, integers, halves(compressed), compressed.grids, compressed.tables
+    )
 
 
 def halves(compressed: CompressedModel) -> frozenset[str]:

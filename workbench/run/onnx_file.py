@@ -3,7 +3,8 @@
 A weight on a grid is stored as unsigned integers with a ``DequantizeLinear``, in the fewest of 2, 4, 8 and
 16 bits that are enough; where groups of weights have scales of their own, as a matrix that a
 ``Reshape`` gives its shape. A 16-bit float with a ``Cast``. ONNX Runtime turns both back to fp32 when it
-loads, so that such a file is smaller and not faster. What ONNX cannot hold compactly is said by
+loads, so that such a file is smaller and not faster. Weights from a table of values are looked up in it
+(``onnx_tables``). What ONNX cannot hold compactly is said by
 ``dense_in_file``: zeros cost as much as other weights.
 """
 
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from .onnx_tables import Table, table_nodes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -31,12 +34,13 @@ def onnx_file(
     integers: Mapping[str, tuple[Any, ...]],
     halves: frozenset[str] = frozenset(),
     grids: Mapping[str, InputGrid] | None = None,
+    tables: Mapping[str, Table] | None = None,
 ) -> ModelProto:
-    """Return the model with its quantized weights as integers and its 16-bit ones as fp16.
+    """Return the model with its quantized weights as integers, its 16-bit ones as fp16, and tables of values.
 
     ``integers`` maps a weight to its codes, scale, zero point, axis, bits and, where groups of that many
     values of a channel have a scale, the group; ``halves`` names the weights stored as fp16;
-    ``grids`` are those of inputs, rounded to in float.
+    ``grids`` are those of inputs, rounded to in float; ``tables`` are weights that are looked up.
     """
     model = graph.build(tensors, grids)
     nodes: list[NodeProto] = []
@@ -44,6 +48,8 @@ def onnx_file(
     for tensor in model.graph.initializer:
         if tensor.name in integers:
             stored.extend(_integer_weight(tensor.name, *integers[tensor.name], nodes=nodes))
+        elif tables and tensor.name in tables:
+            stored.extend(_looked_up(tensor.name, tables[tensor.name], nodes))
         elif tensor.name in halves:
             stored.append(_half_weight(tensor.name, tensors[tensor.name], nodes))
         else:
@@ -54,7 +60,8 @@ def onnx_file(
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend([*nodes, *kept])
     model.graph.initializer.extend(stored)
-    opset, version = OPSETS[min((width(entry[4]) for entry in integers.values()), default=16)]
+    widths = [width(entry[4]) for entry in integers.values()] + [width(table.bits) for table in (tables or {}).values()]
+    opset, version = OPSETS[min(widths, default=16)]
     model.opset_import[0].version = max(opset, model.opset_import[0].version)
     model.ir_version = max(version, model.ir_version)
     return model
@@ -78,8 +85,7 @@ def _integer_weight(
 ) -> list[TensorProto]:
     from onnx import TensorProto, helper, numpy_helper
 
-    kinds = {2: TensorProto.UINT2, 4: TensorProto.UINT4, 8: TensorProto.UINT8, 16: TensorProto.UINT16}
-    kind = kinds[width(bits)]
+    kind = _kind(bits)
     values, zeros, scales = codes.numpy(), zero_point.numpy().astype(np.uint16), scale.numpy()
     attributes: dict[str, Any] = {}
     result, shape = name, None
@@ -100,6 +106,22 @@ def _integer_weight(
         TensorProto(name=inputs[2], data_type=kind, dims=zeros.shape, raw_data=_packed(zeros, bits)),
         *([] if shape is None else _unrolled(name, shape, axis or 0, nodes)),
     ]
+
+
+def _kind(bits: int) -> int:
+    """Return ONNX's number of the unsigned integers that hold ``bits`` bits."""
+    from onnx import TensorProto
+
+    kinds = {2: TensorProto.UINT2, 4: TensorProto.UINT4, 8: TensorProto.UINT8, 16: TensorProto.UINT16}
+    return int(kinds[width(bits)])
+
+
+def _looked_up(name: str, table: Table, nodes: list[NodeProto]) -> list[TensorProto]:
+    from onnx import TensorProto
+
+    packed = _packed(table.codes, table.bits)
+    codes = TensorProto(name=f"{name}.codes", data_type=_kind(table.bits), dims=table.codes.shape, raw_data=packed)
+    return table_nodes(name, table, codes, nodes)
 
 
 def _unrolled(name: str, shape: tuple[int, ...], axis: int, nodes: list[NodeProto]) -> list[TensorProto]:

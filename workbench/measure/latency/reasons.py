@@ -31,19 +31,21 @@ def explain(
     sparsity: float = 0.0,
     bits: float | None = None,
     activation_bits: int | None = None,
+    two_of_four: int = 0,
 ) -> str:
     """Return one to three sentences on the latency of a recipe, empty where there is nothing to explain.
 
     ``baseline`` and ``present``: kernels before and after; ``before`` and ``after``: their latencies.
     ``sparsity``: share of single weights that are masked; ``bits``: of the stored weights, None if not
-    quantized; ``activation_bits`` likewise. ``table`` gives the time in each kernel, where there is one.
+    quantized; ``activation_bits`` likewise; ``two_of_four``: layers that keep two of every four.
+    ``table`` gives the time in each kernel, where there is one.
     """
     smaller = _macs(present) < _macs(baseline)
     int8 = any(kernel.dtype == "int8" for kernel in present)
     gain = before.ms / after.ms - 1 if after.ms else 0.0
     sentences = []
     if not smaller and not int8:
-        sentences += _unchanged(sparsity, bits, activation_bits)
+        sentences += _unchanged(sparsity, bits, activation_bits, two_of_four)
     if smaller:
         sentences += _structural(baseline, present, gain, table)
         if sparsity > 0:
@@ -55,9 +57,11 @@ def explain(
     return " ".join(sentences[:3])
 
 
-def _unchanged(sparsity: float, bits: float | None, activation_bits: int | None) -> list[str]:
+def _unchanged(sparsity: float, bits: float | None, activation_bits: int | None, two_of_four: int) -> list[str]:
     reasons = []
-    if sparsity > 0:
+    if two_of_four:
+        reasons.append("2:4 sparsity gains nothing on this machine, which has no sparse instructions")
+    elif sparsity > 0:
         reasons.append("kernels are dense and multiply the zeros too")
     if bits is not None:
         reasons.append(_why_not_int8(bits, activation_bits))
