@@ -30,6 +30,7 @@ COMMANDS = (
     "allocation",
     "deep_compression",
     "zoo_int8",
+    "exports",
     "low_bits",
     "recalibration",
     "classes",

@@ -78,3 +78,27 @@ def test_both_files_open_here_again(browser: Browser, app: Served, tmp_path: Pat
         wait_settled(page, RECIPE)
         assert page.get_by_label("Model", exact=True).input_value() == "resnet20"
         assert read(page, "size").value == size
+
+
+def test_a_file_for_a_runtime_is_made_and_what_it_lacks_is_said(page: Page, tmp_path: Path) -> None:
+    show(page, "- prune: {ratio: 0.6}")
+    row = page.locator("[data-file=runtime]")
+    row.get_by_label("For a runtime", exact=True).select_option("onnx-int8")
+    with page.expect_download() as started:
+        row.get_by_role("button", name="Make the file").click()
+    assert started.value.suggested_filename.endswith(".int8.onnx")
+    expect(row.get_by_role("status")).to_contain_text("bytes downloaded")
+    expect(row.get_by_role("list")).to_contain_text("stores zeros like other weights")
+
+
+def test_a_format_that_is_not_installed_gives_its_install_line(page: Page) -> None:
+    from workbench.deploy.formats import FORMATS
+
+    missing = [entry for entry in FORMATS.values() if not entry.installed]
+    if not missing:
+        return
+    page.get_by_role("tab", name="Export").click()
+    row = page.locator("[data-file=runtime]")
+    row.get_by_label("For a runtime", exact=True).select_option(missing[0].name)
+    expect(row).to_contain_text(missing[0].install)
+    expect(row.get_by_role("button", name="Make the file")).to_be_disabled()

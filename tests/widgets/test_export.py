@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import os
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,50 @@ def test_a_move_sends_little_while_the_tab_is_open(view: ExportView, session: wb
     assert sum(size for _, size in sent) < 6_000
 
 
+# Runtimes
+
+
+def ask(view: ExportView, format: str, ticket: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Have a format made, and return the message with its remarks and that which heads the download."""
+    page = view.page
+    view._handle_custom_msg({"do": "make", "format": format, "ticket": ticket}, [])
+    page.wait(lambda: any(message.get("download") == ticket for message in page.messages))
+    head = next(message for message in page.messages if message.get("download") == ticket)
+    if "bytes" in head:
+        page.wait(lambda: len(page.data.get(ticket, b"")) >= head["bytes"])
+    return next((message for message in page.messages if message.get("made") == ticket), {}), head
+
+
+def test_every_format_is_offered_with_its_install_line_where_it_needs_one(view: ExportView) -> None:
+    from workbench.deploy.formats import FORMATS
+
+    assert [entry["name"] for entry in view.formats] == [name for name in FORMATS if name != "wbz"]
+    assert all(entry["installed"] or entry["install"] for entry in view.formats)
+
+
+def test_a_format_is_made_with_what_it_cannot_hold_and_opens(view: ExportView, tmp_path: Path) -> None:
+    from workbench.deploy.formats import FORMATS
+
+    told, head = ask(view, "onnx-int8", 31)
+    assert any("added 'quantize" in remark for remark in told["remarks"])
+    assert any("% of the weights are zero" in remark for remark in told["remarks"])
+    (tmp_path / head["name"]).write_bytes(view.page.data[31])
+    images = view.session.data.normalization(view.session.data["test"].images[:5])
+    assert FORMATS["onnx-int8"].open(tmp_path / head["name"]).logits(images).shape == (5, 10)
+
+
+def test_a_format_of_several_files_comes_as_one_archive(view: ExportView) -> None:
+    _, head = ask(view, "openvino", 32)
+    assert head["name"].endswith(".openvino.xml.zip")
+    with zipfile.ZipFile(io.BytesIO(view.page.data[32])) as archive:
+        assert [Path(name).suffix for name in archive.namelist()] == [".xml", ".bin"]
+
+
+def test_a_format_that_cannot_be_made_is_told_where_it_was_asked_for(view: ExportView) -> None:
+    _, head = ask(view, "floppy", 33)
+    assert "There is no format 'floppy'" in head["problem"]
+
+
 # Downloads
 
 
@@ -181,7 +227,7 @@ def test_a_large_file_travels_in_pieces_of_at_most_a_megabyte() -> None:
     page = Page()
     downloads = Downloads(page.take, patience=30)
     page.view = Answering(downloads)
-    downloads.start(1, "big.onnx", lambda: data).result()
+    downloads.start(1, lambda: ("big.onnx", data)).result()
     assert page.data[1] == data
     assert page.largest == PIECE <= 1_000_000
     assert page.messages[0] == {"download": 1, "name": "big.onnx", "bytes": len(data)}
@@ -199,7 +245,7 @@ class Answering:
 
 def test_a_page_closed_in_the_middle_ends_the_download() -> None:
     page = Page(answers=False)
-    job = Downloads(page.take, patience=0.05).start(1, "big.onnx", lambda: bytes(20 * PIECE))
+    job = Downloads(page.take, patience=0.05).start(1, lambda: ("big.onnx", bytes(20 * PIECE)))
     assert job.wait(30)
     assert job.progress.state == "failed"
     assert sum(map(len, page.data.values())) == AHEAD * PIECE, "no more was sent than may be unanswered"
@@ -209,7 +255,7 @@ def test_a_page_closed_in_the_middle_ends_the_download() -> None:
 def test_a_cancelled_download_ends_at_once() -> None:
     page = Page(answers=False)
     downloads = Downloads(page.take, patience=600)
-    job = downloads.start(1, "big.onnx", lambda: bytes(20 * PIECE))
+    job = downloads.start(1, lambda: ("big.onnx", bytes(20 * PIECE)))
     page.wait(lambda: len(page.data.get(1, b"")) == AHEAD * PIECE)
     downloads.cancel(1)
     assert job.wait(10)
@@ -219,7 +265,7 @@ def test_a_cancelled_download_ends_at_once() -> None:
 def test_closing_the_view_ends_its_downloads() -> None:
     page = Page(answers=False)
     downloads = Downloads(page.take, patience=600)
-    jobs = [downloads.start(ticket, "big.onnx", lambda: bytes(20 * PIECE)) for ticket in (1, 2)]
+    jobs = [downloads.start(ticket, lambda: ("big.onnx", bytes(20 * PIECE))) for ticket in (1, 2)]
     downloads.close()
     assert all(job.wait(10) for job in jobs)
 

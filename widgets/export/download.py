@@ -31,12 +31,12 @@ class Downloads:
         self._answered: dict[int, int] = {}
         self._jobs: dict[int, Job[None]] = {}
 
-    def start(self, ticket: int, name: str, make: Callable[[], bytes]) -> Job[None]:
-        """Make the bytes and send them as a file called ``name``; return the job that does it."""
+    def start(self, ticket: int, make: Callable[[], tuple[str, bytes]]) -> Job[None]:
+        """Make a file's name and bytes and send them; return the job that does it."""
 
         def work(job: Job[None]) -> None:
             try:
-                self._deliver(job, ticket, name, make())
+                self._deliver(job, ticket, *make())
             except WorkbenchError as error:
                 self._send({"download": ticket, "problem": str(error)}, [])
                 raise

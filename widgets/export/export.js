@@ -4,8 +4,8 @@ const TITLES = { packed: "Packed file", onnx: "ONNX", recipe: "Recipe" };
 const ticketOf = () => 1 + Math.floor(Math.random() * 2 ** 40);
 
 // Fetches one file from the kernel, piece by piece, and hands it to the browser.
-function downloadOf(model, kind, { progress, done, fail }) {
-  const ticket = ticketOf();
+function downloadOf(model, wanted, { progress, done, fail }) {
+  const ticket = wanted.ticket;
   const parts = [];
   let [name, total, received] = ["", 0, 0];
   const end = () => model.off("msg:custom", hear);
@@ -23,7 +23,7 @@ function downloadOf(model, kind, { progress, done, fail }) {
     if (!message.name && received >= total) { end(); saveFile(name, parts); done(name, received); }
   }
   model.on("msg:custom", hear);
-  model.send({ do: "download", kind, ticket });
+  model.send(wanted);
   return () => { end(); model.send({ do: "cancel", ticket }); };
 }
 
@@ -51,7 +51,7 @@ function fileRow(model, kind) {
     bar.hidden = stop.hidden = false;
     bar.removeAttribute("value");
     stop.focus();
-    cancel = downloadOf(model, kind, {
+    cancel = downloadOf(model, { do: "download", kind, ticket: ticketOf() }, {
       progress: (now, total) => { if (total) bar.value = now / total; },
       done: (_, total) => { idle(); setText(said, `${count(total)} bytes downloaded`); start.focus(); },
       fail: (sentence) => { idle(); problem.textContent = sentence; start.focus(); },
@@ -82,6 +82,7 @@ function render({ model, el }) {
   el.classList.add("wb");
   const id = uniqueId("export");
   const rows = Object.keys(TITLES).map((kind) => ({ kind, ...fileRow(model, kind) }));
+  const runtime = runtimeRow(model);
   const parts = element("dl", { class: "wb-parts" });
   const table = element("tbody");
   const layers = element("details", {}, element("summary", {}, "How each layer is stored"),
@@ -113,12 +114,13 @@ function render({ model, el }) {
 
   el.replaceChildren(element("div", { class: "wb-exports wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Export"), element("span", { class: "wb-muted" }, "Files of the recipe shown now; the name carries its hash.")),
-    problem, ...rows.map(({ root }) => root),
+    problem, ...rows.map(({ root }) => root), runtime.root,
     element("h3", { class: "wb-inside" }, "Inside the packed file"), parts, layers, form));
 
   function draw() {
     const files = Object.fromEntries(model.get("files").map((file) => [file.kind, file]));
     for (const row of rows) row.draw(files[row.kind]);
+    runtime.draw();
     setText(problem, model.get("problem"));
     form.hidden = !model.get("can_save") || Boolean(window.workbenchPage);
     parts.replaceChildren(...model.get("parts").flatMap(({ label, tensors, bytes: size }) => [
@@ -131,13 +133,14 @@ function render({ model, el }) {
       element("th", { scope: "row" }, name), element("td", {}, label), element("td", {}, count(size)), element("td", {}, params ? number((8 * size) / params, 2) : ""))));
   }
   layers.addEventListener("toggle", drawLayers);
-  const drawing = onTraits(model, ["files", "parts", "problem", "can_save"], draw);
+  const drawing = onTraits(model, ["files", "formats", "parts", "problem", "can_save"], draw);
   const listing = onTraits(model, ["layers"], drawLayers);
   model.on("msg:custom", hear);
   draw();
   const unseen = reportVisibility(model, el);
   return () => {
     for (const row of rows) row.end();
+    runtime.end();
     drawing.end();
     listing.end();
     model.off("msg:custom", hear);

@@ -15,6 +15,7 @@ from workbench.jobs import Job
 
 from ..base.view import View, script, style
 from .download import Downloads
+from .runtimes import list_formats, make
 
 if TYPE_CHECKING:
     from workbench.compression import CompressedModel
@@ -35,10 +36,11 @@ class ExportView(View):
     A file belongs to the recipe it was begun for, and its name carries that recipe's hash.
     """
 
-    _esm = script("base/files.js", "export/export.js")
+    _esm = script("base/files.js", "export/runtimes.js", "export/export.js")
     _css = style("export/export.css")
 
     files: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    formats: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     parts: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     layers: traitlets.List[list[Any]] = traitlets.List().tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
@@ -68,6 +70,7 @@ class ExportView(View):
         compressed = session.compress(snapshot.recipe)
         with self.publishing():
             self.problem = ""
+            self.formats = self.formats or list_formats()
             self.files = self._list(session, snapshot, compressed)
             self.parts = parts_of(compressed)
             if snapshot.settled:
@@ -80,11 +83,13 @@ class ExportView(View):
         what, ticket = content.get("do"), int(content.get("ticket", 0))
         if what in ("download", "save") and content.get("kind") in SUFFIXES and self.session is not None:
             kind: Kind = content["kind"]
-            name, make = self._maker(self.session, kind)
+            name, make_bytes = self._maker(self.session, kind)
             if what == "download":
-                self._downloads.start(ticket, name, make)
+                self._downloads.start(ticket, lambda: (name, make_bytes()))
             else:
-                self.save_as(str(content.get("path", "")), name, make, ticket)
+                self.save_as(str(content.get("path", "")), name, make_bytes, ticket)
+        elif what == "make" and self.session is not None:
+            self._downloads.start(ticket, self._made_for(self.session, str(content.get("format")), ticket))
         elif what == "answer":
             self._downloads.answer(ticket, int(content.get("pieces", 0)))
         elif what == "cancel":
@@ -149,6 +154,17 @@ class ExportView(View):
             if session is self.session:
                 self._made = made
         return made[1]
+
+    def _made_for(self, session: Session, format: str, ticket: int) -> Callable[[], tuple[str, bytes]]:
+        """Return what writes the present recipe in ``format``, tells its remarks and gives name and bytes."""
+        recipe = session.recipe
+
+        def work() -> tuple[str, bytes]:
+            made = make(session, recipe, format)
+            self.send({"made": ticket, "remarks": list(made.remarks)})
+            return made.name, made.data
+
+        return work
 
     def _measure_onnx(self, session: Session, snapshot: Snapshot) -> None:
         """Make the int8 file in the background: its size is only known when it is there."""

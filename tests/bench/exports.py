@@ -1,0 +1,94 @@
+"""Every model of the zoo in every format installed: accuracy in the runtime against the simulation, bytes, times.
+
+``--models``, ``--formats`` and ``--images`` narrow it down; the whole takes most of an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from workbench.data.dataset import Dataset
+from workbench.data.load import load_dataset
+from workbench.deploy.export import Export, Logits, judge, simulate
+from workbench.deploy.format import Source
+from workbench.deploy.formats import FORMATS, find_format
+from workbench.deploy.writing import prepare, write
+from workbench.errors import WorkbenchError
+from workbench.models.load import load_model
+from workbench.models.zoo import ARCHITECTURES
+from workbench.recipe import Recipe
+
+#: What a file may differ from the torch simulation of the same recipe, in points.
+MOST = 0.2
+
+
+def main() -> int:
+    """Print a row for each model and format; return 1 where one differs more than it may, or fails."""
+    parser = argparse.ArgumentParser(prog="exports", description=__doc__)
+    parser.add_argument("--models", default=",".join(ARCHITECTURES))
+    parser.add_argument("--formats", default=",".join(name for name, entry in FORMATS.items() if entry.installed))
+    parser.add_argument("--images", type=int, default=10_000)
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    data = load_dataset("fashion_mnist")
+    test = data["test"].take(torch.arange(min(options.images, len(data["test"]))))
+    data = dataclasses.replace(data, splits={**data.splits, "test": test})
+    print(f"{len(test):,} test images; at most {MOST} points between runtime and torch simulation")
+    print(f"{'model':<13}{'format':<17}{'bytes':>10}{'runtime %':>10}{'torch %':>9}{'differ':>8}{'agree %':>9}"
+          f"{'load ms':>9}{'ms':>8}  int8 kernels")  # fmt: skip
+    missed = []
+    for model in options.models.split(","):
+        for name, found in _exports(model, options.formats.split(","), data):
+            print(f"{model:<13}{name:<17}{found if isinstance(found, str) else _row(found)}", flush=True)
+            if isinstance(found, str) or abs(_differ(found)) > MOST:
+                missed.append(f"{model} as {name}")
+    print(f"not within bounds: {', '.join(missed)}" if missed else "every file is within bounds")
+    return 1 if missed else 0
+
+
+def _exports(model: str, names: list[str], data: Dataset) -> Iterator[tuple[str, Export | str]]:
+    """Yield format → what its file does, or why there is none; formats of one recipe share its simulation."""
+    done: dict[str, tuple[Source, Logits]] = {}
+    for name in names:
+        chosen = find_format(name)
+        recipe, added = chosen.complete(Recipe())
+        if recipe.hash not in done:
+            source = prepare(load_model(model), data, recipe)
+            done[recipe.hash] = source, simulate(source, data["test"], data.normalization)
+        source, simulated = done[recipe.hash]
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                files = write(chosen, source, Path(folder))
+                yield name, judge(chosen, source, files, data, "test", simulated, added=added)
+            except WorkbenchError as error:
+                yield name, f"failed: {error}"
+
+
+def _row(found: Export) -> str:
+    head = f"{found.nbytes:>10,}"
+    if found.accuracy is None or found.agreement is None:
+        return f"{head}{'–':>10}{100 * found.simulated.value:>9.2f}  not run here"
+    kernels = sum(row.dtype == "int8" for row in found.kernels)
+    told = f"{kernels} of {len(found.kernels)}" if found.kernels else "not told"
+    return (
+        f"{head}{100 * found.accuracy.value:>10.2f}{100 * found.simulated.value:>9.2f}{_differ(found):>8.2f}"
+        f"{100 * found.agreement.value:>9.2f}{found.load_ms:>9.0f}{found.ms:>8.2f}  {told}"
+    )
+
+
+def _differ(found: Export) -> float:
+    """Return the points that the runtime has more than the simulation; 0 where it did not run here."""
+    return 0.0 if found.accuracy is None else 100 * (found.accuracy.value - found.simulated.value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
