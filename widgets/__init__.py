@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .allocation.view import AllocationView
+    from .anatomy.view import AnatomyView
     from .behaviour.view import BehaviourView
     from .controls.view import ControlsView
     from .examples.view import ExamplesView
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AllocationView": "allocation.view",
+    "AnatomyView": "anatomy.view",
     "BehaviourView": "behaviour.view",
     "ControlsView": "controls.view",
     "ExamplesView": "examples.view",
@@ -41,8 +43,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "AllocationView", "BehaviourView", "ControlsView", "ExamplesView", "ExportView", "LayersView", "PickerView",
-    "RecipeView", "ScoreboardView", "SensitivityView", "TradeoffView", "WeightView", "Workbench",
+    "AllocationView", "AnatomyView", "BehaviourView", "ControlsView", "ExamplesView", "ExportView", "LayersView",
+    "PickerView", "RecipeView", "ScoreboardView", "SensitivityView", "TradeoffView", "WeightView", "Workbench",
 ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ function classesPart() {
       element("th", { scope: "row" }, row.hurt ? element("b", {}, "▼ ", row.name, element("span", { class: "wb-tag" }, "hurt")) : row.name),
       element("td", {}, bar(row, floor)),
       element("td", {}, percent(row.before[0])), element("td", {}, percent(row.after[0])),
-      element("td", { class: "wb-change" }, element("b", {}, inPoints(row.change[0])), ` (${inPoints(row.change[1])} to ${inPoints(row.change[2])})`),
+      element("td", { class: "wb-change" }, element("b", {}, inPoints(row.change[0])), element("span", {}, ` (${inPoints(row.change[1])} to ${inPoints(row.change[2])})`)),
       element("td", {}, count(row.lost)), element("td", {}, count(row.won)), element("td", {}, row.p < 0.001 ? "<0.001" : number(row.p, 3)))));
     head.querySelectorAll("th")[1].textContent = `${number(floor * 100, 0)} to 100 %`;
   }

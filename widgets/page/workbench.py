@@ -9,6 +9,7 @@ import anywidget
 import ipywidgets
 
 from ..allocation.view import AllocationView
+from ..anatomy.view import AnatomyView
 from ..base import plots
 from ..base.picture import Pictured
 from ..base.view import View, style
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 #: The panels behind the tabs, in the tabs' order.
 TABS: dict[str, tuple[str, type[View]]] = {
     "layers": ("Layers", LayersView),
+    "anatomy": ("Model", AnatomyView),
     "sensitivity": ("Sensitivity", SensitivityView),
     "allocation": ("Find the best", AllocationView),
     "tradeoff": ("Trade-off", TradeoffView),

@@ -36,19 +36,25 @@ class Owners:
         """Return the name of the layer that the profile's ``node`` runs, or None."""
         bare = _DRESS.sub("", _DRESS.sub("", node))
         found = self._nodes.get(bare) or self._producers.get(bare)
-        return (self._by_weight(found) if found is not None else None) or self._by_path(bare)
+        return (self._by_weight(found) if found is not None else None) or self.around(bare)
+
+    def reads(self, node: Any) -> str | None:
+        """Return the layer whose weight a node of the exported graph reads, or None."""
+        if node.op_type == "BatchNormalization":
+            return None
+        return next((self._weights[name] for name in node.input if name in self._weights), None)
 
     def _by_weight(self, node: Any) -> str | None:
         for _ in range(6):
-            for name in node.input:
-                if name in self._weights and node.op_type != "BatchNormalization":
-                    return self._weights[name]
+            if (owner := self.reads(node)) is not None:
+                return owner
             if node.op_type not in _FOLLOWED or not node.input or node.input[0] not in self._producers:
                 return None
             node = self._producers[node.input[0]]
         return None
 
-    def _by_path(self, node: str) -> str | None:
+    def around(self, node: str) -> str | None:
+        """Return the layer inside which a node of the exported graph stands, by the module path in its name."""
         path = ""
         for part in node.strip("/").split("/")[:-1]:
             path = part if not path or part.startswith(f"{path}.") else f"{path}.{part}"
