@@ -23,6 +23,7 @@ from . import (
     listings,
     pipeline,
     profile,
+    report,
     sensitivity,
     split,
     train,
@@ -30,7 +31,7 @@ from . import (
 
 #: In the order in which ``--help`` tells them.
 VERBS = (
-    evaluate, profile, compare, sensitivity, allocate, train, export, benchmark, split, pipeline, history,
+    evaluate, profile, compare, sensitivity, allocate, train, export, benchmark, split, pipeline, report, history,
     listings, app,
 )  # fmt: skip
 

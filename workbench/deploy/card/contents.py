@@ -1,0 +1,247 @@
+"""The sections of a model card, each made from the facts alone."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from workbench.analyze.classes import Change, points, wilson
+from workbench.measure.estimate import Size
+
+from .document import Block, Code, Document, Paragraph, Section, Table
+from .facts import Facts
+
+#: Classes and layers shown at most; the rest is counted.
+_CLASSES, _LAYERS = 20, 60
+#: What a zoo's card says that tells a reader nothing, or is said already.
+_PRIVATE = frozenset({"sha256", "name", "dataset", "seconds", "threads", "machine"})
+
+
+def card(facts: Facts) -> Document:
+    """Return the model card."""
+    session = facts.session
+    name = facts.record.name or f"setting {facts.recipe.hash[:8]}"
+    sections = [
+        Section("Figures", (*_figures(facts),)),
+        Section("Recipe", (Code(facts.recipe.to_yaml(), "yaml"), Paragraph(_steps(facts)))),
+        Section("What changed in its behaviour", (*_behaviour(facts),)),
+        Section("Speed", (*_speed(facts),)),
+        Section("Files", (*_files(facts),)),
+        Section("Layers", (_layers(facts),)),
+        Section("Model and data", (*_subject(facts),)),
+        Section("How it came about", (*_history(facts),)),
+        Section("To reproduce it", (*_reproduce(facts),)),
+    ]
+    kept = tuple(section for section in sections if section.blocks)
+    return Document(f"{session.model.name}, compressed: {name}", _lead(facts), kept)
+
+
+def _lead(facts: Facts) -> str:
+    accuracy, size = facts.setting.snapshot.accuracy, _size(facts)
+    assert accuracy is not None
+    change = facts.contrast.classes.overall
+    return (
+        f"{size.ratio:.1f}× smaller than the dense model, {accuracy.value:.2%} right on {accuracy.n:,} "
+        f"{accuracy.split} images, {_change(change)} points. {facts.contrast.classes.sentence()}"
+    )
+
+
+def _figures(facts: Facts) -> Iterator[Block]:
+    before, after = facts.dense.snapshot, facts.setting.snapshot
+    assert before.accuracy is not None
+    assert after.accuracy is not None
+    n, split = after.accuracy.n, after.accuracy.split
+    rows = [("accuracy", *(_rate(one.accuracy.value, n) for one in (before, after) if one.accuracy is not None))]
+    rows[0] += (f"{_change(facts.contrast.classes.overall)} points",)
+    for name in ("top5", "loss", "agreement"):
+        one, other = getattr(before, name), getattr(after, name)
+        if one is not None and other is not None:
+            shown = "{:.4f}" if name == "loss" else "{:.2%}"
+            title = {"top5": "top-5 accuracy", "loss": "loss", "agreement": "same answer as the dense model"}[name]
+            rows.append((title, shown.format(one.value), shown.format(other.value), ""))
+    rows += _sizes(facts)
+    yield Table(("", "dense", "compressed", "change"), tuple(rows))
+    yield Paragraph(
+        f"Accuracy is exact on all {n:,} images of the split '{split}', run by {after.runtime}. Brackets are 95 % "
+        "intervals: of the rate behind it (Wilson), and of the paired change (Bonett and Price). The packed file is "
+        "what is stored and sent; a runtime loads another one, in which zeros cost as much as other weights; the "
+        "entropy bound is the least that a coder of single weights could reach."
+    )
+
+
+def _sizes(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
+    before, after = facts.dense.snapshot.size, _size(facts)
+    assert before is not None
+    yield "packed file", _bytes(before.bytes), _bytes(after.bytes), f"{before.bytes / after.bytes:.1f}× smaller"
+    for title, name in (("file of a runtime (ONNX)", "runtime_bytes"), ("entropy bound", "entropy_bytes")):
+        one, other = getattr(before, name), getattr(after, name)
+        if one and other:
+            yield title, _bytes(one), _bytes(other), f"{one / other:.1f}× smaller"
+
+
+def _steps(facts: Facts) -> str:
+    count = len(facts.recipe.steps)
+    hashed = f"{count} step{'s' if count != 1 else ''}; hash of the fully resolved recipe: {facts.recipe.hash}."
+    return " ".join([hashed, *facts.setting.snapshot.notes])
+
+
+def _behaviour(facts: Facts) -> Iterator[Block]:
+    flips, report = facts.contrast.flips, facts.contrast.classes
+    yield Paragraph(
+        f"{flips.changed:,} of {flips.total:,} images get another answer ({flips.changed / flips.total:.2%}): "
+        f"{flips.lost:,} right answers are lost, {flips.won:,} wrong ones come right, {flips.other:,} change from "
+        f"wrong to wrong. {report.sentence()}"
+    )
+    ordered = sorted(report.rows, key=lambda row: row.change.value)
+    rows = tuple(
+        (row.name + (" (hurt)" if row.hurt else ""), f"{row.before.value:.1%}", f"{row.after.value:.1%}",
+         _change(row.change), f"{row.lost} / {row.won}", f"{row.p:.2g}")
+        for row in ordered[:_CLASSES]
+    )  # fmt: skip
+    yield Table(("class", "dense", "compressed", "change in points", "lost / won", "p"), rows)
+    more = f" {len(ordered) - _CLASSES} classes that changed less are left out." if len(ordered) > _CLASSES else ""
+    yield Paragraph(
+        "The worst first; p is that the class lost no more than chance and no more than the others would, adjusted for "
+        f"all classes.{more}"
+    )
+
+
+def _speed(facts: Facts) -> Iterator[Block]:
+    rows = []
+    before, after = facts.dense.snapshot.latency, facts.setting.snapshot.latency
+    if before and after:
+        rows.append((
+            f"{after.device}, {after.runtime}, batch 1", f"{after.ms / before.ms:.2f}× the dense time",
+            _interval(after.ms, after.low, after.high, "ms"), f"{after.kind}, 95 %",
+        ))  # fmt: skip
+    if facts.record.measured_ms is not None:
+        rows.append(("this machine, timed earlier", "", f"{facts.record.measured_ms:.3g} ms", "measured"))
+    for found in facts.elsewhere:
+        ratio = _interval(found.ratio.ms, found.ratio.low, found.ratio.high, "× the dense time")
+        energy = found.energy
+        mj = f"; {_interval(energy.mj, energy.low, energy.high, 'mJ')} ({energy.scope})" if energy else ""
+        rows.append((f"{found.title}, {found.runtime}", ratio, _interval(*found.ms, "ms") + mj, "predicted, 90 %"))
+    if rows:
+        yield Table(("where", "against the dense model", "one image", ""), tuple(rows), numbers=4)
+    if after and after.reason:
+        yield Paragraph(after.reason)
+
+
+def _files(facts: Facts) -> Iterator[Block]:
+    rows = tuple(_timed(one) if one["kind"] == "benchmark" else _exported(one) for one in facts.files)
+    if rows:
+        yield Table(("file", "runtime", "size", "one batch", "accuracy there", ""), rows, numbers=2)
+
+
+def _timed(report: Mapping[str, Any]) -> tuple[str, ...]:
+    ms, memory = report["ms"], report.get("memory")
+    above = f"{memory['above_bytes'] / 2**20:.0f} MiB, " if memory else ""
+    time_ = _interval(ms["median"], ms["low"], ms["high"], "ms")
+    how = f"{report['threads']} thread(s), {above}{report['noise']['verdict']}"
+    return _name(report["file"]), str(report["runtime"]), _bytes(report["bytes"]), time_, "–", how
+
+
+def _exported(report: Mapping[str, Any]) -> tuple[str, ...]:
+    accuracy = (report.get("accuracy") or {}).get("value")
+    names = ", ".join(_name(entry["path"]) for entry in report["files"])
+    ms = f"{report['ms']:.3g} ms" if report.get("ms") else "–"
+    there = f"{accuracy:.2%}" if accuracy is not None else "–"
+    return names, str(report["runtime"]), _bytes(sum(entry["bytes"] for entry in report["files"])), ms, there, ""
+
+
+def _layers(facts: Facts) -> Block:
+    layers = facts.setting.snapshot.layers
+    rows: tuple[tuple[str, ...], ...] = tuple(
+        (layer.name, layer.type, "×".join(map(str, layer.shape)), f"{layer.params:,}", f"{layer.macs:,}",
+         f"{layer.sparsity:.0%}", f"{layer.bits:g}", f"{layer.bytes:,}")
+        for layer in layers[:_LAYERS]
+    )  # fmt: skip
+    header = ("layer", "type", "shape", "weights", "MACs", "zeros", "bits", "bytes")
+    if len(layers) > _LAYERS:
+        rows += ((f"{len(layers) - _LAYERS} more", *[""] * 7),)
+    return Table(header, rows, numbers=3)
+
+
+def _subject(facts: Facts) -> Iterator[Block]:
+    session = facts.session
+    splits = ", ".join(f"{name} {len(split):,}" for name, split in session.data.splits.items())
+    rows = [
+        ("model", f"{session.model.name} ({session.model.origin})"),
+        ("hash of the model", session.key.model_hash),
+        ("data", f"{session.data.name}: {splits} images"),
+        ("classes", f"{len(session.data.classes)}: {', '.join(map(str, session.data.classes[:12]))}"),
+        ("normalization", str(session.normalization)),
+    ]
+    rows += [(f"the publisher on {key}", str(value)) for key, value in _told(session.model.card)]
+    yield Table(("", ""), tuple(rows), numbers=9)
+    yield Paragraph(
+        "The figures hold for images like those of the split they were measured on. Whether the model is fit for "
+        "another use has not been measured here."
+    )
+
+
+def _told(published: Any) -> Iterator[tuple[str, Any]]:
+    for key, value in dict(published).items():
+        if key not in _PRIVATE and isinstance(value, (str, int, float)):
+            yield key.replace("_", " "), value
+
+
+def _history(facts: Facts) -> Iterator[Block]:
+    rows = tuple(
+        (str(record.id), record.name or _recipe(record.recipe), f"{record.accuracy:.2%}", _bytes(record.bytes),
+         time.strftime("%Y-%m-%d %H:%M", time.gmtime(record.time)))
+        for record in facts.path
+    )  # fmt: skip
+    yield Table(("setting", "recipe or name", "accuracy", "packed", "measured (UTC)"), rows, numbers=2)
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(facts.record.versions.items()))
+    if versions:
+        yield Paragraph(f"Measured with {versions}.")
+
+
+def _reproduce(facts: Facts) -> Iterator[Block]:
+    from workbench import __version__
+
+    model, data, split = facts.session.model.name, facts.session.data.name, facts.session.key.split
+    subject = f"--model {shlex.quote(model)} --data {shlex.quote(data)}"
+    yield Paragraph(f"With Compression Workbench {__version__}, and the recipe above in a file recipe.yaml:")
+    yield Code(
+        f"workbench evaluate {subject} --split {split} --recipe recipe.yaml --save model.wbz\n"
+        f"workbench export {subject} --recipe recipe.yaml --format onnx --out exported\n"
+        "workbench benchmark exported/*.onnx",
+        "sh",
+    )
+    yield Paragraph("The same model, data, recipe and versions give the same bytes and the same answers again.")
+
+
+def _size(facts: Facts) -> Size:
+    size = facts.setting.snapshot.size
+    assert size is not None
+    return size
+
+
+def _rate(value: float, n: int) -> str:
+    share = wilson(round(value * n), n)
+    return f"{value:.2%} [{share.low:.2%}–{share.high:.2%}]"
+
+
+def _change(change: Change) -> str:
+    return f"{points(change.value)} [{points(change.low)} to {points(change.high)}]"
+
+
+def _interval(value: float, low: float, high: float, unit: str) -> str:
+    gap = "" if unit.startswith("×") else " "
+    return f"{value:.3g}{gap}{unit} [{low:.3g}–{high:.3g}]"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB" if count >= 1e3 else f"{count} bytes"
+
+
+def _recipe(text: str) -> str:
+    return "the dense model" if text == "[]" else text if len(text) <= 90 else f"{text[:89]}…"
+
+
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
