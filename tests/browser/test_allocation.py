@@ -27,7 +27,7 @@ def test_an_answer_is_found_within_a_budget_applied_and_undone(view: Locator) ->
     view.get_by_role("button", name="Find the best").click()
     expect(view.get_by_role("button", name="Cancel")).to_be_visible()
     best = view.get_by_role("row", name="Best found")
-    expect(best).to_be_visible(timeout=120_000)
+    expect(best).to_be_visible(timeout=150_000)
     assert not Axe().run(page, context=".wb-allocation").response["violations"]
     cancel = view.get_by_role("button", name="Cancel")
     if cancel.is_visible():

@@ -104,7 +104,7 @@ function render({ model, el }) {
     table.hidden = !answers.length;
     empty.hidden = Boolean(answers.length) || running;
     if (answers.length) {
-      head.replaceChildren(...["", "", "Foreseen", "Validation", split[0].toUpperCase() + split.slice(1), ...figures(about).map(([name]) => name)].map((name) => element("th", { scope: "col" }, name)));
+      head.replaceChildren(...["", "", "Foreseen", "Validation", split[0].toUpperCase() + split.slice(1), ...figures(about).map(([name]) => name)].map((name) => (name ? element("th", { scope: "col" }, name) : element("td"))));
       body.replaceChildren(...answers.map((row) => rowOf(row, about, dense, model.get("applied"))));
       if (dense.accuracy != null) body.append(element("tr", { class: "wb-dense wb-muted" }, element("th", { scope: "row" }, "Dense"), element("td"), element("td"), element("td", {}, percent(about.searched, 2)), element("td", {}, percent(dense.accuracy, 2)), ...figures(about).map(([, show]) => element("td", {}, show(dense)))));
     }
