@@ -36,8 +36,9 @@ PRESETS = (
     ),
     Preset(
         "Deep Compression",
-        "60 % of the weights pruned, the rest shared in a codebook of 16 values and Huffman-coded (Han et al. 2016).",
-        "- prune: {ratio: 0.6}\n- share: {bits: 4}",
+        "60 % of the weights pruned, the rest shared in a codebook of 16 values, and all packed with the smallest of "
+        "Huffman and ANS codes and of sparse indices (Han et al. 2016).",
+        "- prune: {ratio: 0.6}\n- share: {bits: 4}\n- pack: {}",
     ),
     Preset(
         "Small file",

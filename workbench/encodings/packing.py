@@ -109,8 +109,11 @@ def _coded(packed: Packed, widths: list[Packed], code: Code) -> Encoding:
     if code in ("best", "huffman"):
         found += [Entropy(wide) for wide in widths]
     if code in ("best", "ans") and packed.bits <= 8:
-        found.append(Ans(packed))
-        found += [Ans(wide, joined=True) for wide in widths if wide.bits in JOINED_BITS]
+        coded = [Ans(packed), *(Ans(wide, joined=True) for wide in widths if wide.bits in JOINED_BITS)]
+        # what the frequencies say is at most what coding takes, so that few need be coded
+        for candidate in sorted(coded, key=lambda candidate: candidate.expected_bytes):
+            if not found or candidate.expected_bytes < min(other.nbytes for other in found):
+                found.append(candidate)
     return min(found, key=lambda candidate: candidate.nbytes)
 
 

@@ -15,12 +15,13 @@ In the last, an axis link turns each channel into as many as that axis has compo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 Scheme = Literal["svd", "tucker2", "tucker", "cp", "tt"]
 Weights = Sequence[Tensor]
@@ -72,6 +73,18 @@ def refusal(module: nn.Module, scheme: Scheme) -> str | None:
     if scheme != "svd" and math.prod(module.kernel_size) == 1:
         return f"its kernel is a single point, for which {scheme} is nothing but svd"
     return None
+
+
+class Uninitialized(TorchFunctionMode):
+    """While it is entered, modules made by this thread keep whatever their memory holds: first values take longest."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def factor_modules(module: nn.Module, edit: Factorize) -> nn.Sequential:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,7 +26,7 @@ from workbench.encodings.artefacts import Artefacts
 from workbench.encodings.packing import Packing
 from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, slice_tensors
-from workbench.models.factors import Factorize, WithProducts, factor_modules
+from workbench.models.factors import Factorize, Uninitialized, WithProducts, factor_modules
 from workbench.models.layers import Layer
 from workbench.models.removal import Remove, Shorten, is_inside, renamed
 from workbench.models.tensors import load_tensors
@@ -163,6 +163,14 @@ class Draft:
         """Return the layer as the model has it; its tensors are those before any step."""
         return self._modules[layer]
 
+    def is_named_twice(self, module: nn.Module) -> bool:
+        """Whether the model reaches ``module``, one of its own, by several names."""
+        return self._names[id(module)] > 1
+
+    @cached_property
+    def _names(self) -> Counter[int]:
+        return Counter(id(module) for _, module in self.original.named_modules(remove_duplicate=False))
+
     def set_tensor(self, name: str, value: Tensor, how: str) -> None:
         """Replace a tensor by float values; ``how`` says in a few words what made them."""
         self.tensors[name] = value
@@ -245,7 +253,7 @@ class Draft:
             self._remove(bias)
             self.tensors[moved], self._versions[moved] = value, version
             self._put(moved, storage)
-        with torch.device("meta"):
+        with torch.device("meta"), Uninitialized():
             chain = factor_modules(self._modules[edit.layer], edit)
         self._modules.update(
             {edit.layer: chain, **{f"{edit.layer}.{name}": link for name, link in chain.named_children()}}

@@ -54,13 +54,14 @@ def _cost(settings: PackSettings) -> Cost:
 
 PACK = Technique(
     name="pack",
-    summary="Choose the code and the sparse index that weights are packed with.",
+    summary="Choose the code and the sparse index that weights are packed with: Deep Compression's last step.",
     source="Han, Mao and Dally 2016, Deep Compression",
     url="https://arxiv.org/abs/1510.00149",
     settings=PackSettings,
     apply=apply,
     cost=_cost,
     examples=(
+        "- prune: {ratio: 0.6}\n- share: {bits: 4}\n- pack: {}",
         "- prune: {ratio: 0.6}\n- share: {bits: 5}\n- pack: {code: huffman}",
         "- prune: {ratio: 0.8}\n- quantize: {bits: 3}\n- pack: {code: ans, sparse: none}",
         "- prune: {ratio: 0.9}\n- quantize: {bits: 4}\n- pack: {code: none, sparse: relative, index_bits: 4}",

@@ -160,7 +160,7 @@ def test_ternary_is_that_of_the_paper(module: nn.Module) -> None:
 @pytest.mark.parametrize("bits", [1, 2, 3, 4])
 def test_lloyd_ends_where_no_level_moves(bits: int) -> None:
     values = np.random.default_rng(bits).normal(size=4000).astype(np.float32)
-    levels = lloyd(SortedValues(values), bits)
+    (levels,) = lloyd([SortedValues(values)], bits)
     nearest = np.abs(values[:, None] - levels).argmin(1)
     means = [values[nearest == place].mean() for place in range(len(levels))]
     assert len(levels) == 2**bits

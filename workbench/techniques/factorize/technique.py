@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -154,7 +155,7 @@ def _refusal(draft: Draft, name: str, scheme: Scheme) -> str | None:
     if not layer.macs:
         return "it is never called"
     module, parent = draft.module(name), name.rpartition(".")[0]
-    if sum(other is module for _, other in draft.original.named_modules(remove_duplicate=False)) > 1:
+    if draft.is_named_twice(module):
         return "the model uses it under several names"
     if isinstance(draft.module(parent), nn.TransformerEncoderLayer):
         return "its encoder layer reads its weight past it"
@@ -162,7 +163,7 @@ def _refusal(draft: Draft, name: str, scheme: Scheme) -> str | None:
 
 
 def _require_finite(weight: Tensor, name: str) -> None:
-    if not bool(torch.isfinite(weight).all()):
+    if not np.isfinite(weight.numpy()).all():
         raise WorkbenchError(
             f"Among the weights of {name} are NaN or infinite ones, which have no factors: leave the layer out."
         )

@@ -6,6 +6,7 @@ XNOR-Net (Rastegari et al. 2016); k-means is Lloyd's algorithm on the layer's sc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.encodings.tables import named_table
-from workbench.techniques.kmeans import SortedValues
+from workbench.techniques.kmeans import SortedValues, cluster_all
 from workbench.techniques.storage import TableCodes
 
 from .grids import row_squares
@@ -138,14 +139,18 @@ def binary(weight: Tensor, slicing: Slicing) -> TableCodes:
     return TableCodes(codes, "sign", torch.from_numpy(scale), slicing.axis, 1, slicing.group, _nonzero(weight))
 
 
-def lloyd(ordered: SortedValues, bits: int) -> NDArray[np.float32]:
-    """Return at most ``2**bits`` levels that the values lie near, in the least squares.
+def lloyd(runs: Sequence[SortedValues], bits: int) -> list[NDArray[np.float32]]:
+    """Return for each of ``runs`` at most ``2**bits`` levels that its values lie near, in the least squares.
 
     They start evenly between minimum and maximum, as in Deep Compression (Han et al. 2016), and end where
-    each is the mean, by weight, of the values nearest to it (Lloyd 1982).
+    each is the mean, by weight, of the values nearest to it (Lloyd 1982). Nothing but zeros has one level.
     """
-    levels = ordered.cluster(ordered.start("linear", 2**bits, 0), ROUNDS, refill=False)
-    return np.unique(levels.astype(np.float32))
+    starts = np.zeros((len(runs), 2**bits))
+    for start, run in zip(starts, runs, strict=True):
+        if len(run.values):
+            start[:] = run.start("linear", 2**bits, 0)
+    centres = cluster_all(runs, starts, ROUNDS, refill=False).astype(np.float32)
+    return [np.unique(found) for found in centres]
 
 
 def in_order(weight: Tensor, slicing: Slicing) -> tuple[Floats, SortedValues]:
@@ -162,16 +167,6 @@ def in_order(weight: Tensor, slicing: Slicing) -> tuple[Floats, SortedValues]:
     scale = np.where(reach > 0, reach, 1).astype(np.float32)
     counts = np.broadcast_to(scale[:, None] ** 2, rows.shape)[used]
     return scale, SortedValues((rows / scale[:, None])[used], counts)
-
-
-def fit_levels(ordered: SortedValues, bits: int, zeros: bool) -> NDArray[np.float32]:
-    """Return the levels of a layer for k-means; one of 256 is left to zero where there are ``zeros``."""
-    if not len(ordered.values):
-        return np.zeros(1, np.float32)
-    levels = lloyd(ordered, bits)
-    if len(levels) == 256 and zeros:
-        levels = np.delete(levels, np.abs(levels).argmin())
-    return levels
 
 
 def _nonzero(weight: Tensor) -> Tensor | None:

@@ -16,7 +16,7 @@ from workbench.techniques.base import Cost, Dial, Technique
 from workbench.techniques.draft import Context, Draft
 from workbench.techniques.storage import Codes
 
-from .formats import refuse_nan, stored
+from .formats import fit_together, refuse_nan, stored
 from .grids import grid, on_grid
 from .inputs import quantize_inputs
 from .reconstruct import reconstruct
@@ -38,6 +38,9 @@ def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Conte
             for weight, (codes, decoded) in _quantize_together(draft, weights, chosen, context).items():
                 draft.store(weight, codes, how, decoded)
             continue
+        if chosen.kind == "kmeans":
+            tensors = {name: (draft.tensors[name], draft.version(name), slicing) for name, slicing in weights.items()}
+            fit_together(tensors, chosen.bits, context.cache)
         for weight, slicing in weights.items():
             context.check()
             storage, decoded = stored(
