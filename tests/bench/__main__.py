@@ -37,6 +37,7 @@ COMMANDS = (
     "history",
     "microcontroller",
     "pipeline",
+    "monitor",
 )
 #: Those that train: minutes to hours each, run by name alone; their records are kept in ``records``.
 LONG = ("training_deep_compression", "training_resnet20", "training_tickets", "training_students", "training_bayesian")

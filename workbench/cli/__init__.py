@@ -25,14 +25,15 @@ from . import (
     profile,
     report,
     sensitivity,
+    serve_monitor,
     split,
     train,
 )
 
 #: In the order in which ``--help`` tells them.
 VERBS = (
-    evaluate, profile, compare, sensitivity, allocate, train, export, benchmark, split, pipeline, report, history,
-    listings, app,
+    evaluate, profile, compare, sensitivity, allocate, train, export, benchmark, split, pipeline, report,
+    serve_monitor, history, listings, app,
 )  # fmt: skip
 
 

@@ -29,7 +29,8 @@ SECONDS = 600.0
 
 @dataclass(frozen=True)
 class StageFigures:
-    """Bytes of one process: its weights, and its peak memory above that of the libraries alone."""
+    """Bytes of one process: its weights, and its peak memory above that of the libraries alone; 0 where the
+    system doesn't tell."""
 
     weights: int
     peak: int

@@ -6,16 +6,16 @@ last stage the logits. It is pinned to a core of its own and computes on one thr
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import os
-import resource
 import sys
 import time
 import warnings
 from pathlib import Path
 from typing import Any
+
+from workbench.deploy.benchmark.memory import forget_peak, peak_bytes, resident_bytes
 
 #: Files of the folder.
 MODULE, IMAGES, PLAN, LOGITS, MEETING = "module.pickle", "images.pt", "plan.json", "logits.pt", "meeting"
@@ -36,14 +36,15 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(1)
-    before = _resident()
+    before = resident_bytes() or 0
     module = cloudpickle.loads((folder / MODULE).read_bytes()).eval()
     images = torch.load(folder / IMAGES, weights_only=True)
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = _alone(module, plan) if plan["stages"] == 1 else _stage(module, images, plan, rank, folder)
         run(images[: plan["batch"]])  # warm-up
-        _forget_peak()
+        gc.collect()
+        forget_peak()  # tracing took memory that running does not
         outputs: list[torch.Tensor] = []
         seconds = []
         for _ in range(plan["rounds"]):
@@ -54,7 +55,7 @@ def main() -> int:
             seconds.append(time.perf_counter() - start)
     if rank == plan["stages"] - 1:
         torch.save(torch.cat(outputs), folder / LOGITS)
-    told = {"seconds": seconds, "resident": before, "peak": _peak(), "weights": run.weights}
+    told = {"seconds": seconds, "resident": before, "peak": peak_bytes() or 0, "weights": run.weights}
     (folder / figures_file(rank)).write_text(json.dumps(told), encoding="utf-8")
     if plan["stages"] > 1:
         torch.distributed.destroy_process_group()
@@ -100,30 +101,6 @@ def _stage(module: Any, images: Any, plan: dict[str, Any], rank: int, folder: Pa
         return torch.empty(0) if found is None else found
 
     return _Run(call, stage.submod)
-
-
-def _resident() -> int:
-    """Return the bytes of this process in memory now."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return _peak()
-
-
-def _forget_peak() -> None:
-    """Count the peak from now on, where the system lets us: tracing took memory that running does not."""
-    gc.collect()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak() -> int:
-    """Return the most bytes that this process has had in memory."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""``workbench serve-monitor``: serve a model file over HTTP, and watch what it is asked and answers."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import WorkbenchError
+
+from .common import Verbs
+
+
+def add(verbs: Verbs[Any]) -> None:
+    """Declare the verb."""
+    verb = verbs.add_parser("serve-monitor", help="serve a model file over HTTP and watch it for drift")
+    verb.add_argument("file", metavar="FILE", help="model that is served: .onnx")
+    verb.add_argument("--data", metavar="D", help="data whose validation split tells what is normal")
+    verb.add_argument("--reference", metavar="FILE", help="what is normal, as --save-reference wrote it")
+    verb.add_argument("--save-reference", metavar="FILE", help="write what is normal, for a machine without the data")
+    verb.add_argument("--shadow", metavar="FILE", help="dense model that answers a sample too: .onnx")
+    verb.add_argument(
+        "--every", type=int, default=100, metavar="N", help="of which the shadow answers one (default: 100)"
+    )
+    verb.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the model (default: 1)")
+    verb.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen at (default: local)")
+    verb.add_argument("--port", type=int, default=9109, metavar="P", help="port, 0 for a free one (default: 9109)")
+    verb.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from workbench.deploy.monitor.reference import Reference
+    from workbench.deploy.monitor.server import MonitorServer
+    from workbench.deploy.monitor.shadow import Shadow
+    from workbench.deploy.monitor.watch import Monitor
+
+    runner = _open(options.file, options.threads)
+    if options.reference:
+        reference = Reference.load(options.reference)
+    elif options.data:
+        reference = Reference.of(runner, _normal_images(options.data))
+    else:
+        raise WorkbenchError("Say what is normal: --data with the model's data, or --reference with a saved one.")
+    if options.save_reference:
+        reference.save(options.save_reference)
+    shadow = Shadow(_open(options.shadow, options.threads)) if options.shadow else None
+    monitor = Monitor(runner, reference, shadow, options.every)
+    with MonitorServer(monitor, Path(options.file).stem, options.host, options.port) as server:
+        print(f"{server.url}/predict, {server.url}/metrics", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever(poll_interval=0.1)
+    return 0
+
+
+def _open(path: str, threads: int) -> Any:
+    from workbench.run.runner import OnnxRunner
+
+    file = Path(path)
+    if not file.is_file():
+        raise WorkbenchError(f"There is no file '{path}': export a model first, with `workbench export`.")
+    try:
+        return OnnxRunner(file.read_bytes(), threads)
+    except Exception as error:
+        raise WorkbenchError(f"ONNX Runtime cannot open '{path}': {str(error).splitlines()[0][:200]}") from error
+
+
+def _normal_images(name: str) -> Any:
+    from workbench.data.load import load_dataset
+
+    data = load_dataset(name)
+    split = "validation" if "validation" in data.splits else next(iter(data.splits))
+    return data.normalization(data[split].images)

@@ -1,0 +1,6 @@
+"""Watching a deployed model: drift, confidence, latency, and agreement with the dense model, in bounded memory.
+
+``reference`` remembers what was normal, ``drift`` tests a window of predictions against it, ``watch`` wraps
+a runner, ``shadow`` runs the dense model beside it on a sample, ``metrics`` tells Prometheus, and ``server``
+serves predictions and figures over HTTP.
+"""

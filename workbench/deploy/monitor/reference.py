@@ -1,0 +1,76 @@
+"""What was normal: samples of every feature and the shares of the classes, from images not trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.errors import WorkbenchError
+from workbench.run.runner import Runner
+
+from .features import FEATURES, of_images, of_logits
+
+FORMAT = 1
+#: Values kept of a feature: at evenly spaced ranks, so that distributions are known to 1/2,000.
+SAMPLES = 2_000
+_BATCH = 64
+
+
+class MonitorError(WorkbenchError):
+    """A model cannot be watched as asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """``samples``: sorted values by feature; ``classes``: answers by class; ``images``: how many were seen."""
+
+    samples: Mapping[str, NDArray[np.float64]]
+    classes: NDArray[np.int64]
+    images: int
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, runner: Runner, images: Tensor) -> Reference:
+        """Return what ``runner`` makes of normalised ``images``, of which there must be 500 at least.
+
+        Take images that the model was not trained on: on those it was, it is surer than it will ever be.
+        """
+        if len(images) < 500:
+            raise MonitorError(f"A reference needs 500 images at least, not {len(images)}: distributions are compared.")
+        logits = np.concatenate([runner.logits(batch) for batch in images.split(_BATCH)])
+        found = {**of_images(images.numpy()), **of_logits(logits)}
+        ranks = np.linspace(0, len(images) - 1, min(SAMPLES, len(images))).round().astype(int)
+        samples = {name: np.sort(found[name].astype(np.float64))[ranks] for name in FEATURES}
+        classes = np.bincount(logits.argmax(1), minlength=logits.shape[1])
+        return cls(samples, classes, len(images), tuple(images.shape[1:]))
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON."""
+        data = {
+            "format": FORMAT, "images": self.images, "shape": list(self.shape), "classes": self.classes.tolist(),
+            "samples": {name: [float(f"{value:.6g}") for value in values] for name, values in self.samples.items()},
+        }  # fmt: skip
+        Path(path).write_text(json.dumps(data), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Reference:
+        """Read what ``save`` wrote; raises ``MonitorError`` for anything else."""
+        try:
+            data: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+            if data["format"] != FORMAT:
+                raise MonitorError(f"'{path}' is a reference of format {data['format']}; this version reads {FORMAT}.")
+            samples = {name: np.asarray(data["samples"][name], np.float64) for name in FEATURES}
+            return cls(samples, np.asarray(data["classes"], np.int64), int(data["images"]), tuple(data["shape"]))
+        except OSError as error:
+            raise MonitorError(f"The reference '{path}' cannot be read: {error.strerror}.") from error
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, MonitorError):
+                raise
+            raise MonitorError(f"'{path}' is no reference of a monitor: make one with --save-reference.") from error

@@ -1,0 +1,160 @@
+"""A runner that is watched: what it is asked and what it answers, in windows, in bounded memory.
+
+While a prediction is served only its logits, its time, and for one image of a few its pixels are copied
+into buffers made beforehand. Every ``WINDOW`` predictions the buffers are turned into statistics at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.run.runner import Runner
+
+from .drift import Distribution, Drift, compare_classes
+from .durations import Durations
+from .features import FEATURES, of_images, of_logits
+from .reference import MonitorError, Reference
+from .shadow import Shadow
+
+#: Predictions of a window. Of every ``EVERY``-th one the image is looked at.
+WINDOW, EVERY = 512, 4
+#: A window alarms where chance would do so in one of 50,000 comparisons: six comparisons a window of 512 make
+#: 0.02 alarms in 100,000 predictions.
+ALPHA = 2e-5
+#: Alarms that are remembered.
+REMEMBERED = 100
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A window that differed from the reference; ``prediction`` counts from the first one served."""
+
+    prediction: int
+    drift: Drift
+
+    @property
+    def sentence(self) -> str:
+        """What happened, in words."""
+        what = self.drift
+        if what.feature == "class":
+            return f"At prediction {self.prediction:,} the answers were shared out otherwise (PSI {what.psi:.2f})."
+        way = "fell" if what.shift < 0 else "rose"
+        return f"At prediction {self.prediction:,} {what.feature} {way} by {abs(what.shift):.3g} (PSI {what.psi:.2f})."
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"prediction": self.prediction, "sentence": self.sentence, **asdict(self.drift)}
+
+
+class Monitor:
+    """Wraps ``runner``; itself a ``Runner``. Several threads may ask it.
+
+    ``last`` holds each feature's latest comparison, ``alarms`` the latest that differed.
+    """
+
+    def __init__(self, runner: Runner, reference: Reference, shadow: Shadow | None = None, every: int = 100) -> None:
+        """``shadow`` is offered one image of ``every``."""
+        self._runner, self._reference, self.shadow = runner, reference, shadow
+        self.runtime = runner.runtime
+        self._normal = {name: Distribution(sample) for name, sample in reference.samples.items()}
+        self._every = max(1, every)
+        classes = len(reference.classes)
+        self._logits = np.zeros((WINDOW, classes), np.float32)
+        self._images = np.zeros((WINDOW // EVERY, *reference.shape), np.float32)
+        self._times = np.zeros(WINDOW)
+        self._filled = 0
+        self._lock = threading.Lock()
+        self.predictions = self.alarm_count = self.failures = 0
+        self.durations = Durations()
+        self.classes = np.zeros(classes, np.int64)
+        self.last: dict[str, Drift] = {}
+        self.alarms: deque[Alarm] = deque(maxlen=REMEMBERED)
+
+    def logits(self, images: Tensor) -> NDArray[np.float32]:
+        """Return the runner's logits ``(N, classes)``, and remember them.
+
+        Raises ``MonitorError`` for images of another shape than the reference's; what the runner raises is
+        counted and passed on.
+        """
+        if tuple(images.shape[1:]) != self._reference.shape:
+            raise MonitorError(f"Images must be of shape {self._reference.shape}, not {tuple(images.shape[1:])}.")
+        start = time.perf_counter()
+        try:
+            found = self._runner.logits(images)
+        except Exception:
+            self.failures += 1
+            raise
+        self._remember(images.numpy(), found, 1000 * (time.perf_counter() - start) / max(1, len(images)))
+        return found
+
+    def stop(self) -> None:
+        """Stop the runner."""
+        self._runner.stop()
+
+    def status(self) -> Mapping[str, Any]:
+        """Return all figures as plain data."""
+        with self._lock:
+            told: dict[str, Any] = {
+                "predictions": self.predictions, "failures": self.failures, "alarms": self.alarm_count,
+                "latency_ms": {f"p{p}": self.durations.percentile(p) for p in (50, 95, 99)},
+                "classes": self.classes.tolist(), "drift": {name: asdict(entry) for name, entry in self.last.items()},
+                "latest": [alarm.to_json() for alarm in self.alarms],
+            }  # fmt: skip
+        if self.shadow is not None:
+            share, low, high = self.shadow.agreement
+            told["shadow"] = {
+                "agreement": share, "low": low, "high": high, "compared": self.shadow.compared,
+                "skipped": self.shadow.skipped, "failed": self.shadow.failed,
+            }  # fmt: skip
+        return told
+
+    def _remember(self, images: NDArray[np.float32], logits: NDArray[np.float32], each_ms: float) -> None:
+        with self._lock:
+            first = 0
+            while first < len(logits):
+                place = self._filled
+                count = min(len(logits) - first, WINDOW - place)
+                self._logits[place : place + count] = logits[first : first + count]
+                self._times[place : place + count] = each_ms
+                skip = -place % EVERY
+                if skip < count:
+                    chosen = images[first + skip : first + count : EVERY]
+                    row = (place + skip) // EVERY
+                    self._images[row : row + len(chosen)] = chosen
+                if self.shadow is not None:
+                    self._offer(self.shadow, images, logits, first, count)
+                self.predictions += count
+                first += count
+                self._filled = place + count
+                if self._filled == WINDOW:
+                    self._close_window()
+
+    def _offer(
+        self, shadow: Shadow, images: NDArray[np.float32], logits: NDArray[np.float32], first: int, count: int
+    ) -> None:
+        skip = -self.predictions % self._every
+        for place in range(first + skip, first + count, self._every):
+            shadow.offer(images[place : place + 1].copy(), int(logits[place].argmax()))
+
+    def _close_window(self) -> None:
+        answers = np.bincount(self._logits.argmax(1), minlength=len(self.classes))
+        self.classes += answers
+        self.durations.add(self._times)
+        found = {**of_images(self._images), **of_logits(self._logits)}
+        compared = [self._normal[name].compare(name, found[name]) for name in FEATURES]
+        compared.append(compare_classes(self._reference.classes, answers))
+        for drift in compared:
+            self.last[drift.feature] = drift
+            if drift.p < ALPHA:
+                self.alarm_count += 1
+                self.alarms.append(Alarm(self.predictions, drift))
+        self._filled = 0
