@@ -11,6 +11,7 @@ from torch import nn
 from workbench.compression import CompressedModel, compress, context_for, draft_for
 from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
+from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.subject import Subject
@@ -112,6 +113,16 @@ def test_a_sparse_network_is_trained_from_new_weights(grow: str, small_model: Mo
     assert after > 0.8
 
 
+def test_what_was_there_before_is_not_taken_for_the_sparse_network(small_model: Model, small_data: Dataset) -> None:
+    good, _ = trained(small_model, small_data, {"finetune": {"epochs": 3}})
+    model = load_model(good.module)
+    compressed, after = trained(model, small_data, {"train_sparse": {"ratio": 0.9, "epochs": 1}})
+    images, labels = small_data["validation"].images, small_data["validation"].labels
+    with torch.no_grad():
+        right = (compressed.module(images).argmax(1) == labels).float().mean()
+    assert float(right) == pytest.approx(after, abs=0.01)
+
+
 def test_a_ticket_and_its_control_have_one_mask_and_two_beginnings(small_model: Model, small_data: Dataset) -> None:
     settings = {"ratio": 0.75, "rounds": 2, "epochs": 2}
     ticket, after = trained(small_model, small_data, {"find_ticket": settings})
@@ -177,8 +188,6 @@ def test_features_teach_too(loss: str, small_model: Model, small_data: Dataset) 
 
 
 def test_attention_needs_feature_maps(small_data: Dataset) -> None:
-    from workbench.models.load import load_model
-
     flat = load_model(nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3)).eval())
     with pytest.raises(WorkbenchError, match="no feature maps that its teacher has too"):
         trained(flat, small_data, {"distill": {"loss": "attention", "epochs": 1}})

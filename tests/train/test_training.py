@@ -18,6 +18,7 @@ from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.session import Session
 from workbench.techniques.trained import DistillSettings, MissingTraining
+from workbench.train.images import erased
 from workbench.train.job import TrainingJob, train
 from workbench.train.objectives import Answers
 from workbench.train.process import Apart, Within
@@ -149,3 +150,34 @@ def test_distillation_is_the_published_loss() -> None:
     divergence = (soft[0] * (soft[0] / soft[1]).log()).sum(-1).mean()
     expected = 0.7 * 9 * divergence + 0.3 * F.cross_entropy(student(images), labels)
     torch.testing.assert_close(Answers(teacher, settings).loss(student, images, labels), expected)
+
+
+def test_a_time_limit_ends_training_with_the_best_state_kept(small_model: Model, small_data: Dataset) -> None:
+    recipe = Recipe.parse(PRUNED.replace("epochs: 4", "epochs: 1000, minutes: 0.005"))
+    trained = train(small_model, small_data, recipe, place=Within()).result()
+    assert trained.stopped == "The time of 0.005 minutes is over."
+    assert trained.curve
+    compress(small_model, recipe, small_data)
+    with pytest.raises(WorkbenchError, match="minutes is 0, but it should be greater than 0"):
+        Recipe.parse("- finetune: {minutes: 0}")
+
+
+def test_a_full_disk_is_told_in_a_sentence(
+    small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("workbench.encodings.artefacts.write_atomically", refuse)
+    with pytest.raises(WorkbenchError, match=r"could not be saved to .* \(No space left on device\); free some space"):
+        train(small_model, small_data, Recipe.parse(PRUNED), place=Within()).result()
+
+
+def test_an_erased_square_is_of_its_size_and_each_image_has_its_own() -> None:
+    images = torch.rand(64, 1, 20, 20) + 1
+    found = erased(images, 0.5, torch.Generator().manual_seed(0))
+    gone = (found != images).flatten(1).sum(1)
+    assert int(gone.max()) == 100
+    assert int(gone.min()) >= 25  # at most half of a side is outside
+    assert len({tuple(row.nonzero()[0].tolist()) for row in (found != images)[:, 0]}) > 20
+    assert torch.equal(erased(images, 0.0, torch.Generator()), images)

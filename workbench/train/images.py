@@ -25,6 +25,7 @@ class TrainingImages:
     batch: int
     augment: str
     seed: int
+    erase: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -37,7 +38,8 @@ class TrainingImages:
         for step in range(start, self.steps):
             places = order[step * self.batch : (step + 1) * self.batch]
             images = self.normalize(self.images[places])
-            yield places, augmented(images, self.augment, _chance(self.seed, epoch, step + 1)), self.labels[places]
+            chance = _chance(self.seed, epoch, step + 1)
+            yield places, erased(augmented(images, self.augment, chance), self.erase, chance), self.labels[places]
 
 
 def augmented(images: Tensor, how: str, chance: torch.Generator) -> Tensor:
@@ -52,6 +54,21 @@ def augmented(images: Tensor, how: str, chance: torch.Generator) -> Tensor:
     offsets = torch.randint(0, 2 * padding + 1, (2, count, 1, 1), generator=chance)
     rows, columns = offsets[0] + torch.arange(height).view(1, -1, 1), offsets[1] + torch.arange(width).view(1, 1, -1)
     return padded[torch.arange(count).view(-1, 1, 1), :, rows, columns].permute(0, 3, 1, 2).contiguous()
+
+
+def erased(images: Tensor, side: float, chance: torch.Generator) -> Tensor:
+    """Return ``images`` with a square set to their mean, each at a place of its own, maybe half outside.
+
+    ``side`` is a share of the smaller side (DeVries and Taylor 2017, "Cutout").
+    """
+    count, _, height, width = images.shape
+    size = round(side * min(height, width))
+    if size == 0:
+        return images
+    middle = torch.rand(2, count, 1, 1, 1, generator=chance) * torch.tensor([height, width]).view(2, 1, 1, 1, 1)
+    rows = (torch.arange(height).view(1, 1, -1, 1) + 0.5 - middle[0]).abs() < size / 2
+    columns = (torch.arange(width).view(1, 1, 1, -1) + 0.5 - middle[1]).abs() < size / 2
+    return images.masked_fill(rows & columns, float(images.mean()))
 
 
 def _chance(*parts: int) -> torch.Generator:

@@ -165,8 +165,9 @@ class _Training:
             order = torch.randperm(len(train), generator=torch.Generator().manual_seed(settings.seed))
             train = train.take(order[: settings.images])
         images = TrainingImages(
-            train.images, train.labels, normalize, min(settings.batch, len(train)), settings.augment, settings.seed
-        )
+            train.images, train.labels, normalize, min(settings.batch, len(train)), settings.augment, settings.seed,
+            settings.erase,
+        )  # fmt: skip
         student = Student.of(draft, METHODS[technique](settings), layers)
         teacher = copy.deepcopy(draft.original).eval()
         held = validation.images, validation.labels

@@ -134,6 +134,8 @@ class Trainer:
             if not math.isfinite(loss):
                 return self._not_a_number()
             self.course.loss_sum += loss
+            if self._out_of_time():
+                return self._in_time(epoch)
             if now - told >= PACE:
                 told = now
                 self._report(self.course)
@@ -178,6 +180,18 @@ class Trainer:
         if patience is not None and epoch + 1 - course.best_epoch >= patience:
             return f"No better validation accuracy for {patience} epochs."
         return ""
+
+    def _out_of_time(self) -> bool:
+        minutes = self.settings.minutes
+        return minutes is not None and self.course.seconds >= 60 * minutes
+
+    def _in_time(self, epoch: int) -> str:
+        """Judge the state in which the time ran out, in the middle of an epoch; return why training ends."""
+        course, accuracy = self.course, self._accuracy()
+        done = course.step - epoch * self.images.steps
+        course.curve.append(Point(epoch + 1, course.loss_sum / max(1, done), accuracy, course.seconds))
+        self._keep_if_best(epoch + 1, accuracy)
+        return f"The time of {self.settings.minutes:g} minutes is over."
 
     def _not_a_number(self) -> str:
         course = self.course

@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -38,6 +38,8 @@ class MissingTraining(WorkbenchError):
 class TrainingSettings(Settings):
     """How long and in which way to train; every trained technique has these."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"minutes", "erase"})
+
     epochs: int = Field(3, ge=1, le=1000, description="Passes over the training images.")
     learning_rate: float = Field(0.01, gt=0, le=10, description="Step size at its highest.")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with Nesterov momentum 0.9, or AdamW.")
@@ -53,6 +55,12 @@ class TrainingSettings(Settings):
         None, ge=1, le=1000, description="Stop after so many epochs without a better validation accuracy."
     )
     images: int | None = Field(None, ge=1, description="Train on this many images at most; all of them unless said.")
+    minutes: float | None = Field(
+        None, gt=0, le=100_000, description="Stop after so many minutes of training, and keep the best state till then."
+    )
+    erase: float = Field(
+        0.0, ge=0, lt=1, description="Side of a square that is erased from each training image, as a share of its side."
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Decides the order of images and every other chance.")
 
 

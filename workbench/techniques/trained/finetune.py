@@ -20,7 +20,7 @@ from .base import TrainingSettings, trained_technique
 class FinetuneSettings(TrainingSettings):
     """Settings of ``finetune``."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"learn_inputs", "batchnorm"})
+    added: ClassVar[frozenset[str]] = TrainingSettings.added | {"learn_inputs", "batchnorm"}
 
     learn_steps: bool = Field(True, description="Let the steps of quantization grids learn too (LSQ).")
     learn_inputs: Literal["no", "step", "cut"] = Field(

@@ -60,6 +60,10 @@ class Regularize(Taught[RegularizeSettings]):
         first = torch.stack([part.first for part in parts]).sum().clamp_min(1e-12)
         return self.settings.strength * torch.stack([part.size() for part in parts]).sum() / first
 
+    def finished(self, moment: Moment) -> bool:
+        """Whether it is over: the most accurate state would be that of the least pull."""
+        return moment.step >= moment.total
+
 
 def _l1(values: Tensor) -> Tensor:
     return values.abs().sum()

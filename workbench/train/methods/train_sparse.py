@@ -55,6 +55,10 @@ class TrainSparse(Taught[TrainSparseSettings]):
             _exchange(gate, wish, share)
         forget_momentum(optimizer, gates)
 
+    def finished(self, moment: Moment) -> bool:
+        """Whether it has begun: what was there before was not sparse."""
+        return moment.step > 0
+
     def _exchanges(self, moment: Moment) -> bool:
         return 0 < moment.step < self.settings.end * moment.total and moment.step % self.settings.every == 0
 
