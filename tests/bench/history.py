@@ -33,7 +33,7 @@ SCATTER = """async (settings) => {
   const frame = () => new Promise(requestAnimationFrame);
   const start = performance.now();
   [...document.querySelectorAll("[role=tab]")].find((tab) => tab.textContent === "Trade-off").click();
-  const told = () => plot.getAttribute("aria-label").match(/: ([\\d,]+) settings/)?.[1] ?? "0";
+  const told = () => plot.getAttribute("aria-label").match(/: ([\\d,]+) settings?,/)?.[1] ?? "0";
   const counted = () => Number(told().replaceAll(",", ""));
   while (counted() < settings) await frame();
   await frame();

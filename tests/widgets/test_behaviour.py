@@ -92,6 +92,7 @@ def test_corruptions_wait_for_a_click_and_are_kept(
     view.part = "corruptions"
     assert view.course == {"state": "ask"}
     view.receive({"do": "start"}, [])
+    view.draw(real.snapshot)  # as when a latency was refreshed: what runs goes on
     wait_until(view, "course", lambda course: course.get("state") == "done", 60)
     assert len(view.found["rows"]) == 13
     view.part = "classes"

@@ -133,6 +133,8 @@ class BehaviourView(View):
             if known is not None:
                 self._stop()
                 self._show(wish, known)
+            elif self._job is not None and self._job.running and self._wish == wish:
+                return  # a Snapshot that says nothing new must not end it
             elif self.part != "corruptions" or ask:
                 self._start(wish, pair)
             else:
@@ -183,8 +185,6 @@ class BehaviourView(View):
         return of_image(wish, image, self.target, self.method)
 
     def _start(self, wish: Wish, pair: Pair) -> None:
-        if self._job is not None and self._job.running and self._wish == wish:
-            return
         self._stop()
         self._wish, self.problem = wish, ""
         self.course = {"state": "running", "share": 0.0, "left": None}
