@@ -14,6 +14,7 @@ from workbench.data.load import load_dataset
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
 from workbench.recipe import Recipe
+from workbench.run import onnx_graph
 from workbench.run.onnx_file import onnx_file
 from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
 from workbench.run.runner import OnnxRunner, Stopped, TorchRunner, session_options
@@ -119,3 +120,19 @@ def test_a_model_that_does_not_export_says_so() -> None:
 
     with pytest.raises(ExportError, match="cannot be written as ONNX"):
         export_graph(Odd(), SHAPE)
+
+
+def test_a_model_that_lists_its_tensors_is_refused_without_the_slow_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lists(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(28, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(torch.tensor(x.mean((1, 2)).tolist()))
+
+    asked: list[nn.Module] = []
+    monkeypatch.setattr(onnx_graph, "_export_by_dynamo", lambda module, _: asked.append(module))
+    with pytest.raises(ExportError, match="turns tensors into lists of numbers"):
+        export_graph(Lists().eval(), SHAPE)
+    assert not asked

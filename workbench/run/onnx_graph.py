@@ -36,6 +36,10 @@ OPSET = 18
 GRID = "grid"
 
 
+#: What PyTorch's tracer warns of where ``tolist`` is called on a tensor.
+_LISTED = "Converting a tensor to a Python list"
+
+
 class ExportError(WorkbenchError):
     """The model has no ONNX graph that gives the same answers."""
 
@@ -203,12 +207,18 @@ def export_graph(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
     example = torch.zeros(2, *image_shape)
     failures = []
     for export in (_export_by_tracing, _export_by_dynamo):
-        try:
-            model = export(twin, example)
-            _require_any_batch(model, example)
-            return _strip(model, module, count_calls(twin, example))
-        except Exception as error:  # exporters raise whatever the user's code makes them raise
-            failures.append(f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            try:
+                model = export(twin, example)
+                _require_any_batch(model, example)
+                return _strip(model, module, count_calls(twin, example))
+            except Exception as error:  # exporters raise whatever the user's code makes them raise
+                failures.append(f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}")
+        if any(_LISTED in str(warning.message) for warning in said):
+            # the other exporter gives each number a symbol and solves for them all: most of a minute, for nothing
+            failures.append("its code turns tensors into lists of numbers, which no graph can follow")
+            break
     raise ExportError(f"The model cannot be written as ONNX ({'; then '.join(failures)[:300]}).")
 
 
@@ -234,20 +244,18 @@ def _export_by_tracing(module: nn.Module, example: Tensor) -> ModelProto:
     import onnx
 
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (example,),
-            buffer,  # type: ignore[arg-type]
-            dynamo=False,
-            opset_version=OPSET,
-            do_constant_folding=False,
-            training=torch.onnx.TrainingMode.PRESERVE,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
-        )
+    torch.onnx.export(
+        module,
+        (example,),
+        buffer,  # type: ignore[arg-type]
+        dynamo=False,
+        opset_version=OPSET,
+        do_constant_folding=False,
+        training=torch.onnx.TrainingMode.PRESERVE,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
+    )
     return onnx.load_from_string(buffer.getvalue())
 
 

@@ -11,11 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import workbench as wb
+from workbench.evaluation import Evaluator
+from workbench.latency import LatencyEstimator
 from workbench.models.attention import trace_heads
 from workbench.models.fewer_heads import keep_heads
 from workbench.models.layers import layers_of
 from workbench.run.onnx_graph import export_graph
 from workbench.run.runner import OnnxRunner
+from workbench.subject import Subject
 
 SHAPE = (1, 14, 14)
 HEADS, FEATURES = 4, 6
@@ -139,6 +142,21 @@ def test_heads_of_pytorchs_attention_are_removed(batch_first: bool, options: dic
     assert path.stat().st_size == ours.nbytes
     with torch.no_grad():
         assert torch.equal(wb.load_compressed(path, model=module).module(images()), ours.module(images()))
+
+
+def test_a_model_without_some_of_pytorchs_heads_has_a_file_to_time() -> None:
+    torch.manual_seed(0)
+    model = wb.load_model(Encoder(True).eval())
+    data = wb.load_dataset((torch.rand(64, *SHAPE).numpy(), (torch.arange(64) % 10).numpy()))
+    subject = Subject.of(model, SHAPE)
+    evaluator = Evaluator(subject, data["test"], data.normalization)
+    ours = wb.compress(model, "- prune: {granularity: head, ratio: 0.5, scope: layer}", data)
+    assert evaluator.confirm(ours)
+    assert evaluator.runner(ours).runtime == "onnxruntime"
+    estimator = LatencyEstimator(subject, evaluator.graphs, data, data.normalization)
+    answers = OnnxRunner(estimator.file(ours)).logits(images())
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(answers), ours.module(images()), rtol=1e-4, atol=1e-5)
 
 
 def test_heads_can_be_removed_twice_and_quantized() -> None:
