@@ -95,7 +95,7 @@ def grid_errors(rows: Floats, low: Floats, high: Floats, bits: int, scheme: str)
         scale = np.maximum((high - low) / levels, EPSILON)[:, None]
         zeros = np.minimum(np.rint(-low[:, None] / scale), levels)
         least, most = -zeros, levels - zeros
-    values = rows / scale
+    values = rows * np.reciprocal(scale)
     np.rint(values, out=values)
     np.maximum(values, least, out=values)
     np.minimum(values, most, out=values)

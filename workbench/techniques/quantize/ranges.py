@@ -23,6 +23,8 @@ FINE = np.array([-0.075, -0.05, -0.025, 0.025, 0.05, 0.075], np.float32)
 BINS, THRESHOLDS = 512, 48
 #: Thresholds for a channel's weights, which are few: half of them where there are many levels, clipped hardly ever.
 FEW_THRESHOLDS, MANY_LEVELS = 24, 64
+#: Weights of a row from which on its histogram has all the bins; below, half of them.
+MANY_WEIGHTS = 4096
 #: Of a channel's weights, every so manieth tells where to look closer.
 STRIDE, LONG = 4, 128
 
@@ -76,13 +78,14 @@ def entropy_shares(rows: Floats, levels: int) -> Floats:
     """Return for each row the share of its largest magnitude beyond which clipping loses least information."""
     magnitudes = np.abs(rows)
     reach = magnitudes.max(axis=1)
-    scale = np.float32(BINS) / np.where(reach > 0, reach, 1)
+    bins = BINS if rows.shape[1] >= MANY_WEIGHTS else BINS // 2
+    scale = np.float32(bins) / np.where(reach > 0, reach, 1)
     magnitudes *= scale[:, None]
-    places = np.minimum(magnitudes, np.float32(BINS - 1), out=magnitudes).astype(np.int32)
-    places += np.arange(len(rows), dtype=np.int32)[:, None] * np.int32(BINS)
-    counts = np.bincount(places.ravel(), minlength=len(rows) * BINS).reshape(len(rows), BINS)
+    places = np.minimum(magnitudes, np.float32(bins - 1), out=magnitudes).astype(np.int32)
+    places += np.arange(len(rows), dtype=np.int32)[:, None] * np.int32(bins)
+    counts = np.bincount(places.ravel(), minlength=len(rows) * bins).reshape(len(rows), bins)
     thresholds = FEW_THRESHOLDS if levels < MANY_LEVELS else FEW_THRESHOLDS // 2
-    return entropy_thresholds(counts, levels, thresholds) / np.float32(BINS)
+    return entropy_thresholds(counts, levels, thresholds) / np.float32(bins)
 
 
 def entropy_thresholds(counts: NDArray[np.number], levels: int, thresholds: int = THRESHOLDS) -> Floats:
@@ -104,7 +107,7 @@ def _divergences(counts: NDArray[np.number], kept: NDArray[np.int_], levels: int
     A merged bin spreads its count evenly over its bins that hold any, so the sum of p log q over them needs
     only sums, which are differences of running ones.
     """
-    columns = np.ascontiguousarray(counts.T, np.float64)  # bins first: what is picked are whole rows
+    columns = np.ascontiguousarray(counts.T)  # bins first: what is picked are whole rows
     total = np.maximum(columns.sum(axis=0), 1)
     running, used, terms = (_running(part) for part in (columns, columns > 0, _times_log(columns)))
     edges = np.append(np.arange(levels)[None] * kept[:, None] // levels, kept[:, None], axis=1)
@@ -127,5 +130,8 @@ def _running(columns: NDArray[np.generic]) -> Floats:
     return sums
 
 
-def _times_log(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def _times_log(counts: NDArray[np.number]) -> NDArray[np.floating]:
+    if counts.dtype.kind == "i" and int(counts.max(initial=0)) < counts.size:
+        whole = np.arange(int(counts.max(initial=0)) + 1, dtype=np.float32)  # a weight's bins hold few
+        return np.asarray(_times_log(whole)[counts])
     return np.asarray(counts * np.log(np.maximum(counts, 1)))
