@@ -203,6 +203,14 @@ def test_interactions_are_what_pairs_cost_beyond_the_sum(session: Session) -> No
     assert abs(found.worst(1)[0][2]) == np.abs(found.value[~np.eye(3, dtype=bool)]).max()
 
 
+def test_a_pair_is_pruned_as_its_layers_are_alone(session: Session) -> None:
+    found = measure_interactions(session, ["conv1", "fc1"], "prune", level=0.9, tolerance=0.05).result()
+    both = wb.compress(session.model, found.question.recipe("conv1 and fc1", 0.9), session.data)
+    sparsity = {layer.name: layer.sparsity for layer in both.layers}
+    assert sparsity["conv1"] == pytest.approx(0.9, abs=0.01)
+    assert sparsity["fc1"] == pytest.approx(0.9, abs=0.01)
+
+
 def test_interactions_of_one_layer_are_refused(session: Session) -> None:
     with pytest.raises(WorkbenchError, match="2 to 24 layers, and 1 are chosen"):
         measure_interactions(session, ["fc1"])

@@ -66,7 +66,8 @@ def hover(view: Locator, row: int, column: int) -> None:
     box = view.locator("canvas").bounding_box()
     assert box is not None
     names = min(190, max(108, box["width"] * 0.2))
-    high = min(26, (box["height"] - 26) // 22)
+    even = (box["height"] - 26) // 22
+    high = 15 if even < 12 else min(26, even)  # where rows would be too low, the map scrolls
     x = box["x"] + names + (column + 0.5) * (box["width"] - names - 2) / 9
     view.page.mouse.move(x, box["y"] + 24 + (row + 0.5) * high)
 
@@ -264,7 +265,7 @@ def test_three_hundred_layers_scroll_and_are_walked_without_a_wait(browser: Brow
     scrolled = page.evaluate(SCROLL)
     grid = page.get_by_role("grid")
     expect(grid).to_have_attribute("aria-rowcount", "300")
-    assert page.locator(".wb-sensitivity *").count() < 80  # only the cell in hand is in the page
+    assert page.locator(".wb-sensitivity *").count() < 110  # only the cell in hand is in the page
     grid.focus()
     grid.press("Control+End")
     expect(page.locator(".wb-readout")).to_contain_text("blocks.299.conv at 90 %: 82.00 %, 8.00 points lost, exact")

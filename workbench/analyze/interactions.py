@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import WorkbenchError
+from workbench.recipe import Recipe
 
 from .finding import Floats, Question, Sensitivity
-from .sensitivity import chosen_layers, what_to_vary
+from .sensitivity import chosen_layers, shared_settings, what_to_vary
 from .sweep import SensitivityJob
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def measure_interactions(
     pairs = list(combinations(names, 2))
     rows = (*names, *(AND.join(pair) for pair in pairs))
     groups = (*((name,) for name in names), *pairs)
-    question = Question(technique, dial, (chosen,), rows, dict(settings or {}), "together", groups)
+    # each layer by its own measure: in one ranking of both, a pair would be pruned otherwise than its layers alone
+    own = shared_settings(Recipe(), technique, dial) | dict(settings or {})
+    question = Question(technique, dial, (chosen,), rows, own, "together", groups)
     question.recipe(rows[0], chosen)
     return SensitivityJob(session, question, tolerance, relative=0.0, executor=executor)
 
