@@ -13,7 +13,7 @@ from workbench.data.dataset import Dataset
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.subject import Subject
-from workbench.techniques.codebook import SharedValues
+from workbench.techniques.codebook import SharedBuckets, SharedRuns, SharedValues
 from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Codes
 from workbench.techniques.trained import FinetuneSettings
@@ -103,3 +103,21 @@ def test_a_shared_entry_learns_by_the_sum_of_its_weights_gradients() -> None:
     (part() * gradient).sum().backward()
     assert part.books.grad is not None
     assert part.books.grad.tolist() == [[6.0, 11.0]]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_buckets_and_runs_learn_by_the_sum_of_their_weights_gradients(half: bool) -> None:
+    codes = torch.tensor([[0, 1], [2, 0]], dtype=torch.uint8)  # 2 is a run that is zero
+    runs = SharedRuns(codes, torch.tensor([[0.5, -1.0], [0.25, 2.0]]), (2, 3), 0, half)
+    buckets = SharedBuckets(torch.tensor([1.0, 2.0, 4.0]), (4, 5), 7, torch.arange(20).view(4, 5) % 3 > 0, half)
+    for storage in (runs, buckets):
+        part = Shared(storage)
+        assert torch.equal(part().detach(), storage.decode())
+        gradient = torch.arange(1.0, 1 + part.index.numel()).view(part.index.shape)
+        (part() * gradient).sum().backward()
+        expected = torch.zeros(storage.books.numel() + 1).index_add_(0, part.index.flatten(), gradient.flatten())
+        assert part.books.grad is not None
+        assert torch.equal(part.books.grad.flatten(), expected[:-1])
+        again = storage.retrained({"books": torch.full_like(storage.books, 1 / 3)})
+        value = torch.tensor(1 / 3)
+        assert set(again.decode().unique().tolist()) == {0.0, float(value.half() if half else value)}
