@@ -104,6 +104,7 @@ def open_once(browser: Browser, app: Served, settings: int) -> tuple[float, floa
     """Open the page; return the seconds until it is interactive, and until the scatter is drawn once asked for."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
+    page.set_default_timeout(180_000)  # a busy machine is told by the figures, not by a failure
     start = time.perf_counter()
     page.goto(app.url)
     wait_ready(page)

@@ -25,3 +25,15 @@ def test_a_layer_selected_in_the_graph_is_selected_in_the_table_and_told_in_dept
     expect(page.locator(".wb-anatomy .wb-head")).to_contain_text("32 bit")
     page.get_by_role("tab", name="Layers").click()
     expect(page.locator(".wb-layers [role=row][aria-selected=true]")).to_contain_text("stage2.0.conv2")
+
+
+def test_the_profile_says_in_words_what_dominates_and_its_suggestion_is_applied(page: Page) -> None:
+    page.get_by_role("tab", name="Model").click()
+    page.get_by_role("button", name="Profile", exact=True).click()
+    panel = page.get_by_role("region", name="Profile of the uncompressed model")
+    expect(panel).to_contain_text("an image takes in ONNX Runtime", timeout=60_000)
+    expect(panel.locator(".wb-spot")).to_have_count(22)
+    panel.get_by_role("button", name="Apply: half of the channels").click()
+    wait_settled(page, "- prune: {granularity: filter, scope: layer, ratio: 0.5}\n- recalibrate: {}")
+    page.get_by_role("button", name="Back to the layer").click()
+    expect(panel).to_be_hidden()

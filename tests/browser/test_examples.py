@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,14 @@ def test_the_grid_is_filtered_and_an_image_enlarged_and_left_by_keyboard(page: P
     kinds = cards.evaluate_all("cards => cards.map(card => card.dataset.kind)")
     assert set(kinds) == {"lost"}
     assert len(kinds) < 48
+    page.get_by_label("Order", exact=True).select_option("sure")
+    sure = cards.evaluate_all(
+        "cards => cards.map(card => [...card.querySelectorAll('.wb-answer')]"
+        ".reduce((sum, node) => sum + Number(node.textContent.match(/(\\d+) %/)[1]), 0))"
+    )
+    assert all(one >= other - 2 for one, other in itertools.pairwise(sure))  # each is rounded to a per cent
+    assert sure[0] > sure[-1]
+    page.get_by_label("Order", exact=True).select_option("")
     cards.nth(1).focus()
     page.keyboard.press("Enter")
     closer = page.get_by_role("group", name="One image")

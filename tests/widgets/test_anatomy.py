@@ -51,3 +51,19 @@ def test_a_hidden_view_traces_nothing(real: Session) -> None:
     wait_until(view, "graph", bool)
     view.close()
     view._errands.run("end", lambda: None).join()
+
+
+def test_the_profile_is_measured_when_asked_for_and_its_suggestions_can_be_applied(real: Session) -> None:
+    real.measure(Recipe())
+    view = AnatomyView(real)
+    assert view.profile == {}
+    view._handle_custom_msg({"do": "profile"}, [])
+    found = wait_until(view, "profile", bool, 60)
+    assert [layer["name"] for layer in found["layers"]] == view.layers
+    assert not view.profiling
+    suggested = found["words"]["suggestions"][0]["recipe"]
+    view._handle_custom_msg({"do": "apply", "suggestion": 0}, [])
+    assert real.recipe == Recipe.parse(suggested)
+    view.close()
+    view._errands.run("end", lambda: None).join()
+    real.measure(Recipe())

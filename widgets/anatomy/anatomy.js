@@ -7,11 +7,20 @@ function render({ model, el }) {
   const graph = modelGraph((place) => model.send({ do: "select", layer: place }));
   const depth = layerDepth();
   const note = element("p", { class: "wb-muted" });
+  const profile = button("Profile", { "aria-pressed": "false", title: "Where the uncompressed model's time and memory go, and what would help" });
+  const panel = profilePanel((content) => model.send(content));
+  let open = false;
   const problem = element("p", { class: "wb-problem", role: "alert" });
   el.replaceChildren(element("div", { class: "wb-anatomy wb-card" },
-    element("div", { class: "wb-head" }, element("h2", {}, "Model"), note, element("span", { class: "wb-pick" }, element("label", { for: id }, "Colour"), colour), graph.tools),
-    graph.root, problem, depth.root));
+    element("div", { class: "wb-head" }, element("h2", {}, "Model"), note, element("span", { class: "wb-pick" }, element("label", { for: id }, "Colour"), colour), graph.tools, profile),
+    graph.root, problem, depth.root, panel.root));
   colour.addEventListener("change", () => { model.set("colour", colour.value); model.save_changes(); paint(); });
+
+  profile.addEventListener("click", () => {
+    open = !open;
+    if (open && !model.get("profile").words) model.send({ do: "profile" });
+    update();
+  });
 
   function paint() {
     const names = Object.keys(model.get("figures"));
@@ -31,10 +40,15 @@ function render({ model, el }) {
     graph.show(model.get("graph"), model.get("layers"));
     paint();
     graph.select(model.get("selected"));
-    depth.show(model.get("depth"));
+    const found = model.get("profile");
+    profile.setAttribute("aria-pressed", String(open));
+    profile.disabled = model.get("profiling");
+    setText(profile, model.get("profiling") ? "Profiling" : open && found.words ? "Back to the layer" : "Profile");
+    depth.show(open && found.words ? {} : model.get("depth"));
+    panel.show(found, open);
     setText(problem, model.get("problem"));
   }
-  const traits = onTraits(model, ["graph", "layers", "values", "selected", "depth", "colour", "problem"], update, { frame: true });
+  const traits = onTraits(model, ["graph", "layers", "values", "selected", "depth", "colour", "profile", "profiling", "problem"], update, { frame: true });
   const looks = onLooks(depth.root, depth.draw);
   const unseen = reportVisibility(model, el);
   update();

@@ -2,6 +2,7 @@
 
 The graph is traced once for a Session, when someone first looks; colours follow every Snapshot. The layer in depth is
 computed on a thread of its own once a setting has settled, and anew when another layer is selected, here or elsewhere.
+The profile of the uncompressed model is measured when it is asked for, and its suggestions can be applied.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import traitlets
 
 from workbench.analyze.depth import Depth, look_into
 from workbench.analyze.layer_graph import layer_graph
+from workbench.analyze.profile import profile_baseline
+from workbench.analyze.profile_words import describe_profile
 from workbench.errors import WorkbenchError
+from workbench.recipe import Recipe
 
 from ..base import plots
 from ..base.errands import Errands
@@ -37,7 +41,7 @@ FIGURES = {
 class AnatomyView(View):
     """``values`` holds a float32 row a figure, in the order of ``figures``, a number a layer; NaN where unknown."""
 
-    _esm = script("anatomy/graph.js", "anatomy/depth.js", "anatomy/anatomy.js")
+    _esm = script("anatomy/graph.js", "anatomy/depth.js", "anatomy/roofline.js", "anatomy/anatomy.js")
     _css = style("anatomy/anatomy.css")
 
     figure_size = (plots.DOUBLE, 2.6)
@@ -50,6 +54,8 @@ class AnatomyView(View):
     selected: traitlets.List[int] = traitlets.List().tag(sync=True)
     values = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
     depth = traitlets.Dict().tag(sync=True)
+    profile = traitlets.Dict().tag(sync=True)
+    profiling = traitlets.Bool(False).tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
@@ -61,7 +67,8 @@ class AnatomyView(View):
         """Forget the model of the Session before."""
         self._found = None
         self.layers = [layer.name for layer in session.layers]
-        self.graph, self.depth, self.values, self.problem = {}, {}, b"", ""
+        self.graph, self.depth, self.profile, self.values, self.problem = {}, {}, {}, b"", ""
+        self.profiling = False
 
     def mark(self, marks: Marks) -> None:
         """Show which layers are selected, and look into the one chosen last."""
@@ -93,11 +100,20 @@ class AnatomyView(View):
             self._look()
 
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
-        """Select a layer."""
-        if self.session is not None and content.get("do") == "select":
-            place = int(content["layer"])
-            if 0 <= place < len(self.layers):
-                self.marks.select(self.layers[place])
+        """Select a layer; profile the uncompressed model; apply a recipe that its profile suggests."""
+        session = self.session
+        if session is None:
+            return
+        match content.get("do"):
+            case "select" if 0 <= int(content["layer"]) < len(self.layers):
+                self.marks.select(self.layers[int(content["layer"])])
+            case "profile" if not self.profiling:
+                with self.publishing():
+                    self.profiling = True
+                self._errands.run("profile", lambda: self._measure(session))
+            case "apply" if self.profile:
+                suggested = self.profile["words"]["suggestions"][int(content["suggestion"])]
+                self.change(lambda _: Recipe.parse(suggested["recipe"]))
 
     def plot(self, area: FigureBase) -> None:
         """Draw the selected layer's channels, before and after."""
@@ -112,6 +128,18 @@ class AnatomyView(View):
         with self.publishing():
             if session is self.session:
                 self.graph = found
+
+    def _measure(self, session: Session) -> None:
+        session.give_way(lambda: session is not self.session)
+        problem, told = "", {}
+        try:
+            found = profile_baseline(session)
+            told = {**found.to_json(), "words": describe_profile(found).to_json()}
+        except WorkbenchError as error:
+            problem = str(error)
+        with self.publishing():
+            if session is self.session:
+                self.profiling, self.problem, self.profile = False, problem, told
 
     def _look(self) -> None:
         session = self.session

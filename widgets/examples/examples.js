@@ -43,6 +43,9 @@ function renderWhole(model, el) {
   const kind = select("kind", "Show");
   kind.node.append(element("option", { value: "" }, "all"), ...Object.entries({ lost: "lost", won: "won back", other: "wrong either way" }).map(([value, text]) => element("option", { value }, text)));
   const label = select("class", "Truly");
+  const order = select("order", "Order");
+  order.node.append(element("option", { value: "" }, "as they came"), element("option", { value: "sure" }, "surest first"));
+  order.root.title = "Surest first: by both models' confidence in the answers that differ.";
   const summary = element("p", { class: "wb-muted wb-summary" });
   const grid = element("div", { class: "wb-flips", tabindex: -1 });
   const none = element("p", { class: "wb-muted wb-none" });
@@ -52,7 +55,7 @@ function renderWhole(model, el) {
   const own = ownImage(model);
   el.replaceChildren(element("div", { class: "wb-examples wb-card" },
     element("div", { class: "wb-seen-images" },
-      element("div", { class: "wb-head" }, element("h2", {}, "Images whose answer changed"), kind.root, label.root), summary, list),
+      element("div", { class: "wb-head" }, element("h2", {}, "Images whose answer changed"), kind.root, label.root, order.root), summary, list),
     own.root));
 
   const cards = new Map();
@@ -79,6 +82,7 @@ function renderWhole(model, el) {
       label.node.value = present.includes(Number(wanted)) && wanted ? wanted : "";
     }
     shown = flips.filter((flip) => (!kind.node.value || flip.kind === kind.node.value) && (!label.node.value || flip.label === Number(label.node.value)));
+    if (order.node.value) shown.sort((a, b) => b.sureBefore + b.sureAfter - a.sureBefore - a.sureAfter || a.image - b.image);
     const focused = el.contains(document.activeElement) ? document.activeElement : null;
     const roots = shown.map((flip) => { const card = cardOf(flip.image); card.show(flip, classes, pool); return card.root; });
     if (roots.length !== grid.children.length || roots.some((root, place) => grid.children[place] !== root)) grid.replaceChildren(...roots);
@@ -110,6 +114,7 @@ function renderWhole(model, el) {
   };
   kind.node.addEventListener("change", draw);
   label.node.addEventListener("change", draw);
+  order.node.addEventListener("change", draw);
   const events = ["own", "own_serial", "invert", "problem", "classes", "shape"];
   const other = onTraits(model, events, own.show);
   const details = onTraits(model, ["detail", "detail_pixels"], closer.show);
