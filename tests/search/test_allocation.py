@@ -37,7 +37,7 @@ def session() -> Iterator[Session]:
 
 @pytest.fixture(scope="module")
 def found(session: Session) -> Allocation:
-    return AllocationJob(session, Budget("bytes", 60_000)).result()
+    return AllocationJob(session, Budget("bytes", 60_000), repair=False).result()
 
 
 def test_the_answer_keeps_the_budget_in_the_file_that_is_written(session: Session, found: Allocation) -> None:
@@ -106,15 +106,17 @@ def test_other_budgets_are_kept_too(session: Session, kind: Kind, limit: float, 
 
 def test_a_budget_that_cannot_be_met_names_the_nearest_that_can(session: Session) -> None:
     with pytest.raises(WorkbenchError, match=r"9,000 bytes cannot be met .* nearest that can is [\d,]+ bytes\.$"):
-        AllocationJob(session, Budget("bytes", 9_000)).result()
+        AllocationJob(session, Budget("bytes", 9_000), ["quantize"]).result()
 
 
 def test_locks_that_make_a_budget_impossible_are_named(session: Session) -> None:
     with pytest.raises(WorkbenchError, match=r"with fc1 locked; unlocked, [\d,]+ bytes can be reached"):
-        AllocationJob(session, Budget("bytes", 60_000), locked=["fc1"]).result()
+        AllocationJob(session, Budget("bytes", 60_000), ["quantize"], locked=["fc1"]).result()
 
 
-def test_a_repair_is_tried_behind_the_answer_and_kept_where_it_is_better(found: Allocation) -> None:
+@pytest.mark.slow
+def test_a_repair_is_tried_behind_the_answer_and_kept_where_it_is_better(session: Session) -> None:
+    found = AllocationJob(session, Budget("bytes", 60_000)).result()
     exact = [answer for answer in found.candidates if answer.by == "exact"]
     repairs = {answer.repair: answer for answer in exact}
     assert repairs.keys() == {"", "correct_bias", "gptq"}  # the model has no BatchNorm to recalibrate
@@ -174,6 +176,6 @@ def test_the_command_prints_the_contract(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_command_refuses_what_cannot_be_met(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["allocate", "--model", "lenet300", "--data", "fashion_mnist", "--max-bytes"]
+    arguments = ["allocate", "--model", "lenet300", "--data", "fashion_mnist", "--technique", "quantize", "--max-bytes"]
     assert main([*arguments, "100"]) == 2
     assert "the nearest that can is" in capsys.readouterr().err

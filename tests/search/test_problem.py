@@ -37,7 +37,7 @@ def spread(problem: Problem) -> float:
     return 1e-9 * max(1.0, max(float(np.abs(damage).max()) for damage in problem.damage))
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(problems(), st.floats(0, 1))
 def test_the_exact_choice_is_the_best_of_all_within_the_budget(problem: Problem, share: float) -> None:
     costs = [problem.cost_of(choice) for choice in every(problem)]
@@ -49,7 +49,7 @@ def test_the_exact_choice_is_the_best_of_all_within_the_budget(problem: Problem,
     assert problem.damage_of(found) <= best + spread(problem)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(problems(), st.floats(0, 1))
 def test_the_cheapest_choice_within_a_damage_is_the_cheapest_of_all(problem: Problem, share: float) -> None:
     damages = [problem.damage_of(choice) for choice in every(problem)]
@@ -64,7 +64,7 @@ def test_the_cheapest_choice_within_a_damage_is_the_cheapest_of_all(problem: Pro
     assert problem.cost_of(least) == pytest.approx(min(problem.cost_of(choice) for choice in every(problem)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(problems(), st.floats(0, 1))
 def test_greedy_keeps_the_budget_and_is_never_better_than_exact(problem: Problem, share: float) -> None:
     costs = [problem.cost_of(choice) for choice in every(problem)]
