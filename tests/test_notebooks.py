@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LESSONS = [path for path in NOTEBOOKS if path.stem[:2] in ("02", "03", "04", "06")]
+LESSONS = [path for path in NOTEBOOKS if path.stem[:2] in ("02", "03", "04", "05", "06")]
 
 
 def code_cells(notebook: Any) -> list[Any]:
@@ -27,7 +27,7 @@ def run(path: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Any:
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.extend(nbformat.v4.new_code_cell(text, id=f"more-{place}") for place, text in enumerate(more))
     NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}
     ).execute()
     return notebook
 
@@ -64,7 +64,7 @@ def test_the_apps_notebook_shows_the_workbench(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, marks=[pytest.mark.slow] if path.stem == "03_quantization" else [], id=path.stem)
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem[:2] in ("03", "05") else [], id=path.stem)
         for path in LESSONS
     ],
 )

@@ -51,7 +51,7 @@ function readData(model) {
   const layers = model.get("layers");
   const [value, low, high] = ["value", "low", "high"].map((name) => typed(model.get(name), Float32Array));
   const n = typed(model.get("n"), Uint32Array);
-  const metric = about.metric || POINTS;
+  const metric = about.metric || { ...POINTS, offset: about.baseline };
   const harm = (figure) => metric.factor * (figure - metric.offset);
   const data = {
     dial, about, levels, layers, value, low, high, baseline: about.baseline, metric, harm,
