@@ -15,6 +15,7 @@ from workbench.measure.devices.population import learn, populations
 from workbench.measure.devices.profiles import read_profile
 from workbench.measure.devices.published import configurations, networks
 from workbench.measure.devices.roofline import TERMS, log_time
+from workbench.measure.devices.target import device_titles
 from workbench.measure.latency import fused_kernels
 from workbench.measure.latency.profiler import profile
 
@@ -158,6 +159,10 @@ def test_every_device_has_peaks_memory_and_sources(capsys: pytest.CaptureFixture
         assert all(source["url"].startswith("https://") for source in entry["sources"])
         assert entry["overhead_us"] > 0
         assert entry["memory"]["gbs"] > 0
+
+
+def test_titles_are_those_of_the_files() -> None:
+    assert device_titles() == {target.name: target.description.title for target in targets()}
 
 
 def evaluate(capsys: pytest.CaptureFixture[str], recipe: str, tmp_path: Path, *more: str) -> dict[str, object]:

@@ -169,15 +169,7 @@ class ScoreboardView(View):
 
 
 def _devices() -> list[dict[str, str]]:
-    """Return name and title of every device; one whose file is broken is named by its file."""
-    from workbench.measure.devices import DeviceError, find_target
-    from workbench.measure.devices.target import device_files
+    """Return name and title of every device."""
+    from workbench.measure.devices.target import device_titles
 
-    found = [{"name": HERE, "title": "this machine"}]
-    for name in device_files():
-        try:
-            title = find_target(name).description.title
-        except DeviceError:
-            title = f"{name} (its file is broken)"
-        found.append({"name": name, "title": title})
-    return found
+    return [{"name": name, "title": title} for name, title in {HERE: "this machine", **device_titles()}.items()]

@@ -104,6 +104,16 @@ def device_files() -> dict[str, Path]:
     return {path.stem: path for path in found}
 
 
+def device_titles() -> dict[str, str]:
+    """Return device name → title, without checking the rest of the files: quick enough to open a page with."""
+    found = {}
+    for name, path in device_files().items():
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        titles = [line.removeprefix("title:").strip().strip("\"'") for line in lines if line.startswith("title:")]
+        found[name] = titles[0] if titles else name
+    return found
+
+
 def targets() -> tuple[Target, ...]:
     """Return all described devices; raise :class:`DeviceError` for a broken file."""
     return tuple(_open(path, path.stat().st_mtime_ns) for path in device_files().values())
