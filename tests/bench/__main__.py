@@ -38,6 +38,7 @@ COMMANDS = (
     "microcontroller",
     "pipeline",
     "monitor",
+    "scaling",
 )
 #: Those that train: minutes to hours each, run by name alone; their records are kept in ``records``.
 LONG = ("training_deep_compression", "training_resnet20", "training_tickets", "training_students", "training_bayesian")
