@@ -48,7 +48,7 @@ def main() -> int:
     with Session(MODEL, "fashion_mnist", history=":memory:") as session:
         session.measure()
         session.give_way(lambda: False)
-        here = measure_sensitivity(session, "prune", values=VALUES, tolerance=TOLERANCE, executor="inline").result()
+        here = _sweep(session, "inline")
         for workers in (1, 2):
             with cluster(workers) as address:
                 overhead = _overhead(address)
@@ -68,6 +68,10 @@ def main() -> int:
     gained = seconds[1] / seconds[2]
     print(f"two workers are {gained:.2f}× as fast as one, must be ≥ {LEAST_SPEEDUP}")
     return 0 if gained >= LEAST_SPEEDUP else 1
+
+
+def _sweep(session: Session, executor: str) -> Sensitivity:
+    return measure_sensitivity(session, "prune", values=VALUES, tolerance=TOLERANCE, executor=executor).result()
 
 
 @contextlib.contextmanager
