@@ -116,10 +116,13 @@ function render({ model, el }) {
     recalibrate.input.checked = state.recalibrate;
     for (const { technique, field, show: put, allow, apply } of fields) {
       const said = (name) => present(technique, name);
-      allow(field.choices && field.choices.options[String(said(field.choices.by))]);
+      const options = field.choices && field.choices.options[String(said(field.choices.by))];
+      allow(options);
       const [head, inner] = field.name.split(".");
       apply((!inner || said(head) != null) && Object.entries(field.when).every(([name, values]) => values.includes(said(name) ?? null)));
-      put(valueOf(technique, field));
+      const value = valueOf(technique, field);
+      // what the others rule out is put back by the kernel, and shown so at once
+      put(!options || options.includes(value) ? value : options.includes(field.default) ? field.default : options[0]);
     }
   }
 
