@@ -10,7 +10,7 @@ import pytest
 from tests.deploy.conftest import convolutions
 from workbench.cli import main
 from workbench.measure.devices import DeviceError, Observation, find_target, read_description, targets, work_of
-from workbench.measure.devices.calibrate import calibrate, forecast
+from workbench.measure.devices.calibrate import calibrate, forecast, forecast_ratio
 from workbench.measure.devices.population import learn, populations
 from workbench.measure.devices.profiles import read_profile
 from workbench.measure.devices.published import configurations, networks
@@ -81,6 +81,20 @@ def test_ratios_are_surer_than_milliseconds() -> None:
         ratio = target.ratio((dense, "float"), (half, "float"))
         assert ratio.width < target.forecast(half, "float").width
         assert target.ratio((dense, "float"), (dense, "float")).width == 1
+
+
+def test_intervals_of_ratios_hold_what_was_published() -> None:
+    held = []
+    for entry in configurations().values():
+        if entry.name.endswith("-4t"):
+            belief = populations()["cpu"].belief(entry.machine)
+            floats = {item.network: item.ms for item in entry.measured if item.dtype == "float"}
+            for item in (one for one in entry.measured if one.dtype == "int8" and one.network in floats):
+                work = networks()[item.network]
+                found = forecast_ratio(entry.machine, belief, (work, "float"), (work, "int8"))
+                held.append(found.low <= item.ms / floats[item.network] <= found.high)
+    assert len(held) > 100
+    assert 0.85 <= np.mean(held) <= 0.97
 
 
 def test_a_machine_left_out_is_predicted_from_three_others_of_its_kind() -> None:
