@@ -97,7 +97,7 @@ def test_every_library_imported_is_declared() -> None:
     # Used where the person has them; never asked for (see CONTRIBUTING, Dependencies).
     optional = {"onnx2torch", "torchvision", "timm"}
     # Of extras that are not installed with the tests; torchao comes with executorch.
-    optional |= {"ai_edge_litert", "ai_edge_quantizer", "executorch", "litert_torch", "torchao", "tvm"}
+    optional |= {"ai_edge_litert", "ai_edge_quantizer", "executorch", "jax", "litert_torch", "torchao", "tvm"}
     for module in sorted(imported_modules(ROOT / "workbench") | imported_modules(ROOT / "widgets")):
         if module in sys.stdlib_module_names or module in optional or module in {"workbench", "widgets"}:
             continue

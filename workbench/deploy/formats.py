@@ -12,6 +12,7 @@ from .onnx_int8 import OnnxInt8
 from .onnx_weights import OnnxHalf, OnnxInt2, OnnxInt4
 from .openvino_formats import OpenVinoHalf, OpenVinoInt4, OpenVinoInt8
 from .packed import Packed
+from .stablehlo import StableHlo
 from .tensorrt import TensorRt
 from .torch_program import TorchProgram
 from .tvm_formats import Tvm, TvmArm
@@ -31,6 +32,7 @@ _ALL = (
     LiteRtInt8(),
     Tvm(),
     TvmArm(),
+    StableHlo(),
     TensorRt(),
     TorchProgram(),
     AotInductor(),
