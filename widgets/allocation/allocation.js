@@ -39,7 +39,7 @@ function render({ model, el }) {
   el.replaceChildren(element("div", { class: "wb-allocation wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Find the best", help("finding the best", ABOUT)),
       element("div", { class: "wb-ask" }, kind, element("span", { class: "wb-muted" }, "at most"), amount, unit), start,
-      element("fieldset", { class: "wb-ticks" }, element("legend", { class: "wb-hidden" }, "Techniques allowed"), ...Object.values(boxes).map(({ root }) => root))),
+      element("fieldset", { class: "wb-techniques" }, element("legend", { class: "wb-hidden" }, "Techniques allowed"), ...Object.values(boxes).map(({ root }) => root))),
     element("div", { class: "wb-course" }, bar, text, done), problem, locks, empty, table, remarks));
 
   let typed = false;
