@@ -57,6 +57,7 @@ def test_products_and_recurrent_layers_are_read_with_their_sizes():
     assert sorted(products) == sorted([(64, 192, 50), (64, 64, 50), (64, 128, 50), (128, 64, 50)] * 4 + [(64, 10, 1)])
     attention = [k for k in kernels if "MatMul" in k.type and k.layout == "seen"]
     assert sum(k.macs for k in attention) == 4 * 2 * 50 * 50 * 64
+    assert [k.macs for k in kernels if k.weight == "embed.weight"] == [7 * 7 * 64 * 16]
     named = {k.weight for k in kernels if k.weight}
     assert {"blocks.0.attention.qkv.weight", "blocks.3.fc2.weight", "classifier.weight", "embed.weight"} <= named
     lstm = RowLSTM().eval()

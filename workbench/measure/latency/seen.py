@@ -34,6 +34,8 @@ _MOVE = frozenset({"Transpose", "Identity", "Slice", "Split", "Concat", "Unsquee
 #: Batches on which a graph is run to learn its nodes' times, and how often.
 _BATCHES, _VISITS = (1, 2, 4), 5
 
+#: Name of a node → the initializer that it multiplies by, and its shape.
+Weights = Mapping[str, tuple[str, Shape]]
 Points = dict[str, dict[tuple[int, int], tuple[float, int]]]
 
 
@@ -70,9 +72,7 @@ def is_seen(kernel: Kernel) -> bool:
     return kernel.layout == "seen"
 
 
-def _averaged(
-    nodes: list[Node], weights: Mapping[str, str], more: float
-) -> dict[tuple[str, tuple[int, int]], tuple[float, int]]:
+def _averaged(nodes: list[Node], weights: Weights, more: float) -> dict[tuple[str, tuple[int, int]], tuple[float, int]]:
     """Return the mean over nodes of one place, less what the profiler adds beyond its usual share."""
     gathered: dict[tuple[str, tuple[int, int]], list[tuple[float, int]]] = defaultdict(list)
     for node in nodes:
@@ -93,12 +93,12 @@ def _feeds(model: onnx.ModelProto, image_shape: Shape, batch: int) -> dict[str, 
     return {name: images}
 
 
-def _kernel(node: Node, weights: Mapping[str, str]) -> Kernel:
+def _kernel(node: Node, weights: Weights) -> Kernel:
     dtype: Dtype = "int8" if node.int8 else "fp32"
     read, written = node.read[0] if node.read else (), node.written[0] if node.written else ()
     name = node.name
     made = max((made for made in weights if name == made or name.startswith(f"{made}_")), key=len, default="")
-    weight = weights.get(made, "")
+    weight, shape = weights.get(made, ("", ()))
     elements = sum(map(math.prod, node.read)), sum(map(math.prod, node.written))
     size = sum(elements) * (1 if node.int8 else 4)
     if node.op in _PRODUCTS and _has_weight(node) and len(read) > 1:
@@ -115,18 +115,17 @@ def _kernel(node: Node, weights: Mapping[str, str]) -> Kernel:
                       weight=weight)  # fmt: skip
     ranks = ",".join(f"{len(shape)}d" for shape in node.read)
     moved = " last moves" if read and written and len(read) == len(written) and read[-1] != written[-1] else ""
-    return Kernel(name, f"{node.op} {ranks}{moved}", dtype, "seen", *elements, (), (), macs=_macs(node), bytes=size,
-                  weight=weight)  # fmt: skip
+    return Kernel(name, f"{node.op} {ranks}{moved}", dtype, "seen", *elements, (), (), macs=_macs(node, shape),
+                  bytes=size, weight=weight)  # fmt: skip
 
 
-def _macs(node: Node) -> int:
-    """Return the multiply-accumulates of a product of activations, or of a convolution."""
+def _macs(node: Node, weight: Shape) -> int:
+    """Return the multiply-accumulates of a product of activations, or of a convolution by ``weight``."""
     if not node.written:
         return 0
     if node.op in ("MatMul", "FusedMatMul", "QLinearMatMul"):
         return math.prod(node.written[0]) * node.read[0][-1]
-    kernel = next((shape for shape in node.read[1:] if len(shape) > 2), None)
-    return math.prod(node.written[0]) * math.prod(kernel[1:]) if kernel and node.op.endswith("Conv") else 0
+    return math.prod(node.written[0]) * math.prod(weight[1:]) if weight and node.op.endswith("Conv") else 0
 
 
 def _has_weight(node: Node) -> bool:
@@ -135,23 +134,23 @@ def _has_weight(node: Node) -> bool:
     return len(factors) < 2 or len(factors[1]) == 2 < len(factors[0])
 
 
-def _weights(model: onnx.ModelProto) -> dict[str, str]:
-    """Return the name of each node that multiplies → the initializer that it multiplies by."""
+def _weights(model: onnx.ModelProto) -> Weights:
+    """Return what the nodes that multiply take from the model."""
     made = {output: node for node in model.graph.node for output in node.output}
-    initializers = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) > 1}
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer if len(tensor.dims) > 1}
 
     def source(name: str) -> str | None:
-        while name not in initializers:
+        while name not in shapes:
             node = made.get(name)
             if node is None or node.op_type not in _MOVE:
                 return None
             name = node.input[0]
-        return name.removesuffix("_quantized")
+        return name
 
     found = {}
     for node in model.graph.node:
         if node.op_type in {*_PRODUCTS, *_RECURRENT, "Conv"} and len(node.input) > 1:
             weight = source(node.input[1])
             if weight is not None:
-                found[node.name] = weight
+                found[node.name] = weight.removesuffix("_quantized"), shapes[weight]
     return found
