@@ -27,6 +27,9 @@ from workbench.techniques import Cost
 from .job import TrainingJob, train
 from .process import Place
 
+#: What a rung takes beside its training, in passes over the training images.
+CHEAP = 0.1
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -122,7 +125,8 @@ class Climb(Job[Climbed]):
         self.rung = ""
         self.training: TrainingJob | None = None
         self._model, self._data, self._threads, self._place = model, data, threads, place
-        super().__init__("climb", lambda job: self._climb(), total=max(1, len(self.rungs)))
+        self._passes = [_work(rung, len(data["train"]) if "train" in data.splits else 1) for rung in self.rungs]
+        super().__init__("climb", lambda job: self._climb(), total=sum(self._passes) or 1.0)
 
     @property
     def paused(self) -> bool:
@@ -155,7 +159,7 @@ class Climb(Job[Climbed]):
             if self._reached(dense, state.accuracy):
                 break
             self.rung = rung.name
-            self.advance(place)
+            self.advance(sum(self._passes[:place]))
             self._try(rung, state, accuracy, place)
         self.rung = ""
         return Climbed(
@@ -180,7 +184,7 @@ class Climb(Job[Climbed]):
         self.tried = tuple(state.tried)
         if after.value > state.accuracy.value:
             state.recipe, state.accuracy = recipe, after
-        self.advance(place + 1)
+        self.advance(sum(self._passes[: place + 1]))
 
     def _train(self, recipe: Recipe, place: int) -> float:
         """Train the last step of ``recipe``; return the seconds it took when it was found trained already."""
@@ -199,7 +203,7 @@ class Climb(Job[Climbed]):
 
     def _hear(self, place: int, progress: Progress) -> None:
         if progress.state == "running":
-            self.advance(place + 0.99 * progress.share)
+            self.advance(sum(self._passes[:place]) + self._passes[place] * progress.share)
 
 
 class _Accuracy:
@@ -218,6 +222,16 @@ class _Accuracy:
             right += int((logits.argmax(1) == self._split.labels[seen : seen + len(logits)].numpy()).sum())
             seen += len(logits)
         return Estimate.exact(right / max(1, seen), seen, "validation")
+
+
+def _work(rung: Rung, images: int) -> float:
+    """Return about how long a rung takes, in passes over the training ``images``."""
+    passes = CHEAP
+    for step in Recipe.parse(list(rung.steps)).steps:
+        if step.cost is Cost.TRAINED:
+            settings = step.settings.model_dump()
+            passes += settings["epochs"] * min(settings["images"] or images, images) / images
+    return passes
 
 
 def climb(
