@@ -48,7 +48,7 @@ def main() -> int:
     for model in options.models.split(","):
         for name, found in _exports(model, options.formats.split(","), data):
             print(f"{model:<13}{name:<17}{found if isinstance(found, str) else _row(found)}", flush=True)
-            if isinstance(found, str) or abs(_differ(found)) > MOST:
+            if isinstance(found, str) or round(abs(_differ(found)), 6) > MOST:
                 missed.append(f"{model} as {name}")
     print(f"not within bounds: {', '.join(missed)}" if missed else "every file is within bounds")
     return 1 if missed else 0
