@@ -43,8 +43,9 @@ function render({ model, el }) {
     const found = model.get("profile");
     profile.setAttribute("aria-pressed", String(open));
     profile.disabled = model.get("profiling");
-    setText(profile, model.get("profiling") ? "Profiling" : open && found.words ? "Back to the layer" : "Profile");
+    setText(profile, model.get("profiling") ? "Profiling" : open && found.words ? "Back to the model" : "Profile");
     depth.show(open && found.words ? {} : model.get("depth"));
+    graph.root.hidden = open && Boolean(found.words);
     panel.show(found, open);
     setText(problem, model.get("problem"));
   }
