@@ -58,13 +58,14 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM))
         opened: dict[str, list[float]] = {"empty": [], "full": []}
         drawn: list[float] = []
-        for name, home, settings in (("empty", empty, 1), ("full", full, options.settings)):
-            with serve_app(home, "--pool", "0") as app:
-                open_once(browser, app, settings)  # the first page also loads what every later one shares
-                for _ in range(options.tries):
-                    seconds, scatter = open_once(browser, app, settings)
-                    opened[name].append(seconds)
-                    drawn += [scatter] if name == "full" else []
+        with serve_app(empty, "--pool", "0") as one, serve_app(full, "--pool", "0") as other:
+            apps = (("empty", one, 1), ("full", other, options.settings))
+            for name, app, settings in apps * (1 + options.tries):  # in turn, so that other work hits both alike
+                seconds, scatter = open_once(browser, app, settings)
+                opened[name].append(seconds)
+                drawn += [scatter] if name == "full" else []
+        for times in (*opened.values(), drawn):
+            del times[0]  # the first page also loads what every later one shares
         browser.close()
     more, scatter = median(opened["full"]) - median(opened["empty"]), median(drawn)
     print(

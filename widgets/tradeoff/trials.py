@@ -97,6 +97,11 @@ class Trials:
         """Return a setting's place, or -1."""
         return self._places.get(recipe_hash or "", -1)
 
+    def words_of(self, recipe_hash: str) -> str:
+        """Return a setting's words, which are kept from then on; empty for one that is not here."""
+        place = self.place(recipe_hash)
+        return self._trials[place].words if place >= 0 else ""
+
     def changes(self, since: int) -> tuple[int, list[int]]:
         """Return the log's length, and the places that changed after its first ``since`` entries."""
         with self._lock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Iterable
 from math import nan
@@ -45,6 +46,8 @@ COLUMNS = (
 )  # fmt: skip
 #: What the plot can be saved as from the page.
 PLOTS = ("png", "svg", "pdf")
+#: Seconds after which a history is read though nobody looks yet, and settings read at once.
+AHEAD_S, AT_ONCE = 3.0, 250
 #: How many changes ``added`` repeats, so that a page that missed a message need not ask.
 REPEATED = 16
 
@@ -91,7 +94,7 @@ class TradeoffView(View):
         self._trials = Trials("")
         self._told = False
         self._unsubscribe: Any = None
-        self._errands = Errands("workbench-tradeoff")
+        self._errands, self._readings = Errands("workbench-tradeoff"), Errands("workbench-history")
         super().__init__(session, **traits)
 
     def begin(self, session: Session) -> None:
@@ -106,6 +109,7 @@ class TradeoffView(View):
         self.present_words = self.problem = ""
         self.comparison, self.deleted = {}, []
         self._unsubscribe = session.subscribe(trials.note)
+        self._readings.run("read", lambda: self._read_ahead(session, trials))
 
     def detach(self) -> None:
         """Stop drawing and listening."""
@@ -157,6 +161,20 @@ class TradeoffView(View):
         everything = [trial for trial in self._trials.all if not trial.deleted]
         trials = [trial for trial in everything if trial.is_within(self.scope)]
         draw_tradeoff(area.subplots(), trials, session.snapshot, x=self.x, y=self.y, log=self.log)
+
+    def _read_ahead(self, session: Session, trials: Trials) -> None:
+        """Read a long history before anyone looks, a little at a time, once the page's own figures are there."""
+        threading.Event().wait(AHEAD_S)
+        try:
+            records = session.records(after=trials.last_record)
+        except WorkbenchError:  # read again, and told, when someone looks
+            return
+        for first in range(0, len(records), AT_ONCE):
+            if trials is not self._trials:
+                return
+            trials.add_records(records[first : first + AT_ONCE])
+            for record in records[first : first + AT_ONCE]:
+                _ = trials.words_of(record.recipe_hash)
 
     def _keep(self, content: dict[str, Any]) -> None:
         """Change, compare or send what the page chose; what is wrong with it is said on the page."""
