@@ -60,6 +60,18 @@ def test_metrics_are_found_on_request_ranked_beside_the_measured_drop_and_kept(
         later.close()
 
 
+def test_a_view_made_before_a_sweep_of_another_page_shows_it_once_it_is_seen(history: str) -> None:
+    with Session("lenet300", "fashion_mnist", history=history) as early:
+        view = SensitivityView(early, technique="quantize")
+        view.set_state({"visible": False})
+        with Session("lenet300", "fashion_mnist", history=history) as other:
+            studies_of(other).start(other, "quantize", 0.05).wait()
+        assert view.value == b""
+        view.set_state({"visible": True})
+        assert len(view.value) == 3 * len(view.about["levels"]) * 4
+        view.close()
+
+
 def test_pairs_of_the_selected_layers_are_measured_on_request(view: SensitivityView) -> None:
     view.form = "pairs"
     ask(view, "pair")

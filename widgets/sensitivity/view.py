@@ -115,6 +115,7 @@ class SensitivityView(View):
         self._told = 0.0
         self._unsubscribe: tuple[Callable[[], None], ...] = ()
         super().__init__(session, **traits)
+        self.observe(self._on_seen, "visible")
         self.observe(self._on_shown, ["technique", "mode", "metric", "form"])
 
     def attach(self, session: Session) -> None:
@@ -236,6 +237,15 @@ class SensitivityView(View):
         self.marks.select(name)
         with self.publishing():
             self.problem = problem
+
+    def _on_seen(self, change: Any) -> None:
+        """Look at what the history keeps by now: the view may have been made long before a page showed it."""
+        session = self.session
+        if change["new"] and session is not None:
+            studies = studies_of(session)
+            studies.recall(session)
+            with self.publishing():
+                self._show(studies)
 
     def _on_shown(self, _: Any) -> None:
         self._drawn, self._shown = -1, None

@@ -54,14 +54,18 @@ def recall(session: Session, question: Question) -> Sensitivity | None:
     return found if found is not None and found.question == question else None
 
 
-def recall_all(session: Session) -> list[Sensitivity]:
-    """Return the sweeps that the session's history keeps, the latest first."""
+def recall_all(session: Session, seen: set[tuple[str, float]] | None = None) -> list[Sensitivity]:
+    """Return the sweeps that the session's history keeps, the latest first; what is ``seen`` is left out, and noted."""
+    seen = set() if seen is None else seen
     found = []
     try:
         kept = session.history.findings(session.key, KIND)
     except WorkbenchError:
         return []
     for finding in kept:
+        if (finding.question, finding.time) in seen:
+            continue
+        seen.add((finding.question, finding.time))
         try:
             each = unpack_sensitivity(finding.payload)
             if question_text(each.question) == finding.question:

@@ -47,7 +47,7 @@ class Studies:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._found: dict[tuple[str, Mode], Sensitivity] = {}
-        self._recalled = False
+        self._recalled: set[tuple[str, float]] = set()
         self._job: SensitivityJob | None = None
         self._listeners: list[Listener] = []
         self._surrogate: AccuracySurrogate | None = None
@@ -69,18 +69,21 @@ class Studies:
             return self._found.get((technique, mode))
 
     def recall(self, session: Session) -> None:
-        """Take up, once, the sweeps of all layers that the history keeps; figures found since are not replaced."""
-        with self._lock:
-            if self._recalled:
-                return
-            self._recalled = True
+        """Take up the sweeps of all layers that the history keeps since it was last looked at.
+
+        Of a cell that is known here too, the figure from more images stays.
+        """
         whole = tuple(layer.name for layer in session.layers)
-        for found in recall_all(session):
+        with self._lock:
+            kept, foreseen = recall_all(session, self._recalled), bool(self.found)
+        for found in kept:
             question = found.question
             if question.layers == whole and question.mode in ("only", "others") and found.known:
+                slot = question.technique, question.mode
                 with self._lock:
-                    self._found.setdefault((question.technique, question.mode), found)
-        if self.found:
+                    mine = self._found.get(slot)
+                    self._found[slot] = mine.refining(found) if mine else found
+        if self.found and not foreseen:
             self._foresee_later(session)
 
     @property
