@@ -75,7 +75,7 @@ class Foresight:
         base = self.baseline
         lost = float(self.lost(self.divergence(choice)))
         half = self._width() * (NEAR + max(0.0, lost))
-        value = base.value - lost
+        value = max(0.0, base.value - lost)
         return Estimate(value, max(0.0, value - half), min(1.0, value + half), 0, "predicted", base.split)
 
     def lost(self, divergence: float | Floats) -> Floats:
