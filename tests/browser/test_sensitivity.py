@@ -200,7 +200,8 @@ def test_on_a_phone_nothing_overflows(browser: Browser, app: Served) -> None:
     with open_page(browser, app, viewport={"width": 390, "height": 844}, has_touch=True) as page:
         page.get_by_role("tab", name="Sensitivity").click()
         view = page.locator(".wb-panel-sensitivity")
-        view.get_by_role("button", name="Start the sweep").click()
+        again = view.get_by_role("button", name="Run again")  # where the history keeps a sweep of another test
+        view.get_by_role("button", name="Start", exact=True).or_(again).click()
         expect(view.get_by_role("grid")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         for part in view.locator("button, select, label, canvas, .wb-ramp").all():
