@@ -33,7 +33,7 @@ lab: $(STAMP)  ## open the notebooks in JupyterLab
 
 test: $(STAMP)  ## run the tests, the browser's too
 	@$(BIN)/python -m tests.chromium
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(STAMP)  ## run the tests that take minutes
 	@exec $(BIN)/python -m pytest -m slow $(ARGS)

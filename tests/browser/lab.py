@@ -17,6 +17,9 @@ def run_cell(page: Page, place: int, tries: int = 10) -> None:
     prompt = cell.locator(".jp-InputPrompt")
     before = prompt.inner_text()
     for _ in range(tries):
+        asked = page.get_by_role("button", name="Select Kernel", exact=True)
+        if asked.is_visible():  # Lab asks where it was told to run before it had its kernel
+            asked.click()
         cell.locator(".cm-content").click()
         cell.locator(".cm-content").press("Control+Enter")
         try:

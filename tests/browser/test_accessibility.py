@@ -53,9 +53,10 @@ def test_axe_finds_nothing_serious_on_a_phone(browser: Browser, app: Served, sch
 
 def test_tabs_follow_the_arrow_keys(page: Page) -> None:
     page.get_by_role("tab", name="Layers", exact=True).focus()
+    second = page.get_by_role("tab").nth(1)
     page.keyboard.press("ArrowRight")
-    assert page.get_by_role("tab", name="Sensitivity").get_attribute("aria-selected") == "true"
-    assert page.evaluate("document.activeElement.textContent") == "Sensitivity"
+    assert second.get_attribute("aria-selected") == "true"
+    assert page.evaluate("document.activeElement.textContent") == second.text_content()
     page.keyboard.press("End")
     assert page.get_by_role("tab", name="Export").get_attribute("aria-selected") == "true"
     page.keyboard.press("Home")

@@ -12,7 +12,7 @@ NODE = ".wb-anatomy .wb-node"
 def test_a_layer_selected_in_the_graph_is_selected_in_the_table_and_told_in_depth(page: Page) -> None:
     page.get_by_role("slider", name="Pruning ratio", exact=True).fill("60")
     wait_settled(page, "- prune: {ratio: 0.6}")
-    page.get_by_role("tab", name="Model").click()
+    page.get_by_role("tab", name="Architecture").click()
     expect(page.locator(NODE)).to_have_count(22, timeout=60_000)
     expect(page.locator(".wb-anatomy .wb-skip")).not_to_have_count(0)
     page.locator(f"{NODE}[data-layer='stage2.0.conv1'] rect").click()
@@ -28,7 +28,7 @@ def test_a_layer_selected_in_the_graph_is_selected_in_the_table_and_told_in_dept
 
 
 def test_the_profile_says_in_words_what_dominates_and_its_suggestion_is_applied(page: Page) -> None:
-    page.get_by_role("tab", name="Model").click()
+    page.get_by_role("tab", name="Architecture").click()
     page.get_by_role("button", name="Profile", exact=True).click()
     panel = page.get_by_role("region", name="Profile of the uncompressed model")
     expect(panel).to_contain_text("an image takes in ONNX Runtime", timeout=60_000)

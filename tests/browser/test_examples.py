@@ -110,7 +110,8 @@ def test_the_grid_is_filtered_and_an_image_enlarged_and_left_by_keyboard(page: P
     cards = page.locator(".wb-flips .wb-flip")
     expect(cards).to_have_count(48)
     page.wait_for_function(DRAWN, arg=".wb-flips .wb-flip")
-    page.get_by_label("Show", exact=True).select_option("lost")
+    show = page.locator(".wb-examples").get_by_label("Show", exact=True)
+    show.select_option("lost")
     kinds = cards.evaluate_all("cards => cards.map(card => card.dataset.kind)")
     assert set(kinds) == {"lost"}
     assert len(kinds) < 48
@@ -133,7 +134,7 @@ def test_the_grid_is_filtered_and_an_image_enlarged_and_left_by_keyboard(page: P
     page.keyboard.press("Escape")
     expect(closer).to_be_hidden()
     assert page.evaluate("document.activeElement.classList.contains('wb-flip')")
-    page.get_by_label("Show", exact=True).select_option("")
+    show.select_option("")
 
 
 def test_a_drawing_is_answered_by_both_models_and_again_when_the_recipe_settles(empty_pad: Page) -> None:

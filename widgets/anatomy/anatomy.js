@@ -12,7 +12,7 @@ function render({ model, el }) {
   let open = false;
   const problem = element("p", { class: "wb-problem", role: "alert" });
   el.replaceChildren(element("div", { class: "wb-anatomy wb-card" },
-    element("div", { class: "wb-head" }, element("h2", {}, "Model"), note, element("span", { class: "wb-pick" }, element("label", { for: id }, "Colour"), colour), graph.tools, profile),
+    element("div", { class: "wb-head" }, element("h2", {}, "Architecture"), note, element("span", { class: "wb-pick" }, element("label", { for: id }, "Colour"), colour), graph.tools, profile),
     graph.root, problem, depth.root, panel.root));
   colour.addEventListener("change", () => { model.set("colour", colour.value); model.save_changes(); paint(); });
 

@@ -64,8 +64,9 @@ function layerDepth() {
       ...fact("Share of time · size · MACs", `${depth.time_share == null ? "–" : percent(depth.time_share)} · ${percent(depth.size_share)} · ${percent(depth.macs_share)}`),
       ...fact("Effective rank", `${rank(depth.before)} → ${rank(depth.after)}`),
       ...fact("Outliers, beyond 4 standard deviations", `${percent(depth.before.outliers, 2)} → ${percent(depth.after.outliers, 2)}`),
-      ...fact("Dead filters", dead ? `${count(dead)} of ${count(depth.after.channels.length)}: ${depth.dead.slice(0, 8).join(", ")}${dead > 8 ? " …" : ""}` : "none"),
+      ...fact("Dead filters", dead ? `${count(dead)} of ${count(depth.kept)}: ${depth.dead.slice(0, 8).join(", ")}${dead > 8 ? " …" : ""}` : "none"),
       ...fact("Under", depth.words));
+    setText(onWeights, depth.each > 1 ? `Weights, ${depth.each} output channels a box` : "Weights of each output channel");
     weights.show([{ name: "before", channels: depth.before.channels, spans: depth.before.boxes }, { name: "after", channels: depth.after.channels, spans: depth.after.boxes }],
       `Weights of ${depth.layer} by output channel, before and after`);
     const put = [["before", depth.outputs_before, depth.before], ["after", depth.outputs_after, depth.after]]

@@ -23,6 +23,7 @@ from ..base import plots
 from ..base.errands import Errands
 from ..base.view import View, script, style
 from ..base.words import in_words
+from .boxes import for_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
@@ -154,10 +155,11 @@ class AnatomyView(View):
             except WorkbenchError as error:  # the layer was removed
                 problem = str(error)
             with self.publishing():
-                if session is self.session and layer == self.marks.layer:
+                # of a setting that was left meanwhile nobody asks any more; the next one's is on its way
+                if session is self.session and layer == self.marks.layer and recipe == session.recipe:
                     self._found, self.problem = found, problem
                     words = in_words(recipe.to_data())
-                    self.depth = {} if found is None else {**found.to_json(), "words": words, "recipe": recipe.hash}
+                    self.depth = {} if found is None else {**for_page(found), "words": words, "recipe": recipe.hash}
 
         if layer:
             self._errands.run("depth", work)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: The panels behind the tabs, in the tabs' order.
 TABS: dict[str, tuple[str, type[View]]] = {
     "layers": ("Layers", LayersView),
-    "anatomy": ("Model", AnatomyView),
+    "anatomy": ("Architecture", AnatomyView),
     "sensitivity": ("Sensitivity", SensitivityView),
     "allocation": ("Find the best", AllocationView),
     "tradeoff": ("Trade-off", TradeoffView),
