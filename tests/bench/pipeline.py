@@ -27,7 +27,7 @@ def main() -> int:
     print(f"{'model':<24}{'one, images/s':>14}{'two, images/s':>14}{'ratio':>7}{'equal':>7}  stages, ms a microbatch")
     reached = 0.0
     for name, module in modules.items():
-        found = compare_pipeline(module.eval(), torch.rand(256, 1, 28, 28), 2, microbatch=16, microbatches=16)
+        found = compare_pipeline(module.eval(), torch.rand(512, 1, 28, 28), 2, microbatch=16, microbatches=32)
         stages = " + ".join(f"{ms:.1f}" for ms in found.stage_ms)
         print(
             f"{name:<24}{found.alone.throughput:>14.0f}{found.pipeline.throughput:>14.0f}{found.speedup:>7.2f}"

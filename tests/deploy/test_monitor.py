@@ -106,7 +106,7 @@ def test_a_change_is_found_within_a_thousand_predictions(reference: Reference, c
 
 
 def test_one_at_a_time_is_counted_as_in_batches(reference: Reference) -> None:
-    images = draw(WINDOW + 37, 3)
+    images = draw(WINDOW + 37, 3)  # a window is a multiple of the parts in which batches are taken
     together, single = Monitor(Sums(), reference), Monitor(Sums(), reference)
     together.logits(images)
     for image in images.split(1):

@@ -1,7 +1,7 @@
 """A runner that is watched: what it is asked and what it answers, in windows, in bounded memory.
 
-While a prediction is served only its logits, its time, and for one image of a few its pixels are copied
-into buffers made beforehand. Every ``WINDOW`` predictions the buffers are turned into statistics at once.
+While a prediction is served only its logits are kept, its time, and of one image in four the pixels. Every
+``WINDOW`` predictions these are turned into statistics at once, and forgotten.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Size, Tensor
 
 from workbench.run.runner import Runner
 
@@ -27,6 +27,8 @@ from .shadow import Shadow
 
 #: Predictions of a window. Of every ``EVERY``-th one the image is looked at.
 WINDOW, EVERY = 512, 4
+#: A batch is taken in parts of so many, so that a window ends soon after it is full.
+PART = 64
 #: A window alarms where chance would do so in one of 50,000 comparisons: six comparisons a window of 512 make
 #: 0.02 alarms in 100,000 predictions.
 ALPHA = 2e-5
@@ -66,11 +68,12 @@ class Monitor:
         self._runner, self._reference, self.shadow = runner, reference, shadow
         self.runtime = runner.runtime
         self._normal = {name: Distribution(sample) for name, sample in reference.samples.items()}
+        self._shape = Size(reference.shape)
         self._every = max(1, every)
         classes = len(reference.classes)
-        self._logits = np.zeros((WINDOW, classes), np.float32)
-        self._images = np.zeros((WINDOW // EVERY, *reference.shape), np.float32)
-        self._times = np.zeros(WINDOW)
+        self._logits: list[NDArray[np.float32]] = []
+        self._images = np.zeros((-(-(WINDOW + PART) // EVERY), *reference.shape), np.float32)
+        self._times = np.zeros(WINDOW + PART)
         self._filled = 0
         self._lock = threading.Lock()
         self.predictions = self.alarm_count = self.failures = 0
@@ -85,8 +88,8 @@ class Monitor:
         Raises ``MonitorError`` for images of another shape than the reference's; what the runner raises is
         counted and passed on.
         """
-        if tuple(images.shape[1:]) != self._reference.shape:
-            raise MonitorError(f"Images must be of shape {self._reference.shape}, not {tuple(images.shape[1:])}.")
+        if images.shape[1:] != self._shape:
+            raise MonitorError(f"Images must be of shape {tuple(self._shape)}, not {tuple(images.shape[1:])}.")
         start = time.perf_counter()
         try:
             found = self._runner.logits(images)
@@ -119,37 +122,39 @@ class Monitor:
 
     def _remember(self, images: NDArray[np.float32], logits: NDArray[np.float32], each_ms: float) -> None:
         with self._lock:
-            first = 0
-            while first < len(logits):
-                place = self._filled
-                count = min(len(logits) - first, WINDOW - place)
-                self._logits[place : place + count] = logits[first : first + count]
-                self._times[place : place + count] = each_ms
-                skip = -place % EVERY
-                if skip < count:
-                    chosen = images[first + skip : first + count : EVERY]
-                    row = (place + skip) // EVERY
-                    self._images[row : row + len(chosen)] = chosen
-                if self.shadow is not None:
-                    self._offer(self.shadow, images, logits, first, count)
-                self.predictions += count
-                first += count
-                self._filled = place + count
-                if self._filled == WINDOW:
-                    self._close_window()
+            if len(logits) == 1:  # most services ask for one image at a time
+                self._take(images, logits, each_ms)
+                return
+            for first in range(0, len(logits), PART):
+                self._take(images[first : first + PART], logits[first : first + PART], each_ms)
 
-    def _offer(
-        self, shadow: Shadow, images: NDArray[np.float32], logits: NDArray[np.float32], first: int, count: int
-    ) -> None:
-        skip = -self.predictions % self._every
-        for place in range(first + skip, first + count, self._every):
+    def _take(self, images: NDArray[np.float32], logits: NDArray[np.float32], each_ms: float) -> None:
+        """Remember ``PART`` predictions at most, which never reach beyond a window's end by more than themselves."""
+        place, count = self._filled, len(logits)
+        skip = -place % EVERY
+        if skip < count:
+            chosen = images[skip::EVERY]
+            row = (place + skip) // EVERY
+            self._images[row : row + len(chosen)] = chosen
+        if self.shadow is not None:
+            self._offer(self.shadow, images, logits)
+        self._logits.append(logits)  # the runtime's own array, which nobody writes to any more
+        self._times[place : place + count] = each_ms
+        self.predictions += count
+        self._filled = place + count
+        if self._filled >= WINDOW:
+            self._close_window()
+
+    def _offer(self, shadow: Shadow, images: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
+        for place in range(-self.predictions % self._every, len(logits), self._every):
             shadow.offer(images[place : place + 1].copy(), int(logits[place].argmax()))
 
     def _close_window(self) -> None:
-        answers = np.bincount(self._logits.argmax(1), minlength=len(self.classes))
+        logits = np.concatenate(self._logits)
+        answers = np.bincount(logits.argmax(1), minlength=len(self.classes))
         self.classes += answers
-        self.durations.add(self._times)
-        found = {**of_images(self._images), **of_logits(self._logits)}
+        self.durations.add(self._times[: self._filled])
+        found = {**of_images(self._images[: -(-self._filled // EVERY)]), **of_logits(logits)}
         compared = [self._normal[name].compare(name, found[name]) for name in FEATURES]
         compared.append(compare_classes(self._reference.classes, answers))
         for drift in compared:
@@ -157,4 +162,5 @@ class Monitor:
             if drift.p < ALPHA:
                 self.alarm_count += 1
                 self.alarms.append(Alarm(self.predictions, drift))
+        self._logits.clear()
         self._filled = 0
