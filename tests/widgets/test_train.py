@@ -39,7 +39,7 @@ def training(
     with Session(load_model(Small().eval()), small_data, history=":memory:") as session:
         found = Trainings(session, Within)
         found.budget = 1
-        monkeypatch.setitem(queue._trainings, session, found)
+        monkeypatch.setitem(queue.trainings_of._made, session, found)
         session.measure(BASE)
         yield session
 

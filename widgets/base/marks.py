@@ -7,29 +7,23 @@ made at once from two views neither is lost.
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from workbench.attached import PerSession, Watched
 
 if TYPE_CHECKING:
     from workbench.recipe import Recipe, Step
     from workbench.session import Session
 
-Listener = Callable[["Marks"], None]
 
-_marks: weakref.WeakKeyDictionary[Any, Marks] = weakref.WeakKeyDictionary()
-_marks_lock = threading.Lock()
-
-
-class Marks:
-    """Selected and locked layers of one Session; safe to use from several threads."""
+class Marks(Watched):
+    """Selected and locked layers of one Session."""
 
     def __init__(self, selected: Iterable[str] = ()) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         self._selected = tuple(selected)
         self._locked: frozenset[str] = frozenset()
-        self._listeners: list[Listener] = []
         self._untrained: tuple[Step, ...] = ()
         self._trained: dict[str, Recipe] = {}
 
@@ -96,28 +90,11 @@ class Marks:
             self._tell()
         return generation
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` when a mark changes; return what ends that."""
-        with self._lock:
-            self._listeners.append(listener)
 
-        def leave() -> None:
-            with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return leave
-
-    def _tell(self) -> None:
-        for listener in list(self._listeners):
-            listener(self)
+def _first_marks(session: Session) -> Marks:
+    largest = max(session.layers, key=lambda layer: layer.params, default=None)
+    return Marks([largest.name] if largest else [])
 
 
-def marks_of(session: Session) -> Marks:
-    """Return the marks of ``session``; at first its largest layer is selected."""
-    with _marks_lock:
-        found = _marks.get(session)
-        if found is None:
-            largest = max(session.layers, key=lambda layer: layer.params, default=None)
-            found = _marks[session] = Marks([largest.name] if largest else [])
-        return found
+#: The marks of a Session; at first its largest layer is selected.
+marks_of: PerSession[Marks] = PerSession(_first_marks)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.attached import OneJob, PerSession
 from workbench.errors import WorkbenchError
 from workbench.jobs import Job, Progress
 
@@ -26,30 +25,18 @@ from .ranking import RankingJob
 if TYPE_CHECKING:
     from workbench.session import Session
 
-Listener = Callable[["Requests"], None]
 #: What the history files the metrics under.
 KIND = "proxies"
 
-_requests: weakref.WeakKeyDictionary[Any, Requests] = weakref.WeakKeyDictionary()
-_requests_lock = threading.Lock()
 
-
-class Requests:
-    """Comparisons of metrics and interactions of one Session; safe to use from several threads."""
+class Requests(OneJob):
+    """Comparisons of metrics and interactions of one Session."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         self._proxies: dict[str, Mapping[str, Proxy]] = {}
-        self._job: Job[Any] | None = None
-        self._listeners: list[Listener] = []
         self.pairs: Interactions | None = None
         self.technique = ""
-        self.progress: Progress | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether something is under way."""
-        return self._job is not None
 
     def proxies(self, session: Session, question: Question) -> Mapping[str, Proxy]:
         """Return the metrics known for ``question``, by name; those of another day come from the history."""
@@ -72,7 +59,7 @@ class Requests:
                 with contextlib.suppress(WorkbenchError):  # then they are found again another day
                     session.history.keep_finding(session.key, KIND, text, content, done=True)
 
-        self._begin(job, found.question.technique, follow)
+        self._start(job, found.question.technique, follow)
         return job
 
     def pair(
@@ -91,55 +78,17 @@ class Requests:
             if job.latest is not None:
                 self.pairs = interactions_of(job.latest)
 
-        self._begin(job, question.technique, follow)
+        self._start(job, question.technique, follow)
 
-    def cancel(self) -> None:
-        """Ask what runs to end; what it found stays."""
-        job = self._job
-        if job is not None:
-            job.cancel()
+    def _start(self, job: Job[Any], technique: str, note: Callable[[Progress], None]) -> None:
+        def name() -> None:
+            self.technique = technique
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` on the work's thread when anything changed; return what ends that."""
-        with self._lock:
-            self._listeners.append(listener)
-
-        def leave() -> None:
-            with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return leave
-
-    def _begin(self, job: Job[Any], technique: str, follow: Callable[[Progress], None]) -> None:
-        with self._lock:
-            before, self._job = self._job, job
-            self.technique, self.progress = technique, job.progress
-        if before is not None:
-            before.cancel()
-
-        def note(progress: Progress) -> None:
-            with self._lock:
-                if job is not self._job:
-                    return
-                self.progress = progress
-                follow(progress)
-                if progress.state != "running":
-                    self._job = None
-            for listener in list(self._listeners):
-                listener(self)
-
-        job.subscribe(note)
-        note(job.progress)  # it may have ended before it was listened to
+        self._begin(job, note, reset=name)
 
 
-def requests_of(session: Session) -> Requests:
-    """Return what was asked for in ``session``."""
-    with _requests_lock:
-        found = _requests.get(session)
-        if found is None:
-            found = _requests[session] = Requests()
-        return found
+#: What was asked for in a Session.
+requests_of: PerSession[Requests] = PerSession(lambda session: Requests())
 
 
 def _plain(proxy: Proxy) -> dict[str, Any]:

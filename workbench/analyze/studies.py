@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.attached import OneJob, PerSession
 from workbench.compression import draft_for
 from workbench.errors import WorkbenchError
 from workbench.jobs import Progress
@@ -35,27 +35,19 @@ if TYPE_CHECKING:
 
     from .sweep import SensitivityJob
 
-Listener = Callable[["Studies"], None]
 
-_studies: weakref.WeakKeyDictionary[Any, Studies] = weakref.WeakKeyDictionary()
-_studies_lock = threading.Lock()
-
-
-class Studies:
-    """Sweeps of one Session; safe to use from several threads. It does not keep the Session alive."""
+class Studies(OneJob):
+    """Sweeps of one Session, one at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         self._found: dict[tuple[str, Mode], Sensitivity] = {}
         self._recalled: set[tuple[str, float]] = set()
-        self._job: SensitivityJob | None = None
-        self._listeners: list[Listener] = []
         self._surrogate: AccuracySurrogate | None = None
         self.technique = ""
         self.mode: Mode = "only"
         self.trouble = ""
         self.tolerance: float | None = None
-        self.progress: Progress | None = None
 
     @property
     def found(self) -> Mapping[str, Sensitivity]:
@@ -86,11 +78,6 @@ class Studies:
         if self.found and not foreseen:
             self._foresee_later(session)
 
-    @property
-    def running(self) -> bool:
-        """Whether a sweep is under way."""
-        return self._job is not None
-
     def start(
         self, session: Session, technique: str, tolerance: float | None = None, mode: Mode = "only"
     ) -> SensitivityJob:
@@ -99,52 +86,23 @@ class Studies:
         It goes on from what the history keeps of the same. Raises ``WorkbenchError`` as ``measure_sensitivity`` does.
         """
         job = measure_sensitivity(session, technique, tolerance=tolerance, mode=mode, keep=True)
-        with self._lock:
-            before, self._job = self._job, job
-            self.technique, self.mode, self.tolerance, self.progress = technique, mode, tolerance, job.progress
-        if before is not None:
-            before.cancel()
-        job.subscribe(lambda progress: self._follow(session, job, progress))
-        self._follow(session, job, job.progress)  # it may have ended before it was listened to
-        return job
 
-    def cancel(self) -> None:
-        """Ask the sweep to end; what it found stays."""
-        job = self._job
-        if job is not None:
-            job.cancel()
+        def name() -> None:
+            self.technique, self.mode, self.tolerance = technique, mode, tolerance
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` on a sweep's thread when anything changed; return what ends that."""
-        with self._lock:
-            self._listeners.append(listener)
-
-        def leave() -> None:
-            with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return leave
-
-    def _follow(self, session: Session, job: SensitivityJob, progress: Progress) -> None:
-        with self._lock:
-            if job is not self._job:
-                return
-            self.progress = progress
+        def note(_: Progress) -> None:
             latest = job.latest
             if latest is not None:
-                slot = self.technique, self.mode
-                before = self._found.get(slot)
-                self._found[slot] = latest.refining(before) if before else latest
+                before = self._found.get((technique, mode))
+                self._found[technique, mode] = latest.refining(before) if before else latest
             self.trouble = job.trouble
-            if progress.state != "running":
-                self._job = None
-        try:
+
+        def settle(progress: Progress) -> None:
             if progress.state in ("done", "cancelled"):
                 self._foresee(session)
-        finally:  # whoever shows the sweep must hear of its end
-            for listener in list(self._listeners):
-                listener(self)
+
+        self._begin(job, note, reset=name, settle=settle)
+        return job
 
     def _foresee_later(self, session: Session) -> None:
         """Foresee once the dense model has been measured, which a sweep that is recalled does not wait for."""
@@ -217,10 +175,5 @@ def _records(session: Session) -> list[Record]:
         return []
 
 
-def studies_of(session: Session) -> Studies:
-    """Return the sweeps of ``session``."""
-    with _studies_lock:
-        found = _studies.get(session)
-        if found is None:
-            found = _studies[session] = Studies()
-        return found
+#: The sweeps of a Session.
+studies_of: PerSession[Studies] = PerSession(lambda session: Studies())

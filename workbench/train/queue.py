@@ -8,12 +8,12 @@ and kept in the history with that recipe as its parent; any other can be applied
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from workbench.attached import PerSession, Watched
 from workbench.errors import WorkbenchError
 from workbench.jobs import Progress
 from workbench.recipe import Recipe
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from workbench.session import Session
 
 State = Literal["queued", "running", "paused", "done", "cancelled", "failed"]
-Listener = Callable[["Trainings"], None]
 
 
 @dataclass(frozen=True)
@@ -60,20 +59,19 @@ class Entry:
         return self.state in ("done", "cancelled", "failed")
 
 
-class Trainings:
-    """Trainings of one Session; safe to use from several threads. It does not keep the Session alive."""
+class Trainings(Watched):
+    """Trainings of one Session."""
 
     def __init__(self, session: Session, place: Callable[[], Place | None] = lambda: None) -> None:
+        super().__init__()
         self.budget = max(1, (os.cpu_count() or 2) - 1)
         self._session = weakref.ref(session)
         self._place = place
-        self._lock = threading.RLock()
         self._entries: dict[int, Entry] = {}
         self._starts: dict[int, Callable[[], TrainingJob | Climb]] = {}
         self._jobs: dict[int, TrainingJob | Climb] = {}
         self._tried: dict[str, dict[str, Tried]] = {}
         self._pace: dict[str, float] = {}
-        self._listeners: list[Listener] = []
         self._count = 0
 
     @property
@@ -145,18 +143,6 @@ class Trainings:
         if session is not None and found is not None and found.state == "done" and found.result is not None:
             session.apply(found.result)
             self._change(entry, applied=True)
-
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` on a training's thread when anything changed; return what ends that."""
-        with self._lock:
-            self._listeners.append(listener)
-
-        def leave() -> None:
-            with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return leave
 
     def _present(self) -> Session:
         session = self._session()
@@ -255,10 +241,6 @@ class Trainings:
                 self._entries[number] = replace(self._entries[number], **what)
         self._tell()
 
-    def _tell(self) -> None:
-        for listener in list(self._listeners):
-            listener(self)
-
 
 def stem(recipe: Recipe) -> Recipe:
     """Return ``recipe`` without the repairs and trained steps at its end: what the rungs' figures belong to."""
@@ -273,14 +255,5 @@ def _starter(start: Callable[..., TrainingJob | Climb], *given: Any) -> Callable
     return lambda: start(*given)
 
 
-_trainings: weakref.WeakKeyDictionary[Any, Trainings] = weakref.WeakKeyDictionary()
-_trainings_lock = threading.Lock()
-
-
-def trainings_of(session: Session) -> Trainings:
-    """Return the trainings of ``session``."""
-    with _trainings_lock:
-        found = _trainings.get(session)
-        if found is None:
-            found = _trainings[session] = Trainings(session)
-        return found
+#: The trainings of a Session.
+trainings_of: PerSession[Trainings] = PerSession(Trainings)
