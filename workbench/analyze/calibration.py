@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.measure.flips import confidences
+
 from .classes import Share, require_labels, wilson
 
 Logits = NDArray[np.float32]
@@ -42,10 +44,7 @@ class Calibration:
 
 def confidence_of(logits: Logits) -> Floats:
     """Return the softmax probability of each image's answer, ``(N,)``; 0 where a logit is NaN."""
-    values = logits.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        shares = 1 / np.exp(values - values.max(1, keepdims=True)).sum(1)
-    return np.asarray(np.nan_to_num(shares))
+    return confidences(logits.astype(np.float64))
 
 
 def measure_calibration(logits: Logits, labels: NDArray[np.integer[Any]], bins: int = BINS) -> Calibration:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from workbench.run.runner import Runner
 
 from .calling import CallRunner
 from .format import Format, FormatError, Source
-from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
+from .limits import floats_in, zeros_stay
 from .onnx_int8 import with_int8
 from .torch_program import export_program
 
@@ -35,13 +34,7 @@ class ExecuTorch(Format):
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what is widened."""
-        compressed = source.compressed
-        return chain(
-            activations_simulated(compressed),
-            codes_widen(compressed),
-            tables_widen(compressed),
-            zeros_stay(compressed, "ExecuTorch"),
-        )
+        return floats_in(source.compressed, "ExecuTorch")
 
     def program(self, source: Source) -> torch.export.ExportedProgram:
         """Return the program to lower."""

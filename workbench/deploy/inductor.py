@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from workbench.run.runner import Runner
 from .benchmark.engines import KernelRow
 from .calling import CallRunner
 from .format import Format, FormatError, MissingRuntime, Source
-from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
+from .limits import floats_in
 from .torch_program import export_program
 
 
@@ -46,13 +45,7 @@ class AotInductor(Format):
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what is widened."""
-        compressed = source.compressed
-        return chain(
-            activations_simulated(compressed),
-            codes_widen(compressed),
-            tables_widen(compressed),
-            zeros_stay(compressed, "the package"),
-        )
+        return floats_in(source.compressed, "the package")
 
     def write(self, source: Source, folder: Path) -> tuple[Path, ...]:
         """Trace and compile."""

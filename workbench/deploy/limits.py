@@ -45,6 +45,14 @@ def activations_simulated(compressed: CompressedModel) -> Iterator[str]:
         yield "Activations are rounded in float, as PyTorch simulates it: as accurate, and slower than an int8 format."
 
 
+def floats_in(compressed: CompressedModel, holder: str, to: str = "fp32") -> Iterator[str]:
+    """Say all that a format of plain floats, called ``holder``, does not hold as the recipe has it."""
+    yield from activations_simulated(compressed)
+    yield from codes_widen(compressed, to)
+    yield from tables_widen(compressed, to)
+    yield from zeros_stay(compressed, holder)
+
+
 def _numbers(values: list[int]) -> str:
     return ", ".join(map(str, values[:-1])) + (" and " if values[1:] else "") + str(values[-1])
 

@@ -8,7 +8,6 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +21,7 @@ from workbench.run.runner import Runner
 
 from .calling import CallRunner
 from .format import Format, FormatError, Source
-from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
+from .limits import floats_in, zeros_stay
 from .onnx_int8 import with_int8
 
 _IMAGES = 256
@@ -38,13 +37,7 @@ class LiteRt(Format):
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what is widened."""
-        compressed = source.compressed
-        return chain(
-            activations_simulated(compressed),
-            codes_widen(compressed),
-            tables_widen(compressed),
-            zeros_stay(compressed, "LiteRT"),
-        )
+        return floats_in(source.compressed, "LiteRT")
 
     def write(self, source: Source, folder: Path) -> tuple[Path, ...]:
         """Convert the module."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from torch import nn
 from workbench.run.runner import OnnxRunner, Runner
 
 from .format import Format, FormatError, Source
-from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
+from .limits import floats_in
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -50,13 +49,7 @@ class OnnxFloat(OnnxFormat):
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what is widened."""
-        compressed = source.compressed
-        return chain(
-            activations_simulated(compressed),
-            codes_widen(compressed),
-            tables_widen(compressed),
-            zeros_stay(compressed, "ONNX"),
-        )
+        return floats_in(source.compressed, "ONNX")
 
     def model(self, source: Source) -> ModelProto:
         """Return the graph with the compressed tensors."""

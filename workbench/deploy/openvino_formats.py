@@ -6,7 +6,6 @@ import re
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from workbench.recipe import Recipe
 from workbench.run.runner import Runner, Stopped
 
 from .format import Format, FormatError, Source
-from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
+from .limits import floats_in, zeros_stay
 from .onnx_formats import OnnxFloat
 from .onnx_int8 import int8_model, int8_remarks, with_int8
 from .onnx_weights import OnnxInt4, weights_model
@@ -107,13 +106,7 @@ class OpenVinoHalf(OpenVinoFormat):
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what is rounded to 16 bits, and what is widened."""
-        compressed = source.compressed
-        return chain(
-            activations_simulated(compressed),
-            codes_widen(compressed, "fp16"),
-            tables_widen(compressed, "fp16"),
-            zeros_stay(compressed, "OpenVINO's IR"),
-        )
+        return floats_in(source.compressed, "OpenVINO's IR", "fp16")
 
     def model(self, source: Source) -> ModelProto:
         """Return the graph in fp32; saving rounds its weights."""

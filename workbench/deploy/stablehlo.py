@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from workbench.run.runner import Runner
 from .calling import CallRunner
 from .format import Format, FormatError, Source
 from .jax_operators import operators
-from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
+from .limits import floats_in
 from .torch_program import export_program
 
 
@@ -31,13 +30,7 @@ class StableHlo(Format):
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what is widened."""
-        compressed = source.compressed
-        return chain(
-            activations_simulated(compressed),
-            codes_widen(compressed),
-            tables_widen(compressed),
-            zeros_stay(compressed, "StableHLO"),
-        )
+        return floats_in(source.compressed, "StableHLO")
 
     def write(self, source: Source, folder: Path) -> tuple[Path, ...]:
         """Carry the traced program over to JAX and export it for CPU and TPU."""

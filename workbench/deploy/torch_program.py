@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from torch import nn
 from workbench.run.runner import Runner, TorchRunner
 
 from .format import Format, FormatError, Source
-from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
+from .limits import floats_in
 
 
 class TorchProgram(Format):
@@ -25,12 +24,7 @@ class TorchProgram(Format):
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what is widened."""
-        return chain(
-            activations_simulated(source.compressed),
-            codes_widen(source.compressed),
-            tables_widen(source.compressed),
-            zeros_stay(source.compressed, "the file"),
-        )
+        return floats_in(source.compressed, "the file")
 
     def write(self, source: Source, folder: Path) -> tuple[Path, ...]:
         """Trace the module for any batch size and save it."""

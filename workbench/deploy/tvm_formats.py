@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +13,7 @@ from workbench.run.runner import Runner
 
 from .calling import CallRunner
 from .format import Format, FormatError, Source
-from .limits import activations_simulated, codes_widen, tables_widen, zeros_stay
+from .limits import floats_in
 from .torch_program import export_program
 
 
@@ -29,16 +28,10 @@ class Tvm(Format):
     reproducible = False
     target: ClassVar[dict[str, Any]] = {"kind": "llvm"}
 
-    def remarks(self, source: Source) -> Iterable[str]:
+    def remarks(self, source: Source) -> Iterator[str]:
         """Say that it is untuned, and what is widened."""
-        compressed = source.compressed
-        return chain(
-            ["TVM's schedules are its defaults, not tuned for this machine: right, and not as fast as it can be."],
-            activations_simulated(compressed),
-            codes_widen(compressed),
-            tables_widen(compressed),
-            zeros_stay(compressed, "TVM"),
-        )
+        yield "TVM's schedules are its defaults, not tuned for this machine: right, and not as fast as it can be."
+        yield from floats_in(source.compressed, "TVM")
 
     def write(self, source: Source, folder: Path) -> tuple[Path, ...]:
         """Compile the traced program."""
@@ -80,10 +73,10 @@ class TvmArm(Tvm):
     runs_here = False
     target: ClassVar[dict[str, Any]] = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mattr": ["+neon"]}
 
-    def remarks(self, source: Source) -> Iterable[str]:
+    def remarks(self, source: Source) -> Iterator[str]:
         """Say how to link it."""
-        link = "Not run here. On the board: tar -xf FILE && cc -shared -o model.so *.o; TVM's runtime loads model.so."
-        return chain([link], super().remarks(source))
+        yield "Not run here. On the board: tar -xf FILE && cc -shared -o model.so *.o; TVM's runtime loads model.so."
+        yield from super().remarks(source)
 
     def open(self, path: Path, threads: int | None = None, architecture: nn.Module | None = None) -> Runner:
         """Raise: this machine is no Arm board."""

@@ -100,8 +100,8 @@ class FlipFinder:
         )
 
 
-def confidences(logits: NDArray[np.float32]) -> NDArray[Any]:
-    """Return the softmax probability of each row's winner, ``(n,)``."""
+def confidences(logits: NDArray[np.floating[Any]]) -> NDArray[Any]:
+    """Return the softmax probability of each row's winner, ``(n,)``; 0 where a logit is NaN."""
     if not len(logits):
         return np.empty(0)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 
 from workbench.errors import WorkbenchError
 from workbench.jobs import Cancelled
+from workbench.run.children import child_environment
 
 from .loop import Stopped
 from .worker import Request, work
@@ -133,10 +133,9 @@ class Within:
 def _start(request: Request) -> subprocess.Popen[bytes]:
     import cloudpickle  # by value where a class was made in a notebook
 
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_WAIT_POLICY": "PASSIVE"}
     worker = subprocess.Popen(
         [sys.executable, "-m", "workbench.train.worker"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=child_environment(),
     )  # fmt: skip
     asked = cloudpickle.dumps(request)
     assert worker.stdin is not None

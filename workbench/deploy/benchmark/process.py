@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from workbench.run.children import child_environment
 
 from .engines import EngineError, Runtime
 
@@ -38,11 +39,7 @@ class Worker:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        threads = str(len(request.cores))
-        environment = {
-            **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_WAIT_POLICY": "PASSIVE",
-            "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
-        }  # fmt: skip
+        environment = child_environment(threads=len(request.cores))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "workbench.deploy.benchmark.worker"],

@@ -25,10 +25,16 @@ def of_images(images: Values) -> Mapping[str, Values]:
 
 def of_logits(logits: Values) -> Mapping[str, Values]:
     """Return the features of logits ``(N, classes)``; values that are not finite give NaN."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        shifted = np.exp(logits - logits.max(1, keepdims=True))
-        shares = shifted / shifted.sum(1, keepdims=True)
+    shares = probabilities(logits)
     if shares.shape[1] == 1:
         return {"confidence": shares[:, 0], "margin": shares[:, 0]}
     top = np.partition(shares, -2, axis=1)[:, -2:]
     return {"confidence": top[:, 1], "margin": top[:, 1] - top[:, 0]}
+
+
+def probabilities(logits: Values) -> Values:
+    """Return the softmax of logits ``(N, classes)``; NaN where a logit is not finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        shifted = np.exp(logits - logits.max(1, keepdims=True))
+        shares: Values = shifted / shifted.sum(1, keepdims=True)
+    return shares

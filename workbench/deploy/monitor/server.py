@@ -18,6 +18,7 @@ import torch
 
 from workbench.errors import WorkbenchError
 
+from .features import probabilities
 from .metrics import exposition
 from .reference import MonitorError
 from .watch import Monitor
@@ -73,9 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
             told = str(failed).splitlines()[0][:200]
             self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"The runtime failed: {told}"})
             return
-        shifted = np.exp(logits - logits.max(1, keepdims=True))
-        shares = shifted / shifted.sum(1, keepdims=True)
-        self._json(HTTPStatus.OK, {"classes": logits.argmax(1).tolist(), "probabilities": shares.round(5).tolist()})
+        shares = probabilities(logits).round(5).tolist()
+        self._json(HTTPStatus.OK, {"classes": logits.argmax(1).tolist(), "probabilities": shares})
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Say nothing: requests are counted."""

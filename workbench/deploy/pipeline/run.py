@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workbench.run.children import child_environment
+
 from .stages import PipelineError
 from .worker import IMAGES, LOGITS, MODULE, PLAN, figures_file
 
@@ -108,14 +110,10 @@ def _hand_over(module: nn.Module, images: Tensor, folder: Path) -> None:
 
 
 def _start(folder: Path, rank: int) -> subprocess.Popen[bytes]:
-    environment = {
-        **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_WAIT_POLICY": "PASSIVE",
-        "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
-    }  # fmt: skip
     with (folder / f"words{rank}").open("wb") as words:
         return subprocess.Popen(
             [sys.executable, "-m", "workbench.deploy.pipeline.worker", str(folder), str(rank)],
-            stdout=words, stderr=subprocess.STDOUT, env=environment, cwd=folder,
+            stdout=words, stderr=subprocess.STDOUT, env=child_environment(threads=1), cwd=folder,
         )  # fmt: skip
 
 

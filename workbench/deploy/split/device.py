@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workbench.run.children import child_environment
 from workbench.run.runner import OnnxRunner
 
 from .parts import Part
@@ -115,14 +115,9 @@ def served(part: Part, grid: Grid) -> Iterator[tuple[tuple[str, int], subprocess
     """Serve a part's tail from a process of its own; gives its address and the process."""
     with tempfile.TemporaryDirectory() as folder:
         write_split(part, grid, Path(folder))
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "OMP_WAIT_POLICY": "PASSIVE",
-        }
         process = subprocess.Popen(
-            [sys.executable, "-m", "workbench.deploy.split.server", folder], stdout=subprocess.PIPE, env=environment,
-            text=True,
+            [sys.executable, "-m", "workbench.deploy.split.server", folder], stdout=subprocess.PIPE,
+            env=child_environment(), text=True,
         )  # fmt: skip
         try:
             assert process.stdout is not None
