@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import workbench as wb
 from tests.gallery import CLASSES, CLASSIFIERS, SHAPE, UNUSUAL, build
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.errors import WorkbenchError
 from workbench.models.zoo import ARCHITECTURES
 from workbench.techniques import TECHNIQUES, Cost

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench.analyze.layers import layer_table
-    from workbench.compression import CompressedModel, compress, load_compressed
+    from workbench.compressed import CompressedModel
+    from workbench.compression import compress
     from workbench.data.dataset import Dataset, Normalization, Split
     from workbench.data.load import load_dataset
     from workbench.errors import WorkbenchError
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from workbench.models.load import load_model
     from workbench.models.model import Model
     from workbench.recipe import Recipe, Step
+    from workbench.reopening import load_compressed
     from workbench.session import Session
     from workbench.snapshot import Snapshot
 
 _HOMES = {
-    "CompressedModel": "compression",
+    "CompressedModel": "compressed",
     "Dataset": "data.dataset",
     "Estimate": "measure.estimate",
     "History": "history",
@@ -40,7 +42,7 @@ _HOMES = {
     "WorkbenchError": "errors",
     "compress": "compression",
     "layer_table": "analyze.layers",
-    "load_compressed": "compression",
+    "load_compressed": "reopening",
     "load_dataset": "data.load",
     "load_model": "models.load",
 }

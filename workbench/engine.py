@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.compression import CompressedModel, compress_subject, context_for
+from workbench.compressed import CompressedModel
+from workbench.compression import compress_subject, context_for
 from workbench.data.alone import alone
 from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError

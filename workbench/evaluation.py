@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.data.dataset import Normalization, Split
 from workbench.graphs import Graphs
 from workbench.measure.sampling import Figures, Sampler

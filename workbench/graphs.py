@@ -14,7 +14,7 @@ from collections.abc import Hashable
 
 from torch import nn
 
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.models.edits import Edit, Slice, apply_edits
 from workbench.models.removal import Remove, Shorten
 from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset, Normalization
 from workbench.errors import WorkbenchError
 from workbench.graphs import Graphs

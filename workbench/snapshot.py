@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from workbench.compression import LayerFigures
+from workbench.compressed import LayerFigures
 from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Estimate, Latency, Size
 from workbench.measure.flips import Flip

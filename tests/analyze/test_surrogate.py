@@ -14,7 +14,8 @@ import workbench as wb
 from workbench.analyze.sensitivity import Question, Sensitivity
 from workbench.analyze.studies import studies_of
 from workbench.analyze.surrogate import FIRST, LEAST, AccuracySurrogate
-from workbench.compression import CompressedModel, compress_subject, context_for
+from workbench.compressed import CompressedModel
+from workbench.compression import compress_subject, context_for
 from workbench.measure.estimate import Estimate
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from tests.bench.recipes import random_live_recipes
-from workbench.compression import load_compressed
 from workbench.data.load import load_dataset
 from workbench.recipe import Recipe
+from workbench.reopening import load_compressed
 from workbench.session import Session
 
 MODELS = ("lenet300", "lenet5", "resnet20")

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from workbench.compression import CompressedModel, compress_subject, context_for
+from workbench.compressed import CompressedModel
+from workbench.compression import compress_subject, context_for
 from workbench.data.dataset import Dataset, Split
 from workbench.data.load import load_dataset
 from workbench.evaluation import Evaluator

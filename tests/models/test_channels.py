@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import workbench as wb
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.models.channels import slices_of, trace_channels
 from workbench.models.layers import layers_of
 from workbench.models.probing import probe_channels

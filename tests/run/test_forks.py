@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from workbench.compression import context_for, draft_for, input_grids
+from workbench.compressed import input_grids
+from workbench.compression import context_for, draft_for
 from workbench.data.load import load_dataset
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES

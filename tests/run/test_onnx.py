@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.compression import CompressedModel, compress_subject, context_for
+from workbench.compressed import CompressedModel
+from workbench.compression import compress_subject, context_for
 from workbench.data.load import load_dataset
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES

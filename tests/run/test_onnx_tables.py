@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 import workbench as wb
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.run.onnx_file import onnx_file
 from workbench.run.onnx_graph import export_graph
 from workbench.run.runner import OnnxRunner

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.compression import CompressedModel, compress, context_for, draft_for
+from workbench.compressed import CompressedModel
+from workbench.compression import compress, context_for, draft_for
 from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.models.load import load_model

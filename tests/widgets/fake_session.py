@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from workbench.compression import LayerFigures
+from workbench.compressed import LayerFigures
 from workbench.data.dataset import Normalization, Split
 from workbench.editing import dial_values
 from workbench.errors import WorkbenchError

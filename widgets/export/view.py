@@ -18,7 +18,7 @@ from .download import Downloads
 from .runtimes import list_formats, make
 
 if TYPE_CHECKING:
-    from workbench.compression import CompressedModel
+    from workbench.compressed import CompressedModel
     from workbench.recipe import Recipe
     from workbench.session import Session
     from workbench.snapshot import Snapshot

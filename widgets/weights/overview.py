@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from workbench.compression import CompressedModel
+    from workbench.compressed import CompressedModel
     from workbench.measure.weights import Overview
     from workbench.session import Session
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from workbench.compression import CompressedModel
+    from workbench.compressed import CompressedModel
     from workbench.measure.spectrum import Spectrum
 
 #: Decomposed weights kept; one is 8 kB at most.

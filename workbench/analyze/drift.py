@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.models.edits import Slice
 
 #: Images compared, and how many at once: CKA compares images within a batch.

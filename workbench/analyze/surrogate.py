@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.editing import dial_values
 from workbench.measure.estimate import Estimate
 from workbench.models.edits import Edit

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
-from workbench.compression import draft_for, input_grids
+from workbench.compressed import input_grids
+from workbench.compression import draft_for
 from workbench.engine import Footing
 from workbench.evaluation import TOLERANCE
 from workbench.models.edits import Slice

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.data.dataset import Normalization
 from workbench.deploy.benchmark.engines import RUNTIMES, KernelRow
 from workbench.errors import WorkbenchError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.techniques.codebook import SharedWeights
 from workbench.techniques.storage import TableCodes
 

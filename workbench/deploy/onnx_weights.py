@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.recipe import Recipe
 from workbench.run.onnx_file import onnx_file, width
 from workbench.run.onnx_fold import fold_norms

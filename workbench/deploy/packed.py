@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from workbench.compression import load_compressed
+from workbench.reopening import load_compressed
 from workbench.run.runner import Runner, TorchRunner
 
 from .format import Format, Source

@@ -6,7 +6,8 @@ import re
 import tempfile
 from pathlib import Path
 
-from workbench.compression import CompressedModel, compress_subject, context_for
+from workbench.compressed import CompressedModel
+from workbench.compression import compress_subject, context_for
 from workbench.data.dataset import Dataset
 from workbench.models.model import Model
 from workbench.recipe import Recipe

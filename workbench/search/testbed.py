@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.analyze.figures import log_softmax
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset, Normalization, Split
 from workbench.engine import Engine, Footing
 from workbench.recipe import Recipe

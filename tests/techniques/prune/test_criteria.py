@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import workbench as wb
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset, Normalization, Split
 from workbench.errors import WorkbenchError
 

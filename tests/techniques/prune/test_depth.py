@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import workbench as wb
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator
 from workbench.recipe import RecipeError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import workbench as wb
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.errors import WorkbenchError
 
 SHAPE = (4, 6, 6)

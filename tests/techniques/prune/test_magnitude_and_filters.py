@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils import prune as reference
 
-from workbench.compression import CompressedModel, compress
+from workbench.compressed import CompressedModel
+from workbench.compression import compress
 from workbench.models.zoo import ARCHITECTURES
 from workbench.models.zoo.mobilenet import MobileNetV2
 from workbench.models.zoo.resnet import ResNet20

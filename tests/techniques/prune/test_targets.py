@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import workbench as wb
-from workbench.compression import CompressedModel
+from workbench.compressed import CompressedModel
 from workbench.models.zoo import ARCHITECTURES
 
 SHAPE = (1, 28, 28)

@@ -68,8 +68,8 @@ def _exported(path: Path) -> tuple[Any, tuple[Input, ...]]:
 
 
 def _packed(path: Path) -> tuple[Any, tuple[Input, ...]]:
-    from workbench.compression import load_compressed
     from workbench.models.load import ZOO_SHAPE
+    from workbench.reopening import load_compressed
 
     # only architectures of the zoo can be read without being given
     return load_compressed(path).module.eval(), (Input("images", (None, *ZOO_SHAPE), "float32"),)
