@@ -366,3 +366,20 @@ def test_a_device_chosen_while_images_run_is_that_of_every_later_snapshot() -> N
         session.use_device("this-machine")
         assert session.snapshot.latency is not None
         assert session.snapshot.latency.device == here.latency.device
+
+
+def test_figures_do_not_wait_for_the_channels_that_are_traced_in_the_pauses() -> None:
+    with Session("shufflenetv2", "fashion_mnist", history=":memory:") as session:
+        generation = session.apply("- quantize: {bits: 6}")
+        tracing = session._engine.subject.tracing
+        assert next(iter(session.snapshots())).generation == generation
+        session.measure(wb.Recipe())
+        while not tracing._work.locked():
+            time.sleep(0.01)
+        session.apply("- quantize: {bits: 7}")
+        assert any(snapshot.accuracy is not None for snapshot in session.snapshots())
+        assert tracing._graph is None
+        started = time.perf_counter()
+        session.close()
+        assert time.perf_counter() - started < 2
+        assert tracing._graph is None

@@ -70,7 +70,7 @@ def draft_for(subject: Subject, recipe: Recipe, context: Context) -> Draft:
         subject.layers,
         subject.image_shape,
         subject.hash,
-        lambda: subject.channels,
+        subject.tracing.now,
     )
     for step in recipe.steps:
         context.check()

@@ -190,9 +190,12 @@ class Engine:
         self.history.note_measured_latency(self.key, recipe.hash, latency.ms)
         return latency
 
-    def prepare(self) -> None:
-        """Find now, while nothing is asked, what the first move that removes channels would wait for."""
-        _ = self.subject.channels
+    def prepare(self, quiet: Callable[[], bool]) -> None:
+        """Find what the first move that removes channels would wait for, while it is ``quiet``.
+
+        ``quiet`` is asked often, and may raise to end it.
+        """
+        self.subject.tracing.beforehand(quiet)
 
     def learn_latency(self, cancelled: Callable[[], bool]) -> Iterator[None]:
         """Measure kernels that predictions lack, a few at a time; yield when predictions got better."""

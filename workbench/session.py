@@ -5,7 +5,8 @@ and read the latest Snapshot, under one condition variable; they never wait for 
 drive the Engine, which does the work stage by stage, and publish each stage as it is ready. The first
 finds size and latency and hands the Snapshot on; the second measures accuracy, sampled and narrowing
 look by look, then exact. They are two so that a size never waits for what can't be given up at once: a
-runtime that is loading a deep model, a kernel that is being timed. Setting a recipe raises the
+runtime that is loading a deep model, a kernel that is being timed. A third thread finds in the pauses what
+a later move would wait for, and ends. Setting a recipe raises the
 generation and tells the running batch to stop; the workers drop what is left of the old recipe at their
 next check, and nothing of an older generation is published after that. Exact figures are kept by
 recipe, in memory and in the history, so that going back is free.
@@ -111,7 +112,7 @@ class Session:
         self._telling = False
         self._threads = [
             threading.Thread(target=work, name=f"workbench-{self.model.name}-{what}", daemon=True)
-            for what, work in (("size", self._outline), ("accuracy", self._measure))
+            for what, work in (("size", self._outline), ("accuracy", self._measure), ("prepare", self._prepare))
         ]
         garbage.hold()
         self.apply(Recipe())
@@ -416,9 +417,22 @@ class Session:
                     if snapshot.settled:
                         self._path.visit(first.recipe)
                     self._publish(snapshot)
-                self._engine.prepare()
                 for _ in self._engine.learn_latency(lambda: self._closed or not self._is_settled()):
                     self._refresh_latency()
+
+    def _prepare(self) -> None:
+        """Once the first recipe has settled, find in the pauses what a later move would wait for."""
+        stand_back(10)
+
+        def quiet() -> bool:
+            if self._closed:
+                raise Superseded
+            return self._is_settled()
+
+        with self._state:
+            self._state.wait_for(lambda: self._closed or self._is_settled())
+        with contextlib.suppress(Superseded):
+            self._engine.prepare(quiet)
 
     def _is_settled(self) -> bool:
         return self._snapshot.settled and self._snapshot.generation == self._generation

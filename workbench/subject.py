@@ -10,11 +10,12 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
-from workbench.models.channels import ChannelGraph, trace_channels
+from workbench.models.channels import ChannelGraph
 from workbench.models.check import missing_inputs
 from workbench.models.layers import Layer, layers_of
 from workbench.models.model import Model
 from workbench.models.tensors import tensors_of
+from workbench.models.tracing import Tracing
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +63,14 @@ class Subject:
         return {layer: tuple(found) for layer, found in names.items()}
 
     @cached_property
+    def tracing(self) -> Tracing:
+        """What finds the channels that must be removed together."""
+        return Tracing(self.model.module, self.image_shape)
+
+    @property
     def channels(self) -> ChannelGraph:
         """The channels that must be removed together; traced when first asked for."""
-        return trace_channels(self.model.module, self.image_shape)
+        return self.tracing.now()
 
     @cached_property
     def dense_fp32_bytes(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -82,21 +82,42 @@ def slices_of(kept: Iterable[tuple[ChannelGroup, Tensor]]) -> list[Slice]:
     return [Slice(layer, side, listed[id(flags)]) for (layer, side), flags in found.items()]
 
 
-def trace_channels(module: nn.Module, image_shape: tuple[int, ...]) -> ChannelGraph:
-    """Return the channel groups of ``module``; one whose channels are the model's outputs is left out."""
+def trace_channels(
+    module: nn.Module, image_shape: tuple[int, ...], check: Callable[[], None] = lambda: None
+) -> ChannelGraph:
+    """Return the channel groups of ``module``; one whose channels are the model's outputs is left out.
+
+    ``check`` is called between the runs of the model; what it raises ends the tracing.
+    """
+    from .probing import probe_channels
+
     try:
         groups, refused = _trace(module, image_shape)
     except Exception as error:  # the tracer meets arbitrary user code and raises whatever that raises
-        from .probing import probe_channels
-
+        given_up: list[Exception] = []
         try:
-            groups, refused = probe_channels(module, image_shape)
+            groups, refused = probe_channels(module, image_shape, _noting(check, given_up))
         except Exception:
+            if given_up:
+                raise
             return ChannelGraph((), {"*": f"its channels could not be traced ({type(error).__name__})"})
     noise = torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0))
     # of either sign and size, which may take a model's branches
-    unsound = unsound_groups(module, groups, lambda part: [part(scale * noise) for scale in (1.0, -1.0, 0.1)])
+    unsound = unsound_groups(module, groups, lambda part: [part(scale * noise) for scale in (1.0, -1.0, 0.1)], check)
     return ChannelGraph(tuple(group for group in groups if group.name not in unsound), {**refused, **unsound})
+
+
+def _noting(check: Callable[[], None], given_up: list[Exception]) -> Callable[[], None]:
+    """Return ``check``, which also lists what it raises: that is not the fault of the user's code."""
+
+    def noting() -> None:
+        try:
+            check()
+        except Exception as error:
+            given_up.append(error)
+            raise
+
+    return noting
 
 
 def _trace(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[list[ChannelGroup], dict[str, str]]:

@@ -23,10 +23,13 @@ Place = tuple[str, int]
 Reads = dict[str, dict[int, set[Place]]]
 
 
-def probe_channels(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[list[ChannelGroup], dict[str, str]]:
+def probe_channels(
+    module: nn.Module, image_shape: tuple[int, ...], check: Callable[[], None] = lambda: None
+) -> tuple[list[ChannelGroup], dict[str, str]]:
     """Return the groups of channels, untried, and the reason for each layer that has none.
 
-    Raises whatever the module raises on a batch of images, and ``TypeError`` for layers whose outputs
+    ``check`` is called between the runs of the module; what it raises ends the probing. Raises whatever the
+    module raises on a batch of images, and ``TypeError`` for layers whose outputs
     are no tensors.
     """
     module = copy.deepcopy(module).eval()
@@ -39,6 +42,7 @@ def probe_channels(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[lis
     refused: dict[str, str] = {}
     for name in answers:
         if _mixes(watched[name]):
+            check()
             with torch.no_grad():
                 found = _readers(module, images, watched, answers, name)
             if isinstance(found, str):

@@ -26,24 +26,27 @@ TOLERANCE = 1e-4
 
 
 def unsound_groups(
-    module: nn.Module, groups: Sequence[ChannelGroup], run: Callable[[nn.Module], Any]
+    module: nn.Module,
+    groups: Sequence[ChannelGroup],
+    run: Callable[[nn.Module], Any],
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, str]:
     """Return the name of each group that cannot be removed soundly → the reason.
 
     ``run`` gives a module's outputs for examples. All groups are tried together first, and each by
-    itself only where that fails.
+    itself only where that fails. ``check`` is called before each trial; what it raises ends them.
     """
     module = copy.deepcopy(module)
     reasons = {group.name: reason for group in groups if (reason := _unfit(module, group))}
     rest = [group for group in groups if group.name not in reasons]
-    if not rest or not _differs(module, rest, run):
+    if not rest or not _differs(module, rest, run, check):
         return reasons
     for group in rest:
-        reason = _differs(module, [group], run)
+        reason = _differs(module, [group], run, check)
         if reason:
             reasons[group.name] = reason
     sound = [group for group in rest if group.name not in reasons]
-    together = _differs(module, sound, run) if sound else None
+    together = _differs(module, sound, run, check) if sound else None
     return {**reasons, **dict.fromkeys((group.name for group in sound), together)} if together else reasons
 
 
@@ -69,7 +72,9 @@ def _parameters_tied(module: nn.Module, layer: str, tied: dict[str, str]) -> boo
     return any(partner and module.get_submodule(partner.rpartition(".")[0]) is not own for partner in partners)
 
 
-def _differs(module: nn.Module, groups: Sequence[ChannelGroup], run: Callable[[nn.Module], Any]) -> str | None:
+def _differs(
+    module: nn.Module, groups: Sequence[ChannelGroup], run: Callable[[nn.Module], Any], check: Callable[[], None]
+) -> str | None:
     """Return why half of the groups' channels cannot be removed, None where the outputs are the same.
 
     Tried with the first half, which no split or shuffle survives, and with a random one, since a regular
@@ -82,6 +87,7 @@ def _differs(module: nn.Module, groups: Sequence[ChannelGroup], run: Callable[[n
             keep = torch.zeros(group.size, dtype=torch.bool)
             keep[choose(group.size)[: group.size - group.size // 2]] = True
             kept.append((group, keep))
+        check()
         reason = _try(module, kept, run)
         if reason:
             return reason
@@ -96,7 +102,7 @@ def _try(module: nn.Module, kept: Iterable[tuple[ChannelGroup, Tensor]], run: Ca
         with torch.no_grad():
             with _silenced(module, edits):
                 expected = run(module)
-            with restored(module):
+            with restored(module, {edit.layer for edit in edits}):
                 apply_edits(module, edits)
                 found = run(module)
     except Exception as error:  # user code meets shapes it was not written for
@@ -108,15 +114,17 @@ def _try(module: nn.Module, kept: Iterable[tuple[ChannelGroup, Tensor]], run: Ca
 
 
 @contextmanager
-def restored(module: nn.Module) -> Iterator[None]:
-    """Undo at the end whatever is set on the module's parts inside; copying them would take far longer."""
+def restored(module: nn.Module, layers: Iterable[str] | None = None) -> Iterator[None]:
+    """Undo at the end what is set inside on the module's parts, or on ``layers``; a copy would take far longer."""
+    chosen = [module] if layers is None else [module.get_submodule(name) for name in layers]
     # recurrent layers list their weights beside the table of them
     before = [
         (
             part,
             {name: copy.copy(value) if isinstance(value, dict | list) else value for name, value in vars(part).items()},
         )
-        for part in module.modules()
+        for whole in chosen
+        for part in whole.modules()
     ]
     try:
         yield

@@ -116,7 +116,7 @@ class Draft:
         layers: tuple[Layer, ...],
         image_shape: tuple[int, ...],
         key: str,
-        channels: Callable[[], ChannelGraph],
+        channels: Callable[[Callable[[], None]], ChannelGraph],
     ) -> None:
         self.original = module
         self.image_shape = image_shape
@@ -294,13 +294,13 @@ class Draft:
         weights = tuple(moved[name] for name in layer.weights if name in moved)
         self.layers[edit.layer] = replace(layer, weight=weights[0], weights=weights)
 
-    def channels(self, cache: Cache) -> ChannelGraph:
+    def channels(self, context: Context) -> ChannelGraph:
         """Return the channel groups of the present structure, traced once and cached."""
         structure = tuple(edit for edit in self.edits if not isinstance(edit, QuantizeInput))
         if not structure:
-            return self._uncut_channels()
+            return self._uncut_channels(context.check)
         key = ("channels", self._key, structure)
-        return cache.get(key, lambda: trace_channels(self.build(structure), self.image_shape))
+        return context.cache.get(key, lambda: trace_channels(self.build(structure), self.image_shape, context.check))
 
     def build(self, edits: tuple[Edit, ...] | None = None) -> nn.Module:
         """Return a private module with the present tensors and edits, in eval mode."""

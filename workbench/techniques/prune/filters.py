@@ -30,7 +30,7 @@ Pool = Sequence[tuple[ChannelGroup, Tensor]]
 
 def prune_filters(draft: Draft, settings: Mapping[str, PruneSettings], evidence: Evidence, context: Context) -> None:
     """Remove filters of the layers that ``settings`` names; coupled layers follow the mildest of theirs."""
-    _remove(draft, draft.channels(context.cache), settings, evidence, context, "filters")
+    _remove(draft, draft.channels(context), settings, evidence, context, "filters")
 
 
 def prune_heads(draft: Draft, settings: Mapping[str, PruneSettings], evidence: Evidence, context: Context) -> None:
