@@ -112,7 +112,7 @@ def test_a_pattern_that_matches_nothing_is_named() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("- prun: {}", ["Step 1", "'prun'", "smooth, prune, split, factorize, quantize"]),
+        ("- prun: {}", ["Step 1", "'prun'", "smooth, prune, split, factorize, fold_batchnorm, quantize"]),
         ("- prune: {ratio: 1.2}", ["Step 1 (prune)", "ratio is 1.2", "less than 1"]),
         ("- prune: {ratio: -0.1}", ["ratio is -0.1", "greater than or equal to 0"]),
         ("- prune: {rato: 0.5}", ["no setting 'rato'", "ratio"]),

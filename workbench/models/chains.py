@@ -44,23 +44,62 @@ class Pair:
 
 def find_pairs(module: nn.Module) -> tuple[Pair, ...]:
     """Return the pairs of ``module`` in call order; none where its control flow cannot be traced."""
+    found = []
+    modules, calls, shared, nodes = _trace(module)
+    for node in nodes:
+        pair = _follow(node, modules, calls)
+        if pair is not None and shared.isdisjoint((pair.first, pair.second)):
+            found.append(pair)
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Normed:
+    """A layer whose output nothing but the BatchNorm ``norm`` reads."""
+
+    layer: str
+    norm: str
+
+
+def find_normed(module: nn.Module) -> tuple[Normed, ...]:
+    """Return the layers of ``module`` that a BatchNorm follows, in call order; none where it cannot be traced."""
+    found = []
+    modules, calls, shared, nodes = _trace(module)
+    for node in nodes:
+        reader = next(iter(node.users)) if len(node.users) == 1 else None
+        if reader is None or reader.op != "call_module" or str(node.target) in shared | {""}:
+            continue
+        norm = str(reader.target)
+        if norm not in shared and calls[norm] == 1 and _can_fold(modules[norm]):
+            found.append(Normed(str(node.target), norm))
+    return tuple(found)
+
+
+def _can_fold(norm: nn.Module) -> bool:
+    return isinstance(norm, NORMS) and norm.affine and norm.track_running_stats
+
+
+def _trace(module: nn.Module) -> tuple[dict[str, nn.Module], Counter[fx.node.Target], set[str], list[fx.Node]]:
+    """Return modules, how often each is called, those whose tensors are read elsewhere, and calls that make channels.
+
+    Nothing is returned of what cannot be traced, and only layers that are called once.
+    """
     try:
         graph = fx.symbolic_trace(module).graph
     except Exception:  # tracing meets arbitrary user code and raises whatever that raises
-        return ()
+        return {}, Counter(), set(), []
     modules = dict(module.named_modules())
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     # a weight that is read in two places cannot take a factor in one of them
     read_elsewhere = [str(node.target) for node in graph.nodes if node.op == "get_attr"]
     names = [*read_elsewhere, *(name for both in tied_names(module).items() for name in both)]
     shared = {name.rpartition(".")[0] for name in names}
-    found = []
-    for node in graph.nodes:
-        if node.op == "call_module" and calls[node.target] == 1 and _makes_channels(modules[str(node.target)]):
-            pair = _follow(node, modules, calls)
-            if pair is not None and shared.isdisjoint((pair.first, pair.second)):
-                found.append(pair)
-    return tuple(found)
+    making = [
+        node
+        for node in graph.nodes
+        if node.op == "call_module" and calls[node.target] == 1 and _makes_channels(modules[str(node.target)])
+    ]
+    return modules, calls, shared, making
 
 
 def _makes_channels(layer: nn.Module) -> bool:
@@ -84,7 +123,7 @@ def _follow(node: fx.Node, modules: dict[str, nn.Module], calls: Counter[fx.node
             continue
         layer = modules[str(here.target)]
         if isinstance(layer, NORMS):
-            if not (untouched and layer.affine and layer.track_running_stats and calls[here.target] == 1):
+            if not (untouched and _can_fold(layer) and calls[here.target] == 1):
                 return None
             norm = str(here.target)
         elif isinstance(layer, HOMOGENEOUS):

@@ -8,6 +8,7 @@ from .base import Cost, Dial, Settings, Technique
 from .correct_bias import CORRECT_BIAS
 from .equalize import EQUALIZE
 from .factorize import FACTORIZE
+from .fold_batchnorm import FOLD_BATCHNORM
 from .pack import PACK
 from .prune import PRUNE
 from .quantize import QUANTIZE
@@ -25,6 +26,7 @@ _ALL: tuple[Technique[Any], ...] = (
     PRUNE,
     SPLIT,
     FACTORIZE,
+    FOLD_BATCHNORM,
     QUANTIZE,
     SHARE,
     PACK,

@@ -58,6 +58,13 @@ _ORDER = {
         (storing, "split"): f"split halves what {storing} has put on its values already: put split before {storing}."
         for storing in STORING
     },
+    **{
+        (
+            storing,
+            "fold_batchnorm",
+        ): f"fold_batchnorm rescales what {storing} has put on its values already: put fold_batchnorm before {storing}."
+        for storing in STORING
+    },
     ("split", "equalize"): "equalize evens the channels out that split has doubled: put equalize before split.",
     ("factorize", "split"): "split finds no channels to double inside factors: put split before factorize.",
     ("factorize", "equalize"): "equalize finds no channels to rescale inside factors: put equalize before factorize.",

@@ -8,6 +8,7 @@ there. What learned is handed over by ``learned``, and put in place by ``Storage
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import singledispatch
 from math import sqrt
 from typing import TYPE_CHECKING
@@ -41,14 +42,20 @@ class Constraint(Part):
     def __init__(self, values: Tensor) -> None:
         super().__init__()
         self.values = nn.Parameter(values.clone())
+        #: What the values are multiplied by before they are constrained (``workbench.train.folding``).
+        self.factor: Callable[[Tensor], Tensor] | None = None
+
+    def whole(self) -> Tensor:
+        """Return the values before any constraint."""
+        return self.values if self.factor is None else self.factor(self.values)
 
     def forward(self) -> Tensor:
         """Return the values the model runs with."""
-        return self.values
+        return self.whole()
 
     def learned(self) -> dict[str, Tensor]:
         """Return what was learned, by the parts that ``Storage.retrained`` takes."""
-        return {"": self.values.detach().clone()}
+        return {"": self.whole().detach().clone()}
 
 
 class Masked(Constraint):
@@ -61,11 +68,11 @@ class Masked(Constraint):
 
     def forward(self) -> Tensor:
         """Return the values, zero where they were pruned."""
-        return self.values * self.kept
+        return self.whole() * self.kept
 
     def learned(self) -> dict[str, Tensor]:
         """Return the values with their zeros."""
-        return {"": self.values.detach().masked_fill(~self.kept, 0.0)}
+        return {"": self.whole().detach().masked_fill(~self.kept, 0.0)}
 
 
 class OnGrid(Masked):
@@ -86,7 +93,7 @@ class OnGrid(Masked):
         """Return the values on their grid."""
         step = self.step * self._slowed + (self.step * (1 - self._slowed)).detach()
         wide, zero = self._spread(self._positive(step)), self._spread(self.codes.zero_point)
-        place = self.values * self.kept / wide + zero
+        place = self.whole() * self.kept / wide + zero
         inside = place.clamp(0, 2**self.codes.bits - 1)
         return (inside + (inside.round() - inside).detach() - zero) * wide
 
@@ -117,7 +124,7 @@ class Rounded(Masked):
 
     def forward(self) -> Tensor:
         """Return the rounded values."""
-        values = self.values * self.kept
+        values = self.whole() * self.kept
         stored = self.storage.retrained({"": values.detach()})
         assert stored is not None
         return values + (stored.decode() - values).detach()

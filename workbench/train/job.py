@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from workbench.compression import context_for, draft_for
 from workbench.data.dataset import Dataset, Split
@@ -169,7 +170,7 @@ class _Training:
             settings.erase,
         )  # fmt: skip
         student = Student.of(draft, METHODS[technique](settings), layers)
-        teacher = copy.deepcopy(draft.original).eval()
+        teacher = _teacher(draft)
         held = validation.images, validation.labels
         return Request(technique, settings, student, teacher, images, held, checkpoint, Path(), self._threads)
 
@@ -179,6 +180,15 @@ class _Training:
         job.before = course["before"]
         job.curve = tuple(Point(**point) for point in course["curve"])
         job.advance(self._epochs + course["step"] / request.images.steps)
+
+
+def _teacher(draft: Draft) -> nn.Module:
+    """Return the uncompressed model, rewritten as the draft is, so that single layers' outputs compare too."""
+    teacher = copy.deepcopy(draft.original).eval()
+    own = teacher.state_dict()
+    if all(name in own and own[name].shape == value.shape for name, value in draft.rewritten.items()):
+        teacher.load_state_dict(draft.rewritten, strict=False)
+    return teacher
 
 
 def _method(step: Step) -> Method[Any]:

@@ -124,7 +124,7 @@ class Trainer:
     def _epoch(self, epoch: int, begin: float) -> str:
         """Train one pass; return why it can't go on, or nothing."""
         saved = told = time.monotonic()
-        self.method.set_mode(self.student)
+        self.method.set_mode(self.student, self._moment())
         first = self.course.step - epoch * self.images.steps
         for _, images, labels in self.images.batches(epoch, first):
             loss = self._step(images, labels)
@@ -148,6 +148,8 @@ class Trainer:
     def _step(self, images: Tensor, labels: Tensor) -> float:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.course.step)  # dropout's chance
         moment = self._moment()
+        if self.method.freezes(moment):
+            self.method.set_mode(self.student, moment)
         self.method.before_step(self.student, self._optimizer, moment)
         for group in self._optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * group["pace"] * self.method.pace(moment)

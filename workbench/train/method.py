@@ -18,6 +18,7 @@ from workbench.techniques.storage import Storage
 from workbench.techniques.trained import TrainingSettings
 
 from .constraints import Part, constraint_for
+from .folding import FoldedNorm
 from .objectives import Labels, Objective
 
 if TYPE_CHECKING:
@@ -80,13 +81,18 @@ class Method(Generic[S]):
     def begin(self, student: Student) -> None:
         """Get the student ready, once, before its first step."""
 
-    def set_mode(self, student: Student) -> None:
+    def set_mode(self, student: Student, moment: Moment) -> None:
         """Put the student into the mode in which it is trained."""
         student.train()
-        if getattr(self.settings, "batchnorm", "train") == "freeze":
+        if self.freezes(moment):
             for module in student.body.modules():
-                if isinstance(module, _BatchNorm):
+                if isinstance(module, _BatchNorm | FoldedNorm):
                     module.eval()
+
+    def freezes(self, moment: Moment) -> bool:
+        """Whether BatchNorm keeps its statistics from now on."""
+        until = getattr(self.settings, "batchnorm_until", 1.0)
+        return getattr(self.settings, "batchnorm", "train") == "freeze" or (until < 1 and moment.share >= until)
 
     def pace(self, moment: Moment) -> float:
         """Return the share of the highest step size to take."""

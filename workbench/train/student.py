@@ -12,6 +12,7 @@ from torch.func import functional_call
 from workbench.models.tensors import tensors_of
 
 from .constraints import Part
+from .folding import Folding, fold
 from .inputs import LearnedInput, learn_inputs
 from .method import Learning, Method
 
@@ -32,8 +33,10 @@ class Student(nn.Module):
         constraints: dict[str, Part],
         image_shape: tuple[int, ...] = (),
         inputs: Mapping[str, LearnedInput] | None = None,
+        folding: Folding | None = None,
     ) -> None:
         super().__init__()
+        self.folding = folding
         self.image_shape = image_shape
         self.layers = tuple(inputs or ())
         self.inputs = nn.ModuleList((inputs or {}).values())
@@ -59,7 +62,8 @@ class Student(nn.Module):
                     found[name] = constraint
         how = getattr(method.settings, "learn_inputs", "no")
         inputs = {} if how == "no" else learn_inputs(body, draft.edits, how)
-        return cls(body, found, draft.image_shape, inputs)
+        folds = getattr(method.settings, "batchnorm", "train") == "fold"
+        return cls(body, found, draft.image_shape, inputs, fold(body, found, draft) if folds else None)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, classes)`` of normalised ``images``."""
@@ -84,6 +88,8 @@ class Student(nn.Module):
         for name, tensor in tensors_of(self.body).items():
             if name not in kept and tensor.is_floating_point():
                 found[name] = tensor.clone()
+        if self.folding is not None:
+            self.folding.settle(found)
         return found
 
     def parts(self) -> Iterator[tuple[str, Part]]:

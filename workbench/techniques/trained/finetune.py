@@ -4,8 +4,9 @@ Pruned weights stay zero. Weights on a grid or in a table are rounded in every f
 unrounded selves learn, by the straight-through estimator (Bengio et al. 2013): quantization-aware training
 (Jacob et al. 2018). With ``learn_steps`` the grids' steps learn too (Esser et al. 2020, "Learned Step Size
 Quantization"), and so may those of the layers' inputs, or where these are cut (Choi et al. 2018, "PACT").
-BatchNorm can keep the statistics it has, as late in quantization-aware training (Jacob et al. 2018). Codebooks
-learn their entries, each by the sum of its weights' gradients (Han et al. 2016).
+BatchNorm can keep the statistics it has, from the beginning or late in quantization-aware training, and its
+factors can be folded into the weights before they are rounded, as a runtime folds them (Jacob et al. 2018;
+Krishnamoorthi 2018). Codebooks learn their entries, each by the sum of its weights' gradients (Han et al. 2016).
 """
 
 from __future__ import annotations
@@ -20,15 +21,20 @@ from .base import TrainingSettings, trained_technique
 class FinetuneSettings(TrainingSettings):
     """Settings of ``finetune``."""
 
-    added: ClassVar[frozenset[str]] = TrainingSettings.added | {"learn_inputs", "batchnorm"}
+    added: ClassVar[frozenset[str]] = TrainingSettings.added | {"learn_inputs", "batchnorm", "batchnorm_until"}
 
     learn_steps: bool = Field(True, description="Let the steps of quantization grids learn too (LSQ).")
     learn_inputs: Literal["no", "step", "cut"] = Field(
         "no",
         description="What learns of quantized inputs' grids: nothing, their step (LSQ), or where they are cut (PACT).",
     )
-    batchnorm: Literal["train", "freeze"] = Field(
-        "train", description="Let BatchNorm follow the training images' statistics, or keep those it has."
+    batchnorm: Literal["train", "freeze", "fold"] = Field(
+        "train",
+        description="Let BatchNorm follow the training images' statistics, keep those it has, or follow them while "
+        "its factors are folded into the weights that are rounded (after fold_batchnorm).",
+    )
+    batchnorm_until: float = Field(
+        1.0, ge=0, le=1, description="Share of the training after which BatchNorm keeps the statistics it has."
     )
 
 

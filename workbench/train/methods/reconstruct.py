@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from workbench.techniques.trained import ReconstructSettings
 
-from ..method import Method
+from ..method import Method, Moment
 from ..objectives import Objective
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Reconstruct(Method[ReconstructSettings]):
         """Return the loss over the layers' outputs."""
         return LayerOutputs(teacher)
 
-    def set_mode(self, student: Student) -> None:
+    def set_mode(self, student: Student, moment: Moment) -> None:
         """Keep BatchNorm's statistics: they belong to the outputs that are to come back."""
         student.eval()
 

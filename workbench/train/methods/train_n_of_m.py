@@ -43,7 +43,7 @@ class NOfM(Part):
     def learned(self) -> dict[str, Tensor]:
         """Return the used values, and which they are."""
         used = self.used()
-        return {"": self.inner.values.detach() * used, "kept": used}
+        return {"": self.inner.whole().detach() * used, "kept": used}
 
 
 class TrainNOfM(Taught[TrainNOfMSettings]):
