@@ -13,8 +13,8 @@ import platform
 import subprocess
 import sys
 import time
-from importlib.metadata import version
-from pathlib import Path
+
+from tests.bench.machine import machine_name, versions
 
 COMMANDS = (
     "estimator",
@@ -41,15 +41,23 @@ COMMANDS = (
     "scaling",
 )
 #: Those that train: minutes to hours each, run by name alone; their records are kept in ``records``.
-LONG = ("training_deep_compression", "training_resnet20", "training_tickets", "training_students", "training_bayesian")
-LIBRARIES = ("torch", "onnxruntime", "numpy", "voila", "jupyterlab", "anywidget")
+LONG = (
+    "training_kills",
+    "training_slider",
+    "training_deep_compression",
+    "training_tickets",
+    "training_students",
+    "training_bayesian",
+    "training_resnet20",
+)
 
 
 def main() -> int:
     """Run the commands named, or all, and return the exit status."""
     available = [name for name in COMMANDS if importlib.util.find_spec(f"tests.bench.{name}")]
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(available)}")
+    help = f"one of {', '.join(available)}; or, minutes to hours each and only by name, {', '.join(LONG)}"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=help)
     names = parser.parse_args().names or available
     unknown = sorted(set(names) - {*available, *LONG})
     if unknown:
@@ -65,19 +73,12 @@ def describe_machine() -> str:
     """Return two lines: the machine and how busy it is, and the versions that were measured."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = f"{platform.system()} {platform.release()}"
-    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    python, *libraries = (f"{name} {found}" for name, found in versions().items())
     return (
-        f"{_cpu_name()}, {os.cpu_count()} cores, {memory:.0f} GiB, {system}, "
+        f"{machine_name()}, {memory:.0f} GiB, {system}, "
         f"load {os.getloadavg()[0]:.2f}, {time.strftime('%Y-%m-%d %H:%M')}\n"
-        f"Python {platform.python_version()}, {libraries}"
+        f"{python.capitalize()}, {', '.join(libraries)}"
     )
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def _run(name: str) -> bool:

@@ -1,15 +1,14 @@
-"""What the training benches share: train a recipe, measure it on the test split, keep the record.
+"""What the training benches share: train a recipe, measure it on the test split, tell of differences.
 
 Choices (of a ratio, of the best epoch) are made on the validation split; the test split is read for the figure
-that is reported, and for nothing else. Records are JSON files in ``tests/bench/records``, one a bench, rewritten
-whenever a run ends: what is in them can be traced to recipe, seed and seconds.
+that is reported, and for nothing else.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import math
+from dataclasses import dataclass
+from statistics import mean, stdev
 from typing import Any
 
 from workbench.compression import compress_subject, context_for
@@ -19,14 +18,16 @@ from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.subject import Subject
+from workbench.techniques import Cost
 from workbench.train.job import train
 
-RECORDS = Path(__file__).parent / "records"
+#: Student's 97.5 % quantile by degrees of freedom.
+QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One trained recipe: accuracies in per cent, the file's bytes, and what training took."""
+    """One trained recipe: accuracies in per cent, the file's bytes, and the seconds training took, whenever it was."""
 
     model: str
     label: str
@@ -59,15 +60,18 @@ class Bench:
     def run(self, label: str, recipe: Recipe | str, seed: int = 0) -> Run:
         """Train ``recipe`` where it has not been, with ``seed`` in all its trained steps, and measure it."""
         recipe = with_seed(Recipe.parse(recipe) if isinstance(recipe, str) else recipe, seed)
-        seconds = 0.0
-        if any("seed" in fields and "epochs" in fields for step in recipe.to_data() for fields in step.values()):
-            seconds = train(self.model, self.data, recipe).result().seconds
+        seconds = self._train(recipe)
         compressed = compress_subject(self._subject, recipe, context_for(self.model, self.data))
         return Run(
             self.model.name, label, recipe.to_data(), seed, self.dense["test"], self.accuracy(recipe, "validation"),
             self.accuracy(recipe, "test"), compressed.nbytes, self._subject.dense_fp32_bytes / compressed.nbytes,
             seconds,
         )  # fmt: skip
+
+    def _train(self, recipe: Recipe) -> float:
+        """Train step by step what was not; return the seconds of all steps, of earlier and broken-off runs too."""
+        ends = [place + 1 for place, step in enumerate(recipe.steps) if step.cost is Cost.TRAINED]
+        return sum(train(self.model, self.data, Recipe(recipe.steps[:end])).result().took for end in ends)
 
     def accuracy(self, recipe: Recipe, split: str) -> float:
         """Return the accuracy on a split, in per cent."""
@@ -93,17 +97,17 @@ def with_seed(recipe: Recipe, seed: int) -> Recipe:
     return Recipe.parse(steps)
 
 
-def keep(bench: str, runs: list[Run], **more: Any) -> Path:
-    """Write the record of a bench; return its path."""
-    import platform
+def interval(differences: list[float]) -> tuple[float, float, float]:
+    """Return the mean of paired differences and the ends of its 95 % interval (Student)."""
+    middle = mean(differences)
+    half = QUANTILES[len(differences) - 1] * stdev(differences) / math.sqrt(len(differences))
+    return middle, middle - half, middle + half
 
-    import torch
 
-    RECORDS.mkdir(exist_ok=True)
-    path = RECORDS / f"{bench}.json"
-    about = {"command": f"python -m tests.bench.{bench}", "torch": torch.__version__, "machine": platform.machine()}
-    path.write_text(json.dumps({**about, **more, "runs": [asdict(run) for run in runs]}, indent=1) + "\n")
-    return path
+def spread(values: list[float], places: int = 2) -> str:
+    """Return the lowest and the highest of ``values`` in words, once where they are alike."""
+    low, high = (f"{value:.{places}f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
 
 
 def tell(run: Run) -> None:

@@ -10,7 +10,8 @@ import argparse
 import sys
 from typing import Any
 
-from tests.bench.training import Bench, Run, keep, tell
+from tests.bench.record import Figure, keep
+from tests.bench.training import Bench, Run, tell
 from workbench.compression import compress
 from workbench.data.load import load_dataset
 from workbench.recipe import Recipe
@@ -44,11 +45,24 @@ def main() -> int:
             label = f"magnitude, {100 * ratio:.1f} %"
             runs.append(bench.run(label, Recipe.parse([{"prune_gradually": step}, SHARE]), seed))
             tell(runs[-1])
-    small = [(one, other) for one, other in zip(runs[::2], runs[1::2], strict=True) if one.ratio >= RATIO]
-    ahead = [pair for pair in small if pair[0].test > pair[1].test]
-    print(f"at {RATIO:g} times smaller and more, variational dropout is ahead in {len(ahead)} of {len(small)}")
-    keep("training_bayesian", runs, data=options.data)
+    pairs = list(zip(runs[::2], runs[1::2], strict=True))
+    keep("training_bayesian", [_figure(pairs)], data=options.data, seeds=range(options.seeds),
+         seconds=sum(run.seconds for run in runs), runs=runs)  # fmt: skip
     return 0
+
+
+def _figure(pairs: list[tuple[Run, Run]]) -> Figure:
+    """Return both curves side by side, and whether the first is ahead where it is small enough."""
+    small = [(one, other) for one, other in pairs if one.ratio >= RATIO]
+    ahead = [pair for pair in small if pair[0].test > pair[1].test]
+    curve = "; ".join(
+        f"{one.ratio:.0f}× {one.test:.2f} % (magnitude {other.ratio:.0f}× {other.test:.2f} %)" for one, other in pairs
+    )
+    return Figure(
+        f"Variational dropout against gradual magnitude pruning, {MODEL}", f"ahead at ≥ {RATIO:g}×, or said not to be",
+        f"ahead in {len(ahead)} of {len(small)} at ≥ {RATIO:g}×. Size and accuracy: {curve}",
+        bool(small) and len(ahead) == len(small),
+    )  # fmt: skip
 
 
 def _sparsity(bench: Bench, recipe: Recipe) -> float:

@@ -2,7 +2,9 @@
 
 Han, Mao and Dally 2016 reach 40× (LeNet-300-100) and 39× (LeNet-5) on MNIST. Here on the full Fashion-MNIST,
 with the published steps as steps of a recipe: prune while training, share, train the codebooks. Training is by
-distillation from the uncompressed model.
+distillation from the uncompressed model. An entry's gradient is the sum over the thousands of weights that share
+it, so codebooks are trained by AdamW, whose steps do not grow with it: SGD at any step that moves the biases
+too throws them far off.
 """
 
 from __future__ import annotations
@@ -11,28 +13,32 @@ import argparse
 import sys
 from typing import Any
 
-from tests.bench.training import Bench, Run, keep, tell
+from tests.bench.record import Figure, keep
+from tests.bench.training import Bench, Run, spread, tell
 from workbench.data.load import load_dataset
 from workbench.recipe import Recipe
 
+DATA = "fashion_mnist:full"
 #: Model → times smaller that must be reached, at so many points lost.
 WANTED, POINTS = {"lenet300": 45.0, "lenet5": 39.0}, 0.3
-#: What trains them, how far they are pruned, and how many entries a codebook has.
-TRAIN: dict[str, dict[str, Any]] = {
-    "lenet300": {"epochs": 16, "batch": 256, "learning_rate": 0.1, "weight_decay": 5e-4, "augment": "flip"},
-    "lenet5": {"epochs": 12, "learning_rate": 0.02, "weight_decay": 5e-4},
-}
-RATIOS = {"lenet300": 0.92, "lenet5": 0.96}
-ENTRIES = {"lenet300": 10, "lenet5": 10}
+#: What prunes them while training.
+PRUNE: dict[str, dict[str, Any]] = {
+    "lenet300": {"ratio": 0.92, "epochs": 16, "batch": 256, "learning_rate": 0.1, "weight_decay": 5e-4,
+                 "augment": "flip"},
+    "lenet5": {"ratio": 0.95, "epochs": 10, "batch": 128, "learning_rate": 0.05, "weight_decay": 5e-4,
+               "augment": "flip"},
+}  # fmt: skip
+#: Entries of each codebook.
+ENTRIES = {"lenet300": 14, "lenet5": 12}
+#: What trains the codebooks, and the biases.
+TUNE = {"epochs": 4, "batch": 256, "learning_rate": 3e-3, "optimizer": "adamw", "augment": "flip"}
 
 
 def recipe(name: str) -> Recipe:
     """Return the steps for one model."""
-    settings = TRAIN[name]
-    prune = {"ratio": RATIOS[name], "end": 0.5, "every": 16, "teacher": "kl", **settings}
-    tune = {**settings, "epochs": 4, "learning_rate": float(settings["learning_rate"]) / 10}
+    prune = {"end": 0.5, "every": 16, "teacher": "kl", **PRUNE[name]}
     shared = {"entries": ENTRIES[name], "start": "density"}
-    return Recipe.parse([{"prune_gradually": prune}, {"share": shared}, {"distill": tune}])
+    return Recipe.parse([{"prune_gradually": prune}, {"share": shared}, {"distill": TUNE}])
 
 
 def main() -> int:
@@ -41,16 +47,28 @@ def main() -> int:
     parser.add_argument("models", nargs="*", default=list(WANTED))
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    data = load_dataset("fashion_mnist:full")
-    runs: list[Run] = []
+    data = load_dataset(DATA)
+    figures = []
     for name in options.models:
         bench = Bench(name, data)
+        runs = []
         for seed in range(options.seeds):
             runs.append(bench.run("prune, share, retrain", recipe(name), seed))
             tell(runs[-1])
-    keep("training_deep_compression", runs, wanted=WANTED, points=POINTS)
-    missed = [run for run in runs if run.ratio < WANTED[run.model] or run.lost > POINTS]
-    return 1 if missed else 0
+            figure = _figure(name, runs)
+            keep(f"training_deep_compression_{name}", [figure], data=DATA, seeds=range(seed + 1),
+                 seconds=sum(run.seconds for run in runs), runs=runs)  # fmt: skip
+        figures.append(figure)
+    return 0 if all(figure.reached for figure in figures) else 1
+
+
+def _figure(name: str, runs: list[Run]) -> Figure:
+    ratios, lost = [run.ratio for run in runs], [run.lost for run in runs]
+    reached = min(ratios) >= WANTED[name] and max(lost) <= POINTS
+    measured = f"{spread(ratios, 1)}×, {spread(lost)} points lost of {runs[0].dense:.2f} %"
+    return Figure(
+        f"Deep Compression with retraining, {name}", f"≥ {WANTED[name]:g}× at ≤ {POINTS} points lost", measured, reached
+    )
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.bench.training import Bench, Run, keep, tell
+from tests.bench.record import Figure, keep
+from tests.bench.training import Bench, tell
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.recipe import Recipe
@@ -74,21 +76,40 @@ def main() -> int:
     options = parser.parse_args()
     data = load_dataset(options.data)
     bench = Bench(MODEL, data)
-    runs: list[Run] = []
-    missed = []
+    figures = []
     for name in options.cases:
         case = CASES[name]
-        runs += [bench.run(f"{case.label}, post-training", case.untrained), bench.run(case.label, case.trained)]
-        for run in runs[-2:]:
+        runs = [bench.run(f"{case.label}, post-training", case.untrained), bench.run(case.label, case.trained)]
+        for run in runs:
             tell(run)
-        missed += [name] if runs[-1].lost > case.points else []
-        keep("training_resnet20", runs, points={case.label: case.points for case in CASES.values()})
+        before, after = runs
+        figures.append(
+            Figure(
+                f"{MODEL}, {case.label}, recovered", f"≤ {case.points:g} points lost",
+                f"{after.lost:.2f} points lost of {after.dense:.2f} %, {after.ratio:.1f}× smaller "
+                f"(post-training {before.lost:.2f} lost)",
+                after.lost <= case.points,
+            )
+        )  # fmt: skip
+        keep(f"training_resnet20_{name}", figures[-1:], data=options.data, seeds=[0], seconds=after.seconds, runs=runs)
     if options.latency:
-        times = measure_latency(CASES["channels"].trained, data)
-        print(f"channels: {times['dense']['ms']:.3f} ms dense, {times['pruned']['ms']:.3f} ms pruned")
-        keep("training_resnet20", runs, points={case.label: case.points for case in CASES.values()}, latency=times)
-        missed += ["latency"] if times["dense"]["ms"] / times["pruned"]["ms"] < FASTER else []
-    return 1 if missed else 0
+        begin = time.perf_counter()
+        figures.append(_latency(data))
+        seconds = time.perf_counter() - begin
+        keep("training_resnet20_latency", figures[-1:], data=options.data, seeds=[0], seconds=seconds)
+    return 0 if all(figure.reached for figure in figures) else 1
+
+
+def _latency(data: Dataset) -> Figure:
+    times = measure_latency(CASES["channels"].trained, data)
+    dense, pruned = times["dense"], times["pruned"]
+    faster = dense["ms"] / pruned["ms"]
+    return Figure(
+        f"{MODEL}, half the MACs by channels: latency in ONNX Runtime", f"≥ {FASTER:g}× faster than dense",
+        f"{faster:.2f}×: {dense['ms']:.3f} ms ({dense['low']:.3f} to {dense['high']:.3f}) dense, "
+        f"{pruned['ms']:.3f} ms ({pruned['low']:.3f} to {pruned['high']:.3f}) pruned",
+        faster >= FASTER,
+    )  # fmt: skip
 
 
 def measure_latency(recipe: Recipe, data: Dataset) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench.training import Bench, Run, keep, tell
-from tests.bench.training_tickets import interval
+from tests.bench.record import Figure, keep
+from tests.bench.training import Bench, Run, interval, spread, tell
 from workbench.data.load import load_dataset
 from workbench.recipe import Recipe
 
@@ -35,14 +35,21 @@ def main() -> int:
         for way, step in ways.items():
             runs[way].append(bench.run(f"half width, {way}", Recipe.parse([CUT, step]), seed))
             tell(runs[way][-1])
-    gains = {}
-    for way in LOSSES:
-        gains[way] = interval([one.test - plain.test for one, plain in zip(runs[way], runs["plain"], strict=True)])
-        middle, low, high = gains[way]
-        verdict = "helps" if low > 0 else "hurts" if high < 0 else "no difference shown"
-        print(f"{way:11} {middle:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}: {verdict}")
-    keep("training_students", [run for found in runs.values() for run in found], gains=gains, data=options.data)
+    plain = [run.test for run in runs["plain"]]
+    figures = [_figure(way, [run.test for run in runs[way]], plain) for way in LOSSES]
+    everything = [run for found in runs.values() for run in found]
+    keep("training_students", figures, data=options.data, seeds=range(options.seeds),
+         seconds=sum(run.seconds for run in everything), runs=everything)  # fmt: skip
     return 0
+
+
+def _figure(way: str, taught: list[float], plain: list[float]) -> Figure:
+    middle, low, high = interval([one - other for one, other in zip(taught, plain, strict=True)])
+    verdict = "helps" if low > 0 else "hurts" if high < 0 else "no difference shown"
+    return Figure(
+        f"Half-width {MODEL} distilled by {way}, against plain training", "",
+        f"{middle:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}: {verdict} ({spread(plain)} % plain)",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -6,24 +6,16 @@ The difference is paired by seed; its interval is Student's at 95 %. The dense n
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from statistics import mean, stdev
 
-from tests.bench.training import Bench, Run, keep, tell
+from tests.bench.record import Figure, keep
+from tests.bench.training import Bench, Run, interval, spread, tell
 from workbench.data.load import load_dataset
 
 MODEL, RATIO = "lenet300", 0.9
-SETTINGS = "ratio: {ratio}, rounds: {rounds}, epochs: {epochs}, learning_rate: 0.05, augment: flip, last: {last}"
-#: Student's 97.5 % quantile by degrees of freedom.
-QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-
-
-def interval(differences: list[float]) -> tuple[float, float, float]:
-    """Return the mean of paired differences and the ends of its 95 % interval."""
-    middle = mean(differences)
-    half = QUANTILES[len(differences) - 1] * stdev(differences) / math.sqrt(len(differences))
-    return middle, middle - half, middle + half
+SETTINGS = (
+    "ratio: {ratio}, rounds: {rounds}, epochs: {epochs}, batch: 128, learning_rate: 0.1, augment: flip, last: {last}"
+)
 
 
 def main() -> int:
@@ -43,8 +35,15 @@ def main() -> int:
             tell(found[-1])
     pairs = [one.test - other.test for one, other in zip(runs["rewound"], runs["random"], strict=True)]
     middle, low, high = interval(pairs)
-    print(f"ticket minus control: {middle:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, {len(pairs)} seeds")
-    keep("training_tickets", [*runs["rewound"], *runs["random"]], difference=[middle, low, high], data=options.data)
+    rewound, random = ([run.test for run in found] for found in runs.values())
+    figure = Figure(
+        f"Lottery ticket against random re-initialization, {MODEL} at {RATIO:.0%}", "",
+        f"{middle:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}: {spread(rewound)} % rewound, "
+        f"{spread(random)} % from other first weights, {runs['rewound'][0].dense:.2f} % dense (the zoo's)",
+    )  # fmt: skip
+    everything = [*runs["rewound"], *runs["random"]]
+    keep("training_tickets", [figure], data=options.data, seeds=range(options.seeds),
+         seconds=sum(run.seconds for run in everything), runs=everything)  # fmt: skip
     return 0
 
 
