@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -36,8 +37,8 @@ STORED = (
 )
 
 
-def student_of(draft: Draft) -> Student:
-    settings = FinetuneSettings()
+def student_of(draft: Draft, **more: Any) -> Student:
+    settings = FinetuneSettings(**more)
     return Student.of(draft, Method(settings), dict.fromkeys(draft.layers, settings))
 
 
@@ -51,11 +52,14 @@ def moved(student: Student, seed: int = 0) -> None:
                 parameter.add_(0.05 * parameter.abs().mean() * noise)
 
 
+@pytest.mark.parametrize("learn_offsets", [False, True])
 @pytest.mark.parametrize("text", STORED)
-def test_the_model_runs_with_the_values_that_will_be_stored(text: str, small_model: Model, small_data: Dataset) -> None:
+def test_the_model_runs_with_the_values_that_will_be_stored(
+    text: str, learn_offsets: bool, small_model: Model, small_data: Dataset
+) -> None:
     subject = Subject.of(small_model, (1, 8, 8))
     draft = draft_for(subject, Recipe.parse(text), context_for(small_model, small_data))
-    student = student_of(draft)
+    student = student_of(draft, learn_offsets=learn_offsets)
     for name, values in student.values().items():  # before it has learned anything
         torch.testing.assert_close(values.detach(), draft.tensors[name], rtol=1e-6, atol=1e-7)
     moved(student)
@@ -94,6 +98,46 @@ def test_a_step_learns_by_the_gradient_of_learned_step_size_quantization() -> No
     torch.testing.assert_close(part.step.grad, expected.view(1), rtol=1e-5, atol=1e-6)
     assert part.values.grad is not None
     assert part.values.grad.tolist() == inside.float().tolist()
+
+
+def test_an_offset_learns_by_the_gradient_of_lsq_plus() -> None:
+    """Bhalgat et al. 2020, equations 4 and 5: beyond the ends 1 for the offset and the end's code for the step."""
+    step, values = 0.1, torch.tensor([[0.26, -0.93, 0.049, 0.71, -0.12]])
+    codes = Codes(torch.zeros(1, 5, dtype=torch.uint8), torch.tensor([step]), torch.tensor([2.0]), None, 3)
+    part = OnGrid(codes, torch.ones(1, 5, dtype=torch.bool), learn_steps=True, learn_offsets=True)
+    with torch.no_grad():
+        part.values.copy_(values)
+    part().sum().backward()
+    place = values / step + 2  # (x - offset) / step
+    inside = (place > 0) & (place < 7)
+    slowed = 1 / math.sqrt(5 * 7)
+    assert part.offset is not None
+    assert part.offset.grad is not None
+    torch.testing.assert_close(part.offset.grad, (~inside).float().sum().view(1) * slowed)
+    of_step = torch.where(inside, place.round() - place, place.clamp(0, 7)).sum() * slowed
+    assert part.step.grad is not None
+    torch.testing.assert_close(part.step.grad, of_step.view(1), rtol=1e-4, atol=1e-5)
+
+
+def test_an_offset_finds_a_lopsided_range_and_zero_stays_on_the_grid() -> None:
+    """Values of 0 to 0.75 on a symmetric grid of 3 bits: half of it is lost until its offset has learned."""
+    values = torch.linspace(0, 0.75, 64).view(1, 64)
+    codes = Codes(torch.zeros(1, 64, dtype=torch.uint8), torch.tensor([0.12]), torch.tensor([4.0]), None, 3)
+    part = OnGrid(codes, torch.ones(1, 64, dtype=torch.bool), learn_steps=True, learn_offsets=True)
+    with torch.no_grad():
+        part.values.copy_(values)
+    before = float((part() - values).detach().square().mean())
+    assert part.offset is not None
+    optimizer = torch.optim.Adam([part.step, part.offset], 0.01)
+    for _ in range(200):
+        optimizer.zero_grad()
+        (part() - values).square().mean().backward()
+        optimizer.step()
+    stored = codes.retrained(part.learned())
+    after = float((stored.decode() - values).square().mean())
+    assert after < 0.1 * before
+    assert stored.zero_point.item() in range(3)
+    assert torch.equal(stored.decode(), part().detach())
 
 
 def test_a_shared_entry_learns_by_the_sum_of_its_weights_gradients() -> None:

@@ -39,6 +39,19 @@ def test_a_step_gets_the_gradient_of_the_rounded_value() -> None:
     torch.testing.assert_close(grid.scale.grad, each.sum() / math.sqrt(5 * 7), rtol=1e-5, atol=1e-6)
 
 
+def test_an_offset_gets_the_gradient_of_what_lies_beyond_the_grid() -> None:
+    """Bhalgat et al. 2020, equation 5."""
+    grid, values = LearnedInput(EDIT, "step", learn_offset=True), VALUES.clone().requires_grad_()
+    (rounded,) = grid(nn.Linear(5, 1), (values,))
+    torch.testing.assert_close(rounded, InputQuantizer(EDIT)(nn.Linear(5, 1), (VALUES,))[0])
+    rounded.sum().backward()
+    assert grid.offset is not None
+    assert grid.offset.grad is not None
+    torch.testing.assert_close(grid.offset.grad, torch.tensor(3 / math.sqrt(5 * 7)))  # three values beyond
+    assert values.grad is not None
+    assert values.grad.tolist() == [[0.0, 1.0, 0.0, 0.0, 1.0]]
+
+
 def test_a_cut_gets_the_gradient_of_what_lies_beyond_it() -> None:
     grid, values = LearnedInput(EDIT, "cut"), VALUES.clone().requires_grad_()
     grid(nn.Linear(5, 1), (values,))[0].sum().backward()
@@ -48,10 +61,12 @@ def test_a_cut_gets_the_gradient_of_what_lies_beyond_it() -> None:
     assert values.grad.tolist() == [[0.0, 1.0, 0.0, 0.0, 1.0]]
 
 
-@pytest.mark.parametrize("how", ["step", pytest.param("cut", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", ["step", "offset", pytest.param("cut", marks=pytest.mark.slow)])
 def test_learned_grids_of_inputs_are_stored(how: str, small_model: Model, small_data: Dataset) -> None:
     before: list[dict[str, Any]] = [{"quantize": {"bits": 3, "activations": {"bits": 4}}}]
     settings = {"epochs": 4, "batch": 16, "augment": "none", "learning_rate": 0.05, "learn_inputs": how}
+    if how == "offset":
+        settings |= {"learn_inputs": "step", "learn_offsets": True}
     recipe = Recipe.parse([*before, {"finetune": settings}])
     trained = train(small_model, small_data, recipe, place=Within()).result()
     plain, tuned = compress(small_model, Recipe.parse(before), small_data), compress(small_model, recipe, small_data)

@@ -110,8 +110,9 @@ class Codes(Storage):
         return replace(self, codes=codes, scale=scale, zero_point=zero_point)
 
     def retrained(self, learned: Mapping[str, Tensor]) -> Codes:
-        """Return learned values on the grid, or on one of the learned steps in the part ``scale``."""
-        new = replace(self, scale=learned.get("scale", self.scale))
+        """Return learned values on the grid: on learned steps in the part ``scale``, zeros in ``zero_point``."""
+        zero_point = learned.get("zero_point", self.zero_point)
+        new = replace(self, scale=learned.get("scale", self.scale), zero_point=zero_point)
         codes = torch.round(learned[""] / new.spread(new.scale)) + new.spread(new.zero_point)
         return replace(new, codes=codes.clamp_(0, 2**self.bits - 1).to(self.codes.dtype))
 

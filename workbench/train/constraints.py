@@ -9,7 +9,6 @@ there. What learned is handed over by ``learned``, and put in place by ``Storage
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import singledispatch
 from math import sqrt
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench.techniques.codebook import SharedWeights
-from workbench.techniques.storage import Cast, Codes, Storage, TableCodes
+from workbench.techniques.storage import Codes, Storage
+
+from .gradients import slower, spread, straight, whole_zero
 
 
 class Part(nn.Module):
@@ -76,43 +77,48 @@ class Masked(Constraint):
 
 
 class OnGrid(Masked):
-    """Rounded to a uniform grid, whose steps learn too where asked.
+    """Rounded to a uniform grid, whose steps learn too where asked, and its offset.
 
     The gradient of a step is that of the rounded value (Esser et al. 2020, equation 3), which follows from
-    passing the rounding alone straight through; it is scaled by 1 / sqrt(values a step · levels).
+    passing the rounding alone straight through; it is scaled by 1 / sqrt(values a step · levels). An offset is
+    the value of the lowest code, as in LSQ+ (Bhalgat et al. 2020, equations 4 and 5); it is kept at whole steps,
+    so that zero stays on the grid, and this rounding too is passed straight through.
     """
 
-    def __init__(self, codes: Codes, kept: Tensor, learn_steps: bool) -> None:
+    def __init__(self, codes: Codes, kept: Tensor, learn_steps: bool, learn_offsets: bool = False) -> None:
         super().__init__(codes.decode(), kept)
         self.codes = codes
         self.step = nn.Parameter(codes.scale.clone(), requires_grad=learn_steps)
+        self.offset = nn.Parameter(-codes.zero_point * codes.scale) if learn_offsets else None
         each = codes.codes.numel() / max(1, codes.scale.numel())
-        self._slowed = 1 / sqrt(max(1.0, each * (2**codes.bits - 1)))
+        self._top = 2**codes.bits - 1
+        self._slowed = 1 / sqrt(max(1.0, each * self._top))
 
     def forward(self) -> Tensor:
         """Return the values on their grid."""
-        step = self.step * self._slowed + (self.step * (1 - self._slowed)).detach()
-        wide, zero = self._spread(self._positive(step)), self._spread(self.codes.zero_point)
+        step = self._positive(slower(self.step, self._slowed))
+        wide, zero = self._spread(step), self._spread(self._zero_point(step))
         place = self.whole() * self.kept / wide + zero
-        inside = place.clamp(0, 2**self.codes.bits - 1)
-        return (inside + (inside.round() - inside).detach() - zero) * wide
+        inside = place.clamp(0, self._top)
+        return (straight(inside, inside.round()) - zero) * wide
 
     def learned(self) -> dict[str, Tensor]:
-        """Return the unrounded values and the steps."""
-        return {**super().learned(), "scale": self._positive(self.step.detach()).clone()}
+        """Return the unrounded values, the steps and, where it learned, the codes of zero."""
+        step = self._positive(self.step.detach())
+        found = {**super().learned(), "scale": step.clone()}
+        return found if self.offset is None else {**found, "zero_point": self._zero_point(step).detach().clone()}
+
+    def _zero_point(self, step: Tensor) -> Tensor:
+        """Return the code of zero for each slice."""
+        if self.offset is None:
+            return self.codes.zero_point
+        return whole_zero(slower(self.offset, self._slowed), step, self._top)
 
     def _positive(self, step: Tensor) -> Tensor:
         return step.clamp_min(torch.finfo(torch.float32).eps)
 
     def _spread(self, values: Tensor) -> Tensor:
-        codes = self.codes
-        if codes.axis is None:
-            return values.reshape([1] * codes.codes.ndim)
-        if codes.group is None:
-            return values.reshape([-1 if axis == codes.axis else 1 for axis in range(codes.codes.ndim)])
-        moved = codes.codes.movedim(codes.axis, 0)
-        rows = values.view(len(moved), -1).repeat_interleave(codes.group, 1)[:, : moved[0].numel()]
-        return rows.reshape(moved.shape).movedim(0, codes.axis)
+        return spread(values, tuple(self.codes.codes.shape), self.codes.axis, self.codes.group)
 
 
 class Rounded(Masked):
@@ -127,7 +133,7 @@ class Rounded(Masked):
         values = self.whole() * self.kept
         stored = self.storage.retrained({"": values.detach()})
         assert stored is not None
-        return values + (stored.decode() - values).detach()
+        return straight(values, stored.decode())
 
 
 class Shared(Part):
@@ -153,37 +159,3 @@ class Shared(Part):
     def learned(self) -> dict[str, Tensor]:
         """Return the books."""
         return {"books": self.books.detach().clone()}
-
-
-def constraint_for(
-    values: Tensor, storage: Storage | None, zeroed: Tensor | None, learn_steps: bool = True
-) -> Part | None:
-    """Return what keeps a tensor compressed while it learns; None where its storage can't learn.
-
-    ``zeroed`` is zero where a weight was pruned, None where nothing was.
-    """
-    kept = torch.ones_like(values, dtype=torch.bool) if zeroed is None else zeroed != 0
-    if storage is None:
-        return Constraint(values) if zeroed is None else Masked(values, kept)
-    return _constrain(storage, kept, learn_steps)
-
-
-@singledispatch
-def _constrain(storage: Storage, kept: Tensor, learn_steps: bool) -> Part | None:
-    return None
-
-
-@_constrain.register
-def _(storage: Codes, kept: Tensor, learn_steps: bool) -> Constraint:
-    return OnGrid(storage, kept, learn_steps)
-
-
-@_constrain.register
-def _(storage: SharedWeights, kept: Tensor, learn_steps: bool) -> Shared:
-    return Shared(storage)
-
-
-@_constrain.register(TableCodes)
-@_constrain.register(Cast)
-def _(storage: Storage, kept: Tensor, learn_steps: bool) -> Constraint:
-    return Rounded(storage, kept)

@@ -8,7 +8,7 @@ checkpoint holds it; everything else follows from the Moment.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from workbench.techniques.storage import Storage
 from workbench.techniques.trained import TrainingSettings
 
-from .constraints import Part, constraint_for
+from .constraining import Learns, constraint_for
+from .constraints import Part
 from .folding import FoldedNorm
 from .objectives import Labels, Objective
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Share of all steps over which the step size rises to its highest.
 WARM_UP = 0.05
+#: Settings that say what learns of storages.
+LEARNS = tuple(field.name for field in fields(Learns))
 
 S = TypeVar("S", bound=TrainingSettings)
 
@@ -71,8 +74,9 @@ class Method(Generic[S]):
 
     def constrain(self, tensor: Learning) -> Part | None:
         """Return what keeps ``tensor`` compressed while it learns; None leaves it as it is."""
-        learn_steps = getattr(self.settings, "learn_steps", True)
-        return constraint_for(tensor.values, tensor.storage, tensor.zeroed, learn_steps)
+        settings: Any = self.settings
+        learns = Learns(**{name: getattr(settings, name) for name in LEARNS if hasattr(settings, name)})
+        return constraint_for(tensor.values, tensor.storage, tensor.zeroed, learns)
 
     def objective(self, teacher: nn.Module) -> Objective:
         """Return what a step makes smaller."""

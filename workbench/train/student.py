@@ -61,7 +61,8 @@ class Student(nn.Module):
                 if constraint is not None:
                     found[name] = constraint
         how = getattr(method.settings, "learn_inputs", "no")
-        inputs = {} if how == "no" else learn_inputs(body, draft.edits, how)
+        offsets = getattr(method.settings, "learn_offsets", False)
+        inputs = {} if how == "no" else learn_inputs(body, draft.edits, how, offsets)
         folds = getattr(method.settings, "batchnorm", "train") == "fold"
         return cls(body, found, draft.image_shape, inputs, fold(body, found, draft) if folds else None)
 
@@ -76,14 +77,14 @@ class Student(nn.Module):
 
     @torch.no_grad()
     def learned(self) -> dict[str, Tensor]:
-        """Return an artefact's tensors: ``NAME`` or ``NAME|PART``, floating-point buffers, ``LAYER|input`` steps."""
+        """Return an artefact's tensors: ``NAME`` or ``NAME|PART``, floating-point buffers, inputs' grids."""
         found = {}
         for name, part in self.parts():
             for key, tensor in part.learned().items():
                 found[f"{name}|{key}" if key else name] = tensor
         for layer, grid in zip(self.layers, self.inputs, strict=True):
             assert isinstance(grid, LearnedInput)
-            found[f"{layer}|input"] = torch.tensor(grid.learned(), dtype=torch.float64)
+            found |= {f"{layer}|{key}": value for key, value in grid.learned().items()}
         kept = {name for name, _ in self.body.named_parameters()}
         for name, tensor in tensors_of(self.body).items():
             if name not in kept and tensor.is_floating_point():

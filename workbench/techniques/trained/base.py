@@ -117,14 +117,14 @@ def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
     """Put an artefact's tensors into ``draft``: ``NAME`` is a new value, ``NAME|PART`` what a storage learned.
 
     The part ``kept`` is false where a weight was pruned while it learned; ``LAYER|input`` is the step of the grid
-    on which a layer's input is rounded.
+    on which a layer's input is rounded, ``LAYER|input_zero`` the code of zero where that was learned.
     """
     parts: dict[str, dict[str, Any]] = {}
     for entry, tensor in artefact.tensors.items():
         name, _, part = entry.partition("|")
         parts.setdefault(name, {})[part] = tensor
     for layer in [name for name, learned in parts.items() if "input" in learned]:
-        _put_input(draft, layer, float(parts.pop(layer)["input"]))
+        _put_input(draft, layer, parts.pop(layer))
     for name, learned in parts.items():
         kept = learned.pop("kept", None)
         storage = draft.stored.get(name)
@@ -137,8 +137,9 @@ def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
             draft.zero(name, ~kept, how)
 
 
-def _put_input(draft: Draft, layer: str, scale: float) -> None:
+def _put_input(draft: Draft, layer: str, learned: Mapping[str, Any]) -> None:
     for edit in draft.edits:
         if type(edit) is QuantizeInput and edit.layer == layer:
-            draft.quantize_input(replace(edit, scale=scale))
+            zero = int(learned.get("input_zero", edit.zero_point))
+            draft.quantize_input(replace(edit, scale=float(learned["input"]), zero_point=zero))
             return

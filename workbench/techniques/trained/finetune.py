@@ -3,7 +3,8 @@
 Pruned weights stay zero. Weights on a grid or in a table are rounded in every forward pass while their
 unrounded selves learn, by the straight-through estimator (Bengio et al. 2013): quantization-aware training
 (Jacob et al. 2018). With ``learn_steps`` the grids' steps learn too (Esser et al. 2020, "Learned Step Size
-Quantization"), and so may those of the layers' inputs, or where these are cut (Choi et al. 2018, "PACT").
+Quantization"), and so may those of the layers' inputs, or where these are cut (Choi et al. 2018, "PACT"); with
+``learn_offsets`` the grids move as well (Bhalgat et al. 2020, "LSQ+").
 BatchNorm can keep the statistics it has, from the beginning or late in quantization-aware training, and its
 factors can be folded into the weights before they are rounded, as a runtime folds them (Jacob et al. 2018;
 Krishnamoorthi 2018). Codebooks learn their entries, each by the sum of its weights' gradients (Han et al. 2016).
@@ -21,12 +22,19 @@ from .base import TrainingSettings, trained_technique
 class FinetuneSettings(TrainingSettings):
     """Settings of ``finetune``."""
 
-    added: ClassVar[frozenset[str]] = TrainingSettings.added | {"learn_inputs", "batchnorm", "batchnorm_until"}
+    added: ClassVar[frozenset[str]] = TrainingSettings.added | {
+        "learn_inputs", "batchnorm", "batchnorm_until", "learn_offsets",
+    }  # fmt: skip
 
     learn_steps: bool = Field(True, description="Let the steps of quantization grids learn too (LSQ).")
     learn_inputs: Literal["no", "step", "cut"] = Field(
         "no",
         description="What learns of quantized inputs' grids: nothing, their step (LSQ), or where they are cut (PACT).",
+    )
+    learn_offsets: bool = Field(
+        False,
+        description="Let the grids' offsets learn too (LSQ+), in whole steps: of weights, and of inputs whose step "
+        "does.",
     )
     batchnorm: Literal["train", "freeze", "fold"] = Field(
         "train",

@@ -1,0 +1,56 @@
+"""Which Constraint keeps a tensor as its Storage has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+
+from workbench.techniques.codebook import SharedWeights
+from workbench.techniques.storage import Cast, Codes, Storage, TableCodes
+
+from .constraints import Constraint, Masked, OnGrid, Part, Rounded, Shared
+
+
+@dataclass(frozen=True)
+class Learns:
+    """What learns of storages beside the values: the settings of ``finetune`` of these names."""
+
+    learn_steps: bool = True
+    learn_offsets: bool = False
+
+
+def constraint_for(
+    values: Tensor, storage: Storage | None, zeroed: Tensor | None, learns: Learns = Learns()
+) -> Part | None:
+    """Return what keeps a tensor compressed while it learns; None where its storage can't learn.
+
+    ``zeroed`` is zero where a weight was pruned, None where nothing was.
+    """
+    kept = torch.ones_like(values, dtype=torch.bool) if zeroed is None else zeroed != 0
+    if storage is None:
+        return Constraint(values) if zeroed is None else Masked(values, kept)
+    return _constrain(storage, kept, learns)
+
+
+@singledispatch
+def _constrain(storage: Storage, kept: Tensor, learns: Learns) -> Part | None:
+    return None
+
+
+@_constrain.register
+def _(storage: Codes, kept: Tensor, learns: Learns) -> Constraint:
+    return OnGrid(storage, kept, learns.learn_steps, learns.learn_offsets)
+
+
+@_constrain.register
+def _(storage: SharedWeights, kept: Tensor, learns: Learns) -> Shared:
+    return Shared(storage)
+
+
+@_constrain.register(TableCodes)
+@_constrain.register(Cast)
+def _(storage: Storage, kept: Tensor, learns: Learns) -> Constraint:
+    return Rounded(storage, kept)
