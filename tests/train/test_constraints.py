@@ -34,6 +34,11 @@ STORED = (
     "- prune: {ratio: 0.6}\n- share: {bits: 2}",
     "- prune: {granularity: filter, ratio: 0.5}\n- quantize: {bits: 5}",
     "- factorize: {size: 0.5}\n- quantize: {bits: 5}",
+    "- quantize: {format: binary}",
+    "- prune: {ratio: 0.4}\n- quantize: {format: binary, per: group, group_size: 7}",
+    "- quantize: {format: ternary}",
+    "- prune: {ratio: 0.4}\n- quantize: {format: ternary, per: group, group_size: 7}",
+    "- quantize: {format: ternary, per: tensor}",
 )
 
 
@@ -52,14 +57,14 @@ def moved(student: Student, seed: int = 0) -> None:
                 parameter.add_(0.05 * parameter.abs().mean() * noise)
 
 
-@pytest.mark.parametrize("learn_offsets", [False, True])
+@pytest.mark.parametrize("more", [False, True])
 @pytest.mark.parametrize("text", STORED)
 def test_the_model_runs_with_the_values_that_will_be_stored(
-    text: str, learn_offsets: bool, small_model: Model, small_data: Dataset
+    text: str, more: bool, small_model: Model, small_data: Dataset
 ) -> None:
     subject = Subject.of(small_model, (1, 8, 8))
     draft = draft_for(subject, Recipe.parse(text), context_for(small_model, small_data))
-    student = student_of(draft, learn_offsets=learn_offsets)
+    student = student_of(draft, learn_offsets=more, two_scales=more)
     for name, values in student.values().items():  # before it has learned anything
         torch.testing.assert_close(values.detach(), draft.tensors[name], rtol=1e-6, atol=1e-7)
     moved(student)

@@ -125,6 +125,7 @@ class Draft:
         self.stored: dict[str, Storage] = {}
         self.zeroed: dict[str, Tensor] = {}
         self.rewritten: dict[str, Tensor] = {}
+        self.unrounded: dict[str, Tensor] = {}
         self.edits: list[Edit] = []
         self.thresholds: dict[str, float] = {}
         self.packing: dict[str, Packing] = {}
@@ -175,6 +176,7 @@ class Draft:
         """Replace a tensor by float values; ``how`` says in a few words what made them."""
         self.tensors[name] = value
         self.stored.pop(name, None)
+        self.unrounded.pop(name, None)
         self._bump(name, how)
 
     def rewrite(self, name: str, value: Tensor, how: str) -> None:
@@ -186,7 +188,12 @@ class Draft:
         self.rewritten[name] = value
 
     def store(self, name: str, storage: Storage, how: str, decoded: Tensor | None = None) -> None:
-        """Decide how a tensor is stored; its float value becomes ``decoded``, what ``storage.decode()`` gives."""
+        """Decide how a tensor is stored; its float value becomes ``decoded``, what ``storage.decode()`` gives.
+
+        What it was before any rounding stays in ``unrounded``: training may begin with it.
+        """
+        if name not in self.stored:
+            self.unrounded[name] = self.tensors[name]
         self.tensors[name] = storage.decode() if decoded is None else decoded
         self.stored[name] = storage
         self._bump(name, how)
@@ -220,7 +227,7 @@ class Draft:
             self._kept[edit.keep] = torch.tensor(edit.keep), f"slice {edit.keep}"
         keep, how = self._kept[edit.keep]
         for name, axis, places in slice_tensors(self.tensors, self._modules[edit.layer], edit, keep):
-            for kept in (self.zeroed, self.rewritten):
+            for kept in (self.zeroed, self.rewritten, self.unrounded):
                 if name in kept:
                     kept[name] = kept[name].index_select(axis, places)
             self._put(name, self.stored[name].sliced(axis, places) if name in self.stored else None)
@@ -353,5 +360,6 @@ class Draft:
         del self.tensors[name]
         self.stored.pop(name, None)
         self.zeroed.pop(name, None)
+        self.unrounded.pop(name, None)
         self._versions.pop(name, None)
         self.packing.pop(name, None)

@@ -122,6 +122,20 @@ class Codes(Storage):
 
 
 @dataclass(frozen=True, eq=False)
+class TernaryCodes(Codes):
+    """A weight of three values, ``-scale``, 0 and ``scale``: the codes 0, 1 and 2 of a grid of two bits."""
+
+    def retrained(self, learned: Mapping[str, Tensor]) -> Storage:  # type: ignore[override]
+        """Return the learned ``codes`` with their ``scale``, or ``two``: one for the negative, one for the positive."""
+        codes, scale = learned["codes"], learned["scale"]
+        if "two" not in learned:
+            return replace(self, codes=codes, scale=scale)
+        negative, positive = learned["two"].tolist()
+        table = np.array([-negative, 0, positive], np.float32)
+        return TableCodes(codes, table, scale, self.axis, 2, self.group)
+
+
+@dataclass(frozen=True, eq=False)
 class TableCodes(Storage):
     """A weight whose values are those of a table: ``table[codes] * scale``.
 
@@ -162,7 +176,8 @@ class TableCodes(Storage):
         return replace(self, kept=~pruned if self.kept is None else self.kept & ~pruned)
 
     def retrained(self, learned: Mapping[str, Tensor]) -> TableCodes:
-        """Return learned values by the nearest of the table's."""
+        """Return learned values by the nearest of the table's, times learned scales where there is a part ``scale``."""
+        self = replace(self, scale=learned.get("scale", self.scale))
         scale = torch.from_numpy(spread(self.scale.numpy(), tuple(self.codes.shape), self.axis, self.group))
         codes = nearest(learned[""] / scale.clamp_min(torch.finfo(torch.float32).tiny), table_values(self.table))
         return replace(self, codes=codes.to(self.codes.dtype))
@@ -175,6 +190,12 @@ class TableCodes(Storage):
             return replace(self, codes=codes, kept=kept) if self.group is None else None
         scale = self.scale.view(self.codes.shape[axis], -1)[keep].flatten()
         return replace(self, codes=codes, kept=kept, scale=scale)
+
+
+def has_signs(storage: Storage | None) -> bool:
+    """Whether a weight is a sign, or a sign or nothing, times a scale."""
+    binary = isinstance(storage, TableCodes) and isinstance(storage.table, str) and storage.table == "sign"
+    return binary or isinstance(storage, TernaryCodes)
 
 
 @dataclass(frozen=True, eq=False)

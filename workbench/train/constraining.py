@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from workbench.techniques.codebook import SharedWeights
-from workbench.techniques.storage import Cast, Codes, Storage, TableCodes
+from workbench.techniques.storage import Cast, Codes, Storage, TableCodes, TernaryCodes, has_signs
 
 from .constraints import Constraint, Masked, OnGrid, Part, Rounded, Shared
+from .signs import Binary, Ternary
 
 
 @dataclass(frozen=True)
@@ -20,18 +21,24 @@ class Learns:
 
     learn_steps: bool = True
     learn_offsets: bool = False
+    two_scales: bool = False
 
 
 def constraint_for(
-    values: Tensor, storage: Storage | None, zeroed: Tensor | None, learns: Learns = Learns()
+    values: Tensor, storage: Storage | None, zeroed: Tensor | None, learns: Learns, whole: Tensor | None = None
 ) -> Part | None:
     """Return what keeps a tensor compressed while it learns; None where its storage can't learn.
 
-    ``zeroed`` is zero where a weight was pruned, None where nothing was.
+    ``zeroed`` is zero where a weight was pruned, None where nothing was; ``whole`` are the values before they
+    were rounded, where they are known: signs say too little of them to begin with.
     """
     kept = torch.ones_like(values, dtype=torch.bool) if zeroed is None else zeroed != 0
     if storage is None:
         return Constraint(values) if zeroed is None else Masked(values, kept)
+    if isinstance(storage, TernaryCodes):
+        return Ternary(storage, kept, learns.two_scales, whole)
+    if isinstance(storage, TableCodes) and has_signs(storage):
+        return Binary(storage, kept, whole)
     return _constrain(storage, kept, learns)
 
 

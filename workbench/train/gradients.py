@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -12,7 +13,8 @@ def straight(values: Tensor, rounded: Tensor) -> Tensor:
 
 def slower(parameter: Tensor, share: float) -> Tensor:
     """Return ``parameter``, with ``share`` of its gradient."""
-    return parameter * share + (parameter * (1 - share)).detach()
+    still = parameter.detach()
+    return still + (parameter - still) * share
 
 
 def whole_zero(offset: Tensor, step: Tensor, top: int) -> Tensor:
@@ -33,3 +35,14 @@ def spread(values: Tensor, shape: tuple[int, ...], axis: int | None, group: int 
         size *= length
     rows = values.view(shape[axis], -1).repeat_interleave(group, 1)[:, :size]
     return rows.reshape(moved).movedim(0, axis)
+
+
+def totals(values: Tensor, axis: int | None, group: int | None) -> Tensor:
+    """Return the sum over each slice, in the slices' order."""
+    if axis is None:
+        return values.sum().view(1)
+    rows = values.movedim(axis, 0).flatten(1)
+    if group is None:
+        return rows.sum(1)
+    padded = torch.nn.functional.pad(rows, (0, -rows.shape[1] % group))
+    return padded.view(len(rows), -1, group).sum(2).flatten()

@@ -51,7 +51,8 @@ class Moment:
 class Learning:
     """A tensor that may learn: its values, how it is stored, and where it was pruned (zero in ``zeroed``).
 
-    ``settings`` are those of its layer where the step acts on the layer and the tensor is its weight.
+    ``settings`` are those of its layer where the step acts on the layer and the tensor is its weight; ``whole``
+    are its values before they were rounded, where the draft has them.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Learning:
     storage: Storage | None
     zeroed: Tensor | None
     settings: Any = None
+    whole: Tensor | None = None
 
 
 class Method(Generic[S]):
@@ -76,7 +78,7 @@ class Method(Generic[S]):
         """Return what keeps ``tensor`` compressed while it learns; None leaves it as it is."""
         settings: Any = self.settings
         learns = Learns(**{name: getattr(settings, name) for name in LEARNS if hasattr(settings, name)})
-        return constraint_for(tensor.values, tensor.storage, tensor.zeroed, learns)
+        return constraint_for(tensor.values, tensor.storage, tensor.zeroed, learns, tensor.whole)
 
     def objective(self, teacher: nn.Module) -> Objective:
         """Return what a step makes smaller."""

@@ -56,8 +56,9 @@ class Student(nn.Module):
         found = {}
         for name, values in draft.tensors.items():
             if name in parameters:
-                stored, zeroed = draft.stored.get(name), draft.zeroed.get(name)
-                constraint = method.constrain(Learning(name, values.float(), stored, zeroed, weights.get(name)))
+                stored, zeroed, whole = draft.stored.get(name), draft.zeroed.get(name), draft.unrounded.get(name)
+                learning = Learning(name, values.float(), stored, zeroed, weights.get(name), whole)
+                constraint = method.constrain(learning)
                 if constraint is not None:
                     found[name] = constraint
         how = getattr(method.settings, "learn_inputs", "no")

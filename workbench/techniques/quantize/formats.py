@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.techniques.draft import Cache
-from workbench.techniques.storage import Cast, Codes, Storage
+from workbench.techniques.storage import Cast, Storage, TernaryCodes
 
 from .grids import Round, grid, grid_errors, on_grid
 from .ranges import best_shares, entropy_shares, percentile_span, sketch_of, span
@@ -164,5 +164,5 @@ def _ternary(weight: Tensor, fitted: Tensor, slicing: Slicing) -> tuple[Storage,
     rows = slicing.rows(weight.numpy())
     signs = np.sign(rows) * (np.abs(rows) > threshold.numpy()[:, None])
     codes = slicing.weight((signs + 1).astype(np.uint8), tuple(weight.shape))
-    storage = Codes(torch.from_numpy(codes), scale, torch.ones_like(scale), slicing.axis, 2, slicing.group)
+    storage = TernaryCodes(torch.from_numpy(codes), scale, torch.ones_like(scale), slicing.axis, 2, slicing.group)
     return storage, storage.decode()

@@ -21,6 +21,7 @@ from workbench.errors import WorkbenchError
 from workbench.models.edits import QuantizeInput
 
 from ..base import Cost, Settings, Technique
+from ..storage import has_signs
 
 if TYPE_CHECKING:
     from workbench.encodings.artefacts import Artefact
@@ -77,6 +78,8 @@ def training_key(technique: str, layers: Mapping[str, TrainingSettings], draft: 
     settings = next(iter(layers.values()))
     parts: list[Any] = [FORMAT, technique, settings.hashed(), draft.state, context.training.hash]
     parts.append(str(context.normalization))
+    if any(has_signs(storage) for storage in draft.stored.values()):
+        parts.append("signs")
     if len(layers) < len(draft.layers) or any(own != settings for own in layers.values()):
         parts.append({name: own.hashed() for name, own in layers.items()})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -133,6 +136,7 @@ def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
             draft.set_tensor(name, learned[""], how)
         elif new is not None:
             draft.store(name, new, how)
+            draft.unrounded |= {name: learned[""]} if "" in learned else {}
         if kept is not None:
             draft.zero(name, ~kept, how)
 

@@ -4,7 +4,10 @@ Pruned weights stay zero. Weights on a grid or in a table are rounded in every f
 unrounded selves learn, by the straight-through estimator (Bengio et al. 2013): quantization-aware training
 (Jacob et al. 2018). With ``learn_steps`` the grids' steps learn too (Esser et al. 2020, "Learned Step Size
 Quantization"), and so may those of the layers' inputs, or where these are cut (Choi et al. 2018, "PACT"); with
-``learn_offsets`` the grids move as well (Bhalgat et al. 2020, "LSQ+").
+``learn_offsets`` the grids move as well (Bhalgat et al. 2020, "LSQ+"). Binary and ternary weights keep their
+whole selves beside and take signs and scales anew in every pass (Rastegari et al. 2016, "XNOR-Net"; Li et al.
+2016), or learn a scale for each sign with ``two_scales`` (Zhu et al. 2017, "Trained Ternary Quantization").
+
 BatchNorm can keep the statistics it has, from the beginning or late in quantization-aware training, and its
 factors can be folded into the weights before they are rounded, as a runtime folds them (Jacob et al. 2018;
 Krishnamoorthi 2018). Codebooks learn their entries, each by the sum of its weights' gradients (Han et al. 2016).
@@ -23,7 +26,7 @@ class FinetuneSettings(TrainingSettings):
     """Settings of ``finetune``."""
 
     added: ClassVar[frozenset[str]] = TrainingSettings.added | {
-        "learn_inputs", "batchnorm", "batchnorm_until", "learn_offsets",
+        "learn_inputs", "batchnorm", "batchnorm_until", "learn_offsets", "two_scales",
     }  # fmt: skip
 
     learn_steps: bool = Field(True, description="Let the steps of quantization grids learn too (LSQ).")
@@ -36,6 +39,7 @@ class FinetuneSettings(TrainingSettings):
         description="Let the grids' offsets learn too (LSQ+), in whole steps: of weights, and of inputs whose step "
         "does.",
     )
+    two_scales: bool = Field(False, description="Give ternary weights a scale for each sign, and let both learn (TTQ).")
     batchnorm: Literal["train", "freeze", "fold"] = Field(
         "train",
         description="Let BatchNorm follow the training images' statistics, keep those it has, or follow them while "
