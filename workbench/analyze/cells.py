@@ -74,14 +74,17 @@ class CellRunner:
 
     def __call__(self, piece: Piece) -> Told:
         """Run a piece."""
-        batches = list(spans(piece.first, piece.last, self.batch))
-        rows = [self._row(place, columns, batches) for place, columns in piece.cells]
-        power = [np.square(self._values(batch)[OUTPUT]).mean(-1, dtype=np.float32) for batch in batches]
-        return Told(tuple(rows), np.concatenate(power))
-
-    def _row(self, place: int, columns: tuple[int, ...], batches: list[Span]) -> dict[str, NDArray[Any]]:
-        told = [self._answers(place, columns, batch) for batch in batches]
-        return {name: np.concatenate([each[name] for each in told], axis=1) for name in ANSWERS}
+        size = held_together(
+            self._values((piece.first, min(piece.first + self.batch, piece.last))), self.batch, self.batch
+        )
+        rows: list[list[dict[str, NDArray[Any]]]] = [[] for _ in piece.cells]
+        power = []
+        for few in spans(piece.first, piece.last, size):  # all rows on images whose activations are held, then the next
+            batches = list(spans(*few, self.batch))
+            for (place, columns), told in zip(piece.cells, rows, strict=True):
+                told += [self._answers(place, columns, batch) for batch in batches]
+            power += [np.square(self._values(batch)[OUTPUT]).mean(-1, dtype=np.float32) for batch in batches]
+        return Told(tuple(map(_joined, rows)), np.concatenate(power))
 
     def _answers(self, place: int, columns: tuple[int, ...], batch: Span) -> dict[str, NDArray[Any]]:
         self._pause()
@@ -195,6 +198,12 @@ class RemoteKit:
         return CellRunner(footing, self.question, source, _nothing)
 
 
+def held_together(values: Values, images: int, batch: int) -> int:
+    """Return how many images are worked on together, a multiple of ``batch``; ``values`` are those of ``images``."""
+    room = HELD_BYTES // 2 * images // max(1, sum(value.nbytes for value in values.values()))
+    return max(1, room // batch) * batch
+
+
 def batch_of(footing: Footing) -> int:
     """Return how many images make a batch."""
     return max(1, min(BATCH, PIECE // max(1, sum(layer.macs for layer in footing.subject.layers))))
@@ -211,6 +220,10 @@ def spans(start: int, stop: int, size: int) -> Iterator[Span]:
     """Yield ``start..stop`` in parts of ``size``."""
     for first in range(start, stop, size):
         yield first, min(first + size, stop)
+
+
+def _joined(told: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.concatenate([each[name] for each in told], axis=1) for name in ANSWERS}
 
 
 def _nbytes(variants: Any) -> int:

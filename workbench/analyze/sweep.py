@@ -5,9 +5,9 @@ every cell that much further, so that the whole map is there after 64 images, wi
 narrows until it is exact or as narrow as is wanted. Cancelled at any time, what is there stays valid, and
 a later sweep goes on from it: the cells that were through a look are not run over its images again.
 
-*Work.* The work is cut into pieces of some cells and some images (``cells``), which an Executor carries out. On
-threads of this process, the usual and here the fastest, a piece is one row and one batch, about 20 ms; on other
-machines it is about a second's. What comes back are each image's answers, so that it does not matter who ran it.
+*Work.* The work is cut into pieces of some cells and some images (``cutting``), which an Executor carries out
+(``cells``): threads of this process, the usual and here the fastest, or other processes and machines. What comes back
+are each image's answers, so that it does not matter who ran it.
 
 *Manners.* Between two pieces of work the sweep asks whether it was cancelled, and lets the person's own
 recipe settle first.
@@ -31,7 +31,8 @@ from workbench.engine import Footing
 from workbench.jobs import Cancelled, Job
 from workbench.run.executor import Crew, Executor, executor_for
 
-from .cells import HELD_BYTES, CellRunner, LocalKit, Piece, RemoteKit, Told, batch_of, order_of, spans
+from .cells import CellRunner, LocalKit, Piece, RemoteKit, Told, batch_of, held_together, order_of
+from .cutting import Load, cut_for_others, cut_here
 from .figures import figures_of
 from .finding import MEASURED, Answered, Floats, Question, Sensitivity
 from .keeping import Keeper, take_over
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 #: A cell is settled once its half-width is at most this share of what it lost, with a tolerance.
 RELATIVE = 0.1
-#: Multiply-accumulates of a piece that goes to another process, about a second on one core.
-FAR_PIECE = 40_000_000_000
 #: Seconds between two reports of progress.
 PACE = 0.1
 
@@ -241,27 +240,17 @@ class _Sweep:
             self._pauses.take()
 
     def _cut(self, rows: list[_Row], start: int, stop: int) -> Iterator[Piece]:
-        """Yield the pieces of a look. Here, those of all rows follow on a few images, whose activations are held."""
-        if not self._job.executor.remote:
-            for span in spans(start, stop, self._chunk):
-                for row in rows:
-                    for first, last in spans(*span, self._batch):
-                        yield Piece(((row.place, row.taken),), first, last)
-            return
-        work = max(1.0, sum(row.layout.macs * len(row.taken) for row in rows))
-        images = max(self._batch, int(FAR_PIECE / work) // self._batch * self._batch)
-        for first, last in spans(start, stop, images):
-            few = -(-len(rows) * (last - first) * work // max(1, len(rows) * FAR_PIECE))
-            apart = max(1, round(len(rows) / max(1, few)))
-            for place in range(0, len(rows), apart):
-                yield Piece(tuple((row.place, row.taken) for row in rows[place : place + apart]), first, last)
+        loads = [Load(row.place, row.taken, row.layout.macs) for row in rows]
+        executor = self._job.executor
+        if not executor.remote:
+            return cut_here(loads, start, stop, self._batch, self._chunk)
+        trunk = sum(layer.macs for layer in self._footing.subject.layers)
+        return cut_for_others(loads, start, stop, self._batch, executor.workers, trunk)
 
     @cached_property
     def _chunk(self) -> int:
         """Images that are worked on together: those whose activations may be held."""
-        one = self._source.values(self._footing.images(0, 1))
-        room = HELD_BYTES // 2 // max(1, sum(value.nbytes for value in one.values()))
-        return max(1, room // self._batch) * self._batch
+        return held_together(self._source.values(self._footing.images(0, 1)), 1, self._batch)
 
     def _note(self, piece: Piece, told: Told) -> None:
         """Keep each image's answers."""
