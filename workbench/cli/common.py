@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
+    from workbench.data.dataset import Dataset
     from workbench.jobs import Job, Progress
+    from workbench.models.model import Model
 
 Verbs = argparse._SubParsersAction  # what add_subparsers gives; argparse has no public name for it
 
@@ -22,6 +24,28 @@ def add_subject(verb: argparse.ArgumentParser, split: str | None = "test") -> No
     verb.add_argument("--architecture", metavar="NAME", help="zoo architecture of a state-dict file")
     if split is not None:
         verb.add_argument("--split", default=split, help=f"split to report on (default: {split})")
+
+
+def add_synthetic(verb: argparse.ArgumentParser) -> None:
+    """Add ``--synthetic``."""
+    verb.add_argument(
+        "--synthetic", metavar="SOURCE",
+        help="calibrate and train on images made up instead: deepinversion, impressions, noise, gan, class_gan or "
+        "mixup, with settings behind it where wanted, as in gan,images=2000,seed=1",
+    )  # fmt: skip
+
+
+def load_data(options: argparse.Namespace, model: Model) -> Dataset:
+    """Return the data, with made images to learn from where ``--synthetic`` asks for them."""
+    from workbench.data.load import load_dataset
+    from workbench.train.synthetic import Synthesis, synthesizing
+
+    data = load_dataset(options.data)
+    if options.synthetic is None:
+        return data
+    job = synthesizing(model, data, Synthesis.parse(options.synthetic))
+    follow(job)
+    return job.result()
 
 
 def add_json(verb: argparse.ArgumentParser) -> None:

@@ -6,13 +6,14 @@ import argparse
 import json
 from typing import Any
 
-from .common import Verbs, add_json, add_subject, read_recipe
+from .common import Verbs, add_json, add_subject, add_synthetic, load_data, read_recipe
 
 
 def add(verbs: Verbs[Any]) -> None:
     """Declare the verb."""
     verb = verbs.add_parser("evaluate", help="measure a recipe: accuracy, size, latency, layers")
     add_subject(verb)
+    add_synthetic(verb)
     verb.add_argument("--recipe", metavar="FILE", help="YAML or JSON file, '-' for standard input")
     verb.add_argument(
         "--device", metavar="NAME", help="device for latency: a name, or a .yaml file (default: this machine)"
@@ -47,7 +48,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.device is None and (options.anchor or options.profile):
         raise WorkbenchError("Anchors and profiles are for a described device: give it with --device.")
     device = options.device or "this-machine"
-    with Session(model, options.data, split=options.split, device=device) as session:
+    with Session(model, load_data(options, model), split=options.split, device=device) as session:
         if options.anchor or options.profile:
             session.use_device(calibrated_target(device, session, options.anchor, options.profile))
         session.learn_latency()

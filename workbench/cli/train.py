@@ -8,13 +8,14 @@ from typing import Any
 
 from workbench.errors import WorkbenchError
 
-from .common import Verbs, add_json, add_subject, follow, read_recipe
+from .common import Verbs, add_json, add_subject, add_synthetic, follow, load_data, read_recipe
 
 
 def add(verbs: Verbs[Any]) -> None:
     """Declare the verb."""
     verb = verbs.add_parser("train", help="train a compressed model to win accuracy back")
     add_subject(verb)
+    add_synthetic(verb)
     verb.add_argument("--method", metavar="NAME", help="trained technique, such as finetune or distill")
     verb.add_argument("--recipe", metavar="FILE", help="recipe whose model is trained, '-' for standard input")
     verb.add_argument(
@@ -31,7 +32,6 @@ def add(verbs: Verbs[Any]) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from workbench.data.load import load_dataset
     from workbench.models.load import load_model
     from workbench.recipe import Recipe
     from workbench.train.job import train
@@ -39,7 +39,8 @@ def _train(options: argparse.Namespace) -> int:
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     if options.method:
         recipe = _with_method(recipe, options.method, options.set)
-    model, data = load_model(options.model, architecture=options.architecture), load_dataset(options.data)
+    model = load_model(options.model, architecture=options.architecture)
+    data = load_data(options, model)
     if options.climb is not None:
         return _climb(options, model, data, recipe)
     job = train(model, data, recipe, options.threads)

@@ -26,6 +26,7 @@ from workbench.jobs import Job
 from workbench.measure.estimate import Estimate
 from workbench.models.model import Model
 from workbench.recipe import Recipe, Step
+from workbench.run.courtesy import stand_back
 from workbench.subject import Subject
 from workbench.techniques import Cost
 from workbench.techniques.draft import Draft
@@ -38,6 +39,7 @@ from .method import Method
 from .methods import METHODS
 from .process import Apart, Place
 from .student import Student
+from .synthetic import Synthesis, check_source, made_split
 from .worker import Request
 
 
@@ -74,6 +76,10 @@ class TrainingJob(Job[Trained]):
         self.technique, self.images = "", 0
         self._place = Apart() if place is None else place
         check_data(data, recipe)
+        for step in recipe.steps:
+            made = getattr(step.settings, "learn_from", "train")
+            if made != "train":
+                check_source(model, data, Synthesis.parse(made))
         total = sum(_method(step).epochs for step in recipe.steps if step.cost is Cost.TRAINED)
         super().__init__("training", lambda job: _Training(self, model, data, threads).run(), total=max(1, total))
 
@@ -156,11 +162,19 @@ class _Training:
         self._context.cache.forget(("trained", key))
         return found
 
+    def _images(self, settings: TrainingSettings) -> Split:
+        """Return what is trained on; images that are made up are made now, where they have not been."""
+        if settings.learn_from == "train":
+            return self._data["train"]
+        stand_back(5)
+        how = Synthesis.parse(settings.learn_from)
+        return made_split(self._subject.model, self._data, how, lambda _: self._job.check())
+
     def _request(
         self, technique: str, layers: Mapping[str, TrainingSettings], draft: Draft, checkpoint: Path
     ) -> Request:
         settings = next(iter(layers.values()))
-        train, validation, normalize = self._data["train"], self._data["validation"], self._context.normalization
+        train, validation, normalize = self._images(settings), self._data["validation"], self._context.normalization
         assert normalize is not None
         if settings.images is not None and settings.images < len(train):
             order = torch.randperm(len(train), generator=torch.Generator().manual_seed(settings.seed))

@@ -22,6 +22,7 @@ from workbench.models.edits import QuantizeInput
 
 from ..base import Cost, Settings, Technique
 from ..storage import has_signs
+from .made import LearnFrom
 
 if TYPE_CHECKING:
     from workbench.encodings.artefacts import Artefact
@@ -39,7 +40,7 @@ class MissingTraining(WorkbenchError):
 class TrainingSettings(Settings):
     """How long and in which way to train; every trained technique has these."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"minutes", "erase"})
+    added: ClassVar[frozenset[str]] = frozenset({"minutes", "erase", "learn_from"})
 
     epochs: int = Field(3, ge=1, le=1000, description="Passes over the training images.")
     learning_rate: float = Field(0.01, gt=0, le=10, description="Step size at its highest.")
@@ -61,6 +62,9 @@ class TrainingSettings(Settings):
     )
     erase: float = Field(
         0.0, ge=0, lt=1, description="Side of a square that is erased from each training image, as a share of its side."
+    )
+    learn_from: LearnFrom = Field(
+        "train", description="The training images, or images made up: from the model alone, or from training images."
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Decides the order of images and every other chance.")
 
