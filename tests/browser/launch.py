@@ -64,6 +64,19 @@ def serve_lab(home: Path, notebook: Path) -> Iterator[Served]:
 
 
 @contextmanager
+def serve_kernels(home: Path) -> Iterator[Served]:
+    """Serve kernels alone, as an editor asks a Jupyter server for them."""
+    command = [
+        sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--port=0", "--ip=127.0.0.1",
+        "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", "--ServerApp.jpserver_extensions={}",
+        f"--ServerApp.root_dir={home}",
+        "--ServerApp.kernel_websocket_connection_class=widgets.serving.connection.PromptConnection",
+    ]  # fmt: skip
+    with _running(command, home, r"(http://127\.0\.0\.1:\d+)") as (process, url):
+        yield Served(url, process.pid)
+
+
+@contextmanager
 def _running(command: list[str], home: Path, pattern: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     env = {**os.environ, "WORKBENCH_HOME": str(home), "OMP_WAIT_POLICY": "PASSIVE"}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])
