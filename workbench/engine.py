@@ -81,8 +81,7 @@ class Superseded(Exception):
 class Engine:
     """Measures recipes for one model on one split of one data set.
 
-    ``compress``, ``stop`` and ``measure_latency`` may be called from any thread, ``outline`` from one and
-    ``measure`` and ``learn_latency`` from one, which may be another.
+    ``outline`` is called from one thread and ``measure`` from one, which may be another; everything else from any.
     """
 
     def __init__(

@@ -5,8 +5,8 @@ and read the latest Snapshot, under one condition variable; they never wait for 
 drive the Engine, which does the work stage by stage, and publish each stage as it is ready. The first
 finds size and latency and hands the Snapshot on; the second measures accuracy, sampled and narrowing
 look by look, then exact. They are two so that a size never waits for what can't be given up at once: a
-runtime that is loading a deep model, a kernel that is being timed. A third thread finds in the pauses what
-a later move would wait for, and ends. Setting a recipe raises the
+runtime that is loading a deep model. A third uses the pauses: it finds what later moves would wait for, and
+times the kernels that predictions lack. Setting a recipe raises the
 generation and tells the running batch to stop; the workers drop what is left of the old recipe at their
 next check, and nothing of an older generation is published after that. Exact figures are kept by
 recipe, in memory and in the history, so that going back is free.
@@ -397,7 +397,7 @@ class Session:
                     self._state.notify_all()
 
     def _measure(self) -> None:
-        """Publish the accuracy of each recipe that was outlined; between recipes, learn what kernels take."""
+        """Publish the accuracy of each recipe that was outlined."""
         stand_back(5)  # where the processor is short, sizes and what draws them come first
         while True:
             with self._state:
@@ -417,25 +417,33 @@ class Session:
                     if snapshot.settled:
                         self._path.visit(first.recipe)
                     self._publish(snapshot)
-                for _ in self._engine.learn_latency(lambda: self._closed or not self._is_settled()):
-                    self._refresh_latency()
 
     def _prepare(self) -> None:
-        """Once the first recipe has settled, find in the pauses what a later move would wait for."""
-        stand_back(10)
+        """Whenever a recipe has settled, find what later moves would wait for, and learn what kernels take."""
+        stand_back(5)
 
         def quiet() -> bool:
             if self._closed:
                 raise Superseded
             return self._is_settled()
 
-        with self._state:
-            self._state.wait_for(lambda: self._closed or self._is_settled())
-        with contextlib.suppress(Superseded):
-            self._engine.prepare(quiet)
+        done = 0
+        while True:
+            with self._state:
+                self._state.wait_for(partial(self._has_settled_since, done))
+                if self._closed:
+                    return
+                done, recipe = self._generation, self._recipe
+            with self._reporting(done, recipe):
+                self._engine.prepare(quiet)
+                for _ in self._engine.learn_latency(lambda: self._closed or not self._is_settled()):
+                    self._refresh_latency()
 
     def _is_settled(self) -> bool:
         return self._snapshot.settled and self._snapshot.generation == self._generation
+
+    def _has_settled_since(self, generation: int) -> bool:
+        return self._closed or (self._is_settled() and self._generation != generation)
 
     def _is_stale(self, generation: int) -> bool:
         return self._generation != generation or self._closed
