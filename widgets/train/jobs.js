@@ -21,10 +21,11 @@ function jobRow(send, toggle) {
   const base = element("span", { class: "wb-job-base wb-muted" });
   const bar = element("span", { class: "wb-progress", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, element("i"));
   const line = element("span", { class: "wb-job-line wb-muted" });
+  const note = element("span", { class: "wb-job-note" });
   const [pause, stop, apply, remove] = [button("Pause"), button("Stop"), button("Apply"), button("×", { class: "wb-remove" })];
   const root = element("li", { class: "wb-job" },
     element("label", { class: "wb-job-head" }, shown, name), base,
-    element("span", { class: "wb-job-acts" }, pause, stop, apply, remove), bar, line);
+    element("span", { class: "wb-job-acts" }, pause, stop, apply, remove), bar, line, note);
   let job = {};
   shown.addEventListener("change", () => toggle(job.id, shown.checked));
   pause.addEventListener("click", () => send(job.state === "paused" ? "resume" : "pause", job.id));
@@ -39,6 +40,8 @@ function jobRow(send, toggle) {
     setText(name, job.title);
     setText(base, `from ${job.base} · ${STATES[job.state]}`);
     setText(line, jobLine(job));
+    setText(note, job.note);
+    note.hidden = !job.note;
     shown.checked = isShown;
     shown.disabled = !drawn;
     shown.setAttribute("aria-label", `Draw the curve of ${job.title}`);

@@ -235,7 +235,7 @@ def _job(entry: Entry) -> dict[str, Any]:
         "id": entry.id, "title": entry.title, "base": in_words(entry.base.to_data()), "state": entry.state,
         "doing": entry.doing, "share": round(entry.share, 4), "seconds": round(entry.seconds, 1),
         "left": None if entry.left is None else round(entry.left, 1), "before": entry.before, "after": entry.after,
-        "applied": entry.applied, "error": entry.error,
+        "applied": entry.applied, "error": entry.error, "note": entry.note,
     }  # fmt: skip
 
 

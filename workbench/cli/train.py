@@ -49,10 +49,11 @@ def _train(options: argparse.Namespace) -> int:
     report = {
         **_measured(options, model, data, _untrained(recipe), recipe),
         "validation": {"before": trained.before.to_json(), "after": trained.after.to_json()},
-        "seconds": trained.seconds, "stopped": trained.stopped,
+        "seconds": trained.seconds, "stopped": trained.stopped, "note": trained.note,
         "curve": [vars(point) for point in trained.curve],
     }  # fmt: skip
-    print(json.dumps(report, indent=1) if options.json else _sentence(report))
+    said = " ".join(part for part in (trained.stopped, trained.note) if part)
+    print(json.dumps(report, indent=1) if options.json else f"{_sentence(report)} {said}".strip())
     return 0
 
 

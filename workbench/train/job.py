@@ -48,7 +48,8 @@ class Trained:
     """What training a recipe came to: validation accuracy before and after its last trained step.
 
     ``seconds`` are those of all steps that were trained now, ``curve`` is the last one's and ``took`` what it
-    took, whenever that was; ``stopped`` says why it ended before its last epoch, where it did.
+    took, whenever that was; ``stopped`` says why it ended before its last epoch, where it did, and ``note`` what
+    was measured of its steps.
     """
 
     recipe: Recipe
@@ -58,12 +59,14 @@ class Trained:
     curve: tuple[Point, ...]
     took: float = 0.0
     stopped: str = ""
+    note: str = ""
 
 
 class TrainingJob(Job[Trained]):
     """Trains a recipe in the background; ``curve`` grows as epochs end.
 
-    ``technique`` is what trains now, on so many ``images``; ``before`` is the validation accuracy before it.
+    ``technique`` is what trains now, on so many ``images``; ``before`` is the validation accuracy before it, and
+    ``note`` what was measured of its steps.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class TrainingJob(Job[Trained]):
         self.curve: tuple[Point, ...] = ()
         self.before: float | None = None
         self.paused = False
-        self.technique, self.images = "", 0
+        self.technique, self.images, self.note = "", 0, ""
         self._place = Apart() if place is None else place
         check_data(data, recipe)
         for step in recipe.steps:
@@ -139,6 +142,7 @@ class _Training:
             tuple(Point(**point) for point in about["curve"]),
             float(about["seconds"]),
             str(about["stopped"]),
+            str(about.get("note", "")),
         )
 
     def _one(self, step: Step, draft: Draft) -> Artefact:
@@ -191,7 +195,7 @@ class _Training:
     def _follow(self, course: dict[str, Any], request: Request) -> None:
         job = self._job
         job.technique, job.images = request.technique, len(request.images.labels)
-        job.before = course["before"]
+        job.before, job.note = course["before"], course["note"]
         job.curve = tuple(Point(**point) for point in course["curve"])
         job.advance(self._epochs + course["step"] / request.images.steps)
 

@@ -25,6 +25,7 @@ from workbench.techniques.trained import TrainingSettings
 
 from .images import TrainingImages
 from .method import Method, Moment
+from .stepping import Stepper
 from .student import Student
 
 #: Seconds between two checkpoints.
@@ -54,6 +55,12 @@ class Course:
     best_accuracy: float = -1.0
     before: float = 0.0
     curve: list[Point] = field(default_factory=list)
+    stepping: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def note(self) -> str:
+        """What was found about the steps before the first one."""
+        return " ".join(self.stepping.get("notes", ()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +73,7 @@ class Outcome:
     curve: tuple[Point, ...]
     seconds: float
     stopped: str = ""
+    note: str = ""
 
 
 class Stopped(Exception):
@@ -94,6 +102,7 @@ class Trainer:
         self._validation, self._checkpoint = validation, checkpoint
         self._check, self._report = check, report
         self._optimizer = _optimizer(student, self.objective, method)
+        self._stepper = Stepper(student, method, self.objective, self._optimizer)
         self._total = method.epochs * images.steps
         self._best: dict[str, Tensor] = {}
 
@@ -109,6 +118,7 @@ class Trainer:
             self.course.before = self._accuracy()
             self.method.begin(self.student)
             self._keep_if_best(0, self.course.before)
+            self._prepare()
         begin = time.monotonic() - self.course.seconds
         stopped = ""
         try:
@@ -127,7 +137,7 @@ class Trainer:
         self.method.set_mode(self.student, self._moment())
         first = self.course.step - epoch * self.images.steps
         for _, images, labels in self.images.batches(epoch, first):
-            loss = self._step(images, labels)
+            loss = self._stepper.take(images, labels, self._moment())
             self.course.step += 1
             now = time.monotonic()
             self.course.seconds = now - begin
@@ -145,22 +155,13 @@ class Trainer:
             self._check()
         return ""
 
-    def _step(self, images: Tensor, labels: Tensor) -> float:
-        torch.manual_seed(self.settings.seed * 1_000_003 + self.course.step)  # dropout's chance
-        moment = self._moment()
-        if self.method.freezes(moment):
-            self.method.set_mode(self.student, moment)
-        self.method.before_step(self.student, self._optimizer, moment)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * group["pace"] * self.method.pace(moment)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss = self.objective.loss(self.student, images, labels)
-        penalty = self.method.penalty(self.student, moment)
-        total = loss if penalty is None else loss + penalty
-        total.backward()
-        self.method.after_backward(self.student, self._optimizer, moment)
-        self._optimizer.step()
-        return float(total.detach())
+    def _prepare(self) -> None:
+        """Let the stepper measure, and keep what it found: a resumed training must not find otherwise."""
+        _, images, labels = next(self.images.batches(0))
+        self._stepper.prepare(images, labels, self._moment(), self._check)
+        if self._stepper.notes:
+            self._save()
+            self._report(self.course)
 
     def _moment(self) -> Moment:
         return Moment(self.course.step, self._total, self.images.steps)
@@ -230,9 +231,11 @@ class Trainer:
             tuple(course.curve),
             course.seconds,
             stopped,
+            course.note,
         )
 
     def _save(self) -> None:
+        self.course.stepping = self._stepper.state()
         if self._checkpoint is None:
             return
         tensors = {f"student|{name}": tensor for name, tensor in self.student.state_dict().items()}
@@ -265,6 +268,8 @@ class Trainer:
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": states})
         about = dict(saved.about)
         self.course = Course(**{**about, "curve": [Point(**point) for point in about["curve"]]})
+        if self.course.stepping:  # none in a checkpoint of an earlier version
+            self._stepper.restore(self.course.stepping)
         return True
 
 

@@ -35,7 +35,8 @@ class Entry:
     """One training: what it is, where it started from, and how far it is.
 
     Accuracies are shares of the validation split; ``left`` and ``seconds`` are seconds; ``doing`` says what is
-    under way. ``result`` is the recipe that it came to.
+    under way, ``note`` what was measured of its steps and why it ended early. ``result`` is the recipe that it
+    came to.
     """
 
     id: int
@@ -52,6 +53,7 @@ class Entry:
     result: Recipe | None = None
     applied: bool = False
     error: str = ""
+    note: str = ""
 
     @property
     def over(self) -> bool:
@@ -192,6 +194,8 @@ class Trainings(Watched):
         training = job if isinstance(job, TrainingJob) else job.training
         if training is not None and training.curve:
             told |= {"curve": training.curve, "before": training.before}
+        if training is not None and training.note:
+            told["note"] = training.note
         if isinstance(job, Climb):
             told["doing"] = next((rung.title for rung in job.rungs if rung.name == job.rung), "")
             self._note_rungs(self._entries[number].base, job.tried)
@@ -206,7 +210,9 @@ class Trainings(Watched):
     def _came_to(self, job: TrainingJob | Climb) -> dict[str, Any]:
         result = job.result()
         told = {"before": result.before.value, "after": result.after.value, "result": result.recipe, "share": 1.0}
-        return told if isinstance(result, Climbed) else {**told, "curve": result.curve}
+        if isinstance(result, Climbed):
+            return told
+        return {**told, "curve": result.curve, "note": f"{result.stopped} {result.note}".strip()}
 
     def _note_rungs(self, base: Recipe, tried: Sequence[Tried]) -> None:
         with self._lock:

@@ -122,7 +122,8 @@ def work(request: Request, check: Callable[[], None], follow: Callable[[dict[str
 
     def report(course: Course) -> None:
         curve = [asdict(point) for point in course.curve]
-        follow({"step": course.step, "seconds": course.seconds, "before": course.before, "curve": curve})
+        follow({"step": course.step, "seconds": course.seconds, "before": course.before, "curve": curve,
+                "note": course.note})  # fmt: skip
 
     trainer = Trainer(
         request.student,
@@ -142,6 +143,7 @@ def work(request: Request, check: Callable[[], None], follow: Callable[[dict[str
         "after": outcome.after.to_json(),
         "seconds": outcome.seconds,
         "stopped": outcome.stopped,
+        "note": outcome.note,
         "curve": [asdict(point) for point in outcome.curve],
         "torch": torch.__version__,
     }

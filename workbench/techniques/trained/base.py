@@ -40,7 +40,9 @@ class MissingTraining(WorkbenchError):
 class TrainingSettings(Settings):
     """How long and in which way to train; every trained technique has these."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"minutes", "erase", "learn_from"})
+    added: ClassVar[frozenset[str]] = frozenset(
+        {"minutes", "erase", "learn_from", "accumulate", "precision", "gradient_checkpointing"}
+    )
 
     epochs: int = Field(3, ge=1, le=1000, description="Passes over the training images.")
     learning_rate: float = Field(0.01, gt=0, le=10, description="Step size at its highest.")
@@ -65,6 +67,17 @@ class TrainingSettings(Settings):
     )
     learn_from: LearnFrom = Field(
         "train", description="The training images, or images made up: from the model alone, or from training images."
+    )
+    accumulate: int = Field(
+        1, ge=1, le=4096,
+        description="Parts that a batch is computed in, gradients added up: less memory. BatchNorm sees the parts.",
+    )  # fmt: skip
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32",
+        description="Arithmetic of products; one of 16 bits is measured first and used where it is quicker.",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute what is inside a block a second time instead of keeping it: less memory, more time."
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Decides the order of images and every other chance.")
 
