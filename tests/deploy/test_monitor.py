@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tests.deploy.conftest import convolutions
 from workbench.cli import main
-from workbench.deploy.monitor.drift import Distribution, compare_classes
+from workbench.deploy.monitor.drift import Distributions, Drift, compare_classes
 from workbench.deploy.monitor.durations import Durations
 from workbench.deploy.monitor.reference import MonitorError, Reference
 from workbench.deploy.monitor.server import MonitorServer
@@ -56,6 +56,10 @@ def draw(count: int, seed: int) -> Tensor:
     return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
+def drift_of(reference: NDArray[np.float64], window: NDArray[np.float64]) -> Drift:
+    return Distributions({"x": reference}).compare({"x": window})[0]
+
+
 @pytest.fixture(scope="module")
 def reference() -> Reference:
     return Reference.of(Sums(), draw(4000, 0))
@@ -65,18 +69,15 @@ def reference() -> Reference:
 def test_the_distance_is_scipys(n: int, m: int, seed: int, shift: float) -> None:
     random = np.random.default_rng(seed)
     first, second = np.sort(random.normal(size=n).round(1)), (random.normal(size=m) + shift).round(1)
-    assert Distribution(first).compare("x", second).distance == pytest.approx(
-        ks_2samp(first, second, method="asymp").statistic
-    )
+    assert drift_of(first, second).distance == pytest.approx(ks_2samp(first, second, method="asymp").statistic)
 
 
 def test_p_values_are_uniform_where_nothing_changed() -> None:
     random = np.random.default_rng(0)
-    normal = Distribution(np.sort(random.normal(size=2000)))
-    p = np.array([Distribution(np.sort(random.normal(size=2000))).compare("x", random.normal(size=WINDOW)).p
-                  for _ in range(400)])  # fmt: skip
+    normal = np.sort(random.normal(size=2000))
+    p = np.array([drift_of(np.sort(random.normal(size=2000)), random.normal(size=WINDOW)).p for _ in range(400)])
     assert (p < 0.05).mean() == pytest.approx(0.05, abs=0.035)
-    assert normal.compare("x", random.normal(size=WINDOW) + 0.5).p < 1e-9
+    assert drift_of(normal, random.normal(size=WINDOW) + 0.5).p < 1e-9
     shares = np.array([0.5, 0.3, 0.2])
     classes = [
         compare_classes(random.multinomial(4000, shares), random.multinomial(WINDOW, shares)).p for _ in range(400)
@@ -161,7 +162,7 @@ def test_a_reference_comes_back_from_its_file(reference: Reference, tmp_path: Pa
     assert again.classes.tolist() == reference.classes.tolist()
     assert np.allclose(again.samples["detail"], reference.samples["detail"], rtol=1e-5)
     (tmp_path / "other.json").write_text('{"format": 99}')
-    with pytest.raises(MonitorError, match="of format 99; this version reads 1"):
+    with pytest.raises(MonitorError, match="of format 99; this version reads 2"):
         Reference.load(tmp_path / "other.json")
     (tmp_path / "none.json").write_text("[]")
     with pytest.raises(MonitorError, match="is no reference"):

@@ -8,7 +8,10 @@ far they moved: below 0.1 little, above 0.25 much (Siddiqi 2006, "Credit Risk Sc
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,29 +34,38 @@ class Drift:
     shift: float
 
 
-class Distribution:
-    """The reference of one number: its sorted sample, and the share of it in each of its deciles."""
+class Distributions:
+    """The reference of several numbers: their sorted samples ``(K, N)``, and the shares of these in their deciles.
 
-    def __init__(self, sample: NDArray[np.float64]) -> None:
-        self.sample, self.mean = sample, float(sample.mean())
-        self._edges = np.unique(np.quantile(sample, np.linspace(0, 1, BINS + 1)[1:-1]))
-        self._expected = self._binned(sample)
+    They are compared together, since a window's statistics are many small operations with cold caches.
+    """
 
-    def compare(self, feature: str, window: NDArray[np.floating]) -> Drift:
-        """Compare it with the values of a ``window``; NaN counts as greater than all."""
-        values = np.sort(np.nan_to_num(window.astype(np.float64), nan=np.inf))
-        n, m = len(self.sample), len(values)
-        steps = np.arange(m + 1) / m
+    def __init__(self, samples: Mapping[str, NDArray[np.float64]]) -> None:
+        self.names, self._samples = tuple(samples), np.array(list(samples.values()))
+        self._means = self._samples.mean(1)
+        self._edges = np.quantile(self._samples, np.linspace(0, 1, BINS + 1)[1:-1], axis=1).T.copy()
+        self._shares = _shares(self._binned(self._samples))
+
+    def compare(self, windows: Mapping[str, NDArray[np.floating]]) -> list[Drift]:
+        """Compare each with as many values of a window; NaN counts as greater than all."""
+        values = np.array([windows[name] for name in self.names], np.float64)
+        values.sort(1)  # NaN last
+        n, m = self._samples.shape[1], values.shape[1]
+        steps = _steps(m)
         # between two values of the window its distribution function is flat: the ends of each step suffice
-        over = steps[1:] - np.searchsorted(self.sample, values, "right") / n
-        under = np.searchsorted(self.sample, values, "left") / n - steps[:-1]
-        distance = max(0.0, float(over.max()), float(under.max()))
-        finite = values[np.isfinite(values)]
-        shift = float(finite.mean()) - self.mean if len(finite) else math.nan
-        return Drift(feature, _psi(self._expected, self._binned(values)), distance, _smirnov(distance, n, m), shift)
+        over = (steps[1:] - _ranks(self._samples, values, "right") / n).max(1)
+        under = (_ranks(self._samples, values, "left") / n - steps[:-1]).max(1)
+        psi, means = _stability(self._shares, _shares(self._binned(values))), _finite_means(values)
+        rows = zip(
+            self.names, psi.tolist(), np.maximum(over, under).tolist(), (means - self._means).tolist(), strict=True
+        )
+        return [Drift(name, index, far, _smirnov(far, n, m), shift) for name, index, far, shift in rows]
 
     def _binned(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        return np.bincount(np.searchsorted(self._edges, values, "right"), minlength=len(self._edges) + 1)
+        """Return how many of each row of sorted ``values`` lie in each bin; one on an edge lies in the bin above."""
+        ends = np.zeros((len(values), BINS + 1), np.int64)
+        ends[:, 1:-1], ends[:, -1] = _ranks(values, self._edges, "left"), values.shape[1]
+        return ends[:, 1:] - ends[:, :-1]
 
 
 def compare_classes(reference: NDArray[np.int64], window: NDArray[np.int64]) -> Drift:
@@ -68,13 +80,40 @@ def compare_classes(reference: NDArray[np.int64], window: NDArray[np.int64]) -> 
     statistic = float((((second - expected) ** 2) / expected + ((first - other) ** 2) / other).sum())
     p = float(chdtrc(max(1, int(seen.sum()) - 1), statistic))
     distance = float(np.abs(first / first.sum() - second / second.sum()).sum() / 2)
-    return Drift("class", _psi(reference, window), distance, p, 0.0)
+    return Drift("class", float(_stability(_shares(reference), _shares(window))), distance, p, 0.0)
 
 
-def _psi(expected: NDArray[np.integer], found: NDArray[np.integer]) -> float:
-    before = np.maximum(expected / expected.sum(), _LEAST)
-    after = np.maximum(found / found.sum(), _LEAST)
-    return float(((after - before) * np.log(after / before)).sum())
+def _stability(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the population stability index of shares along the last axis."""
+    index: NDArray[np.float64] = ((after - before) * np.log(after / before)).sum(-1)
+    return index
+
+
+def _shares(counts: NDArray[np.integer]) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = np.maximum(counts / counts.sum(-1, keepdims=True), _LEAST)
+    return shares
+
+
+def _ranks(
+    ordered: NDArray[np.float64], values: NDArray[np.float64], side: Literal["left", "right"]
+) -> NDArray[np.int64]:
+    """Return where each row of ``values`` would stand in the same row of ``ordered``."""
+    return np.array([row.searchsorted(entry, side) for row, entry in zip(ordered, values, strict=True)])
+
+
+@lru_cache(maxsize=16)
+def _steps(m: int) -> NDArray[np.float64]:
+    return np.arange(m + 1) / m
+
+
+def _finite_means(ordered: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of the finite of each row of sorted values, NaN where there is none."""
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        means: NDArray[np.float64] = ordered.mean(1)
+    for place in np.flatnonzero(~np.isfinite(means)):
+        finite = ordered[place][np.isfinite(ordered[place])]
+        means[place] = finite.mean() if len(finite) else math.nan
+    return means
 
 
 def _smirnov(distance: float, n: int, m: int) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +17,57 @@ FEATURES = (*INPUTS, *OUTPUTS)
 
 Values = NDArray[np.float32]
 
+#: Rows of an image are left out while more values than ``VALUES`` and more rows than ``ROWS`` stay.
+VALUES, ROWS = 256, 8
+
+
+def thinning(shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the index that leaves out rows of images of ``shape`` ``(C, H, W)``: neighbouring ones tell the same.
+
+    >>> np.zeros((4, 1, 28, 28))[thinning((1, 28, 28))].shape
+    (4, 1, 10, 28)
+    """
+    if len(shape) < 2:
+        return (...,)
+    step = max(1, min(-(-math.prod(shape) // VALUES), shape[-2] // ROWS))
+    return (..., slice(None, None, step), slice(None))
+
 
 def of_images(images: Values) -> Mapping[str, Values]:
-    """Return the features of images ``(N, …)``; neighbours are along the last axis."""
+    """Return the features of images ``(N, …)``, thinned or whole; neighbours are along the last axis."""
     flat = images.reshape(len(images), -1)
-    steps = np.abs(np.diff(images, axis=-1)).reshape(len(images), -1) if images.shape[-1] > 1 else flat[:, :1] * 0
-    return {"brightness": flat.mean(1), "contrast": flat.std(1), "detail": steps.mean(1)}
+    brightness = _means(flat)
+    centred = flat - brightness[:, None]
+    contrast = np.sqrt(np.einsum("ij,ij->i", centred, centred) / flat.shape[1])
+    if images.shape[-1] == 1:
+        return {"brightness": brightness, "contrast": contrast, "detail": np.zeros_like(brightness)}
+    steps = images[..., 1:] - images[..., :-1]
+    return {"brightness": brightness, "contrast": contrast, "detail": _means(np.abs(steps, out=steps))}
 
 
 def of_logits(logits: Values) -> Mapping[str, Values]:
     """Return the features of logits ``(N, classes)``; values that are not finite give NaN."""
-    shares = probabilities(logits)
-    if shares.shape[1] == 1:
-        return {"confidence": shares[:, 0], "margin": shares[:, 0]}
-    top = np.partition(shares, -2, axis=1)[:, -2:]
-    return {"confidence": top[:, 1], "margin": top[:, 1] - top[:, 0]}
+    shares = np.ascontiguousarray(probabilities(logits).T)  # classes first: NumPy reduces them side by side
+    first = shares.argmax(0)
+    confidence, places = shares.max(0), np.arange(len(logits))
+    if len(shares) == 1:
+        return {"confidence": confidence, "margin": confidence}
+    shares[first, places] = -1
+    return {"confidence": confidence, "margin": confidence - shares.max(0)}
 
 
 def probabilities(logits: Values) -> Values:
     """Return the softmax of logits ``(N, classes)``; NaN where a logit is not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
-        shifted = np.exp(logits - logits.max(1, keepdims=True))
-        shares: Values = shifted / shifted.sum(1, keepdims=True)
-    return shares
+        columns = logits.T.copy()
+        columns -= columns.max(0)
+        np.exp(columns, out=columns)
+        columns /= columns.sum(0)
+    return columns.T
+
+
+def _means(images: Values) -> Values:
+    """Return each image's mean; as a product, which is several times as quick as NumPy's sum of rows."""
+    flat = images.reshape(len(images), -1)
+    means: Values = flat @ np.full(flat.shape[1], 1 / flat.shape[1], np.float32)
+    return means

@@ -15,9 +15,9 @@ from torch import Tensor
 from workbench.errors import WorkbenchError
 from workbench.run.runner import Runner
 
-from .features import FEATURES, of_images, of_logits
+from .features import FEATURES, of_images, of_logits, thinning
 
-FORMAT = 1
+FORMAT = 2  # 1: features of whole images
 #: Values kept of a feature: at evenly spaced ranks, so that distributions are known to 1/2,000.
 SAMPLES = 2_000
 _BATCH = 64
@@ -45,7 +45,7 @@ class Reference:
         if len(images) < 500:
             raise MonitorError(f"A reference needs 500 images at least, not {len(images)}: distributions are compared.")
         logits = np.concatenate([runner.logits(batch) for batch in images.split(_BATCH)])
-        found = {**of_images(images.numpy()), **of_logits(logits)}
+        found = {**of_images(images.numpy()[thinning(images.shape[1:])]), **of_logits(logits)}
         ranks = np.linspace(0, len(images) - 1, min(SAMPLES, len(images))).round().astype(int)
         samples = {name: np.sort(found[name].astype(np.float64))[ranks] for name in FEATURES}
         classes = np.bincount(logits.argmax(1), minlength=logits.shape[1])

@@ -1,13 +1,15 @@
 """A runner that is watched: what it is asked and what it answers, in windows, in bounded memory.
 
-While a prediction is served only its logits are kept, its time, and of one image in four the pixels. Every
-``WINDOW`` predictions these are turned into statistics at once, and forgotten.
+While a prediction is served only its logits are kept, its time, and of one image in four some rows: a few
+instructions, since the runtime has just emptied the caches and each one is paid in full. Every ``WINDOW``
+predictions these are turned into statistics at once, and forgotten.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,9 +21,9 @@ from torch import Size, Tensor
 
 from workbench.run.runner import Runner
 
-from .drift import Distribution, Drift, compare_classes
+from .drift import Distributions, Drift, compare_classes
 from .durations import Durations
-from .features import FEATURES, of_images, of_logits
+from .features import INPUTS, OUTPUTS, of_images, of_logits, thinning
 from .reference import MonitorError, Reference
 from .shadow import Shadow
 
@@ -65,16 +67,21 @@ class Monitor:
 
     def __init__(self, runner: Runner, reference: Reference, shadow: Shadow | None = None, every: int = 100) -> None:
         """``shadow`` is offered one image of ``every``."""
+        import scipy.special  # noqa: F401  # now, rather than while the prediction that ends a window waits for it
+
         self._runner, self._reference, self.shadow = runner, reference, shadow
         self.runtime = runner.runtime
-        self._normal = {name: Distribution(sample) for name, sample in reference.samples.items()}
+        self._inputs, self._outputs = (
+            Distributions({name: reference.samples[name] for name in names}) for names in (INPUTS, OUTPUTS)
+        )
         self._shape = Size(reference.shape)
         self._every = max(1, every)
         classes = len(reference.classes)
         self._logits: list[NDArray[np.float32]] = []
-        self._images = np.zeros((-(-(WINDOW + PART) // EVERY), *reference.shape), np.float32)
-        self._times = np.zeros(WINDOW + PART)
-        self._filled = 0
+        self._rows = thinning(reference.shape)
+        kept = np.empty(reference.shape)[self._rows].shape
+        self._images = np.zeros((-(-(WINDOW + PART) // EVERY), *kept), np.float32)
+        self._times = array("d")  # NumPy reads it at once, a list number by number
         self._lock = threading.Lock()
         self.predictions = self.alarm_count = self.failures = 0
         self.durations = Durations()
@@ -96,7 +103,13 @@ class Monitor:
         except Exception:
             self.failures += 1
             raise
-        self._remember(images.numpy(), found, 1000 * (time.perf_counter() - start) / max(1, len(images)))
+        each_ms = 1000 * (time.perf_counter() - start) / (len(found) or 1)
+        with self._lock:
+            if len(found) == 1:  # most services ask for one image at a time
+                self._take(images, found, each_ms)
+            else:
+                for first in range(0, len(found), PART):
+                    self._take(images[first : first + PART], found[first : first + PART], each_ms)
         return found
 
     def stop(self) -> None:
@@ -120,29 +133,23 @@ class Monitor:
             }  # fmt: skip
         return told
 
-    def _remember(self, images: NDArray[np.float32], logits: NDArray[np.float32], each_ms: float) -> None:
-        with self._lock:
-            if len(logits) == 1:  # most services ask for one image at a time
-                self._take(images, logits, each_ms)
-                return
-            for first in range(0, len(logits), PART):
-                self._take(images[first : first + PART], logits[first : first + PART], each_ms)
-
-    def _take(self, images: NDArray[np.float32], logits: NDArray[np.float32], each_ms: float) -> None:
+    def _take(self, images: Tensor, logits: NDArray[np.float32], each_ms: float) -> None:
         """Remember ``PART`` predictions at most, which never reach beyond a window's end by more than themselves."""
-        place, count = self._filled, len(logits)
-        skip = -place % EVERY
+        filled, count = len(self._times), len(logits)
+        skip = -filled % EVERY
         if skip < count:
-            chosen = images[skip::EVERY]
-            row = (place + skip) // EVERY
+            chosen = images.numpy()[skip::EVERY][self._rows]
+            row = (filled + skip) // EVERY
             self._images[row : row + len(chosen)] = chosen
         if self.shadow is not None:
-            self._offer(self.shadow, images, logits)
+            self._offer(self.shadow, images.numpy(), logits)
         self._logits.append(logits)  # the runtime's own array, which nobody writes to any more
-        self._times[place : place + count] = each_ms
+        if count == 1:
+            self._times.append(each_ms)
+        else:
+            self._times.extend([each_ms] * count)
         self.predictions += count
-        self._filled = place + count
-        if self._filled >= WINDOW:
+        if filled + count >= WINDOW:
             self._close_window()
 
     def _offer(self, shadow: Shadow, images: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
@@ -150,17 +157,19 @@ class Monitor:
             shadow.offer(images[place : place + 1].copy(), int(logits[place].argmax()))
 
     def _close_window(self) -> None:
-        logits = np.concatenate(self._logits)
+        logits, seen = np.concatenate(self._logits), -(-len(self._times) // EVERY)
         answers = np.bincount(logits.argmax(1), minlength=len(self.classes))
         self.classes += answers
-        self.durations.add(self._times[: self._filled])
-        found = {**of_images(self._images[: -(-self._filled // EVERY)]), **of_logits(logits)}
-        compared = [self._normal[name].compare(name, found[name]) for name in FEATURES]
-        compared.append(compare_classes(self._reference.classes, answers))
+        self.durations.add(np.array(self._times))
+        compared = [
+            *self._inputs.compare(of_images(self._images[:seen])),
+            *self._outputs.compare(of_logits(logits)),
+            compare_classes(self._reference.classes, answers),
+        ]
         for drift in compared:
             self.last[drift.feature] = drift
             if drift.p < ALPHA:
                 self.alarm_count += 1
                 self.alarms.append(Alarm(self.predictions, drift))
         self._logits.clear()
-        self._filled = 0
+        self._times = array("d")
