@@ -52,9 +52,18 @@ def _train(options: argparse.Namespace) -> int:
         "seconds": trained.seconds, "stopped": trained.stopped, "note": trained.note,
         "curve": [vars(point) for point in trained.curve],
     }  # fmt: skip
+    if any(step.technique == "learn_bits" for step in recipe.steps):
+        report["explicit"] = _explicit(model, data, recipe).to_data()
     said = " ".join(part for part in (trained.stopped, trained.note) if part)
     print(json.dumps(report, indent=1) if options.json else f"{_sentence(report)} {said}".strip())
     return 0
+
+
+def _explicit(model: Any, data: Any, recipe: Any) -> Any:
+    from workbench.compression import compress
+    from workbench.train.explicit import explicit_bits
+
+    return explicit_bits(recipe, compress(model, recipe, data))
 
 
 def _climb(options: argparse.Namespace, model: Any, data: Any, recipe: Any) -> int:
@@ -129,7 +138,8 @@ def _untrained(recipe: Any) -> Any:
 
 def _sentence(report: dict[str, Any]) -> str:
     before, after = report["before"], report["after"]
+    told = f" With the bits spelled out: {json.dumps(report['explicit'])}" if "explicit" in report else ""
     return (
         f"{before['value']:.2%} before, {after['value']:.2%} after {report['seconds']:.0f} s of training "
-        f"({after['split']}, {after['n']:,} images); {report['size']['bytes']:,} bytes."
+        f"({after['split']}, {after['n']:,} images); {report['size']['bytes']:,} bytes.{told}"
     )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from workbench.techniques.codebook import SharedWeights
 from workbench.techniques.storage import Codes, Storage
 
-from .gradients import slower, spread, straight, whole_zero
+from .gradients import rounded_to, slower, spread, straight, whole_zero
 
 
 class Part(nn.Module):
@@ -98,9 +98,7 @@ class OnGrid(Masked):
         """Return the values on their grid."""
         step = self._positive(slower(self.step, self._slowed))
         wide, zero = self._spread(step), self._spread(self._zero_point(step))
-        place = self.whole() * self.kept / wide + zero
-        inside = place.clamp(0, self._top)
-        return (straight(inside, inside.round()) - zero) * wide
+        return rounded_to(self.whole() * self.kept, wide, zero, self._top)
 
     def learned(self) -> dict[str, Tensor]:
         """Return the unrounded values, the steps and, where it learned, the codes of zero."""

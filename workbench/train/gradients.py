@@ -17,6 +17,12 @@ def slower(parameter: Tensor, share: float) -> Tensor:
     return still + (parameter - still) * share
 
 
+def rounded_to(values: Tensor, step: Tensor, zero: Tensor, top: int) -> Tensor:
+    """Return ``values`` on the grid of the codes 0 to ``top``; steps and codes of zero broadcast against them."""
+    inside = (values / step + zero).clamp(0, top)
+    return (straight(inside, inside.round()) - zero) * step
+
+
 def whole_zero(offset: Tensor, step: Tensor, top: int) -> Tensor:
     """Return the code of zero of a grid from ``offset`` on in steps of ``step``: 0 to ``top``, a whole number."""
     zero = (-offset / step).clamp(0, top)

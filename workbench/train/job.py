@@ -187,7 +187,9 @@ class _Training:
             train.images, train.labels, normalize, min(settings.batch, len(train)), settings.augment, settings.seed,
             settings.erase,
         )  # fmt: skip
-        student = Student.of(draft, METHODS[technique](settings), layers)
+        method = METHODS[technique](settings)
+        student = Student.of(draft, method, layers)
+        method.prepare(student, draft, self._subject, self._job.recipe)
         teacher = _teacher(draft)
         held = validation.images, validation.labels
         return Request(technique, settings, student, teacher, images, held, checkpoint, Path(), self._threads)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Storage
 from workbench.techniques.trained import TrainingSettings
 
@@ -23,6 +24,9 @@ from .folding import FoldedNorm
 from .objectives import Labels, Objective
 
 if TYPE_CHECKING:
+    from workbench.recipe import Recipe
+    from workbench.subject import Subject
+
     from .student import Student
 
 #: Share of all steps over which the step size rises to its highest.
@@ -52,7 +56,7 @@ class Learning:
     """A tensor that may learn: its values, how it is stored, and where it was pruned (zero in ``zeroed``).
 
     ``settings`` are those of its layer where the step acts on the layer and the tensor is its weight; ``whole``
-    are its values before they were rounded, where the draft has them.
+    are its values before they were rounded, where the draft has them, ``axis`` counts its outputs.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Learning:
     zeroed: Tensor | None
     settings: Any = None
     whole: Tensor | None = None
+    axis: int = 0
 
 
 class Method(Generic[S]):
@@ -79,6 +84,9 @@ class Method(Generic[S]):
         settings: Any = self.settings
         learns = Learns(**{name: getattr(settings, name) for name in LEARNS if hasattr(settings, name)})
         return constraint_for(tensor.values, tensor.storage, tensor.zeroed, learns, tensor.whole)
+
+    def prepare(self, student: Student, draft: Draft, subject: Subject, recipe: Recipe) -> None:
+        """Tell the student what follows from the model and the recipe that this step is of, once it is made."""
 
     def objective(self, teacher: nn.Module) -> Objective:
         """Return what a step makes smaller."""

@@ -52,12 +52,15 @@ class Student(nn.Module):
         """
         body = draft.build()
         parameters = {name for name, tensor in body.named_parameters() if tensor.is_floating_point()}
-        weights = {weight: layers[name] for name in layers for weight in draft.layers[name].weights}
+        owners = {weight: name for name in layers for weight in draft.layers[name].weights}
         found = {}
         for name, values in draft.tensors.items():
             if name in parameters:
                 stored, zeroed, whole = draft.stored.get(name), draft.zeroed.get(name), draft.unrounded.get(name)
-                learning = Learning(name, values.float(), stored, zeroed, weights.get(name), whole)
+                owner = owners.get(name)
+                axis = 0 if owner is None else draft.output_axis(owner)
+                chosen = None if owner is None else layers[owner]
+                learning = Learning(name, values.float(), stored, zeroed, chosen, whole, axis)
                 constraint = method.constrain(learning)
                 if constraint is not None:
                     found[name] = constraint

@@ -6,6 +6,7 @@ from .base import MissingTraining, TrainingSettings
 from .distill import DISTILL, DistillSettings
 from .find_ticket import FIND_TICKET, FindTicketSettings
 from .finetune import FINETUNE, FinetuneSettings
+from .learn_bits import LEARN_BITS, LearnBitsSettings
 from .learn_gates import LEARN_GATES, LearnGatesSettings
 from .prune_gradually import PRUNE_GRADUALLY, PruneGraduallySettings
 from .reconstruct import RECONSTRUCT, ReconstructSettings
@@ -24,6 +25,7 @@ TRAINED = (
     TRAIN_SPARSE,
     FIND_TICKET,
     LEARN_GATES,
+    LEARN_BITS,
     TRAIN_N_OF_M,
     REGULARIZE,
     SPARSIFY_BAYESIAN,
@@ -33,6 +35,7 @@ __all__ = [
     "DISTILL",
     "FIND_TICKET",
     "FINETUNE",
+    "LEARN_BITS",
     "LEARN_GATES",
     "PRUNE_GRADUALLY",
     "RECONSTRUCT",
@@ -44,6 +47,7 @@ __all__ = [
     "DistillSettings",
     "FindTicketSettings",
     "FinetuneSettings",
+    "LearnBitsSettings",
     "LearnGatesSettings",
     "MissingTraining",
     "PruneGraduallySettings",

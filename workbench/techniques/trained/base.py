@@ -21,7 +21,7 @@ from workbench.errors import WorkbenchError
 from workbench.models.edits import QuantizeInput
 
 from ..base import Cost, Settings, Technique
-from ..storage import has_signs
+from ..storage import Codes, has_signs
 from .made import LearnFrom
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
     """Put an artefact's tensors into ``draft``: ``NAME`` is a new value, ``NAME|PART`` what a storage learned.
 
     The part ``kept`` is false where a weight was pruned while it learned; ``LAYER|input`` is the step of the grid
-    on which a layer's input is rounded, ``LAYER|input_zero`` the code of zero where that was learned.
+    on which a layer's input is rounded, ``LAYER|input_zero`` the code of zero where that was learned. A part ``grid``
+    says that the weight is now stored on one.
     """
     parts: dict[str, dict[str, Any]] = {}
     for entry, tensor in artefact.tensors.items():
@@ -149,13 +150,22 @@ def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
         kept = learned.pop("kept", None)
         storage = draft.stored.get(name)
         new = None if storage is None else storage.retrained(learned)
-        if storage is None:
+        if "grid" in learned:
+            draft.store(name, _on_grid(learned), how)
+        elif storage is None:
             draft.set_tensor(name, learned[""], how)
         elif new is not None:
             draft.store(name, new, how)
-            draft.unrounded |= {name: learned[""]} if "" in learned else {}
+        if name in draft.stored and "" in learned:
+            draft.unrounded[name] = learned[""]
         if kept is not None:
             draft.zero(name, ~kept, how)
+
+
+def _on_grid(learned: Mapping[str, Any]) -> Codes:
+    """Return a weight whose grid was learned with it: ``grid`` is its bits and the axis of its slices, -1 for none."""
+    bits, axis = learned["grid"].tolist()
+    return Codes(learned["codes"], learned["scale"], learned["zero_point"], None if axis < 0 else axis, bits)
 
 
 def _put_input(draft: Draft, layer: str, learned: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from ..method import Method
 from .distill import Distill
 from .find_ticket import FindTicket
+from .learn_bits import LearnBits
 from .learn_gates import LearnGates
 from .prune_gradually import PruneGradually
 from .reconstruct import Reconstruct
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method[Any]]] = {
     "train_sparse": TrainSparse,
     "find_ticket": FindTicket,
     "learn_gates": LearnGates,
+    "learn_bits": LearnBits,
     "train_n_of_m": TrainNOfM,
     "regularize": Regularize,
     "sparsify_bayesian": SparsifyBayesian,
