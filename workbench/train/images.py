@@ -14,10 +14,17 @@ from torch.nn import functional as F
 
 from workbench.data.dataset import Normalization
 
+from .mixing import mixed
+from .randaugment import rand_augmented
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingImages:
-    """Images ``(N, C, H, W)`` with labels ``(N,)``, and how a batch of them is made."""
+    """Images ``(N, C, H, W)`` with labels ``(N,)``, and how a batch of them is made.
+
+    ``randaugment`` is a strength (0 for none); ``mix`` is none, mixup or cutmix, by Beta(``alpha``, ``alpha``),
+    of labels from 0 to ``classes``.
+    """
 
     images: Tensor
     labels: Tensor
@@ -26,6 +33,15 @@ class TrainingImages:
     augment: str
     seed: int
     erase: float = 0.0
+    randaugment: int = 0
+    mix: str = "none"
+    alpha: float = 1.0
+    classes: int = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether an image is another one in every pass."""
+        return self.augment != "none" or self.erase > 0 or self.randaugment > 0 or self.mix != "none"
 
     @property
     def steps(self) -> int:
@@ -33,13 +49,24 @@ class TrainingImages:
         return max(1, len(self.labels) // self.batch)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield places, normalised images and labels of the batches of one pass, from batch ``start`` on."""
+        """Yield places, normalised images and labels of the batches of one pass, from batch ``start`` on.
+
+        Labels are classes ``(N,)``, or shares of them ``(N, classes)`` where images are mixed.
+        """
         order = torch.randperm(len(self.labels), generator=_chance(self.seed, epoch, 0))
         for step in range(start, self.steps):
             places = order[step * self.batch : (step + 1) * self.batch]
-            images = self.normalize(self.images[places])
             chance = _chance(self.seed, epoch, step + 1)
-            yield places, erased(augmented(images, self.augment, chance), self.erase, chance), self.labels[places]
+            images = self.normalize(self._strongly(self.images[places], chance))
+            images = erased(augmented(images, self.augment, chance), self.erase, chance)
+            yield places, *mixed(images, self.labels[places], self.classes, self.mix, self.alpha, chance)
+
+    def _strongly(self, images: Tensor, chance: torch.Generator) -> Tensor:
+        """Return raw ``images`` after RandAugment, where it is asked for."""
+        if not self.randaugment:
+            return images
+        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+        return rand_augmented(pixels, self.randaugment, chance)
 
 
 def augmented(images: Tensor, how: str, chance: torch.Generator) -> Tensor:

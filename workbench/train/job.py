@@ -185,7 +185,7 @@ class _Training:
             train = train.take(order[: settings.images])
         images = TrainingImages(
             train.images, train.labels, normalize, min(settings.batch, len(train)), settings.augment, settings.seed,
-            settings.erase,
+            settings.erase, settings.randaugment, settings.mix, settings.alpha, len(self._data.classes),
         )  # fmt: skip
         method = METHODS[technique](settings)
         student = Student.of(draft, method, layers)

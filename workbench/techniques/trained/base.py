@@ -41,8 +41,12 @@ class TrainingSettings(Settings):
     """How long and in which way to train; every trained technique has these."""
 
     added: ClassVar[frozenset[str]] = frozenset(
-        {"minutes", "erase", "learn_from", "accumulate", "precision", "gradient_checkpointing"}
-    )
+        {
+            "minutes", "erase", "learn_from", "accumulate", "precision", "gradient_checkpointing",
+            "randaugment", "mix", "alpha",
+        }
+    )  # fmt: skip
+    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"alpha": {"mix": ("mixup", "cutmix")}}
 
     epochs: int = Field(3, ge=1, le=1000, description="Passes over the training images.")
     learning_rate: float = Field(0.01, gt=0, le=10, description="Step size at its highest.")
@@ -67,6 +71,15 @@ class TrainingSettings(Settings):
     )
     learn_from: LearnFrom = Field(
         "train", description="The training images, or images made up: from the model alone, or from training images."
+    )
+    randaugment: int = Field(
+        0, ge=0, le=29, description="Strength of RandAugment: two operations by chance on each image. 0: none."
+    )
+    mix: Literal["none", "mixup", "cutmix"] = Field(
+        "none", description="Each image mixed with another of its batch: averaged, or a rectangle of it put in."
+    )
+    alpha: float = Field(
+        1.0, gt=0, le=100, description="How evenly images are mixed: the share is drawn from Beta(alpha, alpha)."
     )
     accumulate: int = Field(
         1, ge=1, le=4096,

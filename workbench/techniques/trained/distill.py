@@ -29,7 +29,10 @@ from .taught import Loss
 class DistillSettings(FinetuneSettings):
     """Settings of ``distill``."""
 
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"temperature": {"loss": ("kl",)}}
+    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        **FinetuneSettings.when,
+        "temperature": {"loss": ("kl",)},
+    }
 
     loss: Loss = Field(
         "kl", description="How both are compared: softened probabilities, logits, features, attention, relations."

@@ -18,6 +18,7 @@ class TaughtSettings(FinetuneSettings):
     """Fine-tuning, with or without a teacher."""
 
     when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        **FinetuneSettings.when,
         "temperature": {"teacher": ("kl",)},
         "weight": {"teacher": LOSSES},
     }
