@@ -19,23 +19,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workbench.bulletin import Superseded
 from workbench.compressed import CompressedModel
 from workbench.compression import compress_subject, context_for
 from workbench.data.alone import alone
 from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator, Logits
-from workbench.history import History, HistoryError, Key, Record
+from workbench.history import History, Key
 from workbench.latency import LatencyEstimator
 from workbench.measure.estimate import Estimate, Latency, Size
 from workbench.measure.flips import Flip, FlipFinder
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.model import Model
 from workbench.recipe import Recipe
+from workbench.remembered import Remembered
 from workbench.run.courtesy import Courtesy
 from workbench.run.onnx_graph import OnnxGraph
 from workbench.run.runner import Runner, Stopped
-from workbench.snapshot import Baseline, Snapshot, sentence
+from workbench.snapshot import Baseline, Snapshot
 from workbench.subject import Subject
 from workbench.techniques.draft import Context
 
@@ -47,8 +49,6 @@ if TYPE_CHECKING:
 
 #: Compressed models kept ready, so that undo and redo show their sizes at once.
 KEPT_MODELS = 8
-#: Settings whose logits on the whole split are kept, and how many bytes of them at most.
-KEPT_LOGITS, KEPT_LOGITS_BYTES = 6, 256 * 2**20
 
 Check = Callable[[], None]
 #: Foresees a compressed model's accuracy without running an image; None where it cannot say.
@@ -72,10 +72,6 @@ class Footing:
     context: Context
     baseline: Baseline
     runtime: str
-
-
-class Superseded(Exception):
-    """The recipe being worked on is no longer the wanted one."""
 
 
 class Engine:
@@ -109,6 +105,7 @@ class Engine:
         self.key = Key(
             model.name, self.subject.hash, data.name, f"{self.split.hash}:{normalization}", split, self.runtime
         )
+        self._remembered = Remembered(history, self.key, len(self.split), split, self._note)
         self._context = context_for(model, data)
         self._compressing = threading.RLock()  # the context's caches are shared
         self._locks = None if history.path == ":memory:" else Path(history.path).parent / "locks"
@@ -117,12 +114,8 @@ class Engine:
         self.surrogate: Surrogate | None = None
         self._sampler: Sampler | None = None
         self._finder: FlipFinder | None = None
-        self._flips: dict[str, tuple[Flip, ...]] = {}
         self._partial: list[Logits] = []
         self._models: dict[str, CompressedModel] = {}
-        self._exact: dict[str, Figures] = {}
-        self._logits: dict[str, Logits] = {}
-        self._records: dict[str, int] = {}
         self._runner: Runner | None = None
 
     def compress(self, recipe: Recipe, check: Check = lambda: None) -> CompressedModel:
@@ -167,11 +160,12 @@ class Engine:
         compressed = self.compress(recipe, check)
         if self._sampler is None:
             yield from self._measure_baseline(first, check)
-        if recipe.hash not in self._exact and not self._recall(recipe, compressed):
+        known = self._remembered.figures(recipe) or self._recall(recipe, compressed)
+        if known is None:
             figures, logits = yield from self._evaluate_truly(first, compressed, check)
-            self._keep(first, figures, logits, parent)
-        self._bring_back(recipe)
-        settled = first.with_figures(self._exact[recipe.hash], self._flips.get(recipe.hash, ()))
+            known = figures, self._keep(first, figures, logits, parent)
+        self._remembered.bring_back(recipe)
+        settled = first.with_figures(*known)
         yield dataclasses.replace(settled, baseline=self.baseline, notes=self._notes(compressed), settled=True)
 
     def stop(self) -> None:
@@ -254,25 +248,15 @@ class Engine:
 
     def logits(self, recipe: Recipe) -> Logits | None:
         """Return the logits ``(N, classes)`` of a setting measured lately, in the split's order, or None."""
-        found = self._logits.get(recipe.hash)
-        return self._stored_baseline() if found is None and not recipe else found
+        return self._remembered.logits(recipe)
 
     def answers(self, recipe: Recipe) -> NDArray[np.integer[Any]] | None:
         """Return each image's answer ``(N,)`` under a measured setting, or None where it was not measured."""
-        logits = self._logits.get(recipe.hash)
-        if logits is not None:
-            return np.asarray(logits.argmax(1))
-        record = self.history.find(self.key, recipe.hash)
-        if record is None or record.id is None or record.n != len(self.split):
-            return None
-        return self.history.predictions(record.id)
+        return self._remembered.answers(recipe)
 
     def keep_logits(self, recipe: Recipe, logits: Logits) -> None:
         """Keep the logits of a setting ``(N, classes)``, in the split's order; the oldest make room."""
-        if logits.nbytes <= KEPT_LOGITS_BYTES // 2:
-            self._logits[recipe.hash] = logits
-        while len(self._logits) > KEPT_LOGITS or sum(kept.nbytes for kept in self._logits.values()) > KEPT_LOGITS_BYTES:
-            self._logits.pop(next(iter(self._logits)))
+        self._remembered.keep_logits(recipe, logits)
 
     def runner(self, recipe: Recipe) -> Runner:
         """Return a runner for ``recipe`` of its own, for work on another thread."""
@@ -311,14 +295,14 @@ class Engine:
 
     def _measure_baseline(self, first: Snapshot, check: Check) -> Iterator[Snapshot]:
         """Find the dense model's logits on the whole split; interrupted, it goes on where it stopped."""
-        logits = self._stored_baseline()
+        logits = self._remembered.baseline_logits()
         if logits is None:
             with self._alone(check):
-                logits = self._stored_baseline()  # another process may have found them meanwhile
+                logits = self._remembered.baseline_logits()  # another process may have found them meanwhile
                 if logits is None:
                     yield from self._run_baseline(first, check)
-                    logits = found = np.concatenate(self._partial)
-                    self._write(lambda: self.history.keep_baseline_logits(self.key, found))
+                    logits = np.concatenate(self._partial)
+                    self._remembered.keep_baseline_logits(logits)
         sampler = Sampler(logits, self.split.labels.numpy(), seed=self._seed, split=self.split.name)
         figures = sampler.estimate(logits[sampler.order])
         self._evaluator.set_order(sampler.order)
@@ -329,10 +313,6 @@ class Engine:
         self._finder = FlipFinder(logits, sampler.labels, sampler.order)
         plain = dataclasses.replace(first, recipe=Recipe(), size=self.baseline.size, latency=self.baseline.latency)
         self._keep(plain, figures, logits[sampler.order], None)
-
-    def _stored_baseline(self) -> Logits | None:
-        logits = self.history.baseline_logits(self.key)
-        return None if logits is None or len(logits) != len(self.split) else logits
 
     def _alone(self, check: Check) -> AbstractContextManager[None]:
         """Wait while another process measures this baseline, as pages that open together would."""
@@ -395,75 +375,31 @@ class Engine:
             shown = True
         raise AssertionError("the last look is the whole split")
 
-    def _keep(self, first: Snapshot, figures: Figures, logits: Logits, parent: Recipe | None) -> None:
-        """Remember a measured setting, in memory and in the history."""
+    def _keep(self, first: Snapshot, figures: Figures, logits: Logits, parent: Recipe | None) -> tuple[Flip, ...]:
+        """Remember a measured setting, whose logits are in the sample's order; return the flipped images."""
         assert self._sampler is not None
-        assert first.size is not None
-        recipe, size = first.recipe, first.size
-        self._exact[recipe.hash] = figures
-        self._flips[recipe.hash] = self._found(logits)
         in_order = np.empty_like(logits)
         in_order[self._sampler.order] = logits
-        self.keep_logits(recipe, in_order)
-        predictions = in_order.argmax(1)
-        record = Record(
-            recipe_hash=recipe.hash,
-            recipe=recipe.to_json(),
-            n=figures.accuracy.n,
-            accuracy=figures.accuracy.value,
-            top5=figures.top5.value if figures.top5 else None,
-            loss=figures.loss.value,
-            agreement=figures.agreement.value,
-            bytes=size.bytes,
-            dense_fp32_bytes=size.dense_fp32_bytes,
-            runtime_bytes=size.runtime_bytes,
-            entropy_bytes=size.entropy_bytes,
-            latency_ms=first.latency.ms if first.latency and self.target is None else None,  # of this machine only
-        )
-        before = self._records.get(parent.hash) if parent is not None else None
-        layers = [dataclasses.asdict(layer) for layer in first.layers]
+        flips = self._found(logits)
+        latency = first.latency.ms if first.latency and self.target is None else None  # of this machine only
+        self._remembered.keep(first, figures, in_order, flips, parent, latency)
+        return flips
 
-        def write() -> None:
-            self._records[recipe.hash] = self.history.add(self.key, record, predictions, before, layers)
-
-        self._write(write)
-
-    def _bring_back(self, recipe: Recipe) -> None:
-        """Restore a setting that a person deleted and has reached again."""
-        found = self._records.get(recipe.hash)
-        if found is not None:
-            self._write(lambda: self.history.restore(found) if self.history.record(found).deleted else None)
-
-    def _recall(self, recipe: Recipe, compressed: CompressedModel) -> bool:
+    def _recall(self, recipe: Recipe, compressed: CompressedModel) -> tuple[Figures, tuple[Flip, ...]] | None:
         """Take a setting measured earlier from the history; only its flipped images are run again."""
         assert self._finder is not None
-        record = self.history.find(self.key, recipe.hash)
-        if record is None or record.id is None or record.n != len(self.split):
-            return False
-        try:
-            predictions = self.history.predictions(record.id)
-        except HistoryError:  # lost with a part of a damaged file
-            return False
-
-        def exact(value: float) -> Estimate:
-            return Estimate.exact(value, record.n, self.split.name)
-
-        top5 = None if record.top5 is None else exact(record.top5)
-        self._exact[recipe.hash] = Figures(exact(record.accuracy), exact(record.agreement), exact(record.loss), top5)
-        self._records[recipe.hash] = record.id
+        recalled = self._remembered.recall(recipe)
+        if recalled is None:
+            return None
+        figures, predictions = recalled
         flipped = self._finder.differing(predictions)
-        logits = self._evaluator.run_images(self._evaluator.runner(compressed), flipped)
-        self._flips[recipe.hash] = self._finder.describe(flipped, logits)
-        return True
+        flips = self._finder.describe(flipped, self._evaluator.run_images(self._evaluator.runner(compressed), flipped))
+        self._remembered.take_back(recipe, figures, flips)
+        return figures, flips
 
     def _found(self, logits: Logits) -> tuple[Flip, ...]:
         return self._finder.find(logits) if self._finder else ()
 
-    def _write(self, write: Callable[[], None]) -> None:
-        """Write to the history; that it can't be written is said, and does not stop the figures."""
-        try:
-            write()
-        except Exception as error:  # a full disk, a locked or a vanished file
-            note = f"Measured settings are not being kept: {sentence(error)}"
-            if note not in self.notes:
-                self.notes = (*self.notes, note)
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes = (*self.notes, note)

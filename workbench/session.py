@@ -1,7 +1,7 @@
 """One person's model, data and recipe: set the recipe, and Snapshots arrive.
 
 Who owns what. The caller's threads (a notebook cell, comm callbacks) only exchange the wanted recipe
-and read the latest Snapshot, under one condition variable; they never wait for work. Two worker threads
+and read the latest Snapshot, under the bulletin's condition variable; they never wait for work. Two worker threads
 drive the Engine, which does the work stage by stage, and publish each stage as it is ready. The first
 finds size and latency and hands the Snapshot on; the second measures accuracy, sampled and narrowing
 look by look, then exact. They are two so that a size never waits for what can't be given up at once: a
@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import warnings
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
@@ -27,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workbench.bulletin import Bulletin, Listener, Superseded
 from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
-from workbench.engine import Engine, Footing, Superseded, Surrogate
-from workbench.errors import WorkbenchError
+from workbench.engine import Engine, Footing, Surrogate
 from workbench.history import History, HistoryError, Key, Record
 from workbench.measure.estimate import Latency
 from workbench.measure.weights import WeightSummary
@@ -51,8 +49,6 @@ if TYPE_CHECKING:
     from workbench.measure.devices.calibrate import Forecast
     from workbench.measure.devices.roofline import Dtype
     from workbench.measure.devices.work import Work
-
-Listener = Callable[[Snapshot], None]
 
 #: Seconds that a size has to get on its way before accuracy takes the processor.
 HEAD_START = 0.005
@@ -99,17 +95,10 @@ class Session:
         self._engine.notes += trouble
         self._engine.target = target
         self._path = UndoPath()
-        self._state = threading.Condition()
-        self._generation = 0
-        self._recipe = Recipe()
+        self._bulletin = Bulletin()
+        self._state = self._bulletin.changed
         self._pending = False
         self._outlined: Snapshot | None = None
-        self._closed = False
-        self._snapshot = Snapshot(0, Recipe())
-        self._trail: list[Snapshot] = []
-        self._listeners: list[Listener] = []
-        self._due: deque[tuple[Snapshot, list[Listener]]] = deque()
-        self._telling = False
         self._threads = [
             threading.Thread(target=work, name=f"workbench-{self.model.name}-{what}", daemon=True)
             for what, work in (("size", self._outline), ("accuracy", self._measure), ("prepare", self._prepare))
@@ -127,12 +116,12 @@ class Session:
     @property
     def recipe(self) -> Recipe:
         """The recipe set last."""
-        return self._recipe
+        return self._bulletin.recipe
 
     @property
     def snapshot(self) -> Snapshot:
         """The latest Snapshot."""
-        return self._snapshot
+        return self._bulletin.snapshot
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -152,7 +141,7 @@ class Session:
     @property
     def compressed(self) -> CompressedModel:
         """The model under the present recipe."""
-        return self._engine.compress(self._recipe)
+        return self._engine.compress(self.recipe)
 
     def compress(self, recipe: Recipe) -> CompressedModel:
         """Return the model under ``recipe``, whichever is set; the last few are kept ready."""
@@ -162,37 +151,18 @@ class Session:
         """Set the recipe and return its generation at once; Snapshots of it will follow."""
         recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
         with self._state:
-            if self._closed:
-                raise WorkbenchError("This session is closed; open a new one.")
-            self._generation += 1
-            self._recipe = recipe
+            generation = self._bulletin.begin(recipe)
             self._pending = True
-            self._trail.clear()
             self._engine.stop()
             self._engine.courtesy.hurry()
-            self._state.notify_all()
-            return self._generation
+            return generation
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Yield the Snapshots of the recipe set last, as they come, up to the settled one.
 
         Where another recipe is set meanwhile, its Snapshots follow.
         """
-        generation, seen = -1, 0
-        while True:
-            with self._state:
-                if generation != self._generation:
-                    generation, seen = self._generation, 0
-                while len(self._trail) == seen and generation == self._generation and not self._closed:
-                    self._state.wait()
-                if generation != self._generation:
-                    continue
-                fresh = self._trail[seen:]
-                closed = self._closed
-            yield from fresh
-            seen += len(fresh)
-            if closed or (fresh and fresh[-1].settled):
-                return
+        return self._bulletin.follow()
 
     def measure(self, recipe: Recipe | str | None = None) -> Snapshot:
         """Set ``recipe`` (or keep the present one), wait, and return its exact Snapshot.
@@ -200,23 +170,15 @@ class Session:
         Raises ``WorkbenchError`` where the recipe could not be carried out, or another one was set
         from elsewhere meanwhile.
         """
-        generation = self.apply(recipe) if recipe is not None else self._generation
-        with self._state:
-            while self._generation == generation and not self._closed:
-                if self._trail and self._trail[-1].settled:
-                    snapshot = self._trail[-1]
-                    if snapshot.error:
-                        raise WorkbenchError(snapshot.error)
-                    return snapshot
-                self._state.wait()
-        raise WorkbenchError("The measurement was interrupted: another recipe was set, or the session was closed.")
+        generation = self.apply(recipe) if recipe is not None else self._bulletin.generation
+        return self._bulletin.wait_settled(generation)
 
     def measure_latency(self) -> Latency:
         """Run the present recipe's exported model on this machine and return its latency.
 
         Evaluation pauses meanwhile. The figure is also published, beside the predicted one.
         """
-        latency = self._engine.measure_latency(self._recipe)
+        latency = self._engine.measure_latency(self.recipe)
         self._refresh_latency()
         return latency
 
@@ -232,7 +194,7 @@ class Session:
         """
         self._engine.target = _target(device)
         self._refresh_latency()
-        while self._engine.is_elsewhere(self._snapshot):  # one was published meanwhile
+        while self._engine.is_elsewhere(self.snapshot):  # one was published meanwhile
             self._refresh_latency()
 
     def work(self, recipe: Recipe) -> tuple[Work, Dtype]:
@@ -247,24 +209,16 @@ class Session:
 
         None where the device is this machine, or the model doesn't export.
         """
-        return self._engine.on_target(self._recipe if recipe is None else recipe)
+        return self._engine.on_target(self.recipe if recipe is None else recipe)
 
     def learn_latency(self) -> None:
         """Measure the kernels that predictions still lack on this machine, and wait for it."""
-        for _ in self._engine.learn_latency(lambda: self._closed):
+        for _ in self._engine.learn_latency(lambda: self.closed):
             self._refresh_latency()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with every Snapshot, in order, on a worker's thread; return what ends that."""
-        with self._state:
-            self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            with self._state:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return unsubscribe
+        return self._bulletin.subscribe(listener)
 
     def weights(self, layer: str, bins: int = 64) -> WeightSummary:
         """Return the distribution of a layer's weights before and after the present recipe."""
@@ -272,7 +226,7 @@ class Session:
 
     def time_shares(self) -> dict[str, float]:
         """Return weight name → share of the predicted time, for weights with a kernel of their own."""
-        return self._engine.time_shares(self._recipe)
+        return self._engine.time_shares(self.recipe)
 
     def records(self, after: int = 0) -> list[Record]:
         """Return every setting measured with this model on this split, oldest first.
@@ -286,7 +240,7 @@ class Session:
 
         ``image`` ``(C, H, W)`` is of the data set's shape: ``uint8``, or floats on the data set's own scale.
         """
-        return self._engine.answer(self._recipe, image)
+        return self._engine.answer(self.recipe, image)
 
     def logits(self, recipe: Recipe) -> NDArray[np.float32] | None:
         """Return the logits ``(N, classes)`` of a setting on the whole split, in its order.
@@ -312,7 +266,7 @@ class Session:
 
         Raises ``WorkbenchError`` where the model cannot be written as ONNX.
         """
-        return self._engine.latency_file(self._recipe if recipe is None else recipe)
+        return self._engine.latency_file(self.recipe if recipe is None else recipe)
 
     def foresee(self, surrogate: Surrogate | None) -> None:
         """Let ``surrogate`` predict the accuracy of recipes from now on, before an image is run."""
@@ -329,7 +283,7 @@ class Session:
     def give_way(self, cancelled: Callable[[], bool]) -> None:
         """Wait until the present recipe has settled and nothing is being timed: for work in the background."""
         with self._state:
-            while not self._is_settled() and not self._closed and not cancelled():
+            while not self._bulletin.is_settled and not self.closed and not cancelled():
                 self._state.wait(0.1)
         self._engine.courtesy.give_way()
         self._engine.wait_while_timing()
@@ -337,34 +291,32 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether the session has ended."""
-        return self._closed
+        return self._bulletin.closed
 
     @property
     def can_undo(self) -> bool:
         """Whether there is an earlier measured setting."""
-        return self._path.before(self._recipe) is not None
+        return self._path.before(self.recipe) is not None
 
     @property
     def can_redo(self) -> bool:
         """Whether an undone setting lies ahead."""
-        return self._path.after(self._recipe) is not None
+        return self._path.after(self.recipe) is not None
 
     def undo(self) -> Recipe:
         """Go back to the measured setting before the present one, and return the recipe."""
-        return self._go(self._path.before(self._recipe))
+        return self._go(self._path.before(self.recipe))
 
     def redo(self) -> Recipe:
         """Go forward to the setting that was undone last, and return the recipe."""
-        return self._go(self._path.after(self._recipe))
+        return self._go(self._path.after(self.recipe))
 
     def close(self) -> None:
         """Stop the workers and wait for their end; closing twice does no harm."""
         with self._state:
-            if not self._closed:
+            if self._bulletin.close():
                 garbage.release()
-            self._closed = True
             self._engine.stop()
-            self._state.notify_all()
         if threading.current_thread() not in self._threads:
             for thread in self._threads:
                 thread.join()
@@ -383,14 +335,14 @@ class Session:
         """Publish the size and latency of each recipe, and hand it on to be measured."""
         while True:
             with self._state:
-                while not self._pending and not self._closed:
+                while not self._pending and not self.closed:
                     self._state.wait()
-                if self._closed:
+                if self.closed:
                     return
                 self._pending = False
-                generation, recipe = self._generation, self._recipe
+                generation, recipe = self._bulletin.generation, self.recipe
             with self._reporting(generation, recipe):
-                first = self._engine.outline(generation, recipe, self._check_for(generation))
+                first = self._engine.outline(generation, recipe, self._bulletin.check_for(generation))
                 self._publish(first)
                 with self._state:
                     self._outlined = first
@@ -401,18 +353,18 @@ class Session:
         stand_back(5)  # where the processor is short, sizes and what draws them come first
         while True:
             with self._state:
-                while self._outlined is None and not self._closed:
+                while self._outlined is None and not self.closed:
                     self._state.wait()
-                if self._closed or self._outlined is None:
+                if self.closed or self._outlined is None:
                     return
                 first, self._outlined = self._outlined, None
-                stale, pause = partial(self._is_stale, first.generation), HEAD_START
+                stale, pause = partial(self._bulletin.is_stale, first.generation), HEAD_START
                 while not (dropped := self._state.wait_for(stale, pause)) and not self._engine.courtesy.is_turn:
                     pause = TURN
                 if dropped:
                     continue
             with self._reporting(first.generation, first.recipe):
-                check = self._check_for(first.generation)
+                check = self._bulletin.check_for(first.generation)
                 for snapshot in self._engine.measure(first, self._path.current, check):
                     if snapshot.settled:
                         self._path.visit(first.recipe)
@@ -423,39 +375,24 @@ class Session:
         stand_back(5)
 
         def quiet() -> bool:
-            if self._closed:
+            if self.closed:
                 raise Superseded
-            return self._is_settled()
+            return self._bulletin.is_settled
 
         done = 0
         while True:
             with self._state:
                 self._state.wait_for(partial(self._has_settled_since, done))
-                if self._closed:
+                if self.closed:
                     return
-                done, recipe = self._generation, self._recipe
+                done, recipe = self._bulletin.generation, self.recipe
             with self._reporting(done, recipe):
                 self._engine.prepare(quiet)
-                for _ in self._engine.learn_latency(lambda: self._closed or not self._is_settled()):
+                for _ in self._engine.learn_latency(lambda: self.closed or not self._bulletin.is_settled):
                     self._refresh_latency()
 
-    def _is_settled(self) -> bool:
-        return self._snapshot.settled and self._snapshot.generation == self._generation
-
     def _has_settled_since(self, generation: int) -> bool:
-        return self._closed or (self._is_settled() and self._generation != generation)
-
-    def _is_stale(self, generation: int) -> bool:
-        return self._generation != generation or self._closed
-
-    def _check_for(self, generation: int) -> Callable[[], None]:
-        """Return what raises as soon as work on this generation is no longer wanted."""
-
-        def check() -> None:
-            if self._is_stale(generation):
-                raise Superseded
-
-        return check
+        return self.closed or (self._bulletin.is_settled and self._bulletin.generation != generation)
 
     @contextlib.contextmanager
     def _reporting(self, generation: int, recipe: Recipe) -> Iterator[None]:
@@ -473,48 +410,21 @@ class Session:
         if self._engine.is_elsewhere(snapshot):  # the device changed since this recipe was outlined
             snapshot = self._engine.refresh_latency(snapshot)
         with self._state:
-            if snapshot.generation != self._generation or self._closed:
-                raise Superseded
+            self._bulletin.check_for(snapshot.generation)()
             if snapshot.accuracy is not None or snapshot.settled:
                 self._engine.courtesy.rest()
-            self._snapshot = snapshot
-            self._trail.append(snapshot)
-            self._due.append((snapshot, list(self._listeners)))
-            self._state.notify_all()
-        self._tell()
+        self._bulletin.publish(snapshot)
 
     def _refresh_latency(self) -> None:
         """Tell the listeners the present latency anew: it was measured, or its prediction improved."""
-        current = self._snapshot
-        refreshed = self._engine.refresh_latency(current)
-        with self._state:
-            if self._snapshot is not current or self._closed:
-                return
-            self._snapshot = refreshed
-            self._due.append((refreshed, list(self._listeners)))
-        self._tell()
-
-    def _tell(self) -> None:
-        """Call the listeners with what is due, in the order published; one thread at a time does so for all."""
-        while True:
-            with self._state:
-                if self._telling or not self._due:
-                    return
-                self._telling = True
-                snapshot, listeners = self._due.popleft()
-            for listener in listeners:
-                try:
-                    listener(snapshot)
-                except Exception as error:  # one broken view must not silence the others
-                    warnings.warn(f"A listener of the session failed: {sentence(error)}", stacklevel=2)
-            with self._state:
-                self._telling = False
+        current = self.snapshot
+        self._bulletin.amend(current, self._engine.refresh_latency(current))
 
     def _go(self, recipe: Recipe | None) -> Recipe:
         if recipe is not None:
             self._path.visit(recipe)
             self.apply(recipe)
-        return self._recipe
+        return self.recipe
 
 
 def _open(history: History | str | None) -> tuple[History, tuple[str, ...]]:

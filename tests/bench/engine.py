@@ -81,7 +81,7 @@ def _drag(session: Session) -> tuple[float, bool]:
     for recipe in recipes:
         session.apply(recipe)
         pause.wait(0.05)
-    newest = session._generation
+    newest = session._bulletin.generation
     last = session.measure()
     end()
     return _resident() / before - 1, last.recipe == recipes[-1] and not older_after_newest

@@ -124,7 +124,7 @@ def test_a_hidden_view_computes_nothing(real: Session) -> None:
 def test_logits_that_are_no_longer_known_are_run_again(real: Session) -> None:
     known = real.logits(HARSH)
     assert known is not None
-    real._engine._logits.clear()
+    real._engine._remembered._logits.clear()
     shares: list[float] = []
     assert np.allclose(logits_of(real, HARSH, follow=shares.append), known, atol=1e-4)
     assert shares[-1] == 1
