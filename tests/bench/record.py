@@ -1,13 +1,15 @@
 """Records of benches that take long: what they measured is kept in the repository, and told from there.
 
-A record is a JSON file in ``tests/bench/records``, rewritten whenever its bench ends: the command, machine,
-versions, data, seeds and seconds, the figures with what they must reach, and every run behind them.
+A record is a JSON file in ``tests/bench/records``, rewritten whenever its bench ends: the command, machine and how
+busy it was (processes that wanted to run), versions, data, seeds and seconds, the figures with what they must
+reach, and every run behind them.
 ``python -m tests.bench.table`` makes the table of ``docs/records.md`` from all of them.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -53,6 +55,7 @@ def keep(
     record = {
         "command": " ".join(["python", "-m", f"tests.bench.{bench}", *map(shlex.quote, sys.argv[1:])]),
         "machine": machine_name(),
+        "load": round(os.getloadavg()[0], 1),
         "versions": versions(LIBRARIES),
         "data": data,
         "seeds": list(seeds),

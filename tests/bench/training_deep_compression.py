@@ -25,13 +25,13 @@ WANTED, POINTS = {"lenet300": 45.0, "lenet5": 39.0}, 0.3
 PRUNE: dict[str, dict[str, Any]] = {
     "lenet300": {"ratio": 0.92, "epochs": 16, "batch": 256, "learning_rate": 0.1, "weight_decay": 5e-4,
                  "augment": "flip"},
-    "lenet5": {"ratio": 0.95, "epochs": 10, "batch": 128, "learning_rate": 0.05, "weight_decay": 5e-4,
+    "lenet5": {"ratio": 0.9, "epochs": 6, "batch": 128, "learning_rate": 0.05, "weight_decay": 5e-4,
                "augment": "flip"},
 }  # fmt: skip
 #: Entries of each codebook.
 ENTRIES = {"lenet300": 14, "lenet5": 12}
 #: What trains the codebooks, and the biases.
-TUNE = {"epochs": 4, "batch": 256, "learning_rate": 3e-3, "optimizer": "adamw", "augment": "flip"}
+TUNE = {"epochs": 3, "batch": 256, "learning_rate": 3e-3, "optimizer": "adamw", "augment": "flip"}
 
 
 def recipe(name: str) -> Recipe:

@@ -1,8 +1,8 @@
 """Trainings killed at a random moment, with everything that belongs to them: do they go on to the same weights?
 
-``workbench train`` and its worker get SIGKILL together, at a moment drawn evenly between their start and the end
-of an unbroken run; the same command is then given again. Both files must hold the very same tensors. How often
-there was a checkpoint to go on from, rather than a start too early for one, is told beside it.
+A process that trains and the worker it started get SIGKILL together, at a moment drawn evenly between their start
+and the end of an unbroken run; the same training is then started again. Both must come to the very same tensors.
+How often there was a checkpoint to go on from, rather than a start too early for one, is told beside it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,15 @@ import torch
 
 from tests.bench.record import Figure, keep
 from workbench.encodings.artefacts import Artefact
-from workbench.reopening import load_compressed
 
 MODEL, DATA = "lenet300", "fashion_mnist"
-RECIPE = "- prune: {ratio: 0.9}\n- finetune: {epochs: 30, images: 5000, learning_rate: 0.05}\n"
+RECIPE = "- prune: {ratio: 0.9}\n- finetune: {epochs: 15, images: 5000, learning_rate: 0.05}\n"
+#: What is killed.
+CODE = f"""
+import workbench as wb
+from workbench.train.job import train
+train(wb.load_model({MODEL!r}), wb.load_dataset({DATA!r}), wb.Recipe.parse({RECIPE!r})).result()
+"""
 #: Seconds to wait for a training before something is wrong.
 PATIENCE = 600
 
@@ -42,22 +48,16 @@ class Kill:
 
 
 class Training:
-    """One ``workbench train`` with a home of its own."""
+    """One training with a home of its own."""
 
     def __init__(self, home: Path) -> None:
-        self.home, self.out = home, home / "out.wbz"
-        recipe = home / "recipe.yaml"
-        recipe.write_text(RECIPE)
-        self._command = [
-            sys.executable, "-c", "from workbench.cli import main; raise SystemExit(main())", "train",
-            "--model", MODEL, "--data", DATA, "--recipe", str(recipe), "--out", str(self.out), "--json",
-        ]  # fmt: skip
+        home.mkdir()
+        self.home = home
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start it, as the leader of a group of processes."""
         environment = {**os.environ, "WORKBENCH_HOME": str(self.home)}
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen(self._command, env=environment, stdout=quiet, stderr=quiet, start_new_session=True)
+        return subprocess.Popen([sys.executable, "-c", CODE], env=environment, start_new_session=True)
 
     def finish(self) -> bool:
         """Run it to the end; return whether it did."""
@@ -75,15 +75,19 @@ class Training:
         return False
 
     def where(self) -> str:
-        """Return how far it is: before a checkpoint, at its step, or trained and being measured."""
-        if list(self.home.glob("trained/*.safetensors")):
+        """Return how far it is: before a checkpoint, at its step, or trained already."""
+        if self._results():
             return "trained"
         found = list(self.home.glob("trained/running/*.checkpoint"))
         return f"step {Artefact.load(found[0]).about['step']}" if found else "before a checkpoint"
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return what its model runs with."""
-        return dict(load_compressed(self.out).module.state_dict())
+    def learned(self) -> Mapping[str, torch.Tensor]:
+        """Return what it came to."""
+        (result,) = self._results()
+        return Artefact.load(result).tensors
+
+    def _results(self) -> list[Path]:
+        return list(self.home.glob("trained/*.safetensors"))
 
 
 def main() -> int:
@@ -94,14 +98,14 @@ def main() -> int:
     options = parser.parse_args()
     chance, begin = random.Random(options.seed), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        whole = _training(Path(folder) / "whole")
+        whole = Training(Path(folder) / "whole")
         if not whole.finish():
             raise RuntimeError("the unbroken training failed")
-        took, wanted = time.perf_counter() - begin, whole.tensors()
+        took, wanted = time.perf_counter() - begin, whole.learned()
         print(f"an unbroken run takes {took:.0f} s", flush=True)
         kills: list[Kill] = []
         while len(kills) < options.times:
-            after, training = chance.uniform(0, took), _training(Path(folder) / f"{len(kills)}-{chance.random()}")
+            after, training = chance.uniform(0, took), Training(Path(folder) / f"{len(kills)}-{chance.random()}")
             if training.kill_after(after):  # otherwise it had ended by then
                 kills.append(_resume(training, after, wanted))
                 print(kills[-1], flush=True)
@@ -110,7 +114,7 @@ def main() -> int:
     figure = Figure(
         "Job killed at a random moment", f"resumes {options.times} of {options.times} times to equal weights",
         f"{len(good)} of {len(kills)} times to equal weights; killed {places['step']} times "
-        f"with a checkpoint, {places['before']} before the first, {places['trained']} when it was being measured",
+        f"with a checkpoint, {places['before']} before the first, {places['trained']} after the last step",
         len(good) == len(kills),
     )  # fmt: skip
     seconds = time.perf_counter() - begin
@@ -118,15 +122,10 @@ def main() -> int:
     return 0 if figure.reached else 1
 
 
-def _training(home: Path) -> Training:
-    home.mkdir()
-    return Training(home)
-
-
-def _resume(training: Training, after: float, wanted: dict[str, torch.Tensor]) -> Kill:
+def _resume(training: Training, after: float, wanted: Mapping[str, torch.Tensor]) -> Kill:
     where = training.where()
     resumed = training.finish()
-    found = training.tensors() if resumed else {}
+    found = training.learned() if resumed else {}
     equal = found.keys() == wanted.keys() and all(torch.equal(found[name], one) for name, one in wanted.items())
     return Kill(round(after, 2), where, resumed, equal)
 

@@ -109,8 +109,8 @@ def _move(session: Session, ratio: float, times: Times) -> None:
     if not sampled.wait(60):
         raise TimeoutError(recipe.to_yaml())
     end()
-    times.size.append((stamps["size"] - start) * 1e3)
-    times.accuracy.append((stamps["accuracy"] - start) * 1e3)
+    times.size.append(round((stamps["size"] - start) * 1e3, 2))
+    times.accuracy.append(round((stamps["accuracy"] - start) * 1e3, 2))
 
 
 def _figure(what: str, idle: list[float], busy: list[float]) -> Figure:
@@ -121,7 +121,11 @@ def _figure(what: str, idle: list[float], busy: list[float]) -> Figure:
     low, high = np.percentile(found, (2.5, 97.5))
     before, after = float(np.median(idle)), float(np.median(busy))
     ratio = after / before
-    measured = f"{ratio:.2f}× ({low:.2f} to {high:.2f}): {before:.1f} ms, {after:.1f} ms beside a training"
+    load = os.getloadavg()[0]
+    measured = (
+        f"{ratio:.2f}× ({low:.2f} to {high:.2f}): {before:.1f} ms, {after:.1f} ms beside a training; "
+        f"{load:.0f} processes wanted to run on {os.cpu_count()} cores"
+    )
     return Figure(f"Slider's {what} while a job runs", f"≤ {MOST:g}× of idle", measured, ratio <= MOST)
 
 
