@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from .examples.view import ExamplesView
     from .export.view import ExportView
     from .layers.view import LayersView
+    from .monitor.view import MonitorView
     from .page.workbench import Workbench
     from .picker.view import PickerView
     from .recipe.view import RecipeView
     from .scoreboard.view import ScoreboardView
     from .sensitivity.view import SensitivityView
+    from .split.view import SplitView
     from .tradeoff.view import TradeoffView
     from .weights.view import WeightView
 
@@ -33,10 +35,12 @@ _HOMES = {
     "ExamplesView": "examples.view",
     "ExportView": "export.view",
     "LayersView": "layers.view",
+    "MonitorView": "monitor.view",
     "PickerView": "picker.view",
     "RecipeView": "recipe.view",
     "ScoreboardView": "scoreboard.view",
     "SensitivityView": "sensitivity.view",
+    "SplitView": "split.view",
     "TradeoffView": "tradeoff.view",
     "WeightView": "weights.view",
     "Workbench": "page.workbench",
@@ -44,7 +48,8 @@ _HOMES = {
 
 __all__ = [
     "AllocationView", "AnatomyView", "BehaviourView", "ControlsView", "ExamplesView", "ExportView", "LayersView",
-    "PickerView", "RecipeView", "ScoreboardView", "SensitivityView", "TradeoffView", "WeightView", "Workbench",
+    "MonitorView", "PickerView", "RecipeView", "ScoreboardView", "SensitivityView", "SplitView", "TradeoffView",
+    "WeightView", "Workbench",
 ]  # fmt: skip
 
 

@@ -242,6 +242,10 @@ class Engine:
         """Return weight name → share of the predicted time under ``recipe``."""
         return self._latency.time_shares(self.compress(recipe))
 
+    def graph(self, recipe: Recipe) -> OnnxGraph | None:
+        """Return the ONNX graph of a setting's structure, None where it doesn't export."""
+        return self._evaluator.graphs.of(self.compress(recipe))
+
     def latency_file(self, recipe: Recipe) -> bytes:
         """Return the ONNX file that is timed for ``recipe``."""
         return bytes(self._latency.file(self.compress(recipe)).SerializeToString())

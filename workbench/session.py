@@ -42,6 +42,7 @@ from workbench.run import garbage
 from workbench.run.courtesy import stand_back
 from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Snapshot, sentence
+from workbench.subject import Subject
 from workbench.undo import UndoPath
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from workbench.measure.devices.calibrate import Forecast
     from workbench.measure.devices.roofline import Dtype
     from workbench.measure.devices.work import Work
+    from workbench.run.onnx_graph import OnnxGraph
 
 #: Seconds that a size has to get on its way before accuracy takes the processor.
 HEAD_START = 0.005
@@ -112,6 +114,11 @@ class Session:
     def layers(self) -> tuple[Layer, ...]:
         """The model's layers, uncompressed, in call order."""
         return self._engine.subject.layers
+
+    @property
+    def subject(self) -> Subject:
+        """The model on this kind of image, before any recipe."""
+        return self._engine.subject
 
     @property
     def recipe(self) -> Recipe:
@@ -267,6 +274,10 @@ class Session:
         Raises ``WorkbenchError`` where the model cannot be written as ONNX.
         """
         return self._engine.latency_file(self.recipe if recipe is None else recipe)
+
+    def graph(self, recipe: Recipe) -> OnnxGraph | None:
+        """Return the ONNX graph of the model's structure under ``recipe``, None where it cannot be written as ONNX."""
+        return self._engine.graph(recipe)
 
     def foresee(self, surrogate: Surrogate | None) -> None:
         """Let ``surrogate`` predict the accuracy of recipes from now on, before an image is run."""

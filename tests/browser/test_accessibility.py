@@ -10,7 +10,7 @@ from tests.browser.conftest import open_page
 from tests.browser.launch import Served
 from tests.browser.reading import wait_settled
 
-TABS = ("Layers", "Sensitivity", "Trade-off", "Examples", "Weights", "Recipe", "Export")
+TABS = ("Layers", "Sensitivity", "Trade-off", "Examples", "Weights", "Recipe", "Deploy", "Split", "Monitor")
 
 
 def findings(page: Page) -> list[str]:
@@ -58,7 +58,7 @@ def test_tabs_follow_the_arrow_keys(page: Page) -> None:
     assert second.get_attribute("aria-selected") == "true"
     assert page.evaluate("document.activeElement.textContent") == second.text_content()
     page.keyboard.press("End")
-    assert page.get_by_role("tab", name="Export").get_attribute("aria-selected") == "true"
+    assert page.get_by_role("tab", name="Deploy").get_attribute("aria-selected") == "true"
     page.keyboard.press("Home")
     assert page.get_by_role("tabpanel", name="Layers").is_visible()
 

@@ -17,11 +17,12 @@ INT8 = "- quantize: {bits: 8, activations: {bits: 8}}"
 
 
 def show(page: Page, recipe: str) -> None:
-    """Set a recipe through the editor and open the Export tab."""
+    """Set a recipe through the editor and open the Export part of the Deploy tab."""
     page.get_by_role("tab", name="Recipe").click()
     page.get_by_label("Recipe in YAML").fill(recipe)
     page.get_by_label("Recipe in YAML").press("Control+Enter")
     wait_settled(page, recipe)
+    page.get_by_role("tab", name="Deploy").click()
     page.get_by_role("tab", name="Export").click()
     digest = Recipe.parse(recipe).hash[:8]
     expect(page.locator("[data-file=packed] code")).to_contain_text(digest)
@@ -57,6 +58,7 @@ def test_an_int8_file_has_its_exact_size_before_it_is_downloaded(page: Page, tmp
 
 
 def test_a_served_page_cannot_write_to_the_server(page: Page) -> None:
+    page.get_by_role("tab", name="Deploy").click()
     page.get_by_role("tab", name="Export").click()
     expect(page.get_by_label("Path to save to")).to_be_hidden()
 
@@ -97,6 +99,7 @@ def test_a_format_that_is_not_installed_gives_its_install_line(page: Page) -> No
     missing = [entry for entry in FORMATS.values() if not entry.installed]
     if not missing:
         return
+    page.get_by_role("tab", name="Deploy").click()
     page.get_by_role("tab", name="Export").click()
     row = page.locator("[data-file=runtime]")
     row.get_by_label("For a runtime", exact=True).select_option(missing[0].name)

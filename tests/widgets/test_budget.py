@@ -11,7 +11,7 @@ import pytest
 
 from widgets import Workbench
 from widgets.base.feed import listen
-from widgets.page.workbench import TABS
+from widgets.page.workbench import DEPLOY, TABS
 from workbench.recipe import Recipe
 from workbench.session import Session
 from workbench.snapshot import Snapshot
@@ -68,7 +68,7 @@ def weight(sent: list[Any]) -> int:
     return sum(size + ENVELOPE for _, size in sent)
 
 
-@pytest.mark.parametrize("tab", TABS)
+@pytest.mark.parametrize("tab", [*TABS, *DEPLOY])
 def test_a_move_stays_within_the_budget_whichever_tab_is_open(page: Workbench, sent: list[Any], tab: str) -> None:
     for name, panel in page.panels.items():
         panel.set_state({"visible": name == tab})

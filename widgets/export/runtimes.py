@@ -35,12 +35,12 @@ def list_formats() -> list[dict[str, Any]]:
 def make(session: Session, recipe: Recipe, format: str) -> Made:
     """Write ``recipe`` in ``format``; raises ``WorkbenchError`` where that cannot be done."""
     from workbench.deploy.formats import find_format
-    from workbench.deploy.writing import prepare, write
+    from workbench.deploy.writing import source_for, write
 
     chosen = find_format(format)
     chosen.require()
     completed, added = chosen.complete(recipe)
-    source = prepare(session.model, session.data, completed)
+    source = source_for(session, completed)
     with tempfile.TemporaryDirectory() as folder:
         files = write(chosen, source, Path(folder))
         remarks = (*added, *chosen.remarks(source))

@@ -4,7 +4,7 @@
 function render({ model, el }) {
   el.classList.add("wb");
   const id = uniqueId("tabs");
-  const list = element("div", { class: "wb-tabs", role: "tablist", "aria-label": "Views" });
+  const list = element("div", { class: "wb-tabs", role: "tablist", "aria-label": model.get("label") });
   el.replaceChildren(list);
   const panelOf = (name) => el.closest(".wb-page")?.querySelector(`.wb-panel-${name}`);
 
@@ -49,7 +49,8 @@ function render({ model, el }) {
   // The panels are drawn by other widgets, maybe later than this one.
   const grown = new MutationObserver(draw);
   const watch = requestAnimationFrame(() => {
-    const column = el.closest(".wb-right");
+    const column = el.closest(".wb-panel, .wb-right");
+    list.classList.toggle("wb-parts-row", Boolean(column?.classList.contains("wb-panel")));
     if (column) grown.observe(column, { childList: true });
     draw();
   });

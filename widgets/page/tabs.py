@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import anywidget
 import traitlets
 
@@ -18,5 +20,12 @@ class TabsView(anywidget.AnyWidget):
     _esm = script("page/tabs.js")
     _css = style("page/tabs.css")
 
+    label = traitlets.Unicode("Views").tag(sync=True)
     tabs: traitlets.List[dict[str, str]] = traitlets.List().tag(sync=True)
     chosen = traitlets.Unicode("").tag(sync=True)
+
+    @classmethod
+    def over(cls, titles: Mapping[str, str], label: str = "Views") -> TabsView:
+        """Return a row over the panels ``titles`` names, the first one chosen; ``label`` says what they are."""
+        tabs = [{"name": name, "title": title} for name, title in titles.items()]
+        return cls(tabs=tabs, chosen=next(iter(titles)), label=label)

@@ -10,7 +10,7 @@ const STOPS = [
   ["sensitivity", "Which layer can take it", "A sweep compresses one layer at a time and shows what it costs. Click a cell to give that layer that setting."],
   ["tradeoff", "What you have tried", "Every setting you measured, and the front of the best. Click a point to go back to it."],
   [".wb-area-strip", "What changed in behaviour", "Test images that the compressed model answers otherwise. Under Examples you can draw one of your own."],
-  ["export", "Take it with you", "Download the packed file or ONNX, as large as promised. The page's address holds the recipe: send it to someone."],
+  ["deploy", "Take it with you", "Download the packed file or ONNX, as large as promised. The page's address holds the recipe: send it to someone."],
 ];
 
 function render({ model, el }) {

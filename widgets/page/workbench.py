@@ -18,10 +18,12 @@ from ..controls.view import ControlsView
 from ..examples.view import ExamplesView
 from ..export.view import ExportView
 from ..layers.view import LayersView
+from ..monitor.view import MonitorView
 from ..picker.view import PickerView
 from ..recipe.view import RecipeView
 from ..scoreboard.view import ScoreboardView
 from ..sensitivity.view import SensitivityView
+from ..split.view import SplitView
 from ..tradeoff.view import TradeoffView
 from ..train.view import TrainView
 from ..weights.view import WeightView
@@ -45,7 +47,12 @@ TABS: dict[str, tuple[str, type[View]]] = {
     "weights": ("Weights", WeightView),
     "train": ("Train", TrainView),
     "recipe": ("Recipe", RecipeView),
+}
+#: The parts of the last tab, each a panel under a row of its own.
+DEPLOY: dict[str, tuple[str, type[View]]] = {
     "export": ("Export", ExportView),
+    "split": ("Split", SplitView),
+    "monitor": ("Monitor", MonitorView),
 }
 
 
@@ -67,7 +74,7 @@ class Workbench(Pictured, ipywidgets.Box):
     at once and loads in the background; ``session`` waits for that. A Session it opened itself is closed
     with it, or when another is picked; one it was given is left alone.
 
-    ``views`` maps names to the views, ``panels`` those behind the tabs.
+    ``panels`` maps names to the views behind the tabs, those of the last tab's parts included.
     """
 
     figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 4.8)
@@ -81,21 +88,23 @@ class Workbench(Pictured, ipywidgets.Box):
         self.tour = TourView()
         self.strip = ExamplesView(strip=True)
         self.panels: dict[str, View] = {
-            name: make(visible=place == 0) for place, (name, (_, make)) in enumerate(TABS.items())
+            name: make(visible=place == 0) for place, (name, (_, make)) in enumerate({**TABS, **DEPLOY}.items())
         }
-        self.tabs = TabsView(
-            tabs=[{"name": name, "title": title} for name, (title, _) in TABS.items()], chosen=next(iter(TABS))
-        )
+        self.tabs = TabsView.over({**{name: title for name, (title, _) in TABS.items()}, "deploy": "Deploy"})
+        self.parts = TabsView.over({name: title for name, (title, _) in DEPLOY.items()}, label="Deploy")
         for area, view in self._areas().items():
             view.add_class(f"wb-area-{area}")
-        for place, (name, view) in enumerate(self.panels.items()):
-            view.add_class("wb-panel")
-            view.add_class(f"wb-panel-{name}")
-            if place:
-                view.add_class("wb-panel-hidden")
+        deploy = ipywidgets.Box([self.parts, *(self.panels[name] for name in DEPLOY)])
+        tabbed = {**{name: self.panels[name] for name in TABS}, "deploy": deploy}
+        for rows in (tabbed, {name: self.panels[name] for name in DEPLOY}):
+            for place, (name, panel) in enumerate(rows.items()):
+                panel.add_class("wb-panel")
+                panel.add_class(f"wb-panel-{name}")
+                if place:
+                    panel.add_class("wb-panel-hidden")
         left = ipywidgets.Box([self.controls, self.weights])
         left.add_class("wb-left")
-        right = ipywidgets.Box([self.scoreboard, self.tabs, *self.panels.values(), self.strip])
+        right = ipywidgets.Box([self.scoreboard, self.tabs, *tabbed.values(), self.strip])
         right.add_class("wb-right")
         grid = PageStyle()
         grid.on_msg(self._repeat)

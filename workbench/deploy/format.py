@@ -42,7 +42,7 @@ class Source:
     """What a format writes: a compressed model under a file name, and images to calibrate by.
 
     ``calibration`` holds normalised float32 images ``(n, C, H, W)`` of all classes; None where the data have
-    none. ``normalization`` is what was done to them.
+    none. ``normalization`` is what was done to them. ``exported`` is the model's graph where it is known.
     """
 
     stem: str
@@ -50,10 +50,13 @@ class Source:
     subject: Subject
     calibration: Tensor | None = None
     normalization: Normalization | None = None
+    exported: OnnxGraph | None = None
 
     @cached_property
     def graph(self) -> OnnxGraph:
         """The compressed model's ONNX graph, without its tensors; raises ``ExportError`` where there is none."""
+        if self.exported is not None:
+            return self.exported
         module, shape = self.subject.model.module, self.subject.image_shape
         edits = rebuilding(self.compressed, module)
         return export_edited(module, edits, shape).factorized(self.compressed.chains)

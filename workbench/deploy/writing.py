@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from workbench.compressed import CompressedModel
@@ -11,6 +12,7 @@ from workbench.compression import compress_subject, context_for
 from workbench.data.dataset import Dataset
 from workbench.models.model import Model
 from workbench.recipe import Recipe
+from workbench.session import Session
 from workbench.subject import Subject
 
 from .format import Format, FormatError, Source
@@ -39,6 +41,12 @@ def source_of(compressed: CompressedModel, subject: Subject, data: Dataset) -> S
         calibration=None if context.calibration is None else normalize(context.mixed_images(CALIBRATION)),
         normalization=normalize,
     )
+
+
+def source_for(session: Session, recipe: Recipe) -> Source:
+    """Return what the formats write of a session's model under ``recipe``, whichever is set."""
+    source = source_of(session.compress(recipe), session.subject, session.data)
+    return replace(source, exported=session.graph(recipe))
 
 
 def stem_of(model: str, recipe: Recipe) -> str:

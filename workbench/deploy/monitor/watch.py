@@ -74,6 +74,7 @@ class Monitor:
         self._inputs, self._outputs = (
             Distributions({name: reference.samples[name] for name in names}) for names in (INPUTS, OUTPUTS)
         )
+        self._means = {name: float(sample.mean()) for name, sample in reference.samples.items()}
         self._shape = Size(reference.shape)
         self._every = max(1, every)
         classes = len(reference.classes)
@@ -124,6 +125,7 @@ class Monitor:
                 "latency_ms": {f"p{p}": self.durations.percentile(p) for p in (50, 95, 99)},
                 "classes": self.classes.tolist(), "drift": {name: asdict(entry) for name, entry in self.last.items()},
                 "latest": [alarm.to_json() for alarm in self.alarms],
+                "normal": self._means,
             }  # fmt: skip
         if self.shadow is not None:
             share, low, high = self.shadow.agreement

@@ -54,6 +54,24 @@ NETWORKS: Mapping[str, Network] = {
 
 
 @dataclass(frozen=True)
+class CutFigures:
+    """What was measured of a cut, for one image: on this machine, whatever the device and the link will be.
+
+    ``sends``: whether anything goes over the link; ``agreement`` is the share of answers that rounding leaves the
+    same.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    sends: bool
+    bytes: float
+    raw_bytes: int
+    head_ms: float
+    tail_ms: float
+    agreement: float
+
+
+@dataclass(frozen=True)
 class CutCost:
     """One cut's figures for one image; ``agreement`` is the share of answers that rounding leaves the same."""
 
@@ -125,67 +143,112 @@ def plan_split(
     Raises:
         SplitError: a number is out of its range.
     """
+    _require(network, slowdown, speedup)
+    figures = measure_cuts(model, calibration, images, bits, tell)
+    return price_cuts(figures, network, slowdown=slowdown, speedup=speedup, bits=bits, images=len(images))
+
+
+def price_cuts(
+    figures: Sequence[CutFigures],
+    network: Network,
+    *,
+    slowdown: float = 1.0,
+    speedup: float = 1.0,
+    bits: int = 8,
+    images: int = 0,
+) -> SplitPlan:
+    """Return what measured cuts cost over ``network``; nothing is run. Arguments and errors as in ``plan_split``."""
+    _require(network, slowdown, speedup)
+    cuts = tuple(
+        CutCost(
+            cut.name, cut.shape, cut.bytes, cut.raw_bytes, cut.head_ms * slowdown,
+            network.ms(cut.bytes + _FRAME) if cut.sends else 0.0, cut.tail_ms / speedup, cut.agreement,
+        )
+        for cut in figures
+    )  # fmt: skip
+    return SplitPlan(cuts, network, slowdown, bits, images)
+
+
+def measure_cuts(
+    model: ModelProto,
+    calibration: Tensor,
+    images: Tensor,
+    bits: int = 8,
+    tell: Callable[[float], None] = lambda share: None,
+) -> tuple[CutFigures, ...]:
+    """Return what ``plan_split`` measures of each cut of ``model``; ``tell`` may raise to give up."""
     if not 1 <= bits <= 8:
         raise SplitError(f"Values are sent in 1 to 8 bits, not {bits}.")
-    if slowdown <= 0 or speedup <= 0 or network.mbps <= 0 or network.rtt_ms < 0:
-        raise SplitError("A device's slowdown, a server's speedup and a network's speed must be positive.")
     parts = parts_of(model)
+    halves = [_Halves.of(part) for part in parts]  # loading them takes as long as running them
     whole = OnnxRunner(model, 1).logits(images).argmax(1)
     measured = []
-    for place, part in enumerate(parts):
-        measured.append(_measure(part, calibration, images, whole, bits))
+    for place, both in enumerate(halves):
+        measured.append(_measure(both, calibration, images, whole, bits))
         tell((place + 1) / (len(parts) + 1))
-    times = _time_halves(parts, images[:1])
-    cuts = []
-    for part, (shape, nbytes, raw, same), (head, tail) in zip(parts, measured, times, strict=True):
-        sent = 0.0 if part.tail is None else network.ms(nbytes + _FRAME)
-        cuts.append(CutCost(part.name, shape, nbytes, raw, head * slowdown, sent, tail / speedup, same))
-    tell(1.0)
-    return SplitPlan(tuple(cuts), network, slowdown, bits, len(images))
+    times = _time_halves(halves, images[:1], lambda share: tell((len(parts) + share) / (len(parts) + 1)))
+    return tuple(
+        CutFigures(part.name, shape, part.tail is not None, nbytes, raw, head, tail, same)
+        for part, (shape, nbytes, raw, same), (head, tail) in zip(parts, measured, times, strict=True)
+    )
+
+
+def _require(network: Network, slowdown: float, speedup: float) -> None:
+    if slowdown <= 0 or speedup <= 0 or network.mbps <= 0 or network.rtt_ms < 0:
+        raise SplitError("A device's slowdown, a server's speedup and a network's speed must be positive.")
 
 
 def grid_of(part: Part, calibration: Tensor, bits: int) -> Grid:
     """Return the grid of the value sent at a cut."""
-    return Grid.around(_head(part, calibration), bits)
+    return Grid.around(_Halves.of(part).value(calibration), bits)
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """What runs before and behind a cut; None where nothing does."""
+
+    head: OnnxRunner | None
+    tail: OnnxRunner | None
+
+    @classmethod
+    def of(cls, part: Part) -> _Halves:
+        return cls(*(None if model is None else OnnxRunner(model, 1) for model in (part.head, part.tail)))
+
+    def value(self, images: Tensor) -> NDArray[np.float32]:
+        return images.numpy() if self.head is None else self.head.logits(images)
 
 
 def _measure(
-    part: Part, calibration: Tensor, images: Tensor, answers: NDArray[np.int64], bits: int
+    halves: _Halves, calibration: Tensor, images: Tensor, answers: NDArray[np.int64], bits: int
 ) -> tuple[tuple[int, ...], float, int, float]:
     """Return the value's shape, its mean bytes coded and as floats, and the share of answers kept."""
-    values = _head(part, images)
-    if part.tail is None:
+    values = halves.value(images)
+    if halves.tail is None:
         return values.shape[1:], 0.0, 0, 1.0
-    grid = grid_of(part, calibration, bits)
+    grid = Grid.around(halves.value(calibration), bits)
     nbytes = statistics.fmean(len(grid.encode(value[None])) for value in values)
-    found = OnnxRunner(part.tail, 1).run(grid.rounded(values))[0].argmax(1)
+    found = halves.tail.run(grid.rounded(values))[0].argmax(1)
     return values.shape[1:], nbytes, values[0].nbytes, float((found == answers).mean())
 
 
-def _head(part: Part, images: Tensor) -> NDArray[np.float32]:
-    return images.numpy() if part.head is None else OnnxRunner(part.head, 1).run(images.numpy())[0]
-
-
-def _time_halves(parts: Sequence[Part], image: Tensor) -> list[tuple[float, float]]:
-    """Return each part's milliseconds before and behind the cut, measured in turns."""
+def _time_halves(halves: Sequence[_Halves], image: Tensor, tell: Callable[[float], None]) -> list[tuple[float, float]]:
+    """Return each cut's milliseconds before and behind it, measured in turns."""
     runs: list[Callable[[], object]] = []
-    for part in parts:
-        value = _head(part, image)
-        runs.append(_runner(part.head, image.numpy()))
-        runs.append(_runner(part.tail, value))
+    for both in halves:
+        runs += [_run(both.head, image.numpy()), _run(both.tail, both.value(image))]
     for run in runs:
         for _ in range(_WARM):
             run()
-    rounds = [[time_once(run) / 1e6 for run in runs] for _ in range(_ROUNDS)]
+    rounds = []
+    for place in range(_ROUNDS):
+        rounds.append([time_once(run) / 1e6 for run in runs])
+        tell((place + 1) / _ROUNDS)
     medians = [median_interval(column)[1] for column in zip(*rounds, strict=True)]
     return [
-        (medians[2 * place] if part.head is not None else 0.0, medians[2 * place + 1] if part.tail is not None else 0.0)
-        for place, part in enumerate(parts)
+        (medians[2 * place] if both.head else 0.0, medians[2 * place + 1] if both.tail else 0.0)
+        for place, both in enumerate(halves)
     ]
 
 
-def _runner(model: ModelProto | None, value: NDArray[np.float32]) -> Callable[[], object]:
-    if model is None:
-        return lambda: None
-    runner = OnnxRunner(model, 1)
-    return lambda: runner.run(value)
+def _run(runner: OnnxRunner | None, value: NDArray[np.float32]) -> Callable[[], object]:
+    return (lambda: None) if runner is None else (lambda: runner.run(value))
