@@ -42,7 +42,7 @@ class SharedWeights(Storage):
 
     def decode(self) -> Tensor:
         """Return the values that the weights share."""
-        return self.spread(self.books)[self.index()]
+        return torch.from_numpy(self.spread(self.books).numpy().take(self.index().numpy()))
 
     def levels(self) -> Tensor | None:
         """Return the shared values; None where there are too many to draw."""

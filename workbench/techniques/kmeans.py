@@ -2,12 +2,15 @@
 
 On a line the clusters are runs of the sorted values, cut halfway between neighbouring centres, and a
 run's mean is a difference of running sums: once the values are sorted, an iteration costs a search for
-each cut, whatever their number.
+each cut, whatever their number. Most cuts settle long before the last one does, and those of many books are
+searched for in one go: the values of all of them are kept in one sorted array, as whole numbers that say first
+the book and then the value (``_Books``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -15,59 +18,44 @@ from numpy.typing import NDArray
 
 Start = Literal["linear", "random", "density"]
 Doubles = NDArray[np.float64]
+Places = NDArray[np.intp]
+
+#: A search run by run is faster than one in all values at once where there are few runs, or many cuts of each.
+FEW, MANY = 32, 20
 
 
 class SortedValues:
-    """Float32 ``values`` (n,) in order, with running ``sums``; raises ValueError where one isn't finite.
+    """Float32 values (n,) in order, with running ``sums``; raises ValueError where one isn't finite.
 
     ``weights`` (n,) say how much each counts in the squared error; all alike unless said, and ``masses``, the
-    running weights, are None then. It holds 16 bytes a value, 28 with weights: a slider comes back to it, and
-    caches are bounded.
+    running weights, are None then. Values are kept as whole numbers, ``keys``, that are in their order. It holds
+    16 bytes a value, 28 with weights: a slider comes back to it, and caches are bounded.
     """
 
     def __init__(self, values: NDArray[np.float32], weights: NDArray[np.float32] | None = None) -> None:
         order = np.argsort(values)
-        self.values = values[order]
-        if len(values) and not np.isfinite(self.values[[0, -1]]).all():
+        ordered = values[order]
+        if len(values) and not np.isfinite(ordered[[0, -1]]).all():
             raise ValueError("the values are not all finite")
         self.order = order.astype(np.uint32)
+        self.keys = _keys_of(ordered)
         self._weights = None if weights is None else weights[order]
-        mass = np.float32(1) if self._weights is None else self._weights.astype(np.float64)
-        self.sums = _running(self.values * mass)
+        self.sums = _running(ordered if self._weights is None else ordered * self._weights.astype(np.float64))
         self.masses = None if self._weights is None else _running(self._weights)
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
     @property
     def nbytes(self) -> int:
         """Bytes that it holds."""
-        held = (self.order, self.values, self.sums, self.masses, self._weights)
+        held = (self.order, self.keys, self.sums, self.masses, self._weights)
         return sum(array.nbytes for array in held if array is not None)
 
     def cluster(self, centres: Doubles, iterations: int, refill: bool = True) -> Doubles:
         """Return the centres (k,), ascending, after Lloyd's iterations, at most so many; see ``cluster_all``."""
         (found,) = cluster_all([self], centres[None], iterations, refill)
         return np.asarray(found)
-
-    def _split(self, centres: Doubles, ends: NDArray[np.intp]) -> Doubles:
-        """Return the centres with the idle ones moved into the runs of the largest squared error."""
-        masses = self._mass_between(ends[:-1], ends[1:])
-        idle = masses == 0
-        if not idle.any():
-            return centres
-        spread = (self.values[ends[1:] - 1] > self.values[np.minimum(ends[:-1], len(self.values) - 1)]) & ~idle
-        if not spread.any():
-            return centres
-        errors = np.where(spread, self._squares(ends) - masses * centres**2, -np.inf)
-        chosen = np.argsort(errors)[::-1][: min(int(idle.sum()), int(spread.sum()))]
-        middles = self._place(centres[chosen])
-        middles = middles.clip(ends[chosen] + 1, ends[chosen + 1] - 1)
-        lower, upper = (
-            (self.sums[end] - self.sums[begin]) / self._mass_between(begin, end)
-            for begin, end in ((ends[chosen], middles), (middles, ends[chosen + 1]))
-        )
-        moved = centres.copy()
-        moved[chosen] = lower
-        moved[np.flatnonzero(idle)[: len(chosen)]] = upper
-        return np.sort(moved)
 
     def assign(self, centres: Doubles) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return the number (n,) of each value's nearest centre, in the order the values came, and the centres.
@@ -76,75 +64,179 @@ class SortedValues:
         """
         counts = np.diff(self._ends(centres))
         used = counts > 0
-        codes = np.empty(len(self.values), np.uint8)
+        codes = np.empty(len(self), np.uint8)
         codes[self.order] = np.repeat(np.arange(int(used.sum()), dtype=np.uint8), counts[used])
         return codes, centres[used].astype(np.float32)
 
+    def running_squares(self) -> Doubles:
+        """Return the sums of the first 0, 1, … n squares, by weight."""
+        squares = np.square(_values_of(self.keys), dtype=np.float64)
+        return _running(squares if self._weights is None else squares * self._weights)
+
     def start(self, kind: Start, count: int, seed: int) -> Doubles:
         """Return ``count`` first centres, ascending: as far apart, as many values apart, or some of the values."""
-        values = self.values
         if kind == "linear":
-            return np.linspace(np.float64(values[0]), np.float64(values[-1]), count)
+            return np.linspace(*_values_of(self.keys[[0, -1]]).astype(np.float64), count)
         if kind == "density":
-            places = ((np.arange(count) + 0.5) / count * len(values)).astype(np.intp)
-            return values[places].astype(np.float64)
-        chosen = np.random.default_rng(seed).choice(len(values), count, replace=len(values) < count)
-        return np.sort(values[chosen]).astype(np.float64)
+            places = ((np.arange(count) + 0.5) / count * len(self)).astype(np.intp)
+        else:
+            chance = np.random.default_rng(seed)
+            places = np.sort(chance.choice(len(self), count, replace=len(self) < count))
+        return _values_of(self.keys[places]).astype(np.float64)
 
-    def _ends(self, centres: Doubles) -> NDArray[np.intp]:
+    def _ends(self, centres: Doubles) -> Places:
         """Return where each centre's run begins, and the end of the last."""
-        cuts = self._place((centres[1:] + centres[:-1]) / 2)
-        return np.concatenate([[0], cuts, [len(self.values)]])
-
-    def _place(self, cuts: Doubles) -> NDArray[np.intp]:
-        """Return how many values are at most each cut."""
-        return np.asarray(self.values.searchsorted(_narrow(cuts), side="right"))
-
-    def _mass_between(self, begin: NDArray[np.intp], end: NDArray[np.intp]) -> Doubles:
-        if self.masses is None:
-            return (end - begin).astype(np.float64)
-        return np.asarray(self.masses[end] - self.masses[begin])
-
-    def _squares(self, ends: NDArray[np.intp]) -> Doubles:
-        """Return each run's sum of squares; only asked for where centres are idle."""
-        squares = self.values.astype(np.float64) ** 2
-        return np.diff(_running(squares if self._weights is None else squares * self._weights)[ends])
+        cuts = self.keys.searchsorted(_keys_of(_narrow((centres[1:] + centres[:-1]) / 2)), side="right")
+        return np.concatenate([[0], cuts, [len(self)]])
 
 
 def cluster_all(runs: Sequence[SortedValues], centres: Doubles, iterations: int, refill: bool = True) -> Doubles:
     """Return the centres (runs, k) of each of ``runs``, ascending, after Lloyd's iterations, at most so many.
 
     Where a run has settled and centres are nearest to nothing (pruning leaves a gap around zero), they move to
-    halve the clusters that are farthest from their centres, and it goes on, unless ``refill`` is off. All runs
-    go in step, since most of what an iteration costs is the same for one and for twenty.
+    halve the clusters that are farthest from their centres, and it goes on, unless ``refill`` is off.
     """
     centres = centres.copy()
-    active = np.array([place for place, run in enumerate(runs) if len(run.values)], np.intp)
-    sums, masses = np.empty((2, len(runs), centres.shape[1] + 1))
-    ends = np.zeros(sums.shape, np.intp)
-    ends[:, -1] = [len(run.values) for run in runs]
+    filled = np.array([place for place, run in enumerate(runs) if len(run)], np.intp)
+    if not len(filled):
+        return centres
+    books = _Books([runs[place] for place in filled], centres[filled])
     for _ in range(iterations):
-        if not len(active):
+        if not books.iterate(refill):
             break
-        present = centres[active]
-        cuts = _narrow((present[:, 1:] + present[:, :-1]) / 2)
-        for place, cut in zip(active, cuts, strict=True):
-            run = runs[place]
-            ends[place, 1:-1] = run.values.searchsorted(cut, side="right")
-            run.sums.take(ends[place], out=sums[place])
-            if run.masses is not None:
-                run.masses.take(ends[place], out=masses[place])
-            else:
-                masses[place] = ends[place]
-        count, total = (part[active, 1:] - part[active, :-1] for part in (masses, sums))
-        moved = np.where(count > 0, total / np.where(count > 0, count, 1), present)
-        settled = (moved == present).all(axis=1)
-        for place in np.flatnonzero(settled) if refill else ():
-            moved[place] = runs[active[place]]._split(moved[place], ends[active[place]])
-            settled[place] = (moved[place] == present[place]).all()
-        centres[active] = moved
-        active = active[~settled]
+    centres[filled] = books.centres
     return centres
+
+
+class _Books:
+    """The clusters of many runs between two iterations: all ``centres``, a run's after the other's.
+
+    Cluster c is the values from ``ends[c]`` to ``ends[c + 1]``, counted through all runs. An iteration looks only
+    at the cuts beside centres that moved in the one before.
+    """
+
+    def __init__(self, runs: Sequence[SortedValues], centres: Doubles) -> None:
+        count, self._size = centres.shape
+        lengths = np.array([len(run) for run in runs])
+        self._firsts = firsts = np.concatenate([[0], np.cumsum(lengths)])
+        self._runs = runs
+        self._centres = centres.ravel()
+        self._row = np.repeat(np.arange(count), self._size)
+        self._sums = np.concatenate([run.sums for run in runs])
+        masses = [run.masses for run in runs if run.masses is not None]
+        self._masses = np.concatenate(masses) if masses else None
+        self._ends = np.append(firsts[self._row], firsts[-1])
+        self._moved = np.ones(len(self._centres), np.bool_)
+        self._active = np.ones(count, np.bool_)
+        self._running: dict[int, Doubles] = {}
+        self._inner = np.arange(1, len(self._centres) + 1) % self._size != 0  # a cut follows within the run
+
+    @property
+    def centres(self) -> Doubles:
+        """The centres (runs, k), those of each run ascending."""
+        return self._centres.reshape(-1, self._size)
+
+    def iterate(self, refill: bool) -> bool:
+        """Assign values to centres and move these to their means; return whether another iteration may change any."""
+        beside = self._moved.copy()
+        beside[:-1] |= self._moved[1:]
+        left = np.flatnonzero(beside & self._inner)
+        ends = self._find(self._row[left], (self._centres[left] + self._centres[left + 1]) / 2)
+        other = ends != self._ends[left + 1]
+        left = left[other]
+        self._ends[left + 1] = ends[other]
+        self._moved[left] = self._moved[left + 1] = True
+        changed = np.flatnonzero(self._moved)
+        before = self._centres[changed]
+        means = self._means(self._row[changed], self._ends[changed], self._ends[changed + 1], before)
+        self._moved[changed] = means != before
+        self._centres[changed] = means
+        active = self._moved.reshape(-1, self._size).any(axis=1)
+        if refill:
+            self._split(np.flatnonzero(self._active & ~active))
+            active = self._moved.reshape(-1, self._size).any(axis=1)
+        self._active = active
+        return bool(active.any())
+
+    def _find(self, rows: Places, cuts: Doubles) -> Places:
+        """Return how many of all values come before a cut in its run; ``rows`` ascend."""
+        keys = _keys_of(_narrow(cuts))
+        if len(self._runs) > FEW and len(keys) < MANY * len(self._runs):
+            return np.asarray(self._keys.searchsorted(keys + (rows << 32), side="right"))
+        found = self._firsts[rows]
+        edges = rows.searchsorted(np.arange(len(self._runs) + 1)).tolist()
+        for run, begin, end in zip(self._runs, edges[:-1], edges[1:], strict=True):
+            if begin < end:
+                found[begin:end] += run.keys.searchsorted(keys[begin:end], side="right")
+        return found
+
+    @cached_property
+    def _keys(self) -> NDArray[np.int64]:
+        """The keys of all values, those of each run above those of the one before."""
+        lengths = np.diff(self._firsts)
+        keys = np.repeat(np.arange(len(lengths)) << 32, lengths)
+        keys += np.concatenate([run.keys for run in self._runs])
+        return keys
+
+    def _means(self, rows: Places, begin: Places, end: Places, otherwise: Doubles) -> Doubles:
+        """Return the mean of the values between two places of each run; ``otherwise`` where there are none."""
+        mass = self._between(self._masses, rows, begin, end)
+        total = self._between(self._sums, rows, begin, end)
+        return np.where(mass > 0, total / np.where(mass > 0, mass, 1), otherwise)
+
+    def _between(self, running: Doubles | None, rows: Places, begin: Places, end: Places) -> Doubles:
+        """Return the difference of running sums, which each run has one more of than values; without sums, a count."""
+        if running is None:
+            return (end - begin).astype(np.float64)
+        return np.asarray(running.take(end + rows) - running.take(begin + rows))
+
+    def _split(self, settled: Places) -> None:
+        """Move idle centres of the runs ``settled`` into the clusters of the largest squared error."""
+        places = settled[:, None] * self._size + np.arange(self._size)
+        idle = self._ends[places] == self._ends[places + 1]
+        some = idle.any(axis=1)
+        if not some.any():
+            return
+        settled, places, idle = settled[some], places[some], idle[some]
+        rows, centres, ends = (
+            settled[:, None],
+            self._centres[places],
+            self._ends[places[:, :1] + np.arange(self._size + 1)],
+        )
+        begin, end = ends[:, :-1], ends[:, 1:]
+        squares, spread = (np.stack(part) for part in zip(*map(self._spread, settled, ends), strict=True))
+        counts = np.minimum(idle.sum(axis=1), spread.sum(axis=1))[:, None]
+        errors = squares - self._between(self._masses, rows, begin, end) * centres**2
+        largest = np.where(spread, errors, -np.inf).argsort(axis=1)[:, ::-1]
+        row, rank = np.nonzero(np.arange(self._size) < counts)
+        chosen = row, largest[row, rank]
+        rows, begin, end, halved = settled[row], begin[chosen], end[chosen], centres[chosen]
+        middles = self._find(rows, halved).clip(begin + 1, end - 1)
+        moved = centres.copy()
+        moved[chosen] = self._means(rows, begin, middles, halved)
+        moved[idle & (idle.cumsum(axis=1) <= counts)] = self._means(rows, middles, end, halved)
+        moved.sort(axis=1)
+        self._moved[places] = moved != centres
+        self._centres[places] = moved
+
+    def _spread(self, row: int, ends: Places) -> tuple[Doubles, NDArray[np.bool_]]:
+        """Return each cluster's sum of squares, and whether it holds different values, of the run ``row``."""
+        run, ends = self._runs[row], ends - self._firsts[row]
+        if row not in self._running:  # few runs are asked, since few have idle centres
+            self._running[row] = run.running_squares()
+        wide = run.keys.take(ends[1:] - 1) > run.keys.take(ends[:-1], mode="clip")
+        return np.diff(self._running[row].take(ends)), wide & (ends[1:] > ends[:-1])
+
+
+def _keys_of(values: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return whole numbers that are in the order of the values."""
+    bits = (values + np.float32(0)).view(np.int32)  # minus zero becomes zero
+    return np.asarray(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))
+
+
+def _values_of(keys: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Return the values that ``keys`` stand for."""
+    return np.asarray((keys ^ ((keys >> 31) & np.int32(0x7FFFFFFF))).view(np.float32))
 
 
 def _narrow(cuts: Doubles) -> NDArray[np.float32]:
@@ -155,6 +247,7 @@ def _narrow(cuts: Doubles) -> NDArray[np.float32]:
 
 def _running(values: NDArray[np.floating]) -> Doubles:
     """Return the sums of the first 0, 1, … n values."""
-    sums = np.zeros(len(values) + 1)
+    sums = np.empty(len(values) + 1)
+    sums[0] = 0
     np.cumsum(values, out=sums[1:], dtype=np.float64)
     return sums

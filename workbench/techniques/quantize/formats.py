@@ -49,7 +49,7 @@ def stored(
     elif kind == "kmeans":
         scales, ordered = cache.get(("in order", version, slicing), partial(in_order, weight, slicing))
         levels = cache.get(("levels", version, slicing, bits), lambda: lloyd([ordered], bits)[0])
-        if len(levels) == 256 and len(ordered.values) < weight.numel():
+        if len(levels) == 256 and len(ordered) < weight.numel():
             levels = np.delete(levels, np.abs(levels).argmin())  # one code is left to zero
         table = on_table(weight, scales, levels, slicing, bits)
     else:

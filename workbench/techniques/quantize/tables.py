@@ -147,7 +147,7 @@ def lloyd(runs: Sequence[SortedValues], bits: int) -> list[NDArray[np.float32]]:
     """
     starts = np.zeros((len(runs), 2**bits))
     for start, run in zip(starts, runs, strict=True):
-        if len(run.values):
+        if len(run):
             start[:] = run.start("linear", 2**bits, 0)
     centres = cluster_all(runs, starts, ROUNDS, refill=False).astype(np.float32)
     return [np.unique(found) for found in centres]

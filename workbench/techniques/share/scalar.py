@@ -68,7 +68,7 @@ def _shared(
     runs = [run for part in ordered for run in part]
     starts = np.zeros((len(runs), settings.size))
     for start, run in zip(starts, runs, strict=True):
-        start[:] = run.start(settings.start, settings.size, settings.seed) if len(run.values) else 0
+        start[:] = run.start(settings.start, settings.size, settings.seed) if len(run) else 0
     books = iter(cluster_all(runs, starts, settings.iterations))
     found = {pool: [run.assign(next(books)) for run in part] for pool, part in zip(unknown, ordered, strict=True)}
     return [
@@ -93,9 +93,11 @@ def _storages(draft: Draft, pool: Pool, found: Sequence[tuple[NDArray[np.uint8],
     codes = []
     for place, run, (numbers, book) in zip(books, _runs(draft, pool), found, strict=True):
         place[: len(book)] = book
-        full = np.full(run.size, entries, np.uint8)
-        full[run != 0] = numbers
-        codes.append(full)
+        if len(numbers) < run.size:
+            full = np.full(run.size, entries, np.uint8)
+            full[run != 0] = numbers
+            numbers = full
+        codes.append(numbers)
     shared, axis = torch.from_numpy(books), pool.axis
     shapes = [tuple(draft.tensors[name].shape) for name in pool.names]
     flat = np.split(np.concatenate(codes), np.cumsum([math.prod(shape) for shape in shapes])[:-1])
