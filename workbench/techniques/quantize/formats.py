@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,13 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.techniques.draft import Cache
+from workbench.techniques.kmeans import SortedValues
 from workbench.techniques.storage import Cast, Storage, TernaryCodes
 
 from .grids import Round, grid, grid_errors, on_grid
-from .ranges import best_shares, entropy_shares, percentile_span, sketch_of, span
-from .rows import Floats, Slicing
-from .settings import QuantizeSettings
+from .ranges import best_shares, entropy_shares, percentile_span, sketches_of, span
+from .rows import Floats, Slicing, fit_rows
+from .settings import RANGELESS, QuantizeSettings
 from .tables import binary, fit_scale, in_order, lloyd, on_table, table_of
 
 #: Ternary weights are those beyond this share of the mean magnitude (Li et al. 2016, TWN).
@@ -39,43 +41,74 @@ def stored(
         return cast, cast.values
     refuse_nan(name, weight, version, cache)
     if kind in ("integer", "fixed", "ternary"):
-        chosen = (kind, bits, settings.scheme, settings.range, settings.percentile, settings.fraction_bits)
-        scale, zero_point = cache.get(("grid", version, slicing, chosen), partial(_fit_grid, weight, slicing, settings))
+        scale, zero_point = cache.get(_key(version, slicing, settings), partial(_fit_grid, weight, slicing, settings))
         if kind == "ternary":
             return _ternary(weight, scale, slicing)
         return on_grid(weight, scale, zero_point, slicing, bits, rounding_of(name, settings))
     if kind == "binary":
         table = binary(weight, slicing)
     elif kind == "kmeans":
-        scales, ordered = cache.get(("in order", version, slicing), partial(in_order, weight, slicing))
-        levels = cache.get(("levels", version, slicing, bits), lambda: lloyd([ordered], bits)[0])
+        scales, ordered = _in_order(weight, version, slicing, cache)
+        levels = cache.get(_key(version, slicing, settings), lambda: lloyd([ordered], bits)[0])
         if len(levels) == 256 and len(ordered) < weight.numel():
             levels = np.delete(levels, np.abs(levels).argmin())  # one code is left to zero
         table = on_table(weight, scales, levels, slicing, bits)
     else:
         values = table_of(settings)
         rows = slicing.rows(weight.numpy())
-        scales = cache.get(
-            ("table", version, slicing, kind, bits, settings.range, settings.percentile),
-            partial(fit_scale, rows, values, settings),
-        )
+        scales = cache.get(_key(version, slicing, settings), partial(fit_scale, rows, values, settings))
         table = on_table(weight, scales, values, slicing, bits)
     return table, table.decode()
 
 
-def fit_together(weights: Mapping[str, tuple[Tensor, str, Slicing]], bits: int, cache: Cache) -> None:
-    """Fit the k-means levels of all ``weights`` (name → its values, version and slicing) that are not in the cache.
+def fit_together(weights: Mapping[str, tuple[Tensor, str, Slicing]], settings: QuantizeSettings, cache: Cache) -> None:
+    """Fit what ``stored`` would to all ``weights`` (name → its values, version and slicing) not in the cache yet.
 
     Together, which takes a fraction of the time that one after the other would.
     """
+    if settings.kind in ("fixed", "ternary") or (settings.kind in RANGELESS and settings.kind != "kmeans"):
+        return
     missing = {}
     for name, (weight, version, slicing) in weights.items():
-        key = ("levels", version, slicing, bits)
+        key = _key(version, slicing, settings)
         if key not in cache:
             refuse_nan(name, weight, version, cache)
-            missing[key] = cache.get(("in order", version, slicing), partial(in_order, weight, slicing))[1]
-    for key, levels in zip(missing, lloyd(list(missing.values()), bits), strict=True):
-        cache.get(key, partial(np.asarray, levels))
+            missing[key] = weight, version, slicing
+    if settings.kind == "kmeans":
+        ordered = [_in_order(*tensor, cache)[1] for tensor in missing.values()]
+        fitted: Sequence[Any] = lloyd(ordered, settings.bits)
+    else:
+        fitted = _fit_rows([slicing.rows(weight.numpy()) for weight, _, slicing in missing.values()], settings)
+    for key, found in zip(missing, fitted, strict=True):
+        cache.get(key, lambda found=found: found)
+
+
+def _key(version: str, slicing: Slicing, settings: QuantizeSettings) -> Hashable:
+    """Return the name under which what is fitted to a weight is kept: all that it depends on."""
+    kind, bits = settings.kind, settings.bits
+    if kind == "kmeans":
+        return "levels", version, slicing, bits
+    chosen = kind, bits, settings.scheme, settings.range, settings.percentile, settings.fraction_bits
+    return "fitted", version, slicing, chosen
+
+
+def _in_order(weight: Tensor, version: str, slicing: Slicing, cache: Cache) -> tuple[Floats, SortedValues]:
+    return cache.get(("in order", version, slicing), partial(in_order, weight, slicing))
+
+
+def _fit_rows(matrices: Sequence[Floats], settings: QuantizeSettings) -> list[Any]:
+    """Return the grid or the scales of each of ``matrices``, whose rows share one each."""
+    if settings.kind != "integer":
+        table = table_of(settings)
+        return fit_rows(matrices, lambda rows: fit_scale(rows, table, settings))
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    signed = [settings.range == "entropy" and _is_signed(rows) for rows in matrices]
+    for sign in set(signed):
+        places = [place for place, own in enumerate(signed) if own == sign]
+        ranges = fit_rows([matrices[place] for place in places], lambda rows: np.stack(fit_range(rows, settings, sign)))
+        for place, (low, high) in zip(places, ranges, strict=True):
+            found[place] = grid(torch.from_numpy(low), torch.from_numpy(high), settings.bits, settings.scheme)
+    return [found[place] for place in range(len(matrices))]
 
 
 def refuse_nan(name: str, weight: Tensor, version: str, cache: Cache) -> None:
@@ -95,13 +128,16 @@ def rounding_of(name: str, settings: QuantizeSettings) -> Round | None:
     return lambda values: np.floor(values + generator.random(values.shape, np.float32))
 
 
-def fit_range(rows: Floats, settings: QuantizeSettings) -> tuple[Floats, Floats]:
-    """Return the range of each row that ``settings.range`` chooses."""
+def fit_range(rows: Floats, settings: QuantizeSettings, signed: bool | None = None) -> tuple[Floats, Floats]:
+    """Return the range of each row that ``settings.range`` chooses.
+
+    ``signed`` says whether the weights they are of lie on both sides of zero; unless said, whether ``rows`` do.
+    """
     if settings.range == "percentile":
         return percentile_span(rows, settings.percentile)
     low, high = span(rows)
     if settings.range == "entropy":
-        signed = bool((rows < 0).any() and (rows > 0).any())
+        signed = _is_signed(rows) if signed is None else signed
         shares = entropy_shares(rows, 2 ** (settings.bits - 1 if signed else settings.bits))
         reach = np.maximum(np.abs(low), np.abs(high)) * shares
         return np.maximum(low, -reach), np.minimum(high, reach)
@@ -111,9 +147,13 @@ def fit_range(rows: Floats, settings: QuantizeSettings) -> tuple[Floats, Floats]
         def errors(part: Floats, share: Floats) -> NDArray[np.floating]:
             return grid_errors(part, low * share, high * share, bits, scheme)
 
-        shares = best_shares(partial(errors, rows), len(rows), sketch_of(rows, errors))
+        shares = best_shares(partial(errors, rows), len(rows), sketches_of(rows, errors))
         return low * shares, high * shares
     return low, high
+
+
+def _is_signed(rows: Floats) -> bool:
+    return bool((rows < 0).any() and (rows > 0).any())
 
 
 def _fit_grid(weight: Tensor, slicing: Slicing, settings: QuantizeSettings) -> tuple[Tensor, Tensor]:

@@ -89,16 +89,13 @@ def grid_errors(rows: Floats, low: Floats, high: Floats, bits: int, scheme: str)
     low, high = np.minimum(low, 0), np.maximum(high, 0)
     if scheme == "symmetric":
         scale = np.maximum(np.maximum(-low, high) / (levels / 2), EPSILON)[:, None]
-        zero = np.float32(2 ** (bits - 1))
-        least, most = -zero, levels - zero
+        zeros: Floats = np.full_like(scale, 2 ** (bits - 1))
     else:
         scale = np.maximum((high - low) / levels, EPSILON)[:, None]
         zeros = np.minimum(np.rint(-low[:, None] / scale), levels)
-        least, most = -zeros, levels - zeros
-    values = rows * np.reciprocal(scale)
-    np.rint(values, out=values)
-    np.maximum(values, least, out=values)
-    np.minimum(values, most, out=values)
-    values *= scale
-    values -= rows
-    return np.asarray(np.einsum("ij,ij->i", values, values))
+    scaled = rows * np.reciprocal(scale)
+    scaled += zeros
+    values = np.rint(scaled)
+    np.clip(values, np.float32(0), levels, out=values)
+    values -= scaled
+    return np.asarray(np.einsum("ij,ij->i", values, values) * np.square(scale[:, 0]))

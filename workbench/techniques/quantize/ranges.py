@@ -25,8 +25,10 @@ BINS, THRESHOLDS = 512, 48
 FEW_THRESHOLDS, MANY_LEVELS = 24, 64
 #: Weights of a row from which on its histogram has all the bins; below, half of them.
 MANY_WEIGHTS = 4096
-#: Of a channel's weights, every so manieth tells where to look closer.
-STRIDE, LONG = 4, 128
+#: Of a long row's weights in order, every so manieth tells where to look closer, and then which step is best.
+STRIDES, LONG = (4, 2), 128
+#: A row whose error has risen to this many times its least is not clipped further: clipping only adds to it.
+GIVEN_UP = 4
 
 
 def span(rows: Floats) -> tuple[Floats, Floats]:
@@ -41,34 +43,52 @@ def percentile_span(rows: Floats, percentile: float) -> tuple[Floats, Floats]:
     return low, high
 
 
-def sketch_of(rows: Floats, errors: Callable[[Floats, Floats], NDArray[np.floating]]) -> Errors | None:
-    """Return ``errors`` of rows and shares, of a part of each row; None where rows are too short for a part."""
-    return partial(errors, np.ascontiguousarray(rows[:, ::STRIDE])) if rows.shape[1] >= LONG else None
+def sketches_of(rows: Floats, errors: Callable[[Floats, Floats], NDArray[np.floating]]) -> tuple[Errors, Errors] | None:
+    """Return ``errors`` of rows and shares, of a fourth and of half of each row; None where rows are too short.
+
+    The parts are taken evenly from the weights in order, which says more than as many taken at random.
+    """
+    if rows.shape[1] < LONG:
+        return None
+    ordered = np.sort(rows, axis=1)
+    fourth, half = (np.ascontiguousarray(ordered[:, step // 2 :: step]) for step in STRIDES)
+    return partial(errors, fourth), partial(errors, half)
 
 
-def best_shares(errors: Errors, count: int, sketch: Errors | None = None) -> Floats:
+def best_shares(errors: Errors, count: int, sketches: tuple[Errors, Errors] | None = None) -> Floats:
     """Return for each of ``count`` rows the share of its full range with the least error.
 
-    ``errors`` gives the rows' squared errors for their shares; ``sketch`` nearly so, for less, and chooses among
-    the coarse steps where it is given. The full range is among those tried, so that the result is never worse.
+    ``errors`` gives the rows' squared errors for their shares. ``sketches`` do so roughly and nearly, for less, and
+    choose among the coarse and the fine steps where they are given; the full range is compared with what they
+    chose, so that the result is never worse.
     """
+    roughly, nearly = (errors, errors) if sketches is None else sketches
     best = np.ones(count, np.float32)
-    roughly = errors if sketch is None else sketch
     least = roughly(best)
+    trying = np.ones(count, np.bool_)
     for share in COARSE[1:]:
-        best, least = _better(best, least, np.full(count, share, np.float32), roughly)
+        found = roughly(np.full(count, share, np.float32))
+        wins = trying & (found < least)
+        best[wins], least[wins] = share, found[wins]
+        trying &= found < GIVEN_UP * least
+        if not trying.any():
+            break
     start = best.copy()
-    if sketch is not None:
-        full = np.ones(count, np.float32)
-        best, least = _better(full, errors(full), start, errors)
+    if sketches is not None:
+        least = nearly(best)
     for step in FINE:
-        best, least = _better(best, least, np.clip(start + step, 0.01, 1).astype(np.float32), errors)
+        best, least = _better(best, least, np.clip(start + step, 0.01, 1).astype(np.float32), nearly)
+    if sketches is not None:
+        full = np.ones(count, np.float32)
+        best, _ = _better(full, errors(full), best, errors)
     return best
 
 
 def _better(
     best: Floats, least: NDArray[np.floating], tried: Floats, errors: Errors
 ) -> tuple[Floats, NDArray[np.floating]]:
+    if np.array_equal(tried, best):
+        return best, least
     found = errors(tried)
     wins = found < least
     return np.where(wins, tried, best), np.where(wins, found, least)

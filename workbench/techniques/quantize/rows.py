@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,9 @@ from numpy.typing import NDArray
 from workbench.encodings.slices import channel_size, groups_of
 
 Floats = NDArray[np.float32]
+
+#: Weights that a search over rows looks at at a time: what it makes of them stays in the processor's cache.
+BLOCK = 2**15
 
 
 @dataclass(frozen=True)
@@ -47,3 +52,22 @@ class Slicing:
         moved = [length for index, length in enumerate(shape) if index != self.axis]
         flat = rows.reshape(shape[self.axis], -1)[:, : channel_size(shape, self.axis)]
         return np.ascontiguousarray(np.moveaxis(flat.reshape(shape[self.axis], *moved), 0, self.axis))
+
+
+def fit_rows(matrices: Sequence[Floats], fit: Callable[[Floats], Floats]) -> list[Floats]:
+    """Return what ``fit`` finds for the rows of each of ``matrices``: ``(…, rows)`` of ``(rows, width)``.
+
+    Rows of one width are looked at together, whichever matrix they are of, since a deep model has hundreds of
+    small ones; so ``fit`` must look at each row alone.
+    """
+    found: dict[int, Floats] = {}
+    widths: dict[int, list[int]] = defaultdict(list)
+    for place, rows in enumerate(matrices):
+        widths[rows.shape[1]].append(place)
+    for width, places in widths.items():
+        rows = np.concatenate([matrices[place] for place in places]) if len(places) > 1 else matrices[places[0]]
+        step = max(1, BLOCK // max(1, width))
+        fitted = [fit(rows[first : first + step]) for first in range(0, max(1, len(rows)), step)]
+        ends = np.cumsum([len(matrices[place]) for place in places])[:-1]
+        found.update(zip(places, np.split(np.concatenate(fitted, axis=-1), ends, axis=-1), strict=True))
+    return [found[place] for place in range(len(matrices))]

@@ -19,7 +19,7 @@ from workbench.techniques.kmeans import SortedValues, cluster_all
 from workbench.techniques.storage import TableCodes
 
 from .grids import row_squares
-from .ranges import best_shares, entropy_shares, percentile_span, sketch_of
+from .ranges import best_shares, entropy_shares, percentile_span, sketches_of
 from .rows import Floats, Slicing
 from .settings import QuantizeSettings
 
@@ -77,7 +77,7 @@ def fit_scale(rows: Floats, table: Table, settings: QuantizeSettings) -> Floats:
             def errors(part: Floats, shares: Floats) -> NDArray[np.floating]:
                 return near.squares(part, (reach * shares / top)[:, None])
 
-        reach = reach * best_shares(partial(errors, rows), len(rows), sketch_of(rows, errors))
+        reach = reach * best_shares(partial(errors, rows), len(rows), sketches_of(rows, errors))
     return np.asarray(reach / top, np.float32)
 
 
@@ -94,19 +94,19 @@ class _Nearly:
         self._low, self._step = values[0], (values[-1] - values[0]) / np.float32(self.CELLS - 1)
         middles = (values[1:] + values[:-1]) / 2
         centres = self._low + self._step * np.arange(self.CELLS, dtype=np.float32)
-        self._found = values[np.searchsorted(middles, centres)]
+        self._places = self._place(values)[np.searchsorted(middles, centres)]
+
+    def _place(self, values: Floats) -> Floats:
+        return values / self._step + (np.float32(0.5) - self._low / self._step)
 
     def squares(self, rows: Floats, scale: Floats) -> Floats:
         """Return each row's squared distance to the table's values times its ``scale`` ``(slices, 1)``."""
-        safe = np.where(scale > 0, scale, 1)
-        places = rows * (1 / (safe * self._step))
+        cell = np.where(scale > 0, scale, 1) * self._step
+        places = rows * (1 / cell)
         places += np.float32(0.5) - self._low / self._step
-        np.maximum(places, 0, out=places)
-        np.minimum(places, self.CELLS - 1, out=places)
-        values = self._found.take(places.astype(np.int32))
-        values *= safe
-        values -= rows
-        return np.asarray(np.einsum("ij,ij->i", values, values))
+        values = self._places.take(places.astype(np.int32), mode="clip")  # what is beyond the table takes its ends
+        values -= places
+        return np.asarray(np.einsum("ij,ij->i", values, values) * np.square(cell[:, 0]))
 
 
 def nearest(rows: Floats, scale: Floats, table: Table) -> NDArray[np.uint8]:

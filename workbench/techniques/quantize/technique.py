@@ -38,9 +38,8 @@ def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Conte
             for weight, (codes, decoded) in _quantize_together(draft, weights, chosen, context).items():
                 draft.store(weight, codes, how, decoded)
             continue
-        if chosen.kind == "kmeans":
-            tensors = {name: (draft.tensors[name], draft.version(name), slicing) for name, slicing in weights.items()}
-            fit_together(tensors, chosen.bits, context.cache)
+        tensors = {name: (draft.tensors[name], draft.version(name), slicing) for name, slicing in weights.items()}
+        fit_together(tensors, chosen, context.cache)
         for weight, slicing in weights.items():
             context.check()
             storage, decoded = stored(
