@@ -5,16 +5,17 @@ The values stay bit for bit the same; only the bytes that say them change.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from workbench.encodings.ans import JOINED_BITS, Ans
-from workbench.encodings.base import Array, Encoding
+from workbench.encodings.base import Array, Encoding, zero_order_bytes
 from workbench.encodings.blocks import Blocks
 from workbench.encodings.choose import ENTROPY_WIDTHS
 from workbench.encodings.codebook import Codebook
@@ -24,7 +25,19 @@ from workbench.encodings.grid import Grid
 from workbench.encodings.hashed import Hashed
 from workbench.encodings.integers import Packed
 from workbench.encodings.slices import spread
-from workbench.encodings.sparse import INDEX_BITS, Bitmask, Mask, RelativeIndex, gap_fields, gaps_of, mask_bits
+from workbench.encodings.sparse import (
+    INDEX_BITS,
+    Bitmask,
+    Mask,
+    RelativeIndex,
+    field_counts,
+    gap_fields,
+    gaps_of,
+    mask_bits,
+)
+
+#: Neighbours resemble each other, so that a code of several may take so much of their entropy; hardly ever less.
+NEIGHBOURS = 0.9
 
 Code = Literal["best", "huffman", "ans", "none"]
 Sparse = Literal["best", "none", "bitmask", "relative"]
@@ -80,11 +93,34 @@ def _arranged(whole: Array, left: Mask, encode: Callable[[Array, Code], Encoding
         if packing.sparse in ("best", "bitmask"):
             found.append(Bitmask(left, values, _entropy(mask_bits(left), packing.code)))
         if packing.sparse in ("best", "relative"):
-            gaps = gaps_of(positions)
-            for bits in INDEX_BITS if packing.index_bits is None else (packing.index_bits,):
-                fields = gap_fields(gaps, bits)
-                found.append(RelativeIndex(left, values, _code(fields, packing.code, bits), bits))
+            found += _relative(left, positions, values, packing, min((other.nbytes for other in found), default=None))
     return min(found, key=lambda candidate: candidate.nbytes)
+
+
+def _relative(
+    left: Mask, positions: NDArray[np.int64], values: Encoding, packing: Packing, limit: int | None
+) -> list[RelativeIndex]:
+    """Return relative indices of the chosen width, or of each that may be smaller than ``limit`` and the others."""
+    gaps = gaps_of(positions)
+    lengths = np.bincount(gaps)
+    widths = list(INDEX_BITS) if packing.index_bits is None else [packing.index_bits]
+    least = {bits: values.nbytes + _least_bytes(field_counts(lengths, bits), bits, packing.code) for bits in widths}
+    found: list[RelativeIndex] = []
+    for bits in sorted(widths, key=least.__getitem__):
+        if limit is not None and least[bits] >= limit:
+            break
+        found.append(RelativeIndex(left, values, _code(gap_fields(gaps, bits), packing.code, bits), bits))
+        limit = found[-1].nbytes if limit is None else min(limit, found[-1].nbytes)
+    return found
+
+
+def _least_bytes(counts: NDArray[np.int64], bits: int, code: Code) -> float:
+    """Return about how few bytes fields of ``bits`` bits that occur ``counts`` times each may take."""
+    plain = math.ceil(int(counts.sum()) * bits / 8)
+    if code == "none":
+        return plain
+    coded = NEIGHBOURS * zero_order_bytes(counts)
+    return coded if code in ("huffman", "ans") else min(plain, coded)
 
 
 def _code(codes: Array, code: Code, bits: int | None = None) -> Encoding:

@@ -177,6 +177,14 @@ def best_index_bits(gaps: NDArray[np.int64]) -> tuple[int, int]:
     return bits, size
 
 
+def field_counts(lengths: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """Count how often each field of `bits` bits would occur, fillers last, for so many gaps of each length."""
+    full = (1 << bits) - 1
+    each = np.bincount(np.arange(lengths.size) % full, lengths, full + 1).astype(np.int64)
+    each[full] = lengths @ (np.arange(lengths.size) // full)
+    return each
+
+
 def gap_fields(gaps: NDArray[np.int64], bits: int) -> NDArray[np.uint8]:
     """Write gaps as fields of `bits` bits: fillers of 2**bits - 1 for what does not fit, then the rest."""
     full = (1 << bits) - 1

@@ -76,7 +76,8 @@ class SortedValues:
     def start(self, kind: Start, count: int, seed: int) -> Doubles:
         """Return ``count`` first centres, ascending: as far apart, as many values apart, or some of the values."""
         if kind == "linear":
-            return np.linspace(*_values_of(self.keys[[0, -1]]).astype(np.float64), count)
+            low, high = _values_of(self.keys[[0, -1]]).astype(np.float64)
+            return np.linspace(low, high, count)
         if kind == "density":
             places = ((np.arange(count) + 0.5) / count * len(self)).astype(np.intp)
         else:
@@ -127,7 +128,7 @@ class _Books:
         self._masses = np.concatenate(masses) if masses else None
         self._ends = np.append(firsts[self._row], firsts[-1])
         self._moved = np.ones(len(self._centres), np.bool_)
-        self._active = np.ones(count, np.bool_)
+        self._active: NDArray[np.bool_] = np.ones(count, np.bool_)
         self._running: dict[int, Doubles] = {}
         self._inner = np.arange(1, len(self._centres) + 1) % self._size != 0  # a cut follows within the run
 
@@ -149,14 +150,16 @@ class _Books:
         changed = np.flatnonzero(self._moved)
         before = self._centres[changed]
         means = self._means(self._row[changed], self._ends[changed], self._ends[changed + 1], before)
-        self._moved[changed] = means != before
+        self._moved[changed] = np.not_equal(means, before)
         self._centres[changed] = means
-        active = self._moved.reshape(-1, self._size).any(axis=1)
         if refill:
-            self._split(np.flatnonzero(self._active & ~active))
-            active = self._moved.reshape(-1, self._size).any(axis=1)
-        self._active = active
-        return bool(active.any())
+            self._split(np.flatnonzero(self._active & ~self._changing()))
+        self._active = self._changing()
+        return bool(self._active.any())
+
+    def _changing(self) -> NDArray[np.bool_]:
+        """Return which runs have a centre that moved."""
+        return np.asarray(self._moved.reshape(-1, self._size).any(axis=1))
 
     def _find(self, rows: Places, cuts: Doubles) -> Places:
         """Return how many of all values come before a cut in its run; ``rows`` ascend."""

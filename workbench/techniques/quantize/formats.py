@@ -80,7 +80,11 @@ def fit_together(weights: Mapping[str, tuple[Tensor, str, Slicing]], settings: Q
     else:
         fitted = _fit_rows([slicing.rows(weight.numpy()) for weight, _, slicing in missing.values()], settings)
     for key, found in zip(missing, fitted, strict=True):
-        cache.get(key, lambda found=found: found)
+        cache.get(key, partial(_given, found))
+
+
+def _given(found: Any) -> Any:
+    return found
 
 
 def _key(version: str, slicing: Slicing, settings: QuantizeSettings) -> Hashable:
@@ -105,7 +109,7 @@ def _fit_rows(matrices: Sequence[Floats], settings: QuantizeSettings) -> list[An
     signed = [settings.range == "entropy" and _is_signed(rows) for rows in matrices]
     for sign in set(signed):
         places = [place for place, own in enumerate(signed) if own == sign]
-        ranges = fit_rows([matrices[place] for place in places], lambda rows: np.stack(fit_range(rows, settings, sign)))
+        ranges = fit_rows([matrices[place] for place in places], partial(_bounds, settings=settings, signed=sign))
         for place, (low, high) in zip(places, ranges, strict=True):
             found[place] = grid(torch.from_numpy(low), torch.from_numpy(high), settings.bits, settings.scheme)
     return [found[place] for place in range(len(matrices))]
@@ -150,6 +154,10 @@ def fit_range(rows: Floats, settings: QuantizeSettings, signed: bool | None = No
         shares = best_shares(partial(errors, rows), len(rows), sketches_of(rows, errors))
         return low * shares, high * shares
     return low, high
+
+
+def _bounds(rows: Floats, settings: QuantizeSettings, signed: bool) -> Floats:
+    return np.stack(fit_range(rows, settings, signed))
 
 
 def _is_signed(rows: Floats) -> bool:

@@ -97,7 +97,7 @@ class _Nearly:
         self._places = self._place(values)[np.searchsorted(middles, centres)]
 
     def _place(self, values: Floats) -> Floats:
-        return values / self._step + (np.float32(0.5) - self._low / self._step)
+        return np.asarray(values / self._step + (np.float32(0.5) - self._low / self._step))
 
     def squares(self, rows: Floats, scale: Floats) -> Floats:
         """Return each row's squared distance to the table's values times its ``scale`` ``(slices, 1)``."""
