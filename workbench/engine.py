@@ -26,7 +26,7 @@ from workbench.data.alone import alone
 from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator, Logits
-from workbench.history import History, Key
+from workbench.history import WITHOUT_LABELS, History, Key
 from workbench.latency import LatencyEstimator
 from workbench.measure.estimate import Estimate, Latency, Size
 from workbench.measure.flips import Flip, FlipFinder
@@ -102,9 +102,11 @@ class Engine:
         self._evaluator = Evaluator(self.subject, self.split, normalization, sibling.graph if sibling else None)
         self._latency = LatencyEstimator(self.subject, self._evaluator.graphs, data, normalization)
         self.runtime = self._evaluator.runtime
+        images = f"{self.split.hash}:{normalization}"
         self.key = Key(
-            model.name, self.subject.hash, data.name, f"{self.split.hash}:{normalization}", split, self.runtime
-        )
+            model.name, self.subject.hash, data.name, images if self.split.labelled else f"{images}{WITHOUT_LABELS}",
+            split, self.runtime,
+        )  # fmt: skip
         self._remembered = Remembered(history, self.key, len(self.split), split, self._note)
         self._context = context_for(model, data)
         self._compressing = threading.RLock()  # the context's caches are shared
@@ -165,7 +167,7 @@ class Engine:
             figures, logits = yield from self._evaluate_truly(first, compressed, check)
             known = figures, self._keep(first, figures, logits, parent)
         self._remembered.bring_back(recipe)
-        settled = first.with_figures(*known)
+        settled = first.with_figures(*known, self.split.labelled)
         yield dataclasses.replace(settled, baseline=self.baseline, notes=self._notes(compressed), settled=True)
 
     def stop(self) -> None:
@@ -307,14 +309,18 @@ class Engine:
                     yield from self._run_baseline(first, check)
                     logits = np.concatenate(self._partial)
                     self._remembered.keep_baseline_logits(logits)
-        sampler = Sampler(logits, self.split.labels.numpy(), seed=self._seed, split=self.split.name)
+        labels = self.split.labels.numpy()
+        judge = labels if self.split.labelled else logits.argmax(1)  # without labels, by the dense model's answers
+        sampler = Sampler(logits, judge, seed=self._seed, split=self.split.name)
         figures = sampler.estimate(logits[sampler.order])
         self._evaluator.set_order(sampler.order)
-        self.baseline = dataclasses.replace(
-            self.baseline, accuracy=figures.accuracy, loss=figures.loss, top5=figures.top5
-        )
+        self.baseline = dataclasses.replace(self.baseline, agreement=figures.agreement)
+        if self.split.labelled:
+            self.baseline = dataclasses.replace(
+                self.baseline, accuracy=figures.accuracy, loss=figures.loss, top5=figures.top5
+            )
         self._sampler = sampler
-        self._finder = FlipFinder(logits, sampler.labels, sampler.order)
+        self._finder = FlipFinder(logits, labels, sampler.order)
         plain = dataclasses.replace(first, recipe=Recipe(), size=self.baseline.size, latency=self.baseline.latency)
         self._keep(plain, figures, logits[sampler.order], None)
 
@@ -375,7 +381,7 @@ class Engine:
         for figures, logits in self._evaluator.looks(runner, self._sampler, check_and_give_way):
             if figures.accuracy.n == last:
                 return figures, logits
-            yield first.with_figures(figures, self._found(logits))
+            yield first.with_figures(figures, self._found(logits), self.split.labelled)
             shown = True
         raise AssertionError("the last look is the whole split")
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ from workbench.engine import Engine, Footing, Surrogate
 from workbench.history import History, HistoryError, Key, Record
 from workbench.measure.estimate import Latency
 from workbench.measure.weights import WeightSummary
-from workbench.models.check import require_model
+from workbench.models.check import numbered_classes, require_model
 from workbench.models.layers import Layer
 from workbench.models.load import load_model
 from workbench.models.model import Model
@@ -89,7 +90,9 @@ class Session:
         self.split = self.data[split]
         if self.model.input_shape is not None:
             self.data.require_image_shape(self.model.input_shape, f"Model '{self.model.name}'")
-        require_model(self.model.module, self.data.image_shape, self.data.classes)
+        require_model(self.model.module, self.data.image_shape, self.data.classes or None)
+        if not self.data.classes:  # nothing is labelled, so that only the model tells how many there are
+            self.data = replace(self.data, classes=numbered_classes(self.model.module, self.data.image_shape))
         self.normalization = self.model.normalization or self.data.normalization
         self._own_history = not isinstance(history, History)
         self.history, trouble = _open(history)
@@ -422,7 +425,7 @@ class Session:
             snapshot = self._engine.refresh_latency(snapshot)
         with self._state:
             self._bulletin.check_for(snapshot.generation)()
-            if snapshot.accuracy is not None or snapshot.settled:
+            if snapshot.score is not None or snapshot.settled:
                 self._engine.courtesy.rest()
         self._bulletin.publish(snapshot)
 

@@ -14,13 +14,22 @@ from workbench.recipe import Recipe
 
 @dataclass(frozen=True)
 class Baseline:
-    """The figures of the uncompressed model; each is None until it is known."""
+    """The figures of the uncompressed model; each is None until it is known.
+
+    Where the images have no labels, ``accuracy``, ``loss`` and ``top5`` stay None, and ``agreement`` with itself is 1.
+    """
 
     accuracy: Estimate | None = None
     size: Size | None = None
     latency: Latency | None = None
     loss: Estimate | None = None
     top5: Estimate | None = None
+    agreement: Estimate | None = None
+
+    @property
+    def score(self) -> Estimate | None:
+        """What settings are judged by: the accuracy, or the agreement where the images have no labels."""
+        return self.accuracy or self.agreement
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,9 @@ class Snapshot:
     """One moment of a Session; a figure is None until it is known.
 
     ``generation`` grows with every recipe set; ``settled`` tells that nothing more will come for this
-    one. ``runtime`` names what ran the images. ``predicted`` is the accuracy from a surrogate, where
-    one has been measured. ``flips`` are the first images, in the sample's order, that the compressed
+    one. ``runtime`` names what ran the images. ``accuracy``, ``top5`` and ``loss`` stay None where the images have no
+    labels; ``agreement``, the share of the dense model's answers, is always there. ``predicted`` is the ``score`` from
+    a surrogate, where one has been measured. ``flips`` are the first images, in the sample's order, that the compressed
     model answers otherwise than the dense one. ``notes`` are sentences on model, data and what the steps did;
     ``doing`` says what is under way before there is a figure. ``error`` is a sentence where the recipe could not be
     carried out.
@@ -59,8 +69,15 @@ class Snapshot:
         """The hash of ``recipe``."""
         return self.recipe.hash
 
-    def with_figures(self, figures: Figures, flips: tuple[Flip, ...] = ()) -> Snapshot:
-        """Return the same moment with the figures of a look."""
+    @property
+    def score(self) -> Estimate | None:
+        """What settings are judged by: the accuracy, or the agreement where the images have no labels."""
+        return self.accuracy or self.agreement
+
+    def with_figures(self, figures: Figures, flips: tuple[Flip, ...] = (), labelled: bool = True) -> Snapshot:
+        """Return the same moment with the figures of a look; of images without labels only the agreement is told."""
+        if not labelled:
+            return replace(self, agreement=figures.agreement, flips=flips)
         return replace(
             self,
             accuracy=figures.accuracy,

@@ -70,9 +70,9 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     assert "has no images" in refused(tmp_path)
 
 
-def test_a_folder_without_subfolders_is_refused(tmp_path: Path) -> None:
+def test_a_single_image_is_refused(tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
-    assert "no subfolders" in refused(tmp_path)
+    assert "too few images" in refused(tmp_path)
 
 
 def test_an_empty_class_is_refused(make_folder: MakeFolder) -> None:
@@ -259,12 +259,12 @@ class Broken(TorchDataset):  # type: ignore[type-arg]
         return torch.zeros(1, 4, 4), index % 2
 
 
-class Unlabelled(TorchDataset):  # type: ignore[type-arg]
+class Boxes(TorchDataset):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return 5
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.zeros(1, 4, 4)
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"image": torch.zeros(1, 4, 4), "boxes": torch.zeros(3, 4)}
 
 
 def test_a_torch_dataset_that_fails_names_the_image() -> None:
@@ -273,8 +273,14 @@ def test_a_torch_dataset_that_fails_names_the_image() -> None:
     assert "RuntimeError: disk on fire" in sentence
 
 
-def test_a_torch_dataset_without_labels_is_refused() -> None:
-    assert "pair (image, label)" in refused(Unlabelled())
+def test_a_torch_dataset_of_other_things_than_labels_is_refused() -> None:
+    assert "pair (image, label), or an image alone, not dict" in refused(Boxes())
+
+
+def test_labels_for_some_of_the_images_are_refused(make_pair: MakePair) -> None:
+    images, labels = make_pair()
+    some = [None if number == 5 else int(label) for number, label in enumerate(labels)]
+    assert "1 of 60 images of dataset 'arrays' have no label; give all of them one, or none." in refused((images, some))
 
 
 # ---- .npz and .parquet

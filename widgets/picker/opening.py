@@ -118,7 +118,7 @@ def open_session(model: Any, data: Any) -> Session:
     if shape is not None:
         require_model(network.module, shape)
         problem = _other_shape(network, images) or next(
-            iter(check_model(network.module, images.image_shape, images.classes)), ""
+            iter(check_model(network.module, images.image_shape, images.classes or None)), ""
         )
         if problem:
             raise Misfit(problem, network, images)

@@ -25,15 +25,16 @@ def plot_scores(area: FigureBase, snapshot: Snapshot) -> None:
 
 
 def _accuracy(axes: Axes, snapshot: Snapshot) -> None:
-    found, base = snapshot.accuracy, snapshot.baseline.accuracy
+    found, base = snapshot.score, snapshot.baseline.score
+    title = "Agreement" if snapshot.agreement and not snapshot.accuracy else "Accuracy"
     if found is None:
-        _panel(axes, "Accuracy", "–", "not measured yet")
+        _panel(axes, title, "–", "not measured yet")
         return
     exact = found.kind == "exact"
     change = "" if base is None else _points(found.value - base.value)
     spread = "every image was run" if exact else f"± {(found.high - found.low) * 50:.1f} points at 95 % confidence"
     value = f"{found.value * 100:.{2 if exact else 1}f} %"
-    _panel(axes, "Accuracy", value, change, f"{found.kind}, {found.n:,} {found.split} images", spread)
+    _panel(axes, title, value, change, f"{found.kind}, {found.n:,} {found.split} images", spread)
     lowest = min(found.low, base.value if base else 1.0)
     floor = next((edge for edge in (0.8, 0.6, 0.4, 0.2) if lowest - 0.03 > edge), 0.0)
     _scale(axes, floor, 1.0, (f"{floor * 100:.0f} %", "100 %"))

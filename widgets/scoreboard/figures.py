@@ -15,10 +15,14 @@ Figure = dict[str, Any]
 
 
 def accuracy_figure(snapshot: Snapshot) -> Figure | None:
-    """Return the accuracy's figure, or None while this Recipe has none yet."""
-    if snapshot.accuracy is None:
+    """Return the accuracy's figure, or None while this Recipe has none yet.
+
+    Where the images have no labels it is the agreement's, and its ``metric`` says so.
+    """
+    if snapshot.score is None:
         return None
-    return _estimate(snapshot.accuracy) | {
+    return _estimate(snapshot.score) | {
+        "metric": "accuracy" if snapshot.accuracy else "agreement",
         "recipe": snapshot.recipe_hash,
         "runtime": snapshot.runtime,
         "agreement": round(snapshot.agreement.value, 4) if snapshot.agreement else None,
@@ -51,7 +55,7 @@ def baseline_figures(snapshot: Snapshot) -> Figure:
     """Return the three figures of the dense model, each None while it is being measured."""
     baseline = snapshot.baseline
     return {
-        "accuracy": _estimate(baseline.accuracy) if baseline.accuracy else None,
+        "accuracy": _estimate(baseline.score) if baseline.score else None,
         "size": _size(baseline.size) if baseline.size else None,
         "latency": _latency(baseline.latency) if baseline.latency else None,
     }

@@ -6,6 +6,7 @@
 const inCss = (share) => `${Math.max(0, Math.min(100, share * 100))}%`;
 
 const HELP = {
+  agreement: "These images have no labels, so it is not known which answers are right. This is the share answered like the dense model: sampled first, with an interval that holds at 95 % at every look, then exact.",
   accuracy: "The share of images answered right. It is sampled first: the bar is the 95 % interval, which holds at every look. When every image of the split has been run, it is exact. The grey mark is the dense model, the dashed ring what a sensitivity sweep predicts.",
   size: "The packed file you can download, to the byte. A runtime loads another file: ONNX holds zeros as full weights, so pruning does not shrink it. The entropy bound is the least any coder of single weights could reach.",
   latency: "Milliseconds for one image on this machine, one thread. Predicted from kernels measured once here, with its 95 % interval; press Measure to time the real file. The reason says why nothing is gained where nothing is. For another device it is computed from its data sheet and from what was measured there: trust the ratio to the dense model more than the milliseconds.",
@@ -135,11 +136,20 @@ function render({ model, el }) {
 
   const busy = (figure) => !figure || figure.recipe !== model.get("progress").recipe;
 
+  // Without labels the first card tells agreement, and is called so.
+  function rename(metric) {
+    const title = metric[0].toUpperCase() + metric.slice(1);
+    accuracy.root.dataset.metric = metric;
+    accuracy.root.setAttribute("aria-label", title);
+    accuracy.root.querySelector("h2").replaceChildren(title, " ", help(metric, HELP[metric]));
+  }
+
   function drawAccuracy() {
     const figure = model.get("accuracy");
     const base = model.get("baseline").accuracy;
     const ghost = model.get("progress").predicted;
     accuracy.root.setAttribute("aria-busy", String(busy(figure)));
+    if (figure && figure.metric !== accuracy.root.dataset.metric) rename(figure.metric);
     if (!figure) { kindOf(accuracy, "measuring"); setText(counted, model.get("progress").doing || "Running the first images."); return; }
     const { value, low, high, n, kind, recipe, split } = figure;
     describe(accuracy.root, { value, low, high, n, kind, recipe, split }, busy(figure));
@@ -153,7 +163,7 @@ function render({ model, el }) {
     setText(counter, `${figure.split} images`);
     setText(half, exact ? "every image" : `± ${number((figure.high - figure.low) * 50, 1)} points`);
     setText(level, exact ? "was run" : "at 95 % confidence");
-    setText(agreement, figure.agreement == null ? "" : `same answer as dense on ${number(figure.agreement * 100, 1)} %`);
+    setText(agreement, figure.metric === "agreement" ? "no labels: accuracy is not known" : figure.agreement == null ? "" : `same answer as dense on ${number(figure.agreement * 100, 1)} %`);
     setText(runner, ghost ? `predicted ${percent(ghost.value)} (${number(ghost.low * 100, 0)}–${number(ghost.high * 100, 0)})` : `run by ${titleOf(figure.runtime)}`);
     const lowest = Math.min(figure.value, ghost?.value ?? 1, base?.value ?? 1);
     const floor = [0.8, 0.6, 0.4, 0.2, 0].find((edge) => lowest - 0.03 > edge) ?? 0;

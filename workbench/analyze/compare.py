@@ -101,13 +101,13 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """A setting against the first one of a comparison."""
+    """A setting against the first one of a comparison; ``classes`` is None where the images have no labels."""
 
     recipe: tuple[Difference, ...]
     flips: FlipCounts
     lost: NDArray[np.int64]
     won: NDArray[np.int64]
-    classes: ClassReport
+    classes: ClassReport | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def contrast(session: Session, first: Setting, other: Setting) -> Contrast:
         count_flips(first.answers, other.answers, labels),
         np.flatnonzero(before & ~after),
         np.flatnonzero(after & ~before),
-        compare_classes(first.answers, other.answers, labels, session.data.classes),
+        compare_classes(first.answers, other.answers, labels, session.data.classes) if session.split.labelled else None,
     )
 
 

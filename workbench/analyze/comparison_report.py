@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from workbench.session import Session
 
 
+#: Why classes are not compared.
+NO_LABELS = "These images have no labels, so it is not known which answers are right, nor which classes are hurt."
+
+
 def comparison_report(session: Session, found: Comparison, names: Sequence[str]) -> dict[str, Any]:
     """Return the report of ``found``; ``names`` are what the person calls the settings."""
     return {
@@ -30,17 +34,21 @@ def render_comparison(report: dict[str, Any]) -> str:
     """Return the report as lines for a terminal."""
     settings = report["settings"]
     width = max(len(setting["name"]) for setting in settings)
-    n, split = settings[0]["accuracy"]["n"], settings[0]["accuracy"]["split"]
+    n, split = settings[0]["agreement"]["n"], settings[0]["agreement"]["split"]
     lines = [f"{report['model']} on {report['dataset']}, {n:,} {split} images, {report['runtime']}"]
     for setting in settings:
         size, latency = setting["size"], setting["latency"]
         ms = f"{latency['ms']:.2f} ms" if latency else "–"
-        lines.append(
-            f"{setting['name'].ljust(width)}  {setting['accuracy']['value']:8.2%}  {size['bytes']:>10,} B  {ms}"
-        )
+        lines.append(f"{setting['name'].ljust(width)}  {_score(setting)}  {size['bytes']:>10,} B  {ms}")
     for comparison in report["comparisons"]:
         lines += ["", f"{comparison['before']} → {comparison['after']}", *_lines(comparison)]
     return "\n".join(lines)
+
+
+def _score(setting: dict[str, Any]) -> str:
+    if setting["accuracy"]:
+        return f"{setting['accuracy']['value']:8.2%}"
+    return f"{setting['agreement']['value']:8.2%} like the dense model"
 
 
 def _setting(setting: Setting, name: str) -> dict[str, Any]:
@@ -62,15 +70,18 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
             "lost": flips.lost, "won": flips.won, "other": flips.other, "total": flips.total,
             "images_lost": contrast.lost.tolist(), "images_won": contrast.won.tolist(),
         },
-        "classes": contrast.classes.to_json(),
-        "summary": contrast.classes.sentence(),
+        "classes": contrast.classes.to_json() if contrast.classes else None,
+        "summary": contrast.classes.sentence() if contrast.classes else NO_LABELS,
     }  # fmt: skip
 
 
 def _lines(comparison: dict[str, Any]) -> list[str]:
-    flips, rows = comparison["flips"], comparison["classes"]["rows"]
-    width = max(5, *(len(row["name"]) for row in rows))
+    flips = comparison["flips"]
     lines = [f"  {difference['text']}" for difference in comparison["recipe"]] or ["  the same recipe"]
+    if comparison["classes"] is None:
+        return [*lines, f"  {flips['other']:,} images of {flips['total']:,} answered otherwise", f"  {NO_LABELS}"]
+    rows = comparison["classes"]["rows"]
+    width = max(5, *(len(row["name"]) for row in rows))
     lines.append(
         f"  {flips['lost']:,} images lost, {flips['won']:,} won, {flips['other']:,} wrong either way, "
         f"of {flips['total']:,}"

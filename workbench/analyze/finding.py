@@ -67,7 +67,8 @@ class Sensitivity:
     counts the images behind each, 0 where nothing is known, ``total`` where it is exact. The intervals
     hold at 95 % for each cell over all its looks. ``measured`` has the other figures of the same runs, by the
     names of ``MEASURED``; ``power`` is the mean square of the dense model's logits, which their error is put in
-    relation to. ``answers`` are the images' own, kept to go on from.
+    relation to. ``answers`` are the images' own, kept to go on from. Where the images are not ``labelled``, what
+    is told as accuracy is the agreement with the dense model, and there is no loss.
     """
 
     question: Question
@@ -80,14 +81,16 @@ class Sensitivity:
     loss: float = np.nan
     power: float = np.nan
     answers: Answered | None = None
+    labelled: bool = True
 
     @classmethod
-    def unknown(cls, question: Question, baseline: Estimate) -> Sensitivity:
+    def unknown(cls, question: Question, baseline: Estimate, labelled: bool = True) -> Sensitivity:
         """Return the sensitivity before anything was measured."""
         shape = len(question.layers), len(question.levels)
         value, low, high = (np.full(shape, np.nan) for _ in range(3))
         measured = {name: Interval(*(np.full(shape, np.nan) for _ in range(3))) for name in MEASURED}
-        return cls(question, baseline, value, low, high, np.zeros(shape, np.int64), measured)
+        n = np.zeros(shape, np.int64)
+        return cls(question, baseline, value, low, high, n, measured, labelled=labelled)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -175,13 +178,14 @@ class Sensitivity:
             "setting": self.question.setting,
             "settings": dict(self.question.settings),
             "mode": self.question.mode,
+            "labelled": self.labelled,
             "baseline": self.baseline.to_json(),
             "layers": [self._row(place, name) for place, name in enumerate(self.layers)],
         }
 
     def _row(self, place: int, name: str) -> dict[str, Any]:
         columns = range(len(self.levels))
-        found = {"accuracy": [self._at(place, column) for column in columns]}
+        found = {"accuracy": [self._at(place, column) if self.labelled else None for column in columns]}
         for metric, figures in self.measured.items():
             found[metric] = [self._of(figures, place, column) for column in columns]
         if "logit_mse" in self.measured:

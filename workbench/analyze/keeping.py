@@ -111,6 +111,7 @@ def pack_sensitivity(found: Sensitivity) -> bytes:
         "baseline": found.baseline.to_json(),
         "loss": found.loss,
         "power": found.power,
+        "labelled": found.labelled,
         "order": found.answers.order if found.answers else None,
         "images": len(found.answers.power) if found.answers else 0,
     }  # fmt: skip
@@ -153,8 +154,9 @@ def _read(header: dict[str, Any], arrays: dict[str, Any]) -> Sensitivity:
     figures = {name: arrays[name] for name in ("value", "low", "high", "n")}
     baseline = Estimate(**header["baseline"])
     found = Sensitivity(
-        Question(**fields), baseline, measured=measured, loss=header["loss"], power=header["power"], **figures
-    )
+        Question(**fields), baseline, measured=measured, loss=header["loss"], power=header["power"],
+        labelled=header.get("labelled", True), **figures,
+    )  # fmt: skip
     if header["order"] is None:
         return found
     return replace(found, answers=_answers(found, header, arrays))

@@ -10,6 +10,9 @@ from workbench.analyze.sensitivity import Sensitivity
 from workbench.session import Session
 from workbench.snapshot import Snapshot
 
+#: Why there is no accuracy.
+NO_LABELS = "These images have no labels: agreement with the dense model's answers is told instead of accuracy."
+
 
 def evaluation_report(session: Session, snapshot: Snapshot) -> dict[str, Any]:
     """Return the report of ``snapshot``: figures of the baseline and of the recipe, and every layer's."""
@@ -23,6 +26,7 @@ def evaluation_report(session: Session, snapshot: Snapshot) -> dict[str, Any]:
         "runtime": snapshot.runtime,
         "baseline": {
             "accuracy": _json(baseline.accuracy),
+            "agreement": _json(baseline.agreement),
             "size": _json(baseline.size),
             "latency": _json(baseline.latency),
         },
@@ -30,6 +34,7 @@ def evaluation_report(session: Session, snapshot: Snapshot) -> dict[str, Any]:
         "top5": _json(snapshot.top5),
         "loss": _json(snapshot.loss),
         "agreement": _json(snapshot.agreement),
+        "why_no_accuracy": None if session.split.labelled else NO_LABELS,
         "size": _json(snapshot.size),
         "latency": _json(snapshot.latency),
         "device": _device(session, snapshot),
@@ -51,11 +56,14 @@ def _device(session: Session, snapshot: Snapshot) -> dict[str, Any] | None:
 
 def render_report(report: dict[str, Any]) -> str:
     """Return the report as lines for a terminal."""
-    accuracy, size, latency = report["accuracy"], report["size"], report["latency"]
+    accuracy, agreement, size, latency = (report[name] for name in ("accuracy", "agreement", "size", "latency"))
     before = report["baseline"]
     lines = [
-        f"{report['model']} on {report['dataset']}, {accuracy['n']:,} {accuracy['split']} images, {report['runtime']}",
-        f"accuracy  {accuracy['value']:.2%}  (baseline {before['accuracy']['value']:.2%})",
+        f"{report['model']} on {report['dataset']}, {agreement['n']:,} {agreement['split']} images, "
+        f"{report['runtime']}",
+        f"accuracy  {accuracy['value']:.2%}  (baseline {before['accuracy']['value']:.2%})"
+        if accuracy
+        else f"agreement {agreement['value']:.2%}  (no labels: answers like the dense model's, not right ones)",
         f"size      {size['bytes']:,} bytes, {size['ratio']:.1f}× smaller than {size['dense_fp32_bytes']:,}",
     ]
     if report["device"]:
@@ -116,16 +124,18 @@ def render_sensitivity(report: dict[str, Any]) -> str:
     """Return the report of a sweep as lines for a terminal: points lost, layer by layer."""
     baseline, layers = report["baseline"], report["layers"]
     width = max(len(layer["name"]) for layer in layers)
-    most = max(estimate["n"] for layer in layers for estimate in layer["accuracy"])
+    told = "accuracy" if report["labelled"] else "agreement"
+    most = max(estimate["n"] for layer in layers for estimate in layer[told])
     lines = [
         f"{report['model']} on {report['dataset']}, up to {most:,} of {baseline['n']:,} {baseline['split']} images, "
         f"{report['runtime']}",
-        f"points lost against {baseline['value']:.2%} with {report['technique']} on {_MODES[report['mode']]}, "
+        f"points {'lost' if report['labelled'] else 'of agreement lost'} against {baseline['value']:.2%} with "
+        f"{report['technique']} on {_MODES[report['mode']]}, "
         f"{report['setting']} at",
         " ".join([" " * width, *(f"{level!s:>7}" for level in layers[0]["setting"])]),
     ]
     for layer in layers:
-        lost = [100 * (baseline["value"] - estimate["value"]) for estimate in layer["accuracy"]]
+        lost = [100 * (baseline["value"] - estimate["value"]) for estimate in layer[told]]
         lines.append(" ".join([layer["name"].ljust(width), *(f"{points:7.2f}" for points in lost)]))
     lines += _metric_lines(report.get("metrics", [])) + _pair_lines(report.get("pairs"))
     return "\n".join(lines)

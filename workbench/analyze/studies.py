@@ -108,7 +108,7 @@ class Studies(OneJob):
         """Foresee once the dense model has been measured, which a sweep that is recalled does not wait for."""
 
         def follow(snapshot: Snapshot) -> None:
-            if snapshot.baseline.accuracy is not None and not begun.is_set():
+            if snapshot.baseline.score is not None and not begun.is_set():
                 begun.set()
                 threading.Thread(target=self._foresee, args=(session,), name="workbench-foresee", daemon=True).start()
 
@@ -147,9 +147,9 @@ def _noting(surrogate: AccuracySurrogate) -> Callable[[Snapshot], None]:
     """Return a listener that tells the surrogate what recipes truly have."""
 
     def note(snapshot: Snapshot) -> None:
-        accuracy = snapshot.accuracy
-        if snapshot.settled and accuracy is not None and accuracy.kind == "exact":
-            surrogate.note(snapshot.recipe_hash, accuracy.value)
+        score = snapshot.score
+        if snapshot.settled and score is not None and score.kind == "exact":
+            surrogate.note(snapshot.recipe_hash, score.value)
 
     return note
 

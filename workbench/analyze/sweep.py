@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from workbench.data.dataset import Dataset, Normalization, Split
 from workbench.engine import Footing
 from workbench.jobs import Cancelled, Job
+from workbench.measure.shares import Interval
 from workbench.run.executor import Crew, Executor, executor_for
 
 from .cells import CellRunner, LocalKit, Piece, RemoteKit, Told, batch_of, held_together, order_of
@@ -153,9 +154,9 @@ class _Sweep:
         self._total = len(self._sampler.labels)
         last = next((look for look in self._sampler.looks if job.most is not None and look >= job.most), self._total)
         self._looks = tuple(look for look in self._sampler.looks if look <= last)
-        accuracy, loss = footing.baseline.accuracy, footing.baseline.loss
-        assert accuracy is not None, "the sampler is made from the baseline"
-        found = Sensitivity.unknown(job.question, accuracy)
+        score, loss = footing.baseline.score, footing.baseline.loss
+        assert score is not None, "the sampler is made from the baseline"
+        found = Sensitivity.unknown(job.question, score, labelled=footing.baseline.accuracy is not None)
         answers = Answered.blank((found.n.shape[0], found.n.shape[1]), self._total, order_of(self._sampler))
         self._found = replace(found, loss=loss.value if loss else np.nan, answers=answers)
         self._answers = answers
@@ -265,6 +266,8 @@ class _Sweep:
         columns = list(row.taken)
         answers = {name: values[row.place, columns, :n] for name, values in self._answers.arrays.items()}
         figures = figures_of(self._sampler, answers, look)
+        if not self._found.labelled:
+            figures["loss"] = Interval(*(np.full(len(columns), np.nan) for _ in range(3)))
         self._set(row.place, columns, n, figures.pop("accuracy"))
         for name in MEASURED:
             for part, values in zip(self._found.measured[name], figures[name], strict=True):

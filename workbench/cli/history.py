@@ -154,9 +154,13 @@ def _line(row: dict[str, Any]) -> str:
     marks = ("★ " if row["starred"] else "") + ("(deleted) " if row["deleted"] else "")
     name = f"{row['name']}: " if row["name"] else ""
     return (
-        f"{row['id']:>6}  {row['accuracy']:7.2%}  {row['bytes']:>10,} B  {timed:>9}  {row['model']}  "
-        f"{marks}{name}{_recipe(row)}"
+        f"{row['id']:>6}  {_score(row)}  {row['bytes']:>10,} B  {timed:>9}  {row['model']}  {marks}{name}{_recipe(row)}"
     )
+
+
+def _score(row: dict[str, Any]) -> str:
+    """Return the accuracy; where the images have no labels, the agreement with the dense model, marked."""
+    return f"={row['agreement']:6.2%}" if row["accuracy"] is None else f"{row['accuracy']:7.2%}"
 
 
 def _recipe(row: dict[str, Any]) -> str:

@@ -100,12 +100,12 @@ def _measured(options: argparse.Namespace, model: Any, data: Any, before: Any, r
         untrained, snapshot = session.measure(before), session.measure(recipe)
         if options.out:
             session.compress(recipe).save(options.out)
-    assert snapshot.accuracy is not None
-    assert untrained.accuracy is not None
+    assert snapshot.score is not None
+    assert untrained.score is not None
     assert snapshot.size is not None
     return {
         "model": model.name, "dataset": data.name, "recipe": recipe.to_data(), "recipe_hash": recipe.hash,
-        "before": untrained.accuracy.to_json(), "after": snapshot.accuracy.to_json(),
+        "before": untrained.score.to_json(), "after": snapshot.score.to_json(),
         "size": snapshot.size.to_json(), "file": options.out,
     }  # fmt: skip
 

@@ -1,9 +1,12 @@
-"""What is already in memory: ``(x, y)`` pairs, torch datasets, and mappings of them by set."""
+"""What is already in memory: ``(x, y)`` pairs, images alone, torch datasets, and mappings of them by set."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from workbench.errors import WorkbenchError
 
@@ -17,11 +20,11 @@ from .torch_data import is_torch_data, read_torch_data
 
 def is_in_memory(source: object) -> bool:
     """Whether ``source`` is something this file loads."""
-    return is_torch_data(source) or isinstance(source, (Mapping, tuple, list))
+    return is_torch_data(source) or isinstance(source, (Mapping, tuple, list)) or _are_images(source)
 
 
 def load_in_memory(source: object, options: Options) -> Dataset:
-    """Return the dataset of a pair ``(x, y)``, a torch ``Dataset`` or ``DataLoader``, or several.
+    """Return the dataset of a pair ``(x, y)``, images ``x``, a torch ``Dataset`` or ``DataLoader``, or several.
 
     Several are a mapping ``{"train": ..., "test": ...}``, or ``((x, y), (x_test, y_test))``.
     """
@@ -61,9 +64,16 @@ def _is_set(item: object) -> bool:
 
 
 def _pair(item: object, what: str) -> tuple[object, object]:
-    if isinstance(item, (tuple, list)) and len(item) == 2:
-        return item[0], item[1]
-    raise WorkbenchError(f"{capital(what)} must be a pair (images, labels), not {type(item).__name__}.")
+    if isinstance(item, (tuple, list)) and len(item) in (1, 2):
+        return item[0], item[1] if len(item) == 2 else None
+    if _are_images(item):
+        return item, None
+    raise WorkbenchError(f"{capital(what)} must be a pair (images, labels), or images, not {type(item).__name__}.")
+
+
+def _are_images(item: object) -> bool:
+    """Whether ``item`` is an array or a tensor of images."""
+    return isinstance(item, (np.ndarray, Tensor)) and item.ndim >= 3
 
 
 def _name(given: Mapping[str, object]) -> str:

@@ -19,10 +19,10 @@ from .options import Options
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One set as it was found: ``images`` and ``labels`` in any form ``checks`` understands."""
+    """One set as it was found: ``images``, and ``labels`` or None, in any form ``checks`` understands."""
 
     images: object
-    labels: object
+    labels: object = None
 
 
 def assemble(
@@ -47,6 +47,7 @@ def assemble(
     labels, names = encode_labels(raw, options.classes or classes, what)
     found = {key: Split(key, images[key], labels[key]) for key in parts}
     remarks = [*notes, *_check_classes(found, names, what, declared=options.classes is not None)]
+    remarks += _without_labels(found, what)
     splits, said = cut(found, names, options, what)
     remarks += [*said, *repeats(splits)]
     normalization, remark = _normalization(splits["train"].images, options, what)
@@ -75,7 +76,8 @@ def _require_one_shape(images: Mapping[str, Tensor], what: str) -> None:
 
 def _check_classes(found: Mapping[str, Split], names: tuple[str, ...], what: str, *, declared: bool) -> list[str]:
     """Raise for a class without images; where the person named the classes, return notes instead."""
-    if len(names) < 2:
+    found = {key: split for key, split in found.items() if split.labelled}
+    if found and len(names) < 2:
         raise WorkbenchError(f"{capital(what)} has only one class, '{names[0]}'; it takes two or more.")
     notes = []
     for key, split in found.items():
@@ -90,6 +92,14 @@ def _check_classes(found: Mapping[str, Split], names: tuple[str, ...], what: str
             )
         notes.append(f"{said}.")
     return notes
+
+
+def _without_labels(found: Mapping[str, Split], what: str) -> list[str]:
+    bare = [key for key, split in found.items() if not split.labelled]
+    if not bare:
+        return []
+    where = f"the {' and '.join(bare)} images of {what}" if len(bare) < len(found) else f"the images of {what}"
+    return [f"{capital(where)} have no labels: how often a model answers as before can be told, not how often rightly."]
 
 
 def _normalization(train: Tensor, options: Options, what: str) -> tuple[Normalization, str]:

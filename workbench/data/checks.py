@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError
 
-from .dataset import shown_shape
+from .dataset import UNLABELLED, shown_shape
 
 
 def to_images(given: object, what: str) -> Tensor:
@@ -38,10 +38,12 @@ def to_images(given: object, what: str) -> Tensor:
 
 
 def to_labels(given: object, count: int, what: str) -> NDArray[Any]:
-    """Return ``count`` labels as int64 numbers or as strings.
+    """Return ``count`` labels as int64 numbers or as strings; all ``UNLABELLED`` where none were given.
 
-    Floats, one-hot rows and a number of labels other than ``count`` are refused.
+    Floats, one-hot rows, labels for some of the images and a number of labels other than ``count`` are refused.
     """
+    if given is None:
+        return np.full(count, UNLABELLED, np.int64)
     labels = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -52,8 +54,8 @@ def to_labels(given: object, count: int, what: str) -> NDArray[Any]:
         )
     if len(labels) != count:
         raise WorkbenchError(f"{capital(what)} has {count:,} images but {len(labels):,} labels.")
-    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels):
-        labels = labels.astype(str)
+    if labels.dtype.kind == "O":
+        labels = _of_objects(labels, what)
     if labels.dtype.kind in "US":
         return labels.astype(str)
     if labels.dtype.kind not in "iub":
@@ -68,8 +70,14 @@ def encode_labels(
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Return the labels of each set as numbers ``0..classes-1``, and the class names.
 
-    Names not given are the sorted strings where labels are strings, else ``"0"``, ``"1"``, ...
+    Names not given are the sorted strings where labels are strings, else ``"0"``, ``"1"``, ... Sets without labels
+    stay so; where there are no others, the names are those given, or none.
     """
+    bare = {part: torch.from_numpy(labels) for part, labels in given.items() if is_unlabelled(labels)}
+    if bare:
+        rest = {part: labels for part, labels in given.items() if part not in bare}
+        found, names = encode_labels(rest, classes, what) if rest else ({}, tuple(classes or ()))
+        return {part: bare[part] if part in bare else found[part] for part in given}, names
     textual = {labels.dtype.kind == "U" for labels in given.values()}
     if len(textual) > 1:
         raise WorkbenchError(f"{capital(what)} labels one set with numbers and another with names; choose one.")
@@ -90,6 +98,23 @@ def encode_labels(
                 f"({len(names)} classes); {len(outside):,} of {len(labels):,} labels are."
             )
     return {part: torch.from_numpy(labels) for part, labels in given.items()}, names
+
+
+def _of_objects(labels: NDArray[Any], what: str) -> NDArray[Any]:
+    """Return labels that are Python objects as strings where they are, as ``UNLABELLED`` where all of them are None."""
+    missing = sum(label is None for label in labels)
+    if 0 < missing < len(labels):
+        raise WorkbenchError(
+            f"{missing:,} of {len(labels):,} images of {what} have no label; give all of them one, or none."
+        )
+    if missing:
+        return np.full(len(labels), UNLABELLED, np.int64)
+    return labels.astype(str) if all(isinstance(label, str) for label in labels) else labels
+
+
+def is_unlabelled(labels: NDArray[Any]) -> bool:
+    """Whether ``labels`` say that no image has one."""
+    return labels.dtype.kind == "i" and bool((labels == UNLABELLED).all())
 
 
 def require_memory(nbytes: int, what: str) -> None:

@@ -6,8 +6,8 @@ The rule, the same for every source that brings no splits of its own:
   there are train and validation sets only, the validation set takes its place;
 * validation is cut from train (20 %) unless given;
 * calibration is a part of train: about 1,000 images at most, classes in proportion;
-* cuts are stratified by class and fixed by the seed; images that are equal pixel for pixel go to the
-  same side.
+* cuts are stratified by class, where there are labels, and fixed by the seed; images that are equal pixel
+  for pixel go to the same side.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def cut(
         train, validation, test = only.take(rest), only.take(cut_validation), only.take(cut_test)
         notes.append(
             f"One set of {len(only):,} images was given; it was cut into {len(train):,} to train on, "
-            f"{len(validation):,} for validation and {len(test):,} for test (by class, seed {options.seed})."
+            f"{len(validation):,} for validation and {len(test):,} for test ({_how(only)}, seed {options.seed})."
         )
     elif test is None:
         test, validation = validation, None
@@ -57,8 +57,9 @@ def cut(
     assert test is not None
     if validation is None:
         cut_validation, rest = _divide(train, [options.validation_share], names, options.seed, what)
+        how = f"{_how(train)}, seed {options.seed}"
         validation, train = train.take(cut_validation), train.take(rest)
-        notes.append(f"Validation ({len(validation):,} images) was cut from train (by class, seed {options.seed}).")
+        notes.append(f"Validation ({len(validation):,} images) was cut from train ({how}).")
     train = Split("train", train.images, train.labels)
     splits = {
         "train": train,
@@ -113,9 +114,16 @@ def repeats(splits: Mapping[str, Split]) -> list[str]:
     return notes
 
 
+def _how(split: Split) -> str:
+    return "by class" if split.labelled else "at random"
+
+
 def _divide(split: Split, shares: list[float], names: tuple[str, ...], seed: int, what: str) -> list[Tensor]:
-    labels = split.labels.numpy()
-    needed = len(shares) + 1
+    labels, needed = split.labels.numpy(), len(shares) + 1
+    if not split.labelled:  # all are dealt out as one class
+        labels, names = np.zeros_like(labels), ("all",)
+        if len(split) < needed:
+            raise WorkbenchError(f"There are too few images in {what}: it takes at least {needed}, one in each split.")
     counts = np.bincount(labels, minlength=len(names))
     scarce = np.flatnonzero((counts > 0) & (counts < needed))
     if len(scarce):

@@ -15,6 +15,8 @@ from workbench.errors import WorkbenchError
 #: `test`: what figures are reported on. `validation`: never trained on; searches and early stopping
 #: choose by it. `train`. `calibration`: part of train.
 SPLITS = ("train", "calibration", "validation", "test")
+#: What stands where an image has no label.
+UNLABELLED = -1
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,10 @@ class Normalization:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One contiguous set: ``images`` ``(N, C, H, W)`` (uint8 or float), ``labels`` ``(N,)`` int64."""
+    """One contiguous set: ``images`` ``(N, C, H, W)`` (uint8 or float), ``labels`` ``(N,)`` int64.
+
+    Where the images have no labels, all of these are ``UNLABELLED``; a set has labels for all or for none.
+    """
 
     name: str
     images: Tensor
@@ -89,6 +94,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether the right answers are known."""
+        return len(self) > 0 and bool((self.labels != UNLABELLED).all())
 
     @cached_property
     def hash(self) -> str:
@@ -107,6 +117,7 @@ class Split:
 class Dataset:
     """A named task: its splits, class names, normalisation and where it came from.
 
+    ``classes`` is empty where no split has labels and nobody named them; a Session then numbers the model's outputs.
     ``task`` names the entry of ``workbench.measure.task`` that judges outputs on it. ``notes`` are
     sentences a person should see: what was resized, cut or left out while loading.
     """

@@ -1,4 +1,7 @@
-"""A folder of images with a subfolder per class, or with such folders for train, validation and test."""
+"""A folder of images with a subfolder per class, or with such folders for train, validation and test.
+
+Images that lie in no subfolder have no label.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,10 @@ def load_folder(folder: Path, options: Options) -> Dataset:
 
     ``folder/CLASS/*.png`` is one set, which is cut (see ``assemble``); ``folder/train/CLASS/*.png`` with
     ``test`` and ``val`` beside it (or some of them) keeps those sets. Files deeper down belong to their
-    class; hidden files and files that are no images are left out, with a note.
+    class; hidden files and files that are no images are left out, with a note. ``folder/*.png`` and
+    ``folder/test/*.png`` are images without labels.
     """
-    files: dict[str, list[tuple[str, Path]]] = {}
+    files: dict[str, list[tuple[str | None, Path]]] = {}
     others: list[Path] = []
     for split, base in _sets(folder).items():
         files[split], strangers = _labelled(base, may_be_empty=options.classes is not None)
@@ -46,10 +50,9 @@ def _sets(folder: Path) -> dict[str, Path]:
     """The folder of each set; a folder without such subfolders is itself the one set."""
     inner = _subfolders(folder)
     named = {path: SPELLINGS[path.name.lower()] for path in inner if path.name.lower() in SPELLINGS}
-    # "train" may also be a class, beside "bus": a set has classes inside, and no images beside it
-    is_layout = any(_subfolders(path) for path in named) and not any(
-        _images(path)[0] for path in inner if path not in named
-    )
+    # "train" may also be a class, beside "bus": a set has classes inside (or no labels), and no images beside it
+    is_layout = any(_subfolders(path) for path in named) or len(named) == len(inner) > 0
+    is_layout = is_layout and not any(_images(path)[0] for path in inner if path not in named)
     if not is_layout:
         return {"train": folder}
     twice = [split for split, count in Counter(named.values()).items() if count > 1]
@@ -59,10 +62,13 @@ def _sets(folder: Path) -> dict[str, Path]:
     return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
 
-def _labelled(base: Path, *, may_be_empty: bool) -> tuple[list[tuple[str, Path]], list[Path]]:
-    """The images of one set with the names of their classes, and the files that are no images."""
-    labelled: list[tuple[str, Path]] = []
+def _labelled(base: Path, *, may_be_empty: bool) -> tuple[list[tuple[str | None, Path]], list[Path]]:
+    """The images of one set with the names of their classes (None: unlabelled), and the files that are no images."""
+    labelled: list[tuple[str | None, Path]] = []
     others: list[Path] = []
+    loose = _loose(base)
+    if loose and not any(_images(folder)[0] for folder in _subfolders(base)):
+        return [(None, path) for path in loose], []
     for folder in _subfolders(base):
         images, strangers = _images(folder)
         if not images and not may_be_empty:
@@ -70,7 +76,9 @@ def _labelled(base: Path, *, may_be_empty: bool) -> tuple[list[tuple[str, Path]]
         labelled += [(shown(folder.name), path) for path in images]
         others += strangers
     if not labelled:
-        raise WorkbenchError(_nothing_in(base))
+        raise WorkbenchError(
+            f"Folder '{shown(base)}' has no images; it needs a subfolder of images for each class, or images."
+        )
     return labelled, others
 
 
@@ -107,11 +115,7 @@ def _left_out(others: list[Path]) -> list[str]:
     return [f"{many} no image and left out, such as '{shown(others[0].name)}'."]
 
 
-def _nothing_in(folder: Path) -> str:
-    loose = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    if loose:
-        return (
-            f"Folder '{shown(folder)}' has {len(loose):,} images but no subfolders; put the images of each "
-            f"class into a subfolder named after it."
-        )
-    return f"Folder '{shown(folder)}' has no images; it needs a subfolder of images for each class."
+def _loose(folder: Path) -> list[Path]:
+    """The images that lie in ``folder`` itself."""
+    inside = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not _hidden(path.name))
+    return sorted(path for path in inside if path.is_file())

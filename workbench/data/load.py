@@ -48,7 +48,8 @@ def load_dataset(
 
     ``source`` is a name (see ``available_datasets``), a folder of images with a subfolder per class, an
     ``.npz`` or ``.parquet`` file (or a folder of them), a torch ``Dataset`` or ``DataLoader``, images and
-    labels ``(x, y)``, a mapping of those by set, or a ``Dataset``, which passes through.
+    labels ``(x, y)``, a mapping of those by set, or a ``Dataset``, which passes through. Labels may be missing from
+    any of these: then accuracy is not known, but agreement with the dense model is.
 
     Sets that are missing are cut, by class and fixed by ``seed`` (see ``assemble``). uint8 images are
     normalised by their training mean and std unless ``normalization`` says otherwise; float images are used
@@ -77,7 +78,7 @@ def load_dataset(
         return load_in_memory(source, options)
     raise WorkbenchError(
         f"Data cannot be read from {_article(type(source).__name__)}; give a name, a folder, an .npz or "
-        f".parquet file, a torch Dataset or DataLoader, or images and labels (x, y)."
+        f".parquet file, a torch Dataset or DataLoader, images and labels (x, y), or images."
     )
 
 

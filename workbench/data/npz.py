@@ -1,4 +1,7 @@
-"""NumPy archives: ``x`` and ``y``, ``images`` and ``labels``, or such a pair for each set (``x_train``)."""
+"""NumPy archives: ``x`` and ``y``, ``images`` and ``labels``, or such a pair for each set (``x_train``).
+
+Images alone have no labels.
+"""
 
 from __future__ import annotations
 
@@ -65,19 +68,29 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _parts(arrays: Mapping[str, NDArray[Any]], path: Path) -> dict[str, Part]:
     """The pair of each set; a pair whose names speak of no set is called train."""
     images, labels = (_by_set(arrays, names) for names in (_IMAGES, _LABELS))
-    if not images or set(images) != set(labels):
+    if not images or set(labels) - set(images) or (set(images) - set(labels) and _may_be_labels(arrays, images)):
         present = ", ".join(f"{key} {array.shape}" for key, array in arrays.items()) or "nothing"
         raise WorkbenchError(
             f"File '{shown(path)}' has {shown(present)}; it needs images and labels, as 'x' and 'y', "
             f"'images' and 'labels', or 'x_train', 'y_train', 'x_test', 'y_test'."
         )
-    return {split: Part(images[split], labels[split]) for split in images}
+    return {split: Part(images[split], labels.get(split)) for split in images}
+
+
+def _may_be_labels(arrays: Mapping[str, NDArray[Any]], images: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether an array of another name could be labels: then it is asked for by name, rather than done without."""
+    known = (*_IMAGES, *_LABELS, *_CLASSES)
+    others = (array for key, array in arrays.items() if _bare(key) not in known)
+    return any(array.ndim in (1, 2) and len(array) == len(each) for array in others for each in images.values())
 
 
 def _by_set(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     found = {}
     for key, array in arrays.items():
-        bare = without_split(key.lower()).replace("*", "").strip("_-. ")
-        if bare in names:
+        if _bare(key) in names:
             found[split_of(key) or "train"] = array
     return found
+
+
+def _bare(key: str) -> str:
+    return without_split(key.lower()).replace("*", "").strip("_-. ")

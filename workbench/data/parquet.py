@@ -1,4 +1,4 @@
-"""Parquet tables of encoded images: a column of PNG or JPEG bytes, and one of labels."""
+"""Parquet tables of encoded images: a column of PNG or JPEG bytes, and one of labels unless there are none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.errors import WorkbenchError
 
 from .assemble import Part, assemble
 from .checks import require_memory, shown
-from .dataset import Dataset
+from .dataset import UNLABELLED, Dataset
 from .decode import Encoded, decode
 from .naming import siblings
 from .options import Options
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _IMAGES = ("image", "img", "images", "x", "picture")
 _LABELS = ("label", "labels", "target", "y", "class", "fine_label")
+#: Columns that tell of an image what is no class: with these alone, a table has no labels.
+_DESCRIBE = ("id", "index", "key", "name", "path", "file", "filename", "file_name", "url", "width", "height")
 
 
 def load_parquet(path: Path, options: Options) -> Dataset:
@@ -45,8 +47,11 @@ def load_tables(files: Mapping[str, list[Path]], path: Path, options: Options) -
         for file in tables:
             table = _read(file)
             images = _column(table, file, _IMAGES, images=True)
-            column = _column(table, file, _LABELS, images=False)
             encoded += _bytes_of(table[images], file)
+            if all(name == images or name.lower() in _DESCRIBE for name in table.column_names):
+                columns.append(np.full(table.num_rows, UNLABELLED))
+                continue
+            column = _column(table, file, _LABELS, images=False)
             columns.append(_labels_of(table[column], file))
             classes = classes or _class_names(table, column)
         labels[split] = np.concatenate(columns)
@@ -118,8 +123,12 @@ def _bytes_of(column: pa.ChunkedArray, path: Path) -> list[Encoded]:
 
 
 def _labels_of(column: pa.ChunkedArray, path: Path) -> NDArray[Any]:
+    if 0 < column.null_count == len(column):
+        return np.full(len(column), UNLABELLED)
     if column.null_count:
-        raise WorkbenchError(f"In '{shown(path)}' {column.null_count:,} rows have no label; remove them.")
+        raise WorkbenchError(
+            f"In '{shown(path)}' {column.null_count:,} rows have no label; remove them, or the whole column."
+        )
     labels: NDArray[Any] = column.to_numpy()
     return labels
 

@@ -1,4 +1,4 @@
-"""Any torch ``Dataset`` or ``DataLoader`` of (image, label) pairs, read once into tensors."""
+"""Any torch ``Dataset`` or ``DataLoader`` of (image, label) pairs, or of images alone, read once into tensors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Subset
 from torch.utils.data import Dataset as TorchDataset
 
@@ -68,7 +69,7 @@ def _from_loader(loader: DataLoader[Any]) -> Iterator[tuple[object, object]]:
             if loader.batch_size is None and loader.batch_sampler is None:  # items come one by one
                 yield images, labels
             else:
-                yield from zip(images, labels, strict=True)
+                yield from zip(images, [None] * len(images) if labels is None else labels, strict=True)
 
 
 def _in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
@@ -87,14 +88,21 @@ def _in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
 
 
 def _pair(item: Any) -> tuple[Any, Any]:
+    """Return image and label, or a batch of them; the label is None where there is none."""
     if isinstance(item, dict):
         images = next((item[key] for key in _IMAGES if key in item), None)
         labels = next((item[key] for key in _LABELS if key in item), None)
-        if images is not None and labels is not None:
+        if images is not None and (labels is not None or item.keys() <= {*_IMAGES, *_LABELS}):
             return images, labels
     elif isinstance(item, Sequence) and len(item) == 2:
         return item[0], item[1]
-    raise WorkbenchError(f"Each item of a dataset must be a pair (image, label), not {type(item).__name__}.")
+    elif isinstance(item, Sequence) and len(item) == 1:  # of a TensorDataset of images alone
+        return item[0], None
+    elif isinstance(item, (Tensor, np.ndarray)) or hasattr(item, "getbands"):
+        return item, None
+    raise WorkbenchError(
+        f"Each item of a dataset must be a pair (image, label), or an image alone, not {type(item).__name__}."
+    )
 
 
 def _pixels(image: Any) -> Any:
@@ -106,6 +114,8 @@ def _pixels(image: Any) -> Any:
 
 
 def _labels(labels: list[object]) -> object:
+    if labels and all(label is None for label in labels):
+        return None
     return [label.item() if getattr(label, "ndim", None) == 0 else label for label in labels]  # type: ignore[attr-defined]
 
 

@@ -52,7 +52,7 @@ class Export:
     files: tuple[tuple[Path, int], ...]
     runtime: str
     accuracy: Estimate | None
-    simulated: Estimate
+    simulated: Estimate | None
     agreement: Estimate | None
     largest_difference: float | None
     load_ms: float | None
@@ -77,7 +77,7 @@ class Export:
             "bytes": self.nbytes,
             "runtime": self.runtime,
             "accuracy": self.accuracy.to_json() if self.accuracy else None,
-            "simulated": self.simulated.to_json(),
+            "simulated": self.simulated.to_json() if self.simulated else None,
             "agreement": self.agreement.to_json() if self.agreement else None,
             "largest_difference": self.largest_difference,
             "ms": self.ms,
@@ -136,7 +136,9 @@ def judge(
 ) -> Export:
     """Return what ``files`` of ``source`` do in the runtime of their format, beside the ``simulated`` logits."""
     model, images = source.subject.model, data[split]
-    normalize, task = model.normalization or data.normalization, find_task(data.task, data.classes)
+    normalize = model.normalization or data.normalization
+    classes = data.classes or tuple(map(str, range(simulated.shape[1])))
+    task, labels = find_task(data.task, classes), images.labels if images.labelled else simulated.argmax(1)
 
     def exact(values: NDArray[np.float64]) -> Estimate:
         return Estimate.exact(float(values.mean()), len(values), split)
@@ -149,7 +151,7 @@ def judge(
         files=tuple((path, path.stat().st_size) for path in files),
         runtime=chosen.versioned_runtime(),
         accuracy=None,
-        simulated=exact(task.score(simulated, images.labels)["accuracy"]),
+        simulated=exact(task.score(simulated, labels)["accuracy"]) if images.labelled else None,
         agreement=None,
         largest_difference=None,
         load_ms=None,
@@ -161,11 +163,11 @@ def judge(
         return export
     opened, load_ms = _open(chosen, files[0], source)
     found = _run(opened, images, normalize, lambda share: tell(f"running in {chosen.runtime}", share))
-    scores = task.score(found, images.labels, simulated)
+    scores = task.score(found, labels, simulated)
     image = normalize(images.images[:1]).contiguous()
     return replace(
         export,
-        accuracy=exact(scores["accuracy"]),
+        accuracy=exact(scores["accuracy"]) if images.labelled else None,
         agreement=exact(scores["agreement"]),
         largest_difference=float(np.abs(found - simulated).max()),
         load_ms=load_ms,

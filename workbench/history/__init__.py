@@ -14,6 +14,6 @@ from __future__ import annotations
 
 from .schema import FORMAT
 from .store import History
-from .values import Finding, HistoryError, Key, Record, present_versions
+from .values import WITHOUT_LABELS, Finding, HistoryError, Key, Record, present_versions
 
-__all__ = ["FORMAT", "Finding", "History", "HistoryError", "Key", "Record", "present_versions"]
+__all__ = ["FORMAT", "WITHOUT_LABELS", "Finding", "History", "HistoryError", "Key", "Record", "present_versions"]

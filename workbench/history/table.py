@@ -98,10 +98,14 @@ def ancestors(find: Callable[[int], Record], record: Record) -> list[Row]:
 
 
 def to_row(key: Key, record: Record) -> Row:
-    """Return a setting as plain data; ``time`` is ISO 8601 in UTC, ``seconds`` the same since 1970."""
+    """Return a setting as plain data; ``time`` is ISO 8601 in UTC, ``seconds`` the same since 1970.
+
+    Of images without labels, accuracy, top-5 and loss are None.
+    """
     told_otherwise = ("recipe", "time", "deleted", "versions")
     return {
         **{name: value for name, value in vars(record).items() if name not in told_otherwise},
+        **({} if key.labelled else dict.fromkeys(("accuracy", "top5", "loss"))),
         "recipe": json.loads(record.recipe),
         "time": _iso(record.time),
         "seconds": record.time,

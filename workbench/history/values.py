@@ -16,6 +16,10 @@ from workbench.errors import WorkbenchError
 LIBRARIES = {"workbench": "compression-workbench", "torch": "torch", "onnxruntime": "onnxruntime"}
 
 
+#: What ends the ``data_hash`` of images without labels.
+WITHOUT_LABELS = ":unlabelled"
+
+
 class HistoryError(WorkbenchError):
     """A history file that can't be opened or written, or something asked for that it does not hold."""
 
@@ -36,10 +40,17 @@ class Key:
         """What tells subjects apart: names may change, hashes, split and runtime may not."""
         return self.model_hash, self.data_hash, self.split, self.runtime
 
+    @property
+    def labelled(self) -> bool:
+        """Whether the images have labels."""
+        return not self.data_hash.endswith(WITHOUT_LABELS)
+
 
 @dataclass(frozen=True)
 class Record:
     """One measured setting. Accuracy, top-5 and agreement are shares, loss is mean cross-entropy.
+
+    Of images without labels (``Key.labelled``) these are judged by the dense model's answers: accuracy is agreement.
 
     ``parent`` is the id of the setting it came from, ``time`` seconds since 1970, ``versions`` what measured
     it (empty where that was not noted yet). A person may give it a ``name``, star it, and delete it;

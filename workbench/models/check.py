@@ -41,6 +41,11 @@ def require_model(module: nn.Module, image_shape: tuple[int, ...], classes: int 
         raise ModelError(problems[0])
 
 
+def numbered_classes(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Return a name, its number, for each output of a ``module`` that ``require_model`` lets pass."""
+    return tuple(str(number) for number in range(run_zeros(module, image_shape).shape[1]))
+
+
 def _weights(module: nn.Module) -> list[str]:
     broken = []
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):

@@ -37,8 +37,8 @@ class Answer:
 
     @property
     def accuracy(self) -> float:
-        """The accuracy on the validation split; what was foreseen, until it is measured."""
-        figure = self.validation.accuracy if self.validation else None
+        """The accuracy on the validation split (without labels, the agreement); foreseen, until it is measured."""
+        figure = self.validation.score if self.validation else None
         return figure.value if figure else self.predicted.value
 
     def to_json(self) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def _measured(shown: Snapshot | None, answer: Answer) -> dict[str, Any] | None:
     validation = answer.validation
     return {
         "accuracy": _json(shown.accuracy),
-        "validation": _json(validation.accuracy) if validation else None,
+        "agreement": _json(shown.agreement),
+        "validation": _json(validation.score) if validation else None,
         "kl": answer.diverged,
         "size": _json(shown.size),
         "latency": _json(shown.latency),
@@ -114,8 +115,8 @@ class Allocation:
             "budget": {"kind": kind, "limit": self.budget.limit, "used": used(self.best, kind, self.searched)},
             "techniques": list(self.methods),
             "locked": list(self.locked),
-            "dense": {"accuracy": _json(self.baseline.accuracy), "size": _json(self.baseline.size),
-                      "latency": _json(self.baseline.latency)},
+            "dense": {"accuracy": _json(self.baseline.accuracy), "agreement": _json(self.baseline.agreement),
+                      "size": _json(self.baseline.size), "latency": _json(self.baseline.latency)},
             "candidates": [answer.to_json() for answer in self.candidates],
             "remarks": list(self.remarks),
             "images_per_option": self.images,
@@ -146,7 +147,7 @@ def remark(answer: Answer, title: str) -> str | None:
 
     ``answer`` is one without a repair, since none is foreseen.
     """
-    figure = answer.validation.accuracy if answer.validation else None
+    figure = answer.validation.score if answer.validation else None
     if figure is None or answer.predicted.low <= figure.value <= answer.predicted.high:
         return None
     off = 100 * (answer.predicted.value - figure.value)

@@ -192,9 +192,9 @@ class _Evolution:
         return recipe
 
     def _objectives(self, snapshot: Snapshot) -> list[float]:
-        assert snapshot.accuracy is not None
+        assert snapshot.score is not None
         assert snapshot.size is not None
-        return [snapshot.accuracy.value, snapshot.size.bytes, snapshot.latency.ms if snapshot.latency else 0.0]
+        return [snapshot.score.value, snapshot.size.bytes, snapshot.latency.ms if snapshot.latency else 0.0]
 
     def _seeds(self) -> list[dict[str, int]]:
         """Return the first generation's genes: exact answers of each plan, the others left mild, and changed ones."""

@@ -193,9 +193,9 @@ class _Search:
 
     @property
     def _baseline(self) -> float:
-        accuracy = self._bed.baseline.accuracy
-        assert accuracy is not None, "it is measured when the testbed is made"
-        return accuracy.value
+        score = self._bed.baseline.score
+        assert score is not None, "it is measured when the testbed is made"
+        return score.value
 
     def _best(self, by: str) -> Answer | None:
         """Return the best answer of a solver, on the validation split."""

@@ -21,10 +21,11 @@ def render_allocation(report: dict[str, Any]) -> str:
     import yaml
 
     budget = Budget(report["budget"]["kind"], report["budget"]["limit"])
-    dense = report["dense"]["accuracy"]
+    dense = report["dense"]["accuracy"] or report["dense"]["agreement"]
+    what = "right" if report["dense"]["accuracy"] else "alike, since there are no labels,"
     lines = [
         f"{report['model']} on {report['dataset']}, at most {budget.say()} by {' and '.join(report['techniques'])}; "
-        f"dense {dense['value']:.2%} of {dense['n']:,} {dense['split']} images",
+        f"dense {dense['value']:.2%} {what} of {dense['n']:,} {dense['split']} images",
         f"{'answer':<8} {'foreseen':>18} {'validation':>10} {dense['split']:>8} {'bytes':>10} {'ms':>8} {'MACs':>12}",
     ]
     answers = {"best": {"predicted": report["predicted"], "measured": report["measured"]}, **report["baselines"]}
@@ -43,6 +44,6 @@ def _line(name: str, answer: dict[str, Any]) -> str:
     latency = measured["latency"]
     return (
         f"{name:<8} {predicted['value']:>10.2%} ± {100 * half:4.2f} {measured['validation']['value']:>10.2%} "
-        f"{measured['accuracy']['value']:>8.2%} {measured['size']['bytes']:>10,} "
+        f"{(measured['accuracy'] or measured['agreement'])['value']:>8.2%} {measured['size']['bytes']:>10,} "
         f"{latency['ms'] if latency else float('nan'):>8.3f} {measured['macs']:>12,}"
     )

@@ -24,6 +24,7 @@ from workbench.data.dataset import Normalization, Split
 from workbench.data.paths import user_folder
 from workbench.encodings.artefacts import Artefacts
 from workbench.encodings.packing import Packing
+from workbench.errors import WorkbenchError
 from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, slice_tensors
 from workbench.models.factors import Factorize, Uninitialized, WithProducts, factor_modules
@@ -98,6 +99,14 @@ class Context:
         Splits are often sorted by class: their first images say nothing of the other classes.
         """
         return self.mixed(count)[0]
+
+    def require_labels(self, what: str) -> None:
+        """Raise ``WorkbenchError`` where the calibration images have no labels, which ``what`` looks at."""
+        if self.calibration is not None and not self.calibration.labelled:
+            raise WorkbenchError(
+                f"{what} looks at the loss, which needs labels, and the calibration images have none: choose a "
+                "criterion that does without, such as magnitude, wanda or obs."
+            )
 
     def mixed(self, count: int) -> tuple[Tensor, Tensor]:
         """Return the images of ``mixed_images`` and their labels."""

@@ -239,6 +239,11 @@ def check_data(data: Dataset, recipe: Recipe) -> None:
 
 
 def _check_labels(split: Split, classes: int, name: str) -> None:
+    if not split.labelled:
+        raise WorkbenchError(
+            f"Training needs labels, and the {split.name} images of '{name}' have none; pruning, quantization and what "
+            "is calibrated (reconstruction by GPTQ, bias correction, BatchNorm) work without."
+        )
     low, high = int(split.labels.min()), int(split.labels.max())
     if low < 0 or high >= classes:
         raise WorkbenchError(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from workbench.analyze.classes import Change, points, wilson
+from workbench.analyze.comparison_report import NO_LABELS
 from workbench.measure.estimate import Size
 
 from .document import Block, Code, Document, Paragraph, Section, Table
@@ -40,7 +41,13 @@ def card(facts: Facts) -> Document:
 
 def _lead(facts: Facts) -> str:
     accuracy, size = facts.setting.snapshot.accuracy, _size(facts)
-    assert accuracy is not None
+    if accuracy is None or facts.contrast.classes is None:
+        agreement = facts.setting.snapshot.agreement
+        assert agreement is not None
+        return (
+            f"{size.ratio:.1f}× smaller than the dense model, with its answer on {agreement.value:.2%} of "
+            f"{agreement.n:,} {agreement.split} images. {NO_LABELS}"
+        )
     change = facts.contrast.classes.overall
     return (
         f"{size.ratio:.1f}× smaller than the dense model, {accuracy.value:.2%} right on {accuracy.n:,} "
@@ -50,11 +57,13 @@ def _lead(facts: Facts) -> str:
 
 def _figures(facts: Facts) -> Iterator[Block]:
     before, after = facts.dense.snapshot, facts.setting.snapshot
-    assert before.accuracy is not None
-    assert after.accuracy is not None
-    n, split = after.accuracy.n, after.accuracy.split
-    rows = [("accuracy", *(_rate(one.accuracy.value, n) for one in (before, after) if one.accuracy is not None))]
-    rows[0] += (f"{_change(facts.contrast.classes.overall)} points",)
+    score = after.score
+    assert score is not None
+    n, split = score.n, score.split
+    rows = []
+    if before.accuracy and after.accuracy and facts.contrast.classes:
+        change = f"{_change(facts.contrast.classes.overall)} points"
+        rows.append(("accuracy", _rate(before.accuracy.value, n), _rate(after.accuracy.value, n), change))
     for name in ("top5", "loss", "agreement"):
         one, other = getattr(before, name), getattr(after, name)
         if one is not None and other is not None:
@@ -64,7 +73,8 @@ def _figures(facts: Facts) -> Iterator[Block]:
     rows += _sizes(facts)
     yield Table(("", "dense", "compressed", "change"), tuple(rows))
     yield Paragraph(
-        f"Accuracy is exact on all {n:,} images of the split '{split}', run by {after.runtime}. Brackets are 95 % "
+        f"{'Accuracy' if after.accuracy else 'Agreement'} is exact on all {n:,} images of the split '{split}', run by "
+        f"{after.runtime}. Brackets are 95 % "
         "intervals: of the rate behind it (Wilson), and of the paired change (Bonett and Price). The packed file is "
         "what is stored and sent; a runtime loads another one, in which zeros cost as much as other weights; the "
         "entropy bound is the least that a coder of single weights could reach."
@@ -89,6 +99,12 @@ def _steps(facts: Facts) -> str:
 
 def _behaviour(facts: Facts) -> Iterator[Block]:
     flips, report = facts.contrast.flips, facts.contrast.classes
+    if report is None:
+        yield Paragraph(
+            f"{flips.changed:,} of {flips.total:,} images get another answer ({flips.changed / flips.total:.2%}). "
+            f"{NO_LABELS}"
+        )
+        return
     yield Paragraph(
         f"{flips.changed:,} of {flips.total:,} images get another answer ({flips.changed / flips.total:.2%}): "
         f"{flips.lost:,} right answers are lost, {flips.won:,} wrong ones come right, {flips.other:,} change from "

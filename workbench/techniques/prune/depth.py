@@ -98,6 +98,7 @@ def _drops(draft: Draft, depth: Depth, images: int, context: Context) -> dict[st
     """Return by how much the mean cross-entropy grows without each block, on so many calibration images."""
     if context.calibration is None or context.normalization is None:
         raise WorkbenchError("Pruning by drop needs calibration data: give the dataset as well as the model.")
+    context.require_labels("Pruning by drop")
     count = min(len(context.calibration), images)
 
     def compute() -> dict[str, float]:

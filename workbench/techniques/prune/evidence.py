@@ -57,6 +57,9 @@ def gather(draft: Draft, settings: Mapping[str, PruneSettings], context: Context
     if context.calibration is None or context.normalization is None:
         criterion = next(iter(asking.values())).criterion
         raise WorkbenchError(f"Pruning by {criterion} needs calibration data: give the dataset as well as the model.")
+    for chosen in asking.values():
+        if chosen.criterion in ("taylor", "fisher"):
+            context.require_labels(f"Pruning by {chosen.criterion}")
     split, normalize = context.calibration, context.normalization
     count = min(len(split), max(chosen.images for chosen in asking.values()))
     key = f"{draft.state} {split.hash} mixed {count}"
