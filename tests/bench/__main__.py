@@ -49,6 +49,7 @@ LONG = (
     "training_students",
     "training_bayesian",
     "training_resnet20",
+    "training_latency",
 )
 
 

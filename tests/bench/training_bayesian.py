@@ -25,7 +25,7 @@ def main() -> int:
     """Print and keep both curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--data", default="fashion_mnist")
     options = parser.parse_args()
     data = load_dataset(options.data)

@@ -23,7 +23,7 @@ def main() -> int:
     """Print and keep the figures; what does not help is told as well as what does."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--data", default="fashion_mnist")
     options = parser.parse_args()
     bench = Bench(MODEL, load_dataset(options.data))
