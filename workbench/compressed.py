@@ -44,6 +44,7 @@ from workbench.subject import Subject
 from workbench.techniques.as_table import as_table
 from workbench.techniques.draft import Draft
 from workbench.techniques.order import remarks
+from workbench.techniques.posterior import Posterior
 from workbench.techniques.storage import Cast, Codes, Storage
 
 
@@ -83,6 +84,7 @@ class CompressedModel:
         self.notes: tuple[str, ...] = (*draft.notes, *remarks(recipe.steps))
         self.grids = input_grids(self.edits)
         self.stored: Mapping[str, Storage] = draft.stored
+        self.posteriors: Mapping[str, Posterior] = draft.posteriors
         self._version = draft.version
         self._present: Mapping[str, Layer] = draft.layers
         self._subject = subject

@@ -23,8 +23,8 @@ from workbench.train.job import train
 from workbench.train.method import Moment
 from workbench.train.methods import METHODS
 from workbench.train.methods.learn_gates import HardConcrete
-from workbench.train.methods.sparsify_bayesian import Noisy
 from workbench.train.methods.train_n_of_m import NOfM
+from workbench.train.posteriors import Noisy
 from workbench.train.process import Within
 from workbench.train.student import Student
 

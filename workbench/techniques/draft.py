@@ -32,6 +32,7 @@ from workbench.models.layers import Layer
 from workbench.models.removal import Remove, Shorten, is_inside, renamed
 from workbench.models.tensors import load_tensors
 
+from .posterior import Posterior
 from .storage import Storage
 
 T = TypeVar("T")
@@ -135,6 +136,7 @@ class Draft:
         self.zeroed: dict[str, Tensor] = {}
         self.rewritten: dict[str, Tensor] = {}
         self.unrounded: dict[str, Tensor] = {}
+        self.posteriors: dict[str, Posterior] = {}
         self.edits: list[Edit] = []
         self.thresholds: dict[str, float] = {}
         self.packing: dict[str, Packing] = {}
@@ -186,6 +188,7 @@ class Draft:
         self.tensors[name] = value
         self.stored.pop(name, None)
         self.unrounded.pop(name, None)
+        self.posteriors.pop(name, None)
         self._bump(name, how)
 
     def rewrite(self, name: str, value: Tensor, how: str) -> None:
@@ -239,6 +242,8 @@ class Draft:
             for kept in (self.zeroed, self.rewritten, self.unrounded):
                 if name in kept:
                     kept[name] = kept[name].index_select(axis, places)
+            if name in self.posteriors:
+                self.posteriors[name] = self.posteriors[name].sliced(axis, places)
             self._put(name, self.stored[name].sliced(axis, places) if name in self.stored else None)
             self._bump(name, f"{axis} {how}")
         self.edits.append(edit)
@@ -370,5 +375,6 @@ class Draft:
         self.stored.pop(name, None)
         self.zeroed.pop(name, None)
         self.unrounded.pop(name, None)
+        self.posteriors.pop(name, None)
         self._versions.pop(name, None)
         self.packing.pop(name, None)

@@ -21,6 +21,7 @@ from workbench.errors import WorkbenchError
 from workbench.models.edits import QuantizeInput
 
 from ..base import Cost, Settings, Technique
+from ..posterior import Posterior
 from ..storage import Codes, has_signs
 from .made import LearnFrom
 
@@ -151,7 +152,7 @@ def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
 
     The part ``kept`` is false where a weight was pruned while it learned; ``LAYER|input`` is the step of the grid
     on which a layer's input is rounded, ``LAYER|input_zero`` the code of zero where that was learned. A part ``grid``
-    says that the weight is now stored on one.
+    says that the weight is now stored on one; ``mean`` and ``variance`` are its posterior.
     """
     parts: dict[str, dict[str, Any]] = {}
     for entry, tensor in artefact.tensors.items():
@@ -160,7 +161,8 @@ def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
     for layer in [name for name, learned in parts.items() if "input" in learned]:
         _put_input(draft, layer, parts.pop(layer))
     for name, learned in parts.items():
-        kept = learned.pop("kept", None)
+        kept, variance = learned.pop("kept", None), learned.pop("variance", None)
+        draft.posteriors.pop(name, None)
         storage = draft.stored.get(name)
         new = None if storage is None else storage.retrained(learned)
         if "grid" in learned:
@@ -173,6 +175,8 @@ def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
             draft.unrounded[name] = learned[""]
         if kept is not None:
             draft.zero(name, ~kept, how)
+        if variance is not None:
+            draft.posteriors[name] = Posterior(learned["mean"], variance)
 
 
 def _on_grid(learned: Mapping[str, Any]) -> Codes:

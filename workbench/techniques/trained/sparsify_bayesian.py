@@ -1,15 +1,25 @@
-"""Sparse variational dropout: weights become distributions, and those that are mostly noise are dropped.
+"""Bayesian compression: weights become distributions, and what is mostly noise is dropped.
 
-Each weight has a mean and a variance; training balances the loss against the divergence from a log-uniform prior
-(Molchanov, Ashukha and Vetrov 2017, "Variational Dropout Sparsifies Deep Neural Networks", equation 14; additive
-noise as in section 4.2). Where the noise-to-signal ratio, log α = log(σ² / θ²), exceeds ``noise``, the weight is
-dropped. The divergence comes in over the first part of the training, so that the data are heard first. Noise is
-drawn once a batch for each weight.
+Training balances the loss against the divergence of the weights' posterior from a prior that likes few of them;
+the divergence comes in over the first part of the training, so that the data are heard first. Noise is drawn once
+a batch for each weight.
+
+- ``log_uniform``: sparse variational dropout. Each weight has a mean and a variance (Molchanov, Ashukha and Vetrov
+  2017, "Variational Dropout Sparsifies Deep Neural Networks", equation 14; additive noise as in section 4.2).
+- ``normal_jeffreys``: the weights of a group share a scale with a posterior of its own, and are normal given it
+  (Louizos, Ullrich and Welling 2017, "Bayesian Compression for Deep Learning", equations 7 to 9), so that whole
+  inputs, neurons or filters go.
+
+Where the noise-to-signal ratio of a weight or of a group's scale, log α = log(σ² / μ²), exceeds ``noise``, it is
+dropped. The variances also say how finely the others must be kept: with ``bits`` each layer is rounded to a grid
+whose rounding error has about the mean posterior variance, a step of √(12 σ²) (after section 4.1 of Louizos et al.,
+who do so for floating-point numbers).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,10 +30,26 @@ from .taught import TaughtSettings
 class SparsifyBayesianSettings(TaughtSettings):
     """Settings of ``sparsify_bayesian``."""
 
+    added: ClassVar[frozenset[str]] = TaughtSettings.added | {"prior", "groups", "bits"}
+    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        **TaughtSettings.when, "groups": {"prior": ("normal_jeffreys",)},
+    }  # fmt: skip
+
+    prior: Literal["log_uniform", "normal_jeffreys"] = Field(
+        "log_uniform", description="What is likely to be nothing: single weights, or groups that share a scale."
+    )
+    groups: Literal["auto", "input", "output"] = Field(
+        "auto", description="What shares a scale: an input or an output; inputs of Linear, else filters (auto)."
+    )
     strength: float = Field(
         1.0, ge=0, le=1e4, description="Weight of the divergence; 1 is the variational bound, larger drops more."
     )
-    noise: float = Field(3.0, ge=-5, le=10, description="Drop weights whose log of variance over squared mean is more.")
+    noise: float = Field(
+        3.0, ge=-5, le=10, description="Drop weights or groups whose log of variance over squared mean is more."
+    )
+    bits: bool = Field(
+        False, description="Store each layer in as few bits as the variances of its weights allow, 2 to 8."
+    )
     rise: float = Field(0.5, ge=0, le=1, description="Share of the training over which the divergence comes in.")
     pace: float = Field(10.0, gt=0, le=1e4, description="Step size of the variances, as a multiple of the weights'.")
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="SGD with Nesterov momentum 0.9, or AdamW.")
@@ -33,8 +59,8 @@ class SparsifyBayesianSettings(TaughtSettings):
 
 SPARSIFY_BAYESIAN = trained_technique(
     name="sparsify_bayesian",
-    summary="Learn a distribution for each weight, and drop those that are mostly noise (variational dropout).",
+    summary="Learn a distribution for each weight, and drop weights or groups that are mostly noise.",
     settings=SparsifyBayesianSettings,
-    source="Molchanov, Ashukha and Vetrov 2017",
-    url="https://arxiv.org/abs/1701.05369",
+    source="Molchanov, Ashukha and Vetrov 2017; Louizos, Ullrich and Welling 2017",
+    url="https://arxiv.org/abs/1705.08665",
 )
