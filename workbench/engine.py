@@ -250,7 +250,7 @@ class Engine:
 
     def latency_file(self, recipe: Recipe) -> bytes:
         """Return the ONNX file that is timed for ``recipe``."""
-        return bytes(self._latency.file(self.compress(recipe)).SerializeToString())
+        return bytes(self._latency.file(self.compress(recipe)).SerializeToString(deterministic=True))
 
     def logits(self, recipe: Recipe) -> Logits | None:
         """Return the logits ``(N, classes)`` of a setting measured lately, in the split's order, or None."""

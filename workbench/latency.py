@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from workbench import int8
 from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset, Normalization
 from workbench.errors import WorkbenchError
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from workbench.measure.devices.roofline import Dtype
     from workbench.measure.devices.work import Work
     from workbench.measure.latency import Graph, Kernel, KernelTable
-
-#: Calibration images for the ranges inside an int8 file.
-INT8_IMAGES = 128
 
 
 class LatencyEstimator:
@@ -86,13 +84,10 @@ class LatencyEstimator:
             raise WorkbenchError(f"'{self._subject.model.name}' cannot be written as ONNX, so it cannot be timed.")
         if not runs_int8(compressed):
             return self._weight_file(graph, compressed)
-        from workbench.run.qdq import export_int8
-
         if "calibration" not in self._data.splits:
             raise WorkbenchError("An int8 file needs calibration data, and this dataset has none.")
-        seen = Context(self._data["calibration"]).mixed_images(INT8_IMAGES)
-        images = self._normalization(seen).numpy()
-        return export_int8(graph.build(compressed.tensors), images)
+        seen = Context(self._data["calibration"]).mixed_images(int8.IMAGES)
+        return int8.write_int8(graph, compressed, self._normalization(seen))
 
     def predict(self, compressed: CompressedModel) -> Latency | None:
         """Return the predicted latency at batch 1, with the reason; None where the model doesn't export.

@@ -12,8 +12,9 @@ from onnx import numpy_helper
 
 from tests.deploy.conftest import Write
 from workbench.data.dataset import Dataset
-from workbench.deploy.onnx_int8 import int8_model, signed_scales
+from workbench.deploy.onnx_int8 import int8_model
 from workbench.deploy.writing import prepare
+from workbench.int8 import signed_scales
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
 from workbench.techniques.storage import Codes

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -27,20 +23,6 @@ def run(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
     return np.asarray(session.run(None, {"input": images})[0])
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
-def test_every_product_runs_on_int8_kernels(name: str, images: np.ndarray, tmp_path: Path) -> None:
-    model = export_int8(export_zoo(name), images[:8])
-    options = ort.SessionOptions()
-    options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "profile")
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    session.run(None, {"input": images[:1]})
-    events = json.loads(Path(session.end_profiling()).read_text())
-    ran = Counter(event["args"]["op_name"] for event in events if event["name"].endswith("_kernel_time"))
-    assert ran["Conv"] == ran["Gemm"] == ran["Add"] == 0
-    assert ran["QLinearConv"] == {"lenet5": 2, "resnet20": 21}[name]
-    assert ran["QuantizeLinear"] == ran["DequantizeLinear"] == 1
-
-
 def test_the_file_is_small_because_weights_are_raw_bytes(images: np.ndarray) -> None:
     model = export_zoo("lenet5")
     exported = export_int8(model, images[:8])
@@ -56,9 +38,8 @@ def test_outputs_stay_near_those_of_fp32(name: str, images: np.ndarray) -> None:
     assert np.sqrt(np.mean((exact - coarse) ** 2)) < 0.1 * spread
 
 
-@pytest.mark.parametrize("percentile", [None, 99.99])
-def test_the_batch_stays_free(percentile: float | None, images: np.ndarray) -> None:
-    exported = export_int8(export_zoo("lenet300"), images, percentile=percentile)
+def test_the_batch_stays_free(images: np.ndarray) -> None:
+    exported = export_int8(export_zoo("lenet300"), images)
     assert [len(run(exported, images[:count])) for count in (1, 7)] == [1, 7]
 
 

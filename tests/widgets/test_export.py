@@ -135,8 +135,11 @@ def test_a_file_that_runs_in_int8_is_made_once_so_that_its_size_is_exact(view: E
     session.measure(INT8)
     files = wait_until(view, "files", lambda files: files[1]["exact"] and INT8.hash[:8] in files[1]["name"])
     assert "int8 kernels" in files[1]["about"]
+    assert "rounded anew" in files[1]["about"], "affine codes of 8 bits are not around zero"
     name, data = view.page.download("onnx")
     assert (name, len(data)) == (files[1]["name"], files[1]["bytes"])
+    ask(view, "onnx-int8", 30)
+    assert view.page.data[30] == data, "what is exported is what is shown and timed"
 
 
 @pytest.mark.parametrize(

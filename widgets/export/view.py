@@ -218,13 +218,21 @@ def write_file(text: str, name: str, data: bytes) -> tuple[Path, int]:
 
 def about_onnx(compressed: CompressedModel, int8: bool, size: int | None) -> str:
     """Say what is in the ONNX file, and what ONNX cannot hold."""
+    from workbench.int8 import signed_scales
+
     if size is None:
         return "This model cannot be written as ONNX."
     bits = {layer.bits for layer in compressed.layers}
     zeros = sum(layer.sparsity * layer.params for layer in compressed.layers)
     said = []
     if int8:
-        said.append("Weights and activations in 8 bits, calibrated anew by ONNX Runtime: it runs on int8 kernels.")
+        said.append("Weights and activations in 8 bits: it runs on int8 kernels.")
+        unlike = sum(signed_scales(codes) is None for codes in compressed.codes.values())
+        if unlike:
+            said.append(
+                f"{unlike} of {len(compressed.codes)} weight tensors are rounded anew, since those kernels want them "
+                "around zero; quantize: {scheme: symmetric} keeps the recipe's codes."
+            )
     elif min(bits) <= 8:
         kinds = sorted({4 if width <= 4 else 8 for width in bits if width <= 8})
         said.append(

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from workbench import int8
 from workbench.compressed import CompressedModel
 from workbench.compression import compress_subject, context_for
 from workbench.data.dataset import Dataset
@@ -18,7 +19,7 @@ from workbench.subject import Subject
 from .format import Format, FormatError, Source
 
 #: Images by which formats calibrate what the recipe says nothing of.
-CALIBRATION = 256
+CALIBRATION = int8.IMAGES
 
 
 def prepare(model: Model, data: Dataset, recipe: Recipe) -> Source:

@@ -4,14 +4,11 @@ ONNX Runtime fuses ``DequantizeLinear → Conv → QuantizeLinear`` into ``QLine
 ``QGemm``, ``QLinearAdd``, ``QLinearGlobalAveragePool``), but on x86 only for *unsigned* activations:
 signed ones are rewritten to unsigned only where a tensor has one consumer, so that a residual network
 with signed activations is left half in float and runs slower than fp32. Weights are signed, symmetric
-and per output channel. Without VNNI instructions the 8-bit products saturate in 16 bits; there the
-weights keep 7 bits (``reduce_range``), as ONNX Runtime's documentation advises.
+and per output channel, in all of their 8 bits: the file is the same wherever it is written.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -52,17 +49,14 @@ def export_int8(
     model: onnx.ModelProto,
     calibration: np.ndarray,
     *,
-    reduce_range: bool | None = None,
-    percentile: float | None = None,
     grids: Mapping[str, ValueGrid] | None = None,
     weights: Mapping[str, WeightGrid] | None = None,
 ) -> onnx.ModelProto:
     """Return ``model`` with 8-bit weights and activations, as a QDQ graph that runs on int8 kernels.
 
-    ``calibration``: float32 images ``(n, C, H, W)``, normalised as the model expects; their ranges
-    (minimum and maximum, or the ``percentile`` of each tensor, e.g. 99.99) become the grids of the
-    activations. ``reduce_range`` keeps the weights to 7 bits; by default only where this CPU would
-    saturate otherwise. BatchNorm is folded first. Weights are written as raw bytes.
+    ``calibration``: float32 images ``(n, C, H, W)``, normalised as the model expects; the least and greatest
+    value they give a tensor become the grid of the activation. BatchNorm is folded first. Weights are written as
+    raw bytes.
 
     Values in ``grids`` and weights in ``weights`` (by tensor name) are put on the grid given, the others on
     calibrated ones.
@@ -75,24 +69,18 @@ def export_int8(
     if not np.isfinite(calibration).all():
         raise QuantizationError("The calibration images hold NaN or infinite values; remove them first.")
     options: dict[str, Any] = {"ActivationSymmetric": False, "WeightSymmetric": True}
-    reduce_range = not has_vnni() if reduce_range is None else reduce_range
-    method = CalibrationMethod.MinMax
-    if percentile is not None:
-        method, options["CalibPercentile"] = CalibrationMethod.Percentile, percentile
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
         folded = _pool_from_mean(fold(model))
         options["TensorQuantOverrides"] = _overrides(folded, grids or {}, weights or {})
         add_pre_process_metadata(folded)  # it is folded; the quantizer would warn that it may not be
         try:
-            # The percentile calibrator reports to standard output, which belongs to our callers.
-            with contextlib.redirect_stdout(io.StringIO()):
-                quantize_static(
-                    folded, str(path), _Reader(folded, calibration), quant_format=QuantFormat.QDQ,
-                    per_channel=True, reduce_range=reduce_range, op_types_to_quantize=_quantized_kinds(),
-                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                    calibrate_method=method, extra_options=options,
-                )  # fmt: skip
+            quantize_static(
+                folded, str(path), _Reader(folded, calibration), quant_format=QuantFormat.QDQ,
+                per_channel=True, op_types_to_quantize=_quantized_kinds(),
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax, extra_options=options,
+            )  # fmt: skip
         except Exception as error:
             raise QuantizationError(f"ONNX Runtime could not quantize this graph to int8: {error}") from error
         return _with_raw_data(_load(path))
@@ -111,19 +99,6 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
         options.log_severity_level = 3
         ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return _load(path)
-
-
-def has_vnni() -> bool:
-    """Whether this CPU multiplies 8-bit integers without saturating (VNNI; on ARM always)."""
-    import platform
-
-    if platform.machine().lower() in {"aarch64", "arm64"}:
-        return True
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split()
-    except (OSError, IndexError):
-        return False
-    return "avx512_vnni" in flags or "avx_vnni" in flags
 
 
 def _quantized_kinds() -> list[str]:

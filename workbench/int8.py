@@ -1,0 +1,89 @@
+"""The int8 ONNX file of a compressed model: the one that the page shows and times, and that is exported.
+
+It holds the recipe's own codes and grids. Integer kernels want signed weights around zero with one scale a channel,
+and unsigned activations. Weights and layer inputs keep the recipe's codes wherever they have that form, BatchNorm's
+factor going into the scale; what joins and leaves layers between (sums, outputs of convolutions) gets a calibrated
+grid, without which nothing would be fused. The same model, recipe and images give the same bytes on any machine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workbench.compressed import CompressedModel
+from workbench.run.onnx_fold import fold_norms
+from workbench.run.onnx_graph import OnnxGraph
+from workbench.run.qdq import ValueGrid, WeightGrid, export_int8
+from workbench.techniques.storage import Codes
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+#: Images that the grids between layers are calibrated on; those given beyond are not looked at.
+IMAGES = 256
+#: Values go through these unchanged, or in order: a grid after them is one before them.
+_KEEP = frozenset({"Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Identity"})
+_LARGEST = 127
+
+
+def write_int8(graph: OnnxGraph, compressed: CompressedModel, images: Tensor) -> ModelProto:
+    """Return ``compressed`` with 8-bit weights and activations, as a QDQ graph that runs on integer kernels.
+
+    ``graph`` is its graph without tensors, ``images`` are normalised ``(n, C, H, W)`` and of all classes. Raises
+    ``QuantizationError`` where ONNX Runtime cannot quantize the graph.
+    """
+    model = graph.build(compressed.tensors)
+    grids: dict[str, ValueGrid] = {}
+    for layer, grid in compressed.grids.items():
+        if grid.by_batch:
+            continue
+        widened = ValueGrid(grid.scale, grid.zero_point)
+        if grid.bits < 8:  # the same range, in the steps of 8 bits
+            shrink = (2**grid.bits - 1) / 255
+            widened = ValueGrid(grid.scale * shrink, round(grid.zero_point / shrink))
+        grids.update(dict.fromkeys(graph.values(layer), widened))
+    factors = fold_norms(model)
+    weights: dict[str, WeightGrid] = {}
+    for name, codes in compressed.codes.items():
+        scales = signed_scales(codes)
+        if scales is not None:
+            factor = np.abs(factors.get(name, np.float32(1)))
+            weights[name] = WeightGrid(scales * factor, 0 if codes.axis is None else codes.axis)
+    _through_moves(model, grids, weights)
+    return export_int8(model, images[:IMAGES].numpy(), grids=grids, weights=weights)
+
+
+def signed_scales(codes: Codes) -> NDArray[np.float32] | None:
+    """Return the scale of each output channel where the codes, less their zero points, are 8-bit integers.
+
+    None where they are not: groups with scales of their own, or an affine grid of 8 bits far off zero.
+    """
+    if codes.group is not None or codes.bits > 8:
+        return None
+    signed = codes.codes.float() - codes.spread(codes.zero_point)
+    if signed.numel() and not (signed.min() >= -_LARGEST - 1 and signed.max() <= _LARGEST):
+        return None
+    channels = codes.codes.shape[0 if codes.axis is None else codes.axis]
+    scales: NDArray[np.float32] = np.broadcast_to(codes.scale.numpy(), (channels,)).astype(np.float32)
+    return scales
+
+
+def _through_moves(model: ModelProto, grids: dict[str, ValueGrid], weights: dict[str, WeightGrid]) -> None:
+    """Carry grids over nodes that only move values: of activations upwards, of weights downwards."""
+    from onnx import helper
+
+    made = {node.output[0]: node for node in model.graph.node}
+    for name in list(grids):
+        node = made.get(name)
+        while node is not None and node.op_type in _KEEP and node.input[0] not in grids:
+            grids[node.input[0]] = grids[name]
+            node = made.get(node.input[0])
+    for node in model.graph.node:
+        if node.op_type == "Transpose" and node.input[0] in weights:
+            weight = weights[node.input[0]]
+            (order,) = (helper.get_attribute_value(entry) for entry in node.attribute if entry.name == "perm")
+            weights[node.output[0]] = WeightGrid(weight.scales, list(order).index(weight.axis))
