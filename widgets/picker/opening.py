@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from workbench.errors import WorkbenchError
 
 from ..recipe.link import FILE
+from .made import base_of, made_from
 
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset
@@ -113,7 +114,8 @@ def open_session(model: Any, data: Any) -> Session:
 
     # a file keeps its suffix in its name: "resnet20.onnx" is not the zoo's "resnet20"
     network = load_model(model, name=model.name) if isinstance(model, Path) else load_model(model)
-    images = load_images(data, network.input_shape)
+    base = base_of(data)
+    images = load_images(base or data, network.input_shape)
     shape = network.input_shape
     if shape is not None:
         require_model(network.module, shape)
@@ -122,7 +124,7 @@ def open_session(model: Any, data: Any) -> Session:
         )
         if problem:
             raise Misfit(problem, network, images)
-    return Session(network, images)
+    return Session(network, made_from(data, images, network) if base else images)
 
 
 def load_images(data: Any, shape: tuple[int, ...] | None) -> Dataset:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import WorkbenchError
 
 from ..recipe.link import FILE, LinkError
+from .made import base_of
 from .opening import Kind, Source
 from .upload import check_path
 
@@ -42,6 +43,8 @@ class Sources:
     def find(self, kind: Kind, name: str, session: Session | None) -> Source:
         """Return the source of a name in the lists; what ``session`` shows is not loaded again."""
         source = self._sources.get((kind, name), Source.named(name))
+        if kind == "data" and base_of(name):
+            return source  # made with the model that is shown, and another may come
         loaded = getattr(session, kind) if session is not None else None
         if loaded is None or loaded.name != name or (kind == "data" and not isinstance(source.given, str)):
             return source  # a folder's images are read anew: another model may want another size
@@ -61,7 +64,7 @@ class Sources:
 
         Raises ``LinkError``, which carries ``recipe`` on, for what this page does not have.
         """
-        if not name or name in known_names(kind):
+        if not name or name in known_names(kind) or (kind == "data" and base_of(name)):
             return self.find(kind, name or DEFAULTS[kind], session)
         for (where, known), source in list(self._sources.items()):
             if where == kind and source.address == name:
@@ -107,7 +110,10 @@ def default_model(names: list[str]) -> str:
 
 def _source_of(kind: Kind, loaded: Any) -> Source:
     """Return the source of what a Session was given: its name where that is enough to find it again."""
-    named = loaded.origin == "zoo" if kind == "model" else loaded.name in known_names("data")
+    if kind == "data":
+        named = loaded.name in known_names("data") or bool(base_of(loaded.name))
+    else:
+        named = loaded.origin == "zoo"
     return Source.named(loaded.name) if named else Source.of(loaded)
 
 

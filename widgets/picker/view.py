@@ -21,6 +21,7 @@ from ..base.view import View, script, style
 from ..recipe.link import LinkError, read_link, write_link
 from ..recipe.view import read_recipe
 from .loading import Loader, Outcome, Wish, remark_on
+from .made import base_of, made_names
 from .opening import SUFFIXES, Kind, Packed, Source
 from .sources import DEFAULTS, Sources, known_names
 from .upload import Uploads, check_path, folders
@@ -173,7 +174,8 @@ class PickerView(View):
                 self.status = ""
                 return
             model, data = wish.model.name or DEFAULTS["model"], wish.data.name or DEFAULTS["data"]
-            self.status, self.error = f"Loading {model} and {data}", ""
+            made = ", making images, which may take minutes" if base_of(data) else ""
+            self.status, self.error = f"Loading {model} and {data}{made}", ""
             if not wish.ticket:
                 self.chosen = {"model": wish.model.name, "data": wish.data.name}
 
@@ -300,8 +302,13 @@ class PickerView(View):
         waits = self._waiting
         shape = waits[1].given.input_shape if waits and waits[0] == "model" else session.model.input_shape
         self.models = _with(self.models or known_names("model"), [session.model.name])
-        self.datasets = _with(known_names("data", shape), [*self._sources.opened("data"), session.data.name])
+        self.datasets = _with(known_names("data", shape), [*self._sources.opened("data"), *self._made(session)])
         self.chosen = {"model": session.model.name, "data": session.data.name}
+
+    def _made(self, session: Session) -> list[str]:
+        """Return the data set that is shown, and those with made images beside it, where its model is shown too."""
+        name = session.data.name
+        return [name] if self._waiting else _with([base_of(name) or name], [*made_names(name, session.model), name])
 
     # The address and the editor -----------------------------------------------------------------------
 
