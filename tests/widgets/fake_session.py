@@ -126,6 +126,7 @@ class FakeSession:
         self._follow = layers is not None
         self._layers = layers or LAYERS
         self.layers = tuple(dense(figures) for figures in self._layers)
+        self.compressed = SimpleNamespace(posteriors={})
         self.baseline = Baseline(
             Estimate.exact(0.931, TOTAL, "test"),
             Size(DENSE + 9_000, DENSE, 1_098_000, 980_000),

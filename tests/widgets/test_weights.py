@@ -18,6 +18,7 @@ from widgets import WeightView
 from widgets.weights.mosaic import mosaic
 from workbench.measure.weights import MAX_CHANNELS, Overview, summarize_channels, summarize_weights
 from workbench.recipe import Recipe
+from workbench.techniques.posterior import Posterior
 
 Wire = list[tuple[dict[str, Any], int]]
 
@@ -445,3 +446,30 @@ def test_the_figure_of_pictures_has_every_weight_at_its_place() -> None:
     strip = 2 * 4 - 1
     assert np.array_equal(sheet[5:9, strip + 3 + 4 : strip + 3 + 7], alone)
     assert (sheet[4] == 255).all()
+
+
+def test_a_posterior_is_offered_where_training_found_one(session: wb.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = WeightView(session, mode="posterior")
+    view.marks.select("wide")
+    assert "No distribution is known of the weights of 'wide'" in wait_until(view, "error", bool)
+    assert not view.about.get("posterior")
+    weight = session.compressed.tensors["wide.weight"]
+    variance = torch.linspace(0.01, 1, weight.numel()).view(weight.shape)
+    found = {"wide.weight": Posterior(weight, variance)}
+    monkeypatch.setattr(session.compressed, "posteriors", found)
+    view.mode = "histogram"
+    view.mode = "posterior"
+    shown = np.frombuffer(wait_until(view, "posterior", bool)).reshape(4, -1)
+    assert view.about["posterior"]
+    assert view.error == ""
+    places = shown[0].astype(int)
+    np.testing.assert_allclose(shown[1], weight.flatten()[places].numpy())
+    np.testing.assert_allclose(shown[2], variance.flatten()[places].sqrt().numpy(), rtol=1e-6)
+    signal = np.abs(shown[1]) / shown[2]
+    assert (np.diff(signal) >= 0).all()
+    every = (weight.abs() / variance.sqrt()).flatten()
+    assert signal[[0, -1]] == pytest.approx([float(every.min()), float(every.max())], rel=1e-5)
+    assert view.figure().axes[0].get_title(loc="left").startswith("wide")
+    view.mode = "histogram"
+    assert wait_until(view, "posterior", lambda data: not data) == b""
+    view.close()

@@ -1,4 +1,4 @@
-"""A layer's weights as a matplotlib figure: the histogram, what the channels span, and the spectrum."""
+"""A layer's weights as a matplotlib figure: the histogram, what the channels span, the posterior, the spectrum."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
     from numpy.typing import NDArray
 
+    from workbench.measure.posterior import PosteriorSummary
     from workbench.measure.spectrum import Spectrum
     from workbench.measure.weights import ChannelSummary, WeightSummary
 
@@ -67,6 +68,27 @@ def plot_channels(area: FigureBase, summary: ChannelSummary) -> None:
     title(axes, summary.layer)
     gone = int(np.isnan(new_low).sum()) * summary.group
     note(axes, f"{gone} of {summary.channels} channels removed" if gone else f"{summary.channels} channels")
+
+
+def plot_posterior(area: FigureBase, summary: PosteriorSummary) -> None:
+    """Draw each weight's mean with one and two deviations, by its signal-to-noise ratio."""
+    axes: Axes = area.subplots()
+    _, mean, deviation, after = summary.shown
+    place = np.arange(len(mean))
+    for gone, colour, label in ((after != 0, ACCENT, "kept"), (after == 0, BASE, "zero after")):
+        if not gone.any():
+            continue
+        for times, alpha in ((2, 0.3), (1, 0.55)):
+            low, high = mean - times * deviation, mean + times * deviation
+            axes.bar(place[gone], (high - low)[gone], 0.9, low[gone], color=colour, alpha=alpha, linewidth=0)
+        axes.plot(place[gone], mean[gone], "_", color=colour, markersize=3, label=label)
+    ticks = np.linspace(0, len(place) - 1, min(7, len(place))).round().astype(int)
+    axes.set_xticks(ticks, [f"{ratio:.2g}" for ratio in summary.signals[ticks]])
+    axes.set_xlabel("signal-to-noise ratio, |mean| / s.d.")
+    axes.set_ylabel("weight, ± 1 and 2 s.d.")
+    legend_below(area, axes)
+    title(axes, summary.layer)
+    note(axes, f"{summary.kept:.1%} of {summary.count:,} weights kept")
 
 
 def plot_spectrum(area: FigureBase, spectrum: Spectrum, *, log: bool = True) -> None:

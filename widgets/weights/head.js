@@ -1,11 +1,15 @@
 // The controls above the drawing: which layer, what to look at, and how.
 
-// What to look at: a list where there is little room, else buttons side by side.
+// What to look at: a list where there is little room, else buttons side by side. Some are not offered now.
 function modePicker(modes, few, choose) {
   if (few) {
     const list = element("select", { class: "wb-mode", "aria-label": "Weights shown as" }, ...modes.map(([value, title]) => element("option", { value }, title)));
     list.addEventListener("change", () => choose(list.value));
-    return { root: list, show: (mode) => { list.value = mode; } };
+    const show = (mode, without) => {
+      for (const option of list.options) option.hidden = without.includes(option.value);
+      list.value = mode;
+    };
+    return { root: list, show };
   }
   const group = uniqueId("mode");
   const inputs = modes.map(([value, title]) => {
@@ -14,7 +18,13 @@ function modePicker(modes, few, choose) {
     return { input, root: element("label", {}, input, element("span", {}, title)) };
   });
   const root = element("fieldset", { class: "wb-modes", role: "radiogroup", "aria-label": "Weights shown as" }, ...inputs.map((item) => item.root));
-  return { root, show: (mode) => { for (const { input } of inputs) input.checked = input.value === mode; } };
+  const show = (mode, without) => {
+    for (const { input, root: label } of inputs) {
+      input.checked = input.value === mode;
+      label.hidden = without.includes(input.value);
+    }
+  };
+  return { root, show };
 }
 
 // A checkbox with a short text and a full name.
@@ -52,6 +62,7 @@ function legendOf() {
   const root = element("div", { class: "wb-legend" }, key("before", all, "before"), key("after", all, "after"),
     key("threshold", ["histogram", "channels"], "threshold", "pruning threshold"),
     key("cut", ["spectrum"], "rank", "rank of the weight after"),
+    key("kept", ["posterior"], "kept"), key("dropped", ["posterior"], "zero after"),
     key("grid", ["histogram"], "levels", "values a weight can take"),
     key("scale", ["filters"], ""), key("zero", ["filters"], "zero"), key("removed", ["filters"], "removed"));
   const say = (name, brief, long = brief) => { setText(entries[name].root.children[1], brief); setText(entries[name].root.children[2], long); };

@@ -13,6 +13,7 @@ from ..base.errands import Errands
 from ..base.view import View, script, style
 from .overview import layer_facts, overview_of
 from .patterns import n_of_m
+from .posteriors import has_posterior, posterior_of
 from .spectra import Spectra
 
 if TYPE_CHECKING:
@@ -27,15 +28,22 @@ if TYPE_CHECKING:
 
 BINS = 96
 #: What can be looked at, and its name on the page.
-MODES = {"histogram": "Histogram", "channels": "Channels", "spectrum": "Spectrum", "filters": "Filters"}
+MODES = {
+    "histogram": "Histogram",
+    "channels": "Channels",
+    "spectrum": "Spectrum",
+    "filters": "Filters",
+    "posterior": "Posterior",
+}
 
 
 class WeightView(View):
     """One layer's weights, drawn in the browser from a few hundred bytes to 10 kB a move.
 
     ``mode`` chooses what is drawn: the ``histogram`` with threshold and levels, what each of the output
-    ``channels`` spans, the ``spectrum`` of singular values, or the ``filters`` as images, of which ``page``
-    and ``close_up`` choose which. ``log`` draws counts and singular values on a logarithmic scale.
+    ``channels`` spans, the ``spectrum`` of singular values, the ``filters`` as images, of which ``page`` and
+    ``close_up`` choose which, or the ``posterior``: a distribution for each weight, where training found one.
+    ``log`` draws counts and singular values on a logarithmic scale.
     ``compact`` leaves out all but this one drawing, for a small place; the small histograms of all layers
     are computed and sent only where it is not set.
     """
@@ -43,7 +51,7 @@ class WeightView(View):
     patience = 0.15
     _esm = script(
         "weights/histogram.js", "weights/channels.js", "weights/spectrum.js", "weights/filters.js",
-        "weights/thumbnails.js", "weights/head.js", "weights/weights.js",
+        "weights/posterior.js", "weights/thumbnails.js", "weights/head.js", "weights/weights.js",
     )  # fmt: skip
     _css = style("weights/weights.css")
 
@@ -74,6 +82,8 @@ class WeightView(View):
     pictures_before = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
     pictures_after = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
     pictured = traitlets.Dict().tag(sync=True)
+    #: ``(4, weights)`` float64, see ``PosteriorSummary``; empty in another mode.
+    posterior = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
     #: ``(layers, bins)`` uint8, see ``Overview``, and the height that 255 stands for, float32.
     overview_before = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
     overview_after = traitlets.Bytes(b"").tag(sync=True, echo_update=False)
@@ -129,6 +139,8 @@ class WeightView(View):
             figure.plot_channels(area, session.compressed.summarize_channels(layer))
         elif self.mode == "spectrum":
             figure.plot_spectrum(area, self._spectra.of(session.compressed, layer), log=self.log)
+        elif self.mode == "posterior":
+            figure.plot_posterior(area, posterior_of(session, layer))
         elif self.mode == "filters":
             pictures = self._pictures(session, layer)
             kept = self._pattern(pictures)
@@ -153,6 +165,7 @@ class WeightView(View):
             summary = session.weights(layer, bins=BINS)
             channels = session.compressed.summarize_channels(layer) if mode == "channels" else None
             pictures = self._pictures(session, layer) if mode == "filters" else None
+            posterior = posterior_of(session, layer) if mode == "posterior" else None
         except ValueError as problem:
             self._tell(str(problem))
             return
@@ -171,7 +184,9 @@ class WeightView(View):
                 "layer": summary.layer, "threshold": summary.threshold, "sparsity": round(summary.sparsity, 5),
                 "bits": summary.bits, "removed": round(summary.removed, 5),
                 "channels": channels.channels if channels else 0, "group": channels.group if channels else 1,
+                "posterior": has_posterior(session),
             }  # fmt: skip
+            self.posterior = posterior.shown.tobytes() if posterior else b""
             self._publish_pictures(pictures)
             self.error = ""
         if mode == "spectrum":
@@ -197,6 +212,7 @@ class WeightView(View):
 
     def _tell(self, problem: str) -> None:
         with self.publishing():
+            self.posterior = b""
             self.spectrum_before = self.spectrum_after = b""
             self.error = problem
 

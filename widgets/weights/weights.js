@@ -90,6 +90,10 @@ function render({ model, el }) {
       const values = floats("spectrum_before");
       return values.length > 0 && drawSpectrum(pen, size, coloursOf(canvas), { before: values, after: floats("spectrum_after"), rank: model.get("rank"), log: model.get("log"), hover });
     },
+    posterior(pen, size) {
+      const values = typed(model.get("posterior"), Float64Array);
+      return values.length > 0 && drawPosterior(pen, size, coloursOf(canvas), { shown: values, hover });
+    },
     filters(pen, size) {
       const pictured = model.get("pictured");
       const shown = codes("pictures_before");
@@ -98,13 +102,13 @@ function render({ model, el }) {
       return drawPictures(pen, size, coloursOf(canvas), { about: pictured, before: shown, after: codes("pictures_after"), cell });
     },
   };
-  const titles = { histogram: "Histogram", channels: "Ranges of the channels", spectrum: "Singular values", filters: "Pictures of the weights" };
+  const titles = { histogram: "Histogram", channels: "Ranges of the channels", spectrum: "Singular values", posterior: "Distributions of the weights", filters: "Pictures of the weights" };
 
   function draw() {
     const [about, mode, pictured] = [model.get("about"), model.get("mode"), model.get("pictured")];
     const grid = floats("grid");
     showChoice();
-    modes.show(mode);
+    modes.show(mode, about.posterior || mode === "posterior" ? [] : ["posterior"]);
     log.show(model.get("log"), !["histogram", "spectrum"].includes(mode), mode === "spectrum" ? "log singular values" : "log counts");
     near.show(model.get("close_up"), mode !== "filters");
     setText(problem, model.get("error"));
@@ -178,7 +182,7 @@ function render({ model, el }) {
   picker.addEventListener("change", () => choose(picker.value));
 
   const traits = [
-    "edges", "before", "after", "grid", "about", "log", "mode", "channels_before", "channels_after", "spectrum_before", "spectrum_after", "rank",
+    "edges", "before", "after", "grid", "about", "log", "mode", "channels_before", "channels_after", "spectrum_before", "spectrum_after", "rank", "posterior",
     "pictures_before", "pictures_after", "pictured", "close_up", "error", "layer",
   ];
   const later = onTraits(model, traits, draw, { frame: true });
