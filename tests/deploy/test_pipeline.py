@@ -86,14 +86,14 @@ def test_a_comparison_tells_what_bounds_it() -> None:
 
 @pytest.mark.slow
 def test_a_model_that_cannot_be_traced_says_so() -> None:
-    with pytest.raises(PipelineError, match="of the pipeline failed: "):
+    with pytest.raises(PipelineError, match=r"Process [12] of 2 failed: "):
         run_pipeline(Branching().eval(), torch.rand(8, 4), ["second"], microbatch=2, microbatches=4, rounds=1)
 
 
 def test_what_does_not_fit_is_told() -> None:
     with pytest.raises(PipelineError, match="multiple of 8 images"):
         run_pipeline(Residual(), torch.rand(12, 8), microbatch=2, microbatches=4)
-    with pytest.raises(PipelineError, match="need 1001 cores"):
+    with pytest.raises(PipelineError, match="1001 processes need 1001 cores"):
         run_pipeline(Residual(), torch.rand(8, 8), [f"b{place}" for place in range(1000)], microbatch=2, microbatches=4)
 
 

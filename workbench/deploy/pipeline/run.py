@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from workbench.run.children import child_environment
 
 from .stages import PipelineError
-from .worker import IMAGES, LOGITS, MODULE, PLAN, figures_file
+from .worker import IMAGES, LOGITS, PLAN, figures_file, module_file
 
 #: A run that takes longer hangs: a stage waits for one that died.
 SECONDS = 600.0
@@ -31,11 +31,14 @@ SECONDS = 600.0
 
 @dataclass(frozen=True)
 class StageFigures:
-    """Bytes of one process: its weights, and its peak memory above that of the libraries alone; 0 where the
-    system doesn't tell."""
+    """Of one process: bytes of its weights, and of its peak memory above that of the libraries alone (0 where the
+    system doesn't tell); milliseconds a microbatch that it added outputs up with the others, and that as many
+    sums of nothing take (0 in a pipeline)."""
 
     weights: int
     peak: int
+    sums_ms: float = 0.0
+    empty_sums_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,36 +77,54 @@ def run_pipeline(
         PipelineError: there are fewer cores than stages, ``N`` does not fit, or a process failed, with its
             last words.
     """
-    stages, batch = len(cuts) + 1, microbatch * microbatches
+    plan = {"way": "stages" if cuts else "alone", "cuts": list(cuts)}
+    return run_processes([module] * (len(cuts) + 1), images, plan, microbatch, microbatches, rounds)
+
+
+def run_processes(
+    modules: Sequence[nn.Module], images: Tensor, plan: dict[str, Any], microbatch: int, microbatches: int, rounds: int
+) -> PipelineRun:
+    """Run ``images`` through a process for each of ``modules``, on a core each, as ``plan["way"]`` says.
+
+    ``stages``: a pipeline of one module that begins anew at ``plan["cuts"]``; ``shares``: all run all images
+    and add outputs up; ``alone``: one process. Raises ``PipelineError`` as ``run_pipeline`` does.
+    """
+    count, batch = len(modules), microbatch * microbatches
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    if stages > len(cores):
-        raise PipelineError(f"{stages} stages need {stages} cores, and this process may use {len(cores)}.")
+    if count > len(cores):
+        raise PipelineError(f"{count} processes need {count} cores, and this process may use {len(cores)}.")
     if len(images) == 0 or len(images) % batch:
         raise PipelineError(f"Give a multiple of {batch} images ({microbatches} microbatches of {microbatch}).")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _hand_over(module, images, folder)
-        plan = {
-            "stages": stages, "cuts": list(cuts), "microbatch": microbatch, "batch": batch, "rounds": rounds,
-            "cores": cores[:stages],
+        _hand_over(modules, images, folder)
+        told = {
+            **plan, "processes": count, "microbatch": microbatch, "batch": batch, "rounds": rounds,
+            "cores": cores[:count],
         }  # fmt: skip
-        (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
-        _finish([_start(folder, rank) for rank in range(stages)])
-        told = [json.loads((folder / figures_file(rank)).read_text(encoding="utf-8")) for rank in range(stages)]
+        (folder / PLAN).write_text(json.dumps(told), encoding="utf-8")
+        _finish([_start(folder, rank) for rank in range(count)])
+        found = [json.loads((folder / figures_file(rank)).read_text(encoding="utf-8")) for rank in range(count)]
         logits = torch.load(folder / LOGITS, weights_only=True).numpy()
-    speeds = tuple(len(images) / seconds for seconds in told[-1]["seconds"])
-    figures = tuple(StageFigures(entry["weights"], entry["peak"] - entry["resident"]) for entry in told)
-    return PipelineRun(tuple(cuts), statistics.median(speeds), speeds, figures, logits)
+    speeds = tuple(len(images) / seconds for seconds in found[-1]["seconds"])
+    passes = rounds * len(images) // microbatch
+    figures = tuple(
+        StageFigures(entry["weights"], entry["peak"] - entry["resident"],
+                     1000 * entry["sums"] / passes, 1000 * entry["empty_sums"] / microbatches)
+        for entry in found
+    )  # fmt: skip
+    return PipelineRun(tuple(plan.get("cuts", ())), statistics.median(speeds), speeds, figures, logits)
 
 
-def _hand_over(module: nn.Module, images: Tensor, folder: Path) -> None:
+def _hand_over(modules: Sequence[nn.Module], images: Tensor, folder: Path) -> None:
     import cloudpickle
 
-    try:
-        content = cloudpickle.dumps(module)
-    except Exception as error:  # whatever the person's classes raise
-        raise PipelineError(f"The model cannot be handed to another process: {error}") from error
-    (folder / MODULE).write_bytes(content)
+    for rank, module in enumerate(modules):
+        try:
+            content = cloudpickle.dumps(module)
+        except Exception as error:  # whatever the person's classes raise
+            raise PipelineError(f"The model cannot be handed to another process: {error}") from error
+        (folder / module_file(rank)).write_bytes(content)
     buffer = io.BytesIO()
     torch.save(images.contiguous(), buffer)
     (folder / IMAGES).write_bytes(buffer.getvalue())
@@ -128,7 +149,7 @@ def _finish(processes: list[subprocess.Popen[bytes]]) -> None:
             time.sleep(0.02)
         for rank, process in enumerate(processes):
             if process.poll() != 0:
-                raise PipelineError(f"Stage {rank + 1} of the pipeline failed: {_last_words(process, rank)}")
+                raise PipelineError(f"Process {rank + 1} of {len(processes)} failed: {_last_words(process, rank)}")
     finally:
         for process in processes:
             process.kill()
