@@ -112,6 +112,8 @@ def pack_sensitivity(found: Sensitivity) -> bytes:
         "loss": found.loss,
         "power": found.power,
         "labelled": found.labelled,
+        "ranked": found.order,
+        "allowance": found.allowance,
         "order": found.answers.order if found.answers else None,
         "images": len(found.answers.power) if found.answers else 0,
     }  # fmt: skip
@@ -155,7 +157,8 @@ def _read(header: dict[str, Any], arrays: dict[str, Any]) -> Sensitivity:
     baseline = Estimate(**header["baseline"])
     found = Sensitivity(
         Question(**fields), baseline, measured=measured, loss=header["loss"], power=header["power"],
-        labelled=header.get("labelled", True), **figures,
+        labelled=header.get("labelled", True), order=header.get("ranked"),
+        allowance=header.get("allowance", 0.0), **figures,
     )  # fmt: skip
     if header["order"] is None:
         return found

@@ -137,6 +137,8 @@ def render_sensitivity(report: dict[str, Any]) -> str:
     for layer in layers:
         lost = [100 * (baseline["value"] - estimate["value"]) for estimate in layer[told]]
         lines.append(" ".join([layer["name"].ljust(width), *(f"{points:7.2f}" for points in lost)]))
+    if report["order"] is not None and report["order"] < 1:
+        lines.append(f"order of the layers: rank correlation with that on all images ≥ {report['order']:.2f} (90 %)")
     lines += _metric_lines(report.get("metrics", [])) + _pair_lines(report.get("pairs"))
     return "\n".join(lines)
 

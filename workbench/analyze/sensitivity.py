@@ -20,6 +20,7 @@ from workbench.recipe import Recipe
 from workbench.techniques import TECHNIQUES
 
 from .finding import Floats, Mode, Question, Sensitivity
+from .ordering import ORDER
 
 if TYPE_CHECKING:
     from workbench.run.executor import Executor
@@ -49,6 +50,7 @@ def measure_sensitivity(
     recipe: Recipe | None = None,
     mode: Mode = "only",
     relative: float | None = None,
+    order: float | None = ORDER,
     start: Sensitivity | None = None,
     executor: str | Executor | None = None,
     keep: bool = False,
@@ -67,6 +69,8 @@ def measure_sensitivity(
             present one unless said.
         mode: ``only``: the layer alone is compressed; ``others``: all layers but this one.
         relative: With a tolerance, the share of its loss that is narrow enough; a tenth unless said.
+        order: With a tolerance, the layers' order is found too: cells that decide it go on until its rank correlation
+            with the order on all images is so much, in nine draws of ten (``ordering``). None: the intervals alone.
         start: An earlier answer to go on from, as far as it asked the same; ``keeping`` stores and reads one.
         keep: Write what is found to the session's history as it comes, and go on from what it has of the same.
         executor: ``threads`` unless said; ``inline``, ``processes``, or the address of a Dask scheduler.
@@ -85,6 +89,8 @@ def measure_sensitivity(
 
     if tolerance is not None and not tolerance > 0:
         raise WorkbenchError(f"The tolerance is {tolerance:g}, but it should be above 0.")
+    if order is not None and not 0 <= order < 1:
+        raise WorkbenchError(f"The order's rank correlation is {order:g}, but it should be from 0 to below 1.")
     dial, levels = what_to_vary(technique, setting, values)
     chosen = chosen_layers(session, layers)
     shared = shared_settings(session.recipe if recipe is None else recipe, technique, dial)
@@ -95,7 +101,9 @@ def measure_sensitivity(
     if keep and start is None:
         start = recall(session, question)
     keeper = Keeper(session, question) if keep else None
-    return SensitivityJob(session, question, tolerance, relative=within, start=start, executor=executor, keeper=keeper)
+    return SensitivityJob(
+        session, question, tolerance, relative=within, order=order, start=start, executor=executor, keeper=keeper
+    )
 
 
 def _groups(session: Session, layers: tuple[str, ...], mode: Mode) -> tuple[tuple[str, ...], ...]:

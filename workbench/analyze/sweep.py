@@ -3,7 +3,8 @@
 *Order.* The images come in the Sampler's order along its looks (64, 128, 256, ... all). Each look takes
 every cell that much further, so that the whole map is there after 64 images, with intervals, and
 narrows until it is exact or as narrow as is wanted. Cancelled at any time, what is there stays valid, and
-a later sweep goes on from it: the cells that were through a look are not run over its images again.
+a later sweep goes on from it: the cells that were through a look are not run over its images again. Once each is
+narrow enough, those that decide the order of the layers go on where the order is wanted (``ordering``).
 
 *Work.* The work is cut into pieces of some cells and some images (``cutting``), which an Executor carries out
 (``cells``): threads of this process, the usual and here the fastest, or other processes and machines. What comes back
@@ -15,20 +16,18 @@ recipe settle first.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.data.dataset import Dataset, Normalization, Split
 from workbench.engine import Footing
-from workbench.jobs import Cancelled, Job
+from workbench.jobs import Job
 from workbench.measure.shares import Interval
 from workbench.run.executor import Crew, Executor, executor_for
 
@@ -37,6 +36,8 @@ from .cutting import Load, cut_for_others, cut_here
 from .figures import figures_of
 from .finding import MEASURED, Answered, Floats, Question, Sensitivity
 from .keeping import Keeper, take_over
+from .ordering import LEAST_LAYERS, Standing, deciding_cells, find_standing
+from .pauses import Host, Pauses
 from .variants import Layout, VariantSource
 
 if TYPE_CHECKING:
@@ -44,26 +45,10 @@ if TYPE_CHECKING:
 
 #: A cell is settled once its half-width is at most this share of what it lost, with a tolerance.
 RELATIVE = 0.1
+#: Images of a whole sweep whose layers are to be in order, in relation to what the intervals alone took, at most.
+MOST_MORE = 4.0
 #: Seconds between two reports of progress.
 PACE = 0.1
-
-
-class Host(Protocol):
-    """What a sweep is run for: a Session, or other work that measures a model on a split."""
-
-    data: Dataset
-    split: Split
-    normalization: Normalization
-
-    @property
-    def closed(self) -> bool:
-        """Whether it has ended."""
-
-    def footing(self, check: Callable[[], None] = ...) -> Footing:
-        """Return what is needed to run images."""
-
-    def give_way(self, cancelled: Callable[[], bool]) -> None:
-        """Wait while a person's own recipe is measured."""
 
 
 class SensitivityJob(Job[Sensitivity]):
@@ -71,7 +56,9 @@ class SensitivityJob(Job[Sensitivity]):
 
     It goes on from ``start`` as far as that asked the same of the same images. ``relative``: the share of its
     loss that a cell's half-width may have, where that is more than the ``tolerance``. ``most``: no cell is taken
-    beyond the first look that has so many images. ``keeper`` is told all that is found.
+    beyond the first look that has so many images. ``order``: with a tolerance, the cells that decide the layers' order
+    go on until its rank correlation with the one on all images is so much, in nine draws of ten (``ordering``), or
+    until they took ``MOST_MORE`` times the images of the intervals. ``keeper`` is told all that is found.
     """
 
     def __init__(
@@ -84,9 +71,11 @@ class SensitivityJob(Job[Sensitivity]):
         start: Sensitivity | None = None,
         executor: str | Executor | None = None,
         most: int | None = None,
+        order: float | None = None,
         keeper: Keeper | None = None,
     ) -> None:
         self.session, self.question, self.tolerance, self.most = session, question, tolerance, most
+        self.order = order if tolerance is not None and len(question.layers) >= LEAST_LAYERS else None
         self.relative, self.start, self.keeper = relative, start, keeper
         self.latest: Sensitivity | None = None
         self.executor = executor_for(executor)
@@ -102,7 +91,7 @@ class SensitivityJob(Job[Sensitivity]):
 def _measure(job: SensitivityJob) -> Sensitivity:
     state = "cancelled"
     try:
-        pauses = _Pauses(job)
+        pauses = Pauses(job)
         pauses.take()  # from then on the dense model's figures are known
         found = _Sweep(job, job.session.footing(job.check), pauses).run()
         state = "done"
@@ -112,28 +101,6 @@ def _measure(job: SensitivityJob) -> Sensitivity:
             job.keeper.note(job.latest, state)
         if job._owned:
             job.executor.close()
-
-
-class _Pauses:
-    """Where a sweep's threads ask whether they may go on."""
-
-    def __init__(self, job: SensitivityJob) -> None:
-        self._job = job
-        self._gate = threading.Lock()  # of two threads that wait, only one counts the time
-        self.stopped = False
-
-    def take(self) -> None:
-        """Wait while the person's recipe is measured. Raises ``Cancelled`` where the job is over."""
-        job = self._job
-        with self._gate:
-            start = time.monotonic()
-            job.session.give_way(lambda: job.cancelled or self.stopped)
-            waited = time.monotonic() - start
-            if waited > 0.005:
-                job.waited(waited)
-        job.check()
-        if job.session.closed or self.stopped:
-            raise Cancelled
 
 
 @dataclass
@@ -148,7 +115,7 @@ class _Row:
 
 
 class _Sweep:
-    def __init__(self, job: SensitivityJob, footing: Footing, pauses: _Pauses) -> None:
+    def __init__(self, job: SensitivityJob, footing: Footing, pauses: Pauses) -> None:
         self._job, self._footing, self._pauses = job, footing, pauses
         self._sampler = footing.sampler
         self._total = len(self._sampler.labels)
@@ -163,7 +130,7 @@ class _Sweep:
         self._same = np.zeros(self._found.n.shape, np.bool_)
         self._source = VariantSource(footing)
         self._batch = batch_of(footing)
-        self._done, self._told = 0.0, 0.0
+        self._done, self._told, self._enough = 0.0, 0.0, 0.0
 
     def run(self) -> Sensitivity:
         """Measure every cell, look by look."""
@@ -172,11 +139,15 @@ class _Sweep:
         self._go_on()
         self._publish()
         if self._close(rows):
-            return self._finish()
+            if self._is_ordered():
+                return self._finish()
+        else:
+            self._enough = 0.0  # the intervals take more than they did
         crew = self._job.executor.open(self._kit(tuple(row.layout for row in rows)))
         try:
             for start, stop in pairwise((0, *self._looks)):
                 self._take_look(crew, rows, start, stop)
+            self._put_in_order(crew, rows)
         finally:
             self._pauses.stopped = True  # the threads end at their next pause
             crew.close()
@@ -211,6 +182,7 @@ class _Sweep:
         """Take over what an earlier sweep measured."""
         if self._job.start is not None:
             self._found = take_over(self._found, self._job.start, self._sampler.looks, self._same)
+            self._enough = self._job.start.allowance
 
     def _close(self, rows: list[_Row]) -> bool:
         """Note which cells are still measured; return whether none is."""
@@ -239,6 +211,37 @@ class _Sweep:
                 if row.missing == 0:
                     self._estimate(row, stop, look)
             self._pauses.take()
+
+    def _put_in_order(self, crew: Crew[Piece, Told], rows: list[_Row]) -> None:
+        """Take the cells that decide the layers' order a look further, again and again, until it is sure enough."""
+        self._enough = self._enough or MOST_MORE * self._spent()
+        while not self._is_ordered():
+            n = self._found.n.copy()
+            chosen = deciding_cells(self._standing(), n, self._looks, self._work)
+            for start, stop in pairwise(self._looks):
+                for row in rows:
+                    row.open = [int(column) for column in np.flatnonzero(chosen[row.place] & (n[row.place] == start))]
+                self._take_look(crew, rows, start, stop)
+
+    def _is_ordered(self) -> bool:
+        """Note how sure the layers' order is; return whether that is enough, or as much as can be had."""
+        wanted, found = self._job.order, self._found
+        if wanted is None or not found.known:
+            return wanted is None
+        standing = self._standing()
+        self._found = replace(found, order=standing.sure_of, allowance=self._enough)
+        self._publish()
+        spent = bool(self._enough) and self._spent() >= self._enough
+        return standing.sure_of >= wanted or spent or bool((found.n >= self._looks[-1]).all())
+
+    def _standing(self) -> Standing:
+        sampler, found = self._sampler, self._found
+        before = (sampler.labels == sampler.predicted)[sampler.order]
+        return find_standing(sampler.strata, self._answers.arrays["right"], before, found.value, found.n)
+
+    def _spent(self) -> float:
+        """Return the multiply-accumulates that the cells took, those of earlier sweeps included."""
+        return float((np.where(self._same, 0, self._found.n) * self._work).sum())
 
     def _cut(self, rows: list[_Row], start: int, stop: int) -> Iterator[Piece]:
         loads = [Load(row.place, row.taken, row.layout.macs) for row in rows]
@@ -324,4 +327,8 @@ class _Sweep:
             looks = np.array(self._looks)
             images = looks[np.searchsorted(looks, np.where(n > 0, needed, self._total / 4)).clip(max=len(looks) - 1)]
         images = np.where(self._settled(), n, np.maximum(images, n))
-        return float((np.where(self._same, 0, images - n) * self._work).sum())
+        left = float((np.where(self._same, 0, images - n) * self._work).sum())
+        if self._job.order is not None:  # putting the layers in order takes about as much again
+            goal = 2 * (self._enough / MOST_MORE or self._spent() + left)
+            left = max(left, goal - self._spent())
+        return left
