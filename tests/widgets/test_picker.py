@@ -22,6 +22,7 @@ from widgets.base.marks import marks_of
 from widgets.picker.upload import FOLDERS
 from widgets.recipe.link import read_link, write_link
 from workbench.recipe import Recipe
+from workbench.train.process import Within
 
 QUANTIZED = "- quantize: {bits: 4}"
 
@@ -456,3 +457,45 @@ def export(folder: Path, classes: int, shape: tuple[int, int, int] = (1, 28, 28)
     path = folder / "net.onnx"
     path.write_bytes(export_graph(net, shape).build(net.state_dict()).SerializeToString())
     return path
+
+
+def test_a_model_is_fine_tuned_on_data_with_other_classes_and_both_are_opened(opened: Opened, tmp_path: Path) -> None:
+    folder = tmp_path / "sides"
+    for name, side in (("left", slice(0, 14)), ("right", slice(14, 28))):
+        (folder / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = np.zeros((28, 28), np.uint8)
+            pixels[number % 8 : 28, side] = 180 + number
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    opened.view._transferring.place = Within
+    opened.open("data", folder)
+    assert opened.view.pending["transfers"] == {"model": "lenet300", "data": "sides", "classes": 2, "images": 24}
+    told: list[dict[str, Any]] = []
+    opened.view.observe(lambda change: told.append(change["new"]), "transfer")
+    thread = opened.view.start_transfer()
+    assert thread is not None
+    thread.join(60)
+    opened.wait()
+    assert opened.view.error == ""
+    session = opened.sessions[1]
+    assert session.model.name == "lenet300-sides.safetensors"
+    assert session.data.classes == ("left", "right")
+    assert any(one.get("best") is not None for one in told)
+    assert opened.view.transfer == opened.view.pending == {}
+
+
+def test_a_transfer_that_is_stopped_leaves_the_data_waiting(opened: Opened, tmp_path: Path) -> None:
+    for name in ("left", "right"):
+        (tmp_path / "sides" / name).mkdir(parents=True)
+        for number in range(20):
+            Image.fromarray(np.full((28, 28), number, np.uint8)).save(tmp_path / "sides" / name / f"{number}.png")
+    opened.view._transferring.place = Within
+    opened.open("data", tmp_path / "sides")
+    opened.view.observe(lambda change: opened.view.receive({"do": "stop transfer"}, []), "transfer")
+    thread = opened.view.start_transfer()
+    assert thread is not None
+    thread.join(60)
+    assert opened.view.transfer == {}
+    assert opened.view.error == ""
+    assert opened.view.pending["name"] == "sides"
+    assert len(opened.sessions) == 1

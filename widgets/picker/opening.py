@@ -132,23 +132,12 @@ def load_images(data: Any, shape: tuple[int, ...] | None) -> Dataset:
     import dataclasses
 
     from workbench.data.catalog import available_datasets
+    from workbench.data.fitting import load_fitting
 
-    loaded = _load_images(data, shape)
+    loaded = load_fitting(data, shape)
     if isinstance(data, Path) and any(loaded.name == entry.name for entry in available_datasets()):
         return dataclasses.replace(loaded, name=f"{loaded.name}, opened")
     return loaded
-
-
-def _load_images(data: Any, shape: tuple[int, ...] | None) -> Dataset:
-    from workbench.data.load import load_dataset
-
-    images = isinstance(data, Path) and (data.is_dir() or data.suffix.lower() == ".parquet")
-    if images and shape is not None and len(shape) == 3 and shape[0] in (1, 3):
-        try:
-            return load_dataset(data, image_size=(shape[1], shape[2]), channels=shape[0])
-        except WorkbenchError:
-            pass  # arrays cannot be resized, and what else is wrong is said below
-    return load_dataset(data)
 
 
 def _other_shape(model: Model, data: Dataset) -> str:

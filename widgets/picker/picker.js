@@ -23,7 +23,10 @@ function render({ model, el }) {
   const waiting = element("p", { role: "status" });
   const partner = button("");
   const discard = button("Discard");
-  const pending = element("div", { class: "wb-pending" }, waiting, partner, discard);
+  const transfer = button("");
+  const stop = button("Stop");
+  const going = element("p", { class: "wb-transfer", role: "status" });
+  const pending = element("div", { class: "wb-pending" }, waiting, transfer, partner, discard, going, stop);
   const undo = button("Undo", { title: "Ctrl+Z" });
   const redo = button("Redo", { title: "Ctrl+Shift+Z" });
   const tools = element("div", { class: "wb-tools" }, status, undo, redo);
@@ -65,10 +68,21 @@ function render({ model, el }) {
     pending.hidden = !kind;
     setText(waiting, kind ? `${titleOf(name)} is loaded and waits for ${kind === "model" ? "data" : "a model"} that fits. ${why}` : "");
     setText(partner, kind === "model" ? "Open data…" : "Open a model…");
+    const { model: taught, data: on, classes, images } = model.get("pending").transfers || {};
+    const { share, left, best } = model.get("transfer");
+    const running = share != null;
+    transfer.hidden = !taught || running;
+    partner.hidden = running;
+    for (const part of [going, stop]) part.hidden = !running;
+    setText(transfer, taught ? `Fine-tune ${titleOf(taught)} on it` : "");
+    transfer.title = taught ? `${titleOf(taught)} gets a new last layer for the ${classes} classes of ${on} and is trained on its ${count(images)} training images; that is the baseline then.` : "";
+    setText(going, running ? `Training on ${on}: ${number(100 * share, 0)} %${left == null ? "" : `, about ${duration(left)} left`}${best == null ? "" : ` · best ${percent(best, 1)} of the validation images`}` : "");
   }
 
   partner.addEventListener("click", () => (model.get("pending").kind === "model" ? data : network).opener.open());
   dismiss.addEventListener("click", () => model.send({ do: "dismiss" }));
+  transfer.addEventListener("click", () => model.send({ do: "transfer" }));
+  stop.addEventListener("click", () => model.send({ do: "stop transfer" }));
   discard.addEventListener("click", () => model.send({ do: "discard" }));
   undo.addEventListener("click", () => model.send({ do: "undo" }));
   redo.addEventListener("click", () => model.send({ do: "redo" }));
@@ -86,7 +100,7 @@ function render({ model, el }) {
   let listening = null;
   const listen = requestAnimationFrame(() => { listening = scope(); listening.addEventListener("keydown", keys); });
 
-  const drawing = onTraits(model, ["models", "datasets", "chosen", "model_facts", "data_facts", "pending", "status", "error", "can"], draw);
+  const drawing = onTraits(model, ["models", "datasets", "chosen", "model_facts", "data_facts", "pending", "transfer", "status", "error", "can"], draw);
   draw();
   return () => {
     cancelAnimationFrame(listen);

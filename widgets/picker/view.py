@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -20,10 +21,12 @@ from ..base.marks import marks_of
 from ..base.view import View, script, style
 from ..recipe.link import LinkError, read_link, write_link
 from ..recipe.view import read_recipe
+from .facts import describe_data, describe_model
 from .loading import Loader, Outcome, Wish, remark_on
 from .made import base_of, made_names
-from .opening import SUFFIXES, Kind, Packed, Source
+from .opening import SUFFIXES, Kind, Misfit, Packed, Source
 from .sources import DEFAULTS, Sources, known_names
+from .transferring import Transferring, offers
 from .upload import Uploads, check_path, folders
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ class PickerView(View):
     model_facts = traitlets.Unicode("").tag(sync=True)
     data_facts = traitlets.Unicode("").tag(sync=True)
     pending = traitlets.Dict().tag(sync=True)
+    transfer = traitlets.Dict().tag(sync=True)
     status = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
     can = traitlets.Dict({"undo": False, "redo": False}).tag(sync=True)
@@ -71,6 +75,8 @@ class PickerView(View):
         self._uploads = Uploads()
         self._sources = Sources()
         self._waiting: tuple[Kind, Source, str] | None = None
+        self._misfit: Misfit | None = None
+        self._transferring = Transferring(self._told_transfer, self._transferred, self._not_transferred)
         self._remark = ""
         super().__init__(session, **traits)
         self.opens = {"suffixes": {kind: list(found) for kind, found in SUFFIXES.items()}, "paths": _paths()}
@@ -152,8 +158,8 @@ class PickerView(View):
             self._upload(str(what), content, buffers)
         elif what == "dismiss":
             self._tell("")
-        elif what == "discard":
-            self._wait_for(None)
+        elif what in ("discard", "transfer", "stop transfer"):
+            self._pend(what)
         elif what == "link":
             self.follow(str(content.get("fragment")), int(content.get("number", 0)))
         elif what == "undo" and self.session is not None and self.session.can_undo:
@@ -164,7 +170,43 @@ class PickerView(View):
     def close(self) -> None:
         """Leave the page, and delete what it uploaded."""
         super().close()
+        self._transferring.cancel()
         self._uploads.close()
+
+    def start_transfer(self) -> threading.Thread | None:
+        """Train the model that does not fit the data on them, with a new last layer, and open both."""
+        if self._misfit is None or self._transferring.running:
+            return None
+        with self.publishing():
+            self.transfer = {"share": 0.0, "left": None, "best": None, "epochs": 0}
+            self.error = ""
+        return self._transferring.start(self._misfit)
+
+    def _pend(self, what: str) -> None:
+        """Do what was asked for with what waits for its partner."""
+        if what == "transfer":
+            self.start_transfer()
+            return
+        self._transferring.cancel()
+        if what == "discard":
+            self._wait_for(None)
+
+    def _told_transfer(self, told: dict[str, Any]) -> None:
+        with self.publishing():
+            self.transfer = told
+
+    def _not_transferred(self, problem: str) -> None:
+        with self.publishing():
+            self.transfer, self.error = {}, problem
+
+    def _transferred(self, path: Path) -> None:
+        """Open what a transfer came to, beside its data."""
+        waits = self._waiting
+        with self.publishing():
+            self.transfer = {}
+        if waits is not None and waits[0] == "model":
+            self._wait_for(None)
+        self.open_part("model", Source.at(path))
 
     # What the loader tells, on its thread -------------------------------------------------------------
 
@@ -200,6 +242,7 @@ class PickerView(View):
         if outcome.misfit is not None and session is not None and self._without_waiting(wish, session):
             return
         if outcome.misfit is not None and session is not None and self._waiting is None and not wish.link:
+            self._misfit = outcome.misfit if offers(outcome.misfit) else None
             if wish.model.given is session.model:
                 self._wait_for(("data", replace(wish.data, name=outcome.misfit.data.name), ""), outcome.problem)
             else:
@@ -286,10 +329,21 @@ class PickerView(View):
     def _wait_for(self, waiting: tuple[Kind, Source, str] | None, why: str = "") -> None:
         """Keep what was loaded until its partner is; None gives it up."""
         self._waiting = waiting
+        self._misfit = self._misfit if waiting else None
         with self.publishing():
-            self.pending = {"kind": waiting[0], "name": waiting[1].name, "why": why} if waiting else {}
+            self.pending = (
+                {"kind": waiting[0], "name": waiting[1].name, "why": why, "transfers": self._transfers()}
+                if waiting else {}
+            )  # fmt: skip
             if self.session is not None:
                 self._list(self.session)
+
+    def _transfers(self) -> dict[str, Any]:
+        """Return what could be trained on what, for the page; nothing where that would not help."""
+        if self._misfit is None:
+            return {}
+        model, data = self._misfit.model, self._misfit.data
+        return {"model": model.name, "data": data.name, "classes": len(data.classes), "images": len(data["train"])}
 
     def _done(self, wish: Wish, problem: str = "") -> None:
         """Tell the dialog, and the page whose link it was, that this is over."""
@@ -339,24 +393,6 @@ class PickerView(View):
             self._unread(recipe)
         elif recipe:
             self._tell(problem)
-
-
-def describe_model(session: Session, snapshot: Snapshot | None = None, remark: str = "") -> str:
-    """Say how large the model is and how well it does uncompressed, then what loading it had to do."""
-    parameters = sum(parameter.numel() for parameter in session.model.module.parameters())
-    facts = [f"{parameters:,} parameters", f"{len(session.layers)} layers"]
-    accuracy = snapshot.baseline.accuracy if snapshot is not None else None
-    if accuracy is not None and accuracy.kind == "exact":
-        facts.append(f"{100 * accuracy.value:.2f} % on {accuracy.split}, n = {accuracy.n:,}")
-    return " · ".join([*facts, *([remark] if remark else []), *session.model.notes])
-
-
-def describe_data(session: Session) -> str:
-    """Say how many images each split has and how they are normalized."""
-    data = session.data
-    normalization = session.model.normalization or data.normalization
-    splits = [f"{name} {len(data.splits[name]):,}" for name in ("test", "validation", "train") if name in data.splits]
-    return " · ".join([*splits, str(normalization), *data.notes])
 
 
 def _paths() -> str:

@@ -36,11 +36,11 @@ def add_synthetic(verb: argparse.ArgumentParser) -> None:
 
 
 def load_data(options: argparse.Namespace, model: Model) -> Dataset:
-    """Return the data, with made images to learn from where ``--synthetic`` asks for them."""
-    from workbench.data.load import load_dataset
+    """Return the data, images of a folder as the model takes them; made ones to learn from with ``--synthetic``."""
+    from workbench.data.fitting import load_fitting
     from workbench.train.synthetic import Synthesis, synthesizing
 
-    data = load_dataset(options.data)
+    data = load_fitting(options.data, model.input_shape)
     if options.synthetic is None:
         return data
     job = synthesizing(model, data, Synthesis.parse(options.synthetic))

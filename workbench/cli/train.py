@@ -25,6 +25,11 @@ def add(verbs: Verbs[Any]) -> None:
         "--climb", type=float, metavar="POINTS",
         help="try ways to win accuracy back, cheapest first, until so many points at most are lost on validation",
     )  # fmt: skip
+    verb.add_argument(
+        "--transfer", action="store_true",
+        help="first of all: give the model a new last layer for the data's classes and train it on them; "
+        "--set takes the settings of finetune, and --out writes .safetensors that every verb takes as --model",
+    )  # fmt: skip
     verb.add_argument("--out", metavar="FILE", help="write the trained model as .wbz")
     verb.add_argument("--threads", type=int, default=1, metavar="N", help="cores to train on (default: 1)")
     add_json(verb)
@@ -36,6 +41,8 @@ def _train(options: argparse.Namespace) -> int:
     from workbench.recipe import Recipe
     from workbench.train.job import train
 
+    if options.transfer:
+        return _transfer(options)
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     if options.method:
         recipe = _with_method(recipe, options.method, options.set)
@@ -64,6 +71,47 @@ def _explicit(model: Any, data: Any, recipe: Any) -> Any:
     from workbench.train.explicit import explicit_bits
 
     return explicit_bits(recipe, compress(model, recipe, data))
+
+
+def _transfer(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from workbench.models.designs import save_model
+    from workbench.models.load import load_model
+    from workbench.session import Session
+    from workbench.train.transfer import transfer
+
+    for name in ("recipe", "method", "climb"):
+        if getattr(options, name) is not None:
+            raise WorkbenchError(f"--transfer comes before any compression: leave out --{name}.")
+    if options.out and not options.out.endswith(".safetensors"):
+        raise WorkbenchError(
+            f"A transferred model is written as .safetensors, and '{options.out}' is called otherwise."
+        )
+    origin = load_model(options.model, architecture=options.architecture)
+    data = load_data(options, origin)
+    training = transfer(origin, data, _settings(options.set), options.threads)
+    follow(training.job)
+    model, trained = training.result(), training.job.result()
+    if options.out:
+        save_model(model, Path(options.out))
+    with Session(model, data, split=options.split) as session:
+        accuracy = session.measure().accuracy
+    assert accuracy is not None
+    report = {
+        "model": options.model, "dataset": data.name, "classes": list(data.classes), "accuracy": accuracy.to_json(),
+        "validation": {"before": trained.before.to_json(), "after": trained.after.to_json()},
+        "seconds": trained.seconds, "stopped": trained.stopped, "note": trained.note,
+        "curve": [vars(point) for point in trained.curve], "file": options.out,
+    }  # fmt: skip
+    if options.json:
+        print(json.dumps(report, indent=1))
+        return 0
+    print(
+        f"{accuracy.value:.2%} of {accuracy.n:,} {accuracy.split} images of {data.name} after {trained.seconds:.0f} s "
+        f"of training" + (f"; written to {options.out}." if options.out else ".")
+    )
+    return 0
 
 
 def _climb(options: argparse.Namespace, model: Any, data: Any, recipe: Any) -> int:
@@ -112,21 +160,25 @@ def _measured(options: argparse.Namespace, model: Any, data: Any, before: Any, r
 
 def _with_method(recipe: Any, method: str, given: list[str]) -> Any:
     """Return the recipe with a step of ``method`` at its end."""
-    import yaml
-
     from workbench.recipe import Recipe
     from workbench.techniques import TECHNIQUES, Cost
 
     trained = [name for name, entry in TECHNIQUES.items() if entry.cost(entry.settings()) is Cost.TRAINED]
     if method not in trained:
         raise WorkbenchError(f"There is no method '{method}'; there is {', '.join(trained)}.")
+    return Recipe.parse([*recipe.to_data(), {method: _settings(given)}])
+
+
+def _settings(given: list[str]) -> dict[str, Any]:
+    import yaml
+
     settings = {}
     for item in given:
         name, sign, value = item.partition("=")
         if not sign:
             raise WorkbenchError(f"'{item}' is no setting: write it as epochs=3.")
         settings[name] = yaml.safe_load(value)
-    return Recipe.parse([*recipe.to_data(), {method: settings}])
+    return settings
 
 
 def _untrained(recipe: Any) -> Any:

@@ -38,6 +38,17 @@ def load_from_hub(hub: str, name: str) -> Model:
     return Model(name, copied, hub, shape, normalization, card, notes)
 
 
+def build_untrained(hub: str, name: str) -> nn.Module:
+    """Return the architecture of ``name`` with weights of chance; nothing is fetched."""
+    library = _import(hub)
+    found: nn.Module
+    if hub == "torchvision":
+        found = library.models.get_model(name, weights=None)
+    else:
+        found = library.create_model(name, pretrained=False)
+    return found
+
+
 def _import(hub: str) -> ModuleType:
     try:
         if hub == "torchvision":

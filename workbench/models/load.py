@@ -34,7 +34,8 @@ def load_model(
 
     - a zoo name (``"resnet20"``);
     - a state dict file, ``.safetensors`` or ``.pt``/``.pth``, with the ``architecture`` it belongs to
-      (a module or a zoo name; found by itself where the tensors are those of a zoo architecture);
+      (a module or a zoo name; found by itself where the tensors are those of a zoo architecture, or where
+      the file was made here and says so);
     - an ``.onnx`` file;
     - ``"torchvision:NAME"`` or ``"timm:NAME"`` where that library is installed;
     - any ``nn.Module``, which is copied and never changed; a ``Model``, which passes through.
@@ -130,6 +131,12 @@ def _load_file(path: Path, architecture: nn.Module | str | None, input_shape: tu
 
 
 def _load_weights(path: Path, architecture: nn.Module | str | None) -> Model:
+    if architecture is None and path.suffix.lower() == ".safetensors":
+        from .designs import load_made
+
+        model = load_made(path)
+        if model is not None:
+            return model
     tensors = read_state_dict(path)
     if architecture is None:
         architecture = _recognise(path, tensors)

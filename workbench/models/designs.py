@@ -1,0 +1,100 @@
+"""Models that were made here: an architecture as plain data, kept in the same file as its weights.
+
+A ``.safetensors`` file holds tensors and a few words of text; the words say how to build the architecture, so
+that ``load_model`` opens the file by itself and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from ..data.dataset import Normalization
+from .heads import with_classes
+from .model import Model, ModelError
+from .state_dict import fit_state_dict, read_state_dict
+from .zoo import ARCHITECTURES
+
+#: The word under which a file says how its architecture is built.
+KEY = "workbench"
+
+
+@dataclass(frozen=True)
+class Design:
+    """An architecture: a zoo name or ``timm:NAME``, and the classes of its last layer where they are others."""
+
+    base: str
+    classes: int | None = None
+
+    def build(self, input_shape: tuple[int, ...]) -> nn.Module:
+        """Return the architecture with weights of chance, for images ``(C, H, W)``."""
+        from .hubs import build_untrained, named
+
+        hub = named(self.base)
+        if hub is None and self.base not in ARCHITECTURES:
+            raise ModelError(f"There is no architecture '{self.base}' to build this model from.")
+        module = build_untrained(*hub) if hub else ARCHITECTURES[self.base]()
+        if self.classes is None:
+            return module
+        return with_classes(Model(self.base, module.eval(), "module", input_shape), self.classes).module
+
+
+def design_of(model: Model) -> Design | None:
+    """Return how ``model`` can be built again, where that is known."""
+    if model.origin == "zoo":
+        return Design(model.name)
+    if model.origin in ("torchvision", "timm"):
+        return Design(f"{model.origin}:{model.name}")
+    said = model.card.get("design")
+    return None if said is None else Design(**said)
+
+
+def made(model: Model, design: Design | None, **card: Any) -> Model:
+    """Return ``model`` as one that was made here by ``design``; ``card`` is what is known about its making."""
+    about = {**card, **({} if design is None else {"design": asdict(design)})}
+    return dataclasses.replace(model, origin="file" if design is not None else "module", card=about)
+
+
+def save_model(model: Model, path: Path) -> None:
+    """Write ``model``, one that was made here, as ``.safetensors`` to ``path``."""
+    said = {
+        "name": model.name,
+        "card": dict(model.card),
+        "input_shape": model.input_shape,
+        "normalization": None if model.normalization is None else asdict(model.normalization),
+    }
+    tensors = {name: tensor.contiguous().clone() for name, tensor in model.module.state_dict().items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path, {KEY: json.dumps(said)})
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{model.name} could not be saved to {path} ({error}); choose another place.") from error
+
+
+def load_made(path: Path) -> Model | None:
+    """Return the model in a file of ``save_model``; None where the file does not say how it is built."""
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+    except SafetensorError:
+        return None  # said by who reads the tensors
+    if text is None:
+        return None
+    try:
+        said = json.loads(text)
+        design = Design(**said["card"]["design"])
+        shape = tuple(int(side) for side in said["input_shape"])
+        normal = said["normalization"]
+        normalization = None if normal is None else Normalization(tuple(normal["mean"]), tuple(normal["std"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+    module = design.build(shape).eval()
+    notes = fit_state_dict(module, read_state_dict(path), path.name)
+    return Model(path.stem, module.requires_grad_(False), "file", shape, normalization, said["card"], notes)
