@@ -75,7 +75,7 @@ class Ans(Encoding):
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
-        return np.bincount(self._symbols)
+        return np.bincount(self._symbols) if self.joined else self.inner.counts
 
     @cached_property
     def expected_bytes(self) -> float:
@@ -89,6 +89,12 @@ class Ans(Encoding):
 
     def pack(self) -> bytes:
         return self._bytes
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        if "_bytes" in self.__dict__:
+            return self.nbytes, self.nbytes
+        return self.expected_bytes, self.expected_bytes + 4
 
     @property
     def entropy_bytes(self) -> float:

@@ -77,6 +77,11 @@ class Encoding(ABC):
         return len(self.pack())
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the most that `nbytes` can be, as far as it is known without coding anything."""
+        return self.nbytes, self.nbytes
+
+    @property
     def entropy_bytes(self) -> float:
         """Zero-order entropy of the values in bytes: what an ideal coder without context would need.
 

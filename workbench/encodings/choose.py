@@ -19,12 +19,13 @@ was then rounded to zero costs nothing either. The mask only says which values a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.encodings.ans import JOINED_BITS, Ans
-from workbench.encodings.base import Array, Encoding, EncodingError, Shape, mask_entropy_bytes, zero_order_bytes
+from workbench.encodings.base import Array, Encoding, EncodingError, Shape, mask_entropy_bytes
 from workbench.encodings.blocks import Blocks
 from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, bfloat16_bits, nonzero_bits
@@ -93,8 +94,8 @@ def encode_levels(
     blank = blank_of(table_values(table))
     codes = _as_codes(codes, bits)
     if kept is not None and not kept.all():
-        positions = np.flatnonzero(kept)
-        sparse = _smallest_sparse(kept, positions, _smallest_codes(codes.ravel().take(positions), bits))
+        places = _Places(kept)
+        sparse = _smallest_sparse(places, _smallest_codes(places.take(codes), bits))
         if not blank < 2**bits:
             return Levels(sparse, table, scale, axis, group)
         filled = encode_codes(np.where(kept, codes, codes.dtype.type(blank)), bits, background=blank)
@@ -113,17 +114,15 @@ def encode_codes(codes: Array, bits: int, mask: Mask | None = None, background: 
     blank = _as_codes(np.asarray(background), bits)
     if mask is not None:
         codes = np.asarray(codes * mask + blank * ~mask)  # much faster than np.where
-    left = codes != blank
-    kept = int(np.count_nonzero(left))
+    places = _Places(codes != blank)
     dense = _smallest_codes(codes, bits)
-    if kept == codes.size or (64 << bits <= kept and _is_one(blank) and not _is_patterned(left, kept)):
+    if places.kept == codes.size or (64 << bits <= places.kept and _is_one(blank) and not places.are_patterned):
         return dense
-    positions = np.flatnonzero(left)
-    survivors = codes.ravel().take(positions)
-    apart = mask_entropy_bytes(codes.size, kept) + zero_order_bytes(np.bincount(survivors))
-    if apart >= dense.nbytes and not _is_patterned(left, kept):
+    survivors = Packed(places.take(codes), bits)
+    _, most = dense.bounds
+    if places.entropy_bytes + survivors.entropy_bytes >= most and not places.are_patterned:
         return dense  # no code of a mask and of what it leaves is shorter
-    return _smaller(dense, _smallest_sparse(left, positions, _smallest_codes(survivors, bits)))
+    return _smaller(dense, _smallest_sparse(places, _smallest(survivors)))
 
 
 def encode_codebook(codes: Array, books: ArrayLike, axis: int | None = None, per: int = 1) -> Codebook:
@@ -151,17 +150,14 @@ def encode_hashed(buckets: Array, shape: Shape, seed: int, kept: Mask | None = N
 
 def _entry_codes(codes: Array, entries: int) -> Encoding:
     """The smallest encoding of numbers of ``entries``; the number after the last is one that is left out."""
-    left = codes != entries
-    kept = int(np.count_nonzero(left))
-    if kept == codes.size:
+    places = _Places(codes != entries)
+    if places.kept == codes.size:
         return _smallest_codes(_as_codes(codes, _width(entries)), _width(entries))
     width = _width(entries + 1)
     best = _smallest_codes(_as_codes(codes, width), width)
-    if 64 << width <= kept and not _is_patterned(left, kept):
+    if 64 << width <= places.kept and not places.are_patterned:
         return best
-    positions = np.flatnonzero(left)
-    values = _smallest_codes(codes.ravel().take(positions), _width(entries))
-    return _smaller(best, _smallest_sparse(left, positions, values))
+    return _smaller(best, _smallest_sparse(places, _smallest_codes(places.take(codes), _width(entries))))
 
 
 def encode_values(values: Array, mask: Mask | None = None, type: str | None = None) -> Encoding:
@@ -175,13 +171,10 @@ def encode_values(values: Array, mask: Mask | None = None, type: str | None = No
     if mask is not None:
         dense = Dense(_masked(dense.values, mask), dense.type)
     array = dense.values
-    left = nonzero_bits(array)
-    kept = int(np.count_nonzero(left))
-    if (array.size - kept) * array.dtype.itemsize <= mask_entropy_bytes(array.size, kept):
+    places = _Places(nonzero_bits(array))
+    if (array.size - places.kept) * array.dtype.itemsize <= places.entropy_bytes:
         return dense
-    positions = np.flatnonzero(left)
-    survivors = Dense(array.ravel().take(positions), dense.type)
-    return _smaller(dense, _smallest_sparse(left, positions, survivors))
+    return _smaller(dense, _smallest_sparse(places, Dense(places.take(array), dense.type)))
 
 
 def entropy_bound_bytes(encodings: Iterable[Encoding]) -> int:
@@ -221,14 +214,52 @@ def _as_stored(values: Array, kind: str) -> Dense:
         raise EncodingError(f"values of type {kind} cannot be kept") from error
 
 
+class _Places:
+    """Where values are left, and what it costs to say so; each of it is worked out once."""
+
+    def __init__(self, left: Mask) -> None:
+        self.left = left
+        self.kept = int(np.count_nonzero(left))
+
+    @cached_property
+    def positions(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.left)
+
+    @cached_property
+    def bits(self) -> Packed:
+        return mask_bits(self.left)
+
+    @cached_property
+    def compressed(self) -> Entropy:
+        return Entropy(self.bits)
+
+    @property
+    def entropy_bytes(self) -> float:
+        """What as many places need where they are random."""
+        return mask_entropy_bytes(self.left.size, self.kept)
+
+    @property
+    def are_patterned(self) -> bool:
+        """Whether repeats make them cheaper to say than random ones."""
+        return self.compressed.nbytes < self.entropy_bytes
+
+    def take(self, values: Array) -> Array:
+        """The values there, in order."""
+        return values.ravel().take(self.positions)
+
+
 def _smallest_codes(codes: NDArray[np.uint8 | np.uint16], bits: int) -> Encoding:
+    return _smallest(Packed(codes, bits))
+
+
+def _smallest(packed: Packed) -> Encoding:
     """Packed, under an ANS code, or by Zstandard at the least width that divides a byte."""
-    packed = Packed(codes, bits)
+    bits = packed.bits
     if packed.nbytes <= 2 * NESTING_BYTES:
         return packed
-    best: Encoding = packed if bits > 8 else _smaller_coded(packed, packed)
+    best: Encoding = packed if bits > 8 else _smaller_coded(packed)
     width = ENTROPY_WIDTHS[bits][0]
-    return _smaller(best, Entropy(packed if width == bits else Packed(codes, width)))
+    return _smaller(best, Entropy(packed if width == bits else Packed(packed.codes, width)))
 
 
 def _masked(values: Array, mask: Mask) -> Array:
@@ -237,17 +268,15 @@ def _masked(values: Array, mask: Mask) -> Array:
     return np.asarray(bits * mask).view(values.dtype)
 
 
-def _smallest_sparse(left: Mask, positions: NDArray[np.int64], values: Encoding) -> Encoding:
+def _smallest_sparse(places: _Places, values: Encoding) -> Encoding:
     """A bitmask or a relative index around values that are already encoded."""
-    bits = mask_bits(left)
-    best: Encoding = Bitmask(left, values, bits)
-    best = _smaller(best, Bitmask(left, values, Entropy(bits)))
-    index = _smaller_coded(bits, bits)
-    best = _smaller(best, Bitmask(left, values, index))
+    left = places.left
+    index = _smaller(places.bits, places.compressed)
+    best: Encoding = Bitmask(left, values, _smaller(index, _smaller_coded(places.bits)))
     # two bits a gap, and fillers: more than the mask's one a position; no index is below a random mask's entropy
-    if positions.size * 5 > left.size * 2 or not _is_patterned(left, positions.size):
+    if places.kept * 5 > left.size * 2 or not places.are_patterned:
         return best
-    gaps = gaps_of(positions)
+    gaps = gaps_of(places.positions)
     width, _ = best_index_bits(gaps)
     fields = Packed(gap_fields(gaps, width), width)
     best = _smaller(best, RelativeIndex(left, values, fields, width))
@@ -255,24 +284,24 @@ def _smallest_sparse(left: Mask, positions: NDArray[np.int64], values: Encoding)
     return _smaller(best, RelativeIndex(left, values, wide, 8))
 
 
-def _is_patterned(left: Mask, kept: int) -> bool:
-    """Whether a mask has repeats that make it smaller than a random one with as many kept."""
-    return Entropy(mask_bits(left)).nbytes < mask_entropy_bytes(left.size, kept)
-
-
 def _is_one(values: Array) -> bool:
     return values.size <= 1 or bool((values == values.flat[0]).all())
 
 
-def _smaller_coded(simple: Encoding, packed: Packed) -> Encoding:
-    """Codes under the better of the two ANS codes where that is smaller; coded only where it is likely to be."""
+def _smaller_coded(packed: Packed) -> Encoding:
+    """Codes under the better of the two ANS codes where that is smaller."""
     code = Ans(packed)
     if packed.bits in JOINED_BITS and packed.nbytes >= JOINED_BYTES:
         joined = Ans(packed, joined=True)
         code = joined if joined.expected_bytes + NESTING_BYTES < code.expected_bytes else code
-    return simple if code.expected_bytes + NESTING_BYTES >= simple.nbytes else _smaller(simple, code)
+    return _smaller(packed, code)
 
 
 def _smaller(simple: Encoding, other: Encoding) -> Encoding:
-    """The other one where it saves more than its description costs."""
+    """The other one where it saves more than its description costs; coded only where bounds don't tell."""
+    (simple_least, simple_most), (least, most) = simple.bounds, other.bounds
+    if most + NESTING_BYTES < simple_least:
+        return other
+    if least + NESTING_BYTES >= simple_most:
+        return simple
     return other if other.nbytes + NESTING_BYTES < simple.nbytes else simple

@@ -71,8 +71,13 @@ class Packed(Encoding):
         return (self.codes.size * self.bits + 7) // 8
 
     @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """How often each code occurs, up to the highest that does."""
+        return np.bincount(np.ravel(self.codes))
+
+    @cached_property
     def _entropy(self) -> float:
-        return zero_order_bytes(np.bincount(np.ravel(self.codes)))
+        return zero_order_bytes(self.counts)
 
     @property
     def entropy_bytes(self) -> float:
