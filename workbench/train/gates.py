@@ -89,13 +89,16 @@ def keep_best(scores: dict[str, Tensor], gates: dict[str, Gated], ratio: float) 
     """
     lowest = [scores[name].masked_fill(~gate.kept, -torch.inf).flatten() for name, gate in gates.items()]
     if lowest:
-        best = _best(torch.cat(lowest), ratio)
+        best = top(torch.cat(lowest), ratio)
         for part, gate in zip(best.split([len(score) for score in lowest]), gates.values(), strict=True):
             gate.kept.copy_(part.view_as(gate.kept))
 
 
-def _best(scores: Tensor, ratio: float) -> Tensor:
-    """Return a mask of the highest scores; ties are broken by place, so that the count is exact."""
+def top(scores: Tensor, ratio: float) -> Tensor:
+    """Return a mask of the highest scores, all but ``ratio`` of them, and of none that is minus infinity.
+
+    Ties are broken by place, so that the count is exact.
+    """
     count = len(scores) - round(ratio * len(scores))
     kept = torch.zeros(len(scores), dtype=torch.bool)
     kept[scores.argsort(descending=True, stable=True)[:count]] = True

@@ -41,6 +41,8 @@ class Student(nn.Module):
         self.layers = tuple(inputs or ())
         self.inputs = nn.ModuleList((inputs or {}).values())
         self.body = body.requires_grad_(False)
+        #: What a method trains beside the tensors; it says how.
+        self.helpers = nn.ModuleDict()
         self.names = tuple(constraints)
         self.constraints = nn.ModuleList(constraints.values())
 
@@ -103,6 +105,10 @@ class Student(nn.Module):
             assert isinstance(part, Part)
             yield name, part
 
+    def replace(self, name: str, part: Part) -> None:
+        """Let another part give the tensor ``name`` from now on."""
+        self.constraints[self.names.index(name)] = part
+
     def restart(self, seed: int) -> None:
         """Forget everything: initialize anew what has no storage of its own, and BatchNorm's statistics."""
         from .gates import free_values
@@ -135,5 +141,6 @@ class Student(nn.Module):
                     plain = decayed if name == "values" and parameter.ndim > 1 else free
                     own.get(name, plain).append(parameter)
         free += self.inputs.parameters()
+        own.get("helpers", free).extend(self.helpers.parameters())
         found: list[dict[str, Any]] = [{"params": decayed, "weight_decay": weight_decay}, {"params": free}]
         return [*found, *({"params": own[name], "pace": paces[name]} for name in paces)]

@@ -8,6 +8,8 @@ from .find_ticket import FIND_TICKET, FindTicketSettings
 from .finetune import FINETUNE, FinetuneSettings
 from .learn_bits import LEARN_BITS, LearnBitsSettings
 from .learn_gates import LEARN_GATES, LearnGatesSettings
+from .learn_scores import LEARN_SCORES, LearnScoresSettings
+from .predict_filters import PREDICT_FILTERS, PredictFiltersSettings
 from .prune_gradually import PRUNE_GRADUALLY, PruneGraduallySettings
 from .reconstruct import RECONSTRUCT, ReconstructSettings
 from .regularize import REGULARIZE, RegularizeSettings
@@ -25,6 +27,8 @@ TRAINED = (
     TRAIN_SPARSE,
     FIND_TICKET,
     LEARN_GATES,
+    LEARN_SCORES,
+    PREDICT_FILTERS,
     LEARN_BITS,
     TRAIN_N_OF_M,
     REGULARIZE,
@@ -37,6 +41,8 @@ __all__ = [
     "FINETUNE",
     "LEARN_BITS",
     "LEARN_GATES",
+    "LEARN_SCORES",
+    "PREDICT_FILTERS",
     "PRUNE_GRADUALLY",
     "RECONSTRUCT",
     "REGULARIZE",
@@ -49,7 +55,9 @@ __all__ = [
     "FinetuneSettings",
     "LearnBitsSettings",
     "LearnGatesSettings",
+    "LearnScoresSettings",
     "MissingTraining",
+    "PredictFiltersSettings",
     "PruneGraduallySettings",
     "ReconstructSettings",
     "RegularizeSettings",

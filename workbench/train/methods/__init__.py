@@ -9,6 +9,8 @@ from .distill import Distill
 from .find_ticket import FindTicket
 from .learn_bits import LearnBits
 from .learn_gates import LearnGates
+from .learn_scores import LearnScores
+from .predict_filters import PredictFilters
 from .prune_gradually import PruneGradually
 from .reconstruct import Reconstruct
 from .regularize import Regularize
@@ -24,6 +26,8 @@ METHODS: dict[str, type[Method[Any]]] = {
     "train_sparse": TrainSparse,
     "find_ticket": FindTicket,
     "learn_gates": LearnGates,
+    "learn_scores": LearnScores,
+    "predict_filters": PredictFilters,
     "learn_bits": LearnBits,
     "train_n_of_m": TrainNOfM,
     "regularize": Regularize,
