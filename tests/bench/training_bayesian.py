@@ -17,7 +17,7 @@ from workbench.data.load import load_dataset
 from workbench.recipe import Recipe
 
 MODEL, RATIO = "lenet5", 60.0
-STRENGTHS = (1.0, 3.0, 10.0, 30.0)
+STRENGTHS = (1.0, 4.0, 16.0)
 SHARE = {"share": {"entries": 16, "start": "density"}}
 
 
@@ -25,7 +25,7 @@ def main() -> int:
     """Print and keep both curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--data", default="fashion_mnist")
     options = parser.parse_args()
     data = load_dataset(options.data)

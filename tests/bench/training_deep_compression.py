@@ -29,7 +29,7 @@ PRUNE: dict[str, dict[str, Any]] = {
                "augment": "flip"},
 }  # fmt: skip
 #: Entries of each codebook.
-ENTRIES = {"lenet300": 14, "lenet5": 12}
+ENTRIES = {"lenet300": 11, "lenet5": 12}
 #: What trains the codebooks, and the biases.
 TUNE = {"epochs": 3, "batch": 256, "learning_rate": 3e-3, "optimizer": "adamw", "augment": "flip"}
 

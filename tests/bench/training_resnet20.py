@@ -55,7 +55,7 @@ CASES = {
         "half the MACs by channels", [{"prune": {"granularity": "filter", "macs": 0.5, "multiple": 16}}], 1.0,
         {"epochs": 2, "learning_rate": 0.03},
     ),
-    "qat2": Case("2 bit, 8-bit activations", quantize(2), 2.0, {"epochs": 2, "learning_rate": 0.01}),
+    "qat2": Case("2 bit, 8-bit activations", quantize(2), 2.0, {"epochs": 1, "learning_rate": 0.01}),
     "weights90": Case(
         "90 % of weights", [{"prune": {"ratio": 0.9}}], 2.0, {"epochs": 2, "learning_rate": 0.02},
         before=({"prune": {"ratio": 0.75}}, {"distill": {"epochs": 1, "learning_rate": 0.02}}),
