@@ -58,6 +58,8 @@ def _field(path: str, rule: Mapping[str, Any]) -> Field | None:
     shape: Mapping[str, Any] = next((variant for variant in variants if variant.get("type") != "null"), {})
     if "enum" in shape:
         return {**common, "kind": "choice", "options": [*([None] if optional else []), *shape["enum"]]}
+    if shape.get("type") == "string" and rule.get("examples"):
+        return {**common, "kind": "choice", "options": list(rule["examples"])}
     if shape.get("type") == "boolean":
         return {**common, "kind": "flag"}
     if shape.get("type") in ("integer", "number"):

@@ -9,14 +9,12 @@ the checkpoint keeps two jobs from training the same step at once.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from workbench.compression import context_for, draft_for
 from workbench.data.dataset import Dataset, Split
@@ -40,6 +38,7 @@ from .methods import METHODS
 from .process import Apart, Place
 from .student import Student
 from .synthetic import Synthesis, check_source, made_split
+from .teachers import teacher_of
 from .worker import Request
 
 
@@ -190,7 +189,7 @@ class _Training:
         method = METHODS[technique](settings)
         student = Student.of(draft, method, layers)
         method.prepare(student, draft, self._subject, self._job.recipe)
-        teacher = _teacher(draft)
+        teacher = teacher_of(settings, draft, self._data, normalize)
         held = validation.images, validation.labels
         return Request(technique, settings, student, teacher, images, held, checkpoint, Path(), self._threads)
 
@@ -200,15 +199,6 @@ class _Training:
         job.before, job.note = course["before"], course["note"]
         job.curve = tuple(Point(**point) for point in course["curve"])
         job.advance(self._epochs + course["step"] / request.images.steps)
-
-
-def _teacher(draft: Draft) -> nn.Module:
-    """Return the uncompressed model, rewritten as the draft is, so that single layers' outputs compare too."""
-    teacher = copy.deepcopy(draft.original).eval()
-    own = teacher.state_dict()
-    if all(name in own and own[name].shape == value.shape for name, value in draft.rewritten.items()):
-        teacher.load_state_dict(draft.rewritten, strict=False)
-    return teacher
 
 
 def _method(step: Step) -> Method[Any]:

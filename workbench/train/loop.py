@@ -114,6 +114,8 @@ class Trainer:
             WorkbenchError: the loss is no number any more before one epoch was through, or a checkpoint
                 can't be written.
         """
+        if self._checkpoint is not None:
+            self.objective.ready(self.images, self._checkpoint.parent.parent, self._check)
         if not self._restore():
             self.course.before = self._accuracy()
             self.method.begin(self.student)
@@ -136,8 +138,8 @@ class Trainer:
         saved = told = time.monotonic()
         self.method.set_mode(self.student, self._moment())
         first = self.course.step - epoch * self.images.steps
-        for _, images, labels in self.images.batches(epoch, first):
-            loss = self._stepper.take(images, labels, self._moment())
+        for batch in self.images.batches(epoch, first):
+            loss = self._stepper.take(batch, self._moment())
             self.course.step += 1
             now = time.monotonic()
             self.course.seconds = now - begin
@@ -157,8 +159,7 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Let the stepper measure, and keep what it found: a resumed training must not find otherwise."""
-        _, images, labels = next(self.images.batches(0))
-        self._stepper.prepare(images, labels, self._moment(), self._check)
+        self._stepper.prepare(next(self.images.batches(0)), self._moment(), self._check)
         if self._stepper.notes:
             self._save()
             self._report(self.course)

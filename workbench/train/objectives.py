@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +13,10 @@ from torch.nn import functional as F
 
 from workbench.techniques.trained import DistillSettings
 
+from .cached_answers import answers_to
+
 if TYPE_CHECKING:
+    from .images import TrainingImages
     from .student import Student
 
 
@@ -20,6 +25,12 @@ class Objective(nn.Module, ABC):
 
     def watch(self, student: Student) -> None:
         """Get ready to see ``student``'s insides, once, before it is trained."""
+
+    def ready(self, images: TrainingImages, folder: Path, check: Callable[[], None]) -> None:
+        """Compute what is the same in every step, once; ``folder`` is for what is kept, ``check`` raises to end it."""
+
+    def at(self, places: Tensor) -> None:
+        """Hear which training images come next, by their places ``(N,)``."""
 
     @abstractmethod
     def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -41,13 +52,30 @@ class Answers(Objective):
         super().__init__()
         self._run = [teacher.eval().requires_grad_(False)]  # in a list: not a part of this module
         self._settings = settings
+        self._answers: Tensor | None = None
+        self._places = torch.empty(0, dtype=torch.long)
+
+    def ready(self, images: TrainingImages, folder: Path, check: Callable[[], None]) -> None:
+        """Run the teacher once over all images, where its answers are to be kept."""
+        if self._settings.answers == "cached":
+            self._answers = answers_to(self._run[0], images, folder, check)
+
+    def at(self, places: Tensor) -> None:
+        """Hear which images come next."""
+        self._places = places
+
+    def _taught(self, images: Tensor) -> Tensor:
+        if self._answers is not None:
+            return self._answers[self._places]
+        with torch.no_grad():
+            taught: Tensor = self._run[0](images)
+        return taught
 
     def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted sum of both losses."""
         settings = self._settings
         answers = student(images)
-        with torch.no_grad():
-            taught = self._run[0](images)
+        taught = self._taught(images)
         if settings.loss == "mse":
             far = F.mse_loss(answers, taught)
         else:

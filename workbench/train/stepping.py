@@ -21,6 +21,8 @@ from .objectives import Objective
 from .precision import DTYPES, Precision
 from .student import Student
 
+#: Places, normalised images and labels, as ``TrainingImages.batches`` gives them.
+Batch = tuple[Tensor, Tensor, Tensor]
 #: Images of a first measurement, and how many times slower ends it there: where a processor has no kernels for a
 #: type, a whole batch can take minutes.
 FEW, HOPELESS = 2, 4.0
@@ -38,19 +40,19 @@ class Stepper:
         self._device = next((tensor.device.type for tensor in student.parameters()), "cpu")
         self._precision = Precision("fp32", self._device)
 
-    def prepare(self, images: Tensor, labels: Tensor, moment: Moment, check: Callable[[], None]) -> None:
+    def prepare(self, batch: Batch, moment: Moment, check: Callable[[], None]) -> None:
         """Measure on one batch what the settings ask for; nothing of the student is changed."""
         before = [{name: held.clone() for name, held in part.state_dict().items()} for part in self._parts()]
         self._method.set_mode(self._student, moment)
         if self._settings.precision in DTYPES:
-            self.notes += (self._choose(images, labels, check),)
+            self.notes += (self._choose(batch, check),)
         if self._settings.gradient_checkpointing:
-            self.notes += (self._checkpoint(images, labels, check),)
+            self.notes += (self._checkpoint(batch, check),)
         for part, state in zip(self._parts(), before, strict=True):
             part.load_state_dict(state)
         self._optimizer.zero_grad(set_to_none=True)
 
-    def take(self, images: Tensor, labels: Tensor, moment: Moment) -> float:
+    def take(self, batch: Batch, moment: Moment) -> float:
         """Take one step; return the loss that it was taken on."""
         method, student, optimizer = self._method, self._student, self._optimizer
         torch.manual_seed(self._settings.seed * 1_000_003 + moment.step)  # dropout's chance
@@ -60,7 +62,7 @@ class Stepper:
         for group in optimizer.param_groups:
             group["lr"] = self._settings.learning_rate * group["pace"] * method.pace(moment)
         optimizer.zero_grad(set_to_none=True)
-        total = self._gradients(images, labels, self._precision, moment)
+        total = self._gradients(batch, self._precision, moment)
         self._precision.unscale(optimizer)
         method.after_backward(student, optimizer, moment)
         self._precision.step(optimizer)
@@ -80,11 +82,12 @@ class Stepper:
     def _parts(self) -> tuple[Student, Objective]:
         return self._student, self._objective
 
-    def _gradients(self, images: Tensor, labels: Tensor, precision: Precision, moment: Moment | None = None) -> float:
+    def _gradients(self, batch: Batch, precision: Precision, moment: Moment | None = None) -> float:
         """Add up the gradients of one batch, part by part; return its loss."""
-        count, total = len(labels), 0.0
-        parts = list(zip(images.chunk(self._settings.accumulate), labels.chunk(self._settings.accumulate), strict=True))
-        for place, (some, wanted) in enumerate(parts):
+        count, total = len(batch[0]), 0.0
+        parts = list(zip(*(values.chunk(self._settings.accumulate) for values in batch), strict=True))
+        for place, (places, some, wanted) in enumerate(parts):
+            self._objective.at(places)
             with precision.autocast():
                 loss = self._objective.loss(self._student, some, wanted)
                 loss = loss if len(parts) == 1 else loss * (len(wanted) / count)
@@ -96,31 +99,31 @@ class Stepper:
             total += float(loss.detach())
         return total
 
-    def _choose(self, images: Tensor, labels: Tensor, check: Callable[[], None]) -> str:
+    def _choose(self, batch: Batch, check: Callable[[], None]) -> str:
         """Use the asked for arithmetic where a step takes less time in it; return what was found."""
         wanted = self._settings.precision
 
         def ways(count: int) -> dict[str, Callable[[], None]]:
-            some = images[:count], labels[:count]
-            return {name: self._pass(*some, Precision(name, self._device)) for name in ("fp32", str(wanted))}
+            some = batch[0][:count], batch[1][:count], batch[2][:count]
+            return {name: self._pass(some, Precision(name, self._device)) for name in ("fp32", str(wanted))}
 
         ways(FEW)["fp32"]()
         seconds = seconds_of(ways(FEW), check, rounds=1, warm=0)
         if seconds[wanted] < HOPELESS * seconds["fp32"]:
-            seconds = seconds_of(ways(len(images)), check)
+            seconds = seconds_of(ways(len(batch[0])), check)
         times = seconds[wanted] / seconds["fp32"]
         if times >= 1:
             return f"A step in {wanted} takes {times:.1f} times as long as in fp32 here, so training stays in fp32."
         self._precision = Precision(wanted, self._device)
         return f"A step in {wanted} takes {times:.0%} of the time that it takes in fp32 here, so {wanted} is used."
 
-    def _checkpoint(self, images: Tensor, labels: Tensor, check: Callable[[], None]) -> str:
+    def _checkpoint(self, batch: Batch, check: Callable[[], None]) -> str:
         """Checkpoint the student's blocks; return what that saves and what it costs."""
         body = self._student.body
         count = len(blocks_of(body))
         if not count:
             return "The model has no blocks, so gradient checkpointing changes nothing here."
-        run = self._pass(images, labels, self._precision)
+        run = self._pass(batch, self._precision)
         without = peak_bytes(run)
         undo = checkpoint_blocks(body)
         within = peak_bytes(run)
@@ -140,12 +143,12 @@ class Stepper:
             f"{without / 1e6:.1f} MB, and a step {seconds['again'] / seconds['plain']:.2f} times as long."
         )
 
-    def _pass(self, images: Tensor, labels: Tensor, precision: Precision) -> Callable[[], None]:
+    def _pass(self, batch: Batch, precision: Precision) -> Callable[[], None]:
         """Return what computes one batch's gradients, to be measured."""
 
         def run() -> None:
             self._optimizer.zero_grad(set_to_none=True)
             torch.manual_seed(self._settings.seed)
-            self._gradients(images, labels, precision)
+            self._gradients(batch, precision)
 
         return run

@@ -1,6 +1,7 @@
 """What a student learns from its teacher; see ``workbench.techniques.trained.distill``.
 
 Features are those of modules of the same name in both, where they have as many positions: of each size the last.
+Of a teacher that has no such modules, it is the last of each size that the student has too.
 """
 
 from __future__ import annotations
@@ -27,14 +28,20 @@ TINY = 1e-6
 DISTANCES, ANGLES, SIMILARITIES = 25.0, 50.0, 3000.0
 
 
-def objective_of(loss: str, teacher: nn.Module, temperature: float, weight: float) -> Objective:
-    """Return the objective of a ``teacher`` by one of the losses; ``none`` leaves the labels alone."""
+def objective_of(
+    loss: str, teacher: nn.Module, temperature: float, weight: float, answers: str = "online"
+) -> Objective:
+    """Return the objective of a ``teacher`` by one of the losses; ``none`` leaves the labels alone.
+
+    ``answers``: computed in each step, or ``cached``.
+    """
     if loss == "none":
         return Labels()
     if loss in ("kl", "mse"):
-        return Answers(
-            teacher, DistillSettings.model_validate({"loss": loss, "temperature": temperature, "weight": weight})
-        )
+        given = {"loss": loss, "temperature": temperature, "weight": weight, "answers": answers}
+        return Answers(teacher, DistillSettings.model_validate(given))
+    if answers == "cached":
+        raise WorkbenchError(f"Only answers can be kept, and {loss} compares features: set answers to online.")
     return FEATURES[loss](teacher, weight)
 
 
@@ -45,7 +52,7 @@ class Features(Objective):
         super().__init__()
         self._run = [teacher.eval().requires_grad_(False)]  # in a list: not a part of this module
         self._weight = weight
-        self._names: tuple[str, ...] = ()
+        self._pairs: tuple[tuple[str, str], ...] = ()
         self._theirs: dict[str, Tensor] = {}
         self._ours: dict[str, Tensor] = {}
 
@@ -58,15 +65,21 @@ class Features(Objective):
             if name in theirs and theirs[name][2:] == output[2:] and self.takes(output):
                 place = output[2:] if len(output) > 2 else (name,)
                 matched[place] = name
-        if not matched:
+        pairs = [(name, name) for name in matched.values()] or self._by_size(ours, theirs)
+        if not pairs:
             raise WorkbenchError(
                 f"The model has no {self.wanted} that its teacher has too: take another loss, such as kl."
             )
-        self._names = tuple(matched.values())
-        for body, kept in ((self._run[0], self._theirs), (student.body, self._ours)):
-            for name in self._names:
-                body.get_submodule(name).register_forward_hook(_keeper(kept, name))
-        self.meet({name: (ours[name], theirs[name]) for name in self._names})
+        self._pairs = tuple(pairs)
+        for our, their in pairs:
+            student.body.get_submodule(our).register_forward_hook(_keeper(self._ours, our))
+            self._run[0].get_submodule(their).register_forward_hook(_keeper(self._theirs, their))
+        self.meet({our: (ours[our], theirs[their]) for our, their in pairs})
+
+    def _by_size(self, ours: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ...]]) -> list[tuple[str, str]]:
+        """Return the last features of each size that both models have, under whatever name."""
+        last = [{shape[2:]: name for name, shape in found.items() if self.takes(shape)} for found in (ours, theirs)]
+        return [(name, last[1][size]) for size, name in last[0].items() if size in last[1]]
 
     #: What a model must have.
     wanted = "features"
@@ -87,7 +100,8 @@ class Features(Objective):
         with torch.no_grad():
             self._run[0](images)
         found = F.cross_entropy(student(images), labels)
-        ours, theirs = ([kept[name] for name in self._names] for kept in (self._ours, self._theirs))
+        ours = [self._ours[name] for name, _ in self._pairs]
+        theirs = [self._theirs[name] for _, name in self._pairs]
         return found + self._weight * self.far(ours, theirs)
 
 

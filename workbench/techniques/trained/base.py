@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
@@ -113,6 +114,9 @@ def training_key(technique: str, layers: Mapping[str, TrainingSettings], draft: 
         parts.append("signs")
     if len(layers) < len(draft.layers) or any(own != settings for own in layers.values()):
         parts.append({name: own.hashed() for name, own in layers.items()})
+    teacher = Path(str(getattr(settings, "teacher", "")))
+    if teacher.suffix and teacher.is_file():  # another file under the same name is another teacher
+        parts.append(hashlib.sha256(teacher.read_bytes()).hexdigest())
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -11,15 +11,20 @@ The loss is the weighted sum of the labels' cross-entropy and of how far the stu
 - ``relation``: distances and angles between the images of a batch (Park et al. 2019).
 - ``similarity``: which images of a batch excite the same features (Tung and Mori 2019).
 
+The teacher may be another model of the same classes (by its zoo name, ``timm:NAME`` or file), or the student as the
+steps before left it: self-distillation (Furlanello et al. 2018, "Born-Again Neural Networks").
+
 The last four say nothing of answers, so the labels keep their whole weight beside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
+
+from workbench.models.zoo import ARCHITECTURES
 
 from .base import trained_technique
 from .finetune import FinetuneSettings
@@ -32,13 +37,23 @@ class DistillSettings(FinetuneSettings):
     when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
         **FinetuneSettings.when,
         "temperature": {"loss": ("kl",)},
+        "answers": {"loss": ("kl", "mse")},
     }
+    added: ClassVar[frozenset[str]] = FinetuneSettings.added | {"teacher", "answers"}
+
+    teacher: str = Field(
+        "uncompressed", min_length=1, examples=["uncompressed", "itself", *ARCHITECTURES],
+        description="Who teaches: the uncompressed model, the student as it came, or a zoo model or model file.",
+    )  # fmt: skip
 
     loss: Loss = Field(
         "kl", description="How both are compared: softened probabilities, logits, features, attention, relations."
     )
     temperature: float = Field(4.0, gt=0, le=100, description="How much probabilities are softened.")
     weight: float = Field(0.9, ge=0, le=1, description="The teacher's share of the loss; the labels have the rest.")
+    answers: Literal["online", "cached"] = Field(
+        "online", description="Run the teacher in each step, or once over all images, which must not be augmented."
+    )
 
 
 DISTILL = trained_technique(

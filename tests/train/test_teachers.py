@@ -1,0 +1,141 @@
+"""Anyone may teach who tells the same classes apart; what they say can be kept, and is the same then."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from workbench.compression import compress, context_for, draft_for
+from workbench.data.dataset import Dataset, Normalization
+from workbench.errors import WorkbenchError
+from workbench.models.model import Model
+from workbench.recipe import Recipe
+from workbench.subject import Subject
+from workbench.train.job import Trained, train
+from workbench.train.process import Within
+from workbench.train.teachers import Renormalized, teacher_of
+
+SETTINGS = "epochs: 2, batch: 16, learning_rate: 0.05, augment: none, images: 240"
+
+
+def taught(
+    model: Model, data: Dataset, more: str, before: str = "- prune: {ratio: 0.5}\n"
+) -> tuple[Trained, dict[str, Tensor]]:
+    recipe = Recipe.parse(f"{before}- distill: {{{SETTINGS}, {more}}}")
+    trained = train(model, data, recipe, place=Within()).result()
+    return trained, dict(compress(model, recipe, data).tensors)
+
+
+def exported(module: nn.Module, path: Path, shape: tuple[int, ...] = (1, 8, 8)) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        axes = {"x": {0: "n"}}
+        torch.onnx.export(
+            module.eval(), (torch.zeros(2, *shape),), path, input_names=["x"], dynamic_axes=axes, dynamo=False
+        )
+    return path
+
+
+class Counting(nn.Module):
+    """Tells how many images it was shown."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.seen = inner, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += len(x)
+        answers: Tensor = self.inner(x)
+        return answers
+
+
+@pytest.mark.parametrize("loss", ["kl", "mse"])
+def test_kept_answers_teach_the_same_as_those_given_in_each_step(
+    loss: str, small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers: list[Counting] = []
+
+    def counting(*given: object) -> nn.Module:
+        teachers.append(Counting(teacher_of(*given)))  # type: ignore[arg-type]
+        return teachers[-1]
+
+    monkeypatch.setattr("workbench.train.job.teacher_of", counting)
+    _, online = taught(small_model, small_data, f"loss: {loss}")
+    _, cached = taught(small_model, small_data, f"loss: {loss}, answers: cached")
+    for name, tensor in online.items():
+        torch.testing.assert_close(cached[name], tensor, rtol=1e-4, atol=1e-5)
+    assert [teacher.seen for teacher in teachers] == [2 * 240, 240]
+    _, _ = taught(small_model, small_data, f"loss: {loss}, answers: cached, weight: 0.5")
+    assert teachers[-1].seen == 0, "another recipe finds the answers of the same teacher"
+
+
+def test_answers_are_kept_only_where_images_stay_what_they_are(small_model: Model, small_data: Dataset) -> None:
+    with pytest.raises(WorkbenchError, match="kept only where images stay what they are: set augment to none"):
+        taught(small_model, small_data, "answers: cached, mix: mixup")
+    with pytest.raises(WorkbenchError, match="Only answers can be kept, and hint compares features"):
+        taught(small_model, small_data, "answers: cached, loss: hint")
+
+
+def test_another_model_teaches_from_its_file_and_a_changed_file_is_another_teacher(
+    small_model: Model, small_data: Dataset, tmp_path: Path
+) -> None:
+    torch.manual_seed(4)
+    large = nn.Sequential(nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(192, 3))
+    file = exported(large, tmp_path / "large.onnx")
+    _, first = taught(small_model, small_data, f"weight: 1, teacher: {file}")
+    _, dense = taught(small_model, small_data, "weight: 1")
+    assert any(not torch.equal(first[name], dense[name]) for name in first)
+    exported(large.requires_grad_(False).apply(_stronger), file)
+    _, second = taught(small_model, small_data, f"weight: 1, teacher: {file}")
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def _stronger(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        module.weight.mul_(3)
+
+
+def test_features_of_another_architecture_are_matched_by_their_size(
+    small_model: Model, small_data: Dataset, tmp_path: Path
+) -> None:
+    other = nn.Sequential(nn.Conv2d(1, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(80, 3))
+    file = exported(other, tmp_path / "other.onnx")
+    for loss in ("hint", "attention", "similarity"):
+        trained, _ = taught(small_model, small_data, f"loss: {loss}, teacher: {file}")
+        assert trained.after.value > trained.before.value
+
+
+def test_a_teacher_of_other_classes_or_other_images_is_refused_in_a_sentence(
+    small_model: Model, small_data: Dataset, tmp_path: Path
+) -> None:
+    for shape, classes, sentence in (
+        ((1, 8, 8), 7, "tells 7 classes apart, and patches has 3: take a teacher of these classes"),
+        ((3, 8, 8), 3, r"does not take the images of patches, \(1, 8, 8\)"),
+    ):
+        module = nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * 64, classes))
+        file = exported(module, tmp_path / f"{classes}.onnx", shape)
+        with pytest.raises(WorkbenchError, match=sentence):
+            taught(small_model, small_data, f"teacher: {file}")
+    with pytest.raises(WorkbenchError, match="There is no model 'nobody'"):
+        taught(small_model, small_data, "teacher: nobody")
+
+
+def test_a_teacher_sees_images_normalised_as_it_was_trained() -> None:
+    own, seen = Normalization((0.1, 0.5, 0.2), (0.3, 0.2, 0.7)), Normalization((0.4, 0.3, 0.6), (0.2, 0.9, 0.5))
+    images = torch.rand(2, 3, 4, 4)
+    found = Renormalized(nn.Identity(), seen, own)(seen(images))
+    torch.testing.assert_close(found, own(images))
+
+
+def test_the_default_teacher_is_the_uncompressed_model(small_model: Model, small_data: Dataset) -> None:
+    subject = Subject.of(small_model, small_data.image_shape)
+    draft = draft_for(subject, Recipe.parse("- prune: {ratio: 0.5}"), context_for(small_model, small_data))
+    images = torch.randn(2, 1, 8, 8)
+    for name, module in (("uncompressed", small_model.module), ("itself", draft.build())):
+        settings = Recipe.parse(f"- distill: {{teacher: {name}}}").steps[0].settings
+        found = teacher_of(settings, draft, small_data, small_data.normalization)  # type: ignore[arg-type]
+        assert torch.equal(found(images), module(images))
