@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import workbench as wb
@@ -14,7 +15,7 @@ from workbench.encodings.tables import NF4, named_table
 from workbench.models.zoo import ARCHITECTURES
 from workbench.techniques.kmeans import SortedValues
 from workbench.techniques.quantize.ranges import BINS, entropy_thresholds
-from workbench.techniques.quantize.tables import lloyd
+from workbench.techniques.quantize.tables import lloyd, number_below
 
 SHAPE = (1, 28, 28)
 FORMATS = (
@@ -183,6 +184,26 @@ def test_weights_take_the_nearest_value_of_the_table(module: nn.Module, settings
     scale = weight.abs().amax((1, 2, 3), keepdim=True)
     nearest = values[(weight / scale).unsqueeze(-1).sub(values).abs().argmin(-1)] * scale
     torch.testing.assert_close(quantized(module, settings).tensors["conv2.weight"], nearest)
+
+
+@pytest.mark.parametrize("middles", [np.arange(7) / 7, 2.0 ** np.arange(-9, 3), np.linspace(-1, 1, 255) ** 3])
+def test_numbers_are_placed_as_a_search_places_them(middles: NDArray[np.float64]) -> None:
+    middles = middles.astype(np.float32)
+    near = [np.nextafter(middles, np.float32(end)) for end in (-9, 9)]
+    spread = np.random.default_rng(0).normal(scale=np.ptp(middles), size=20_000).astype(np.float32)
+    numbers = np.concatenate([middles, *near, spread, np.float32([-100, 0, 100])])
+    np.testing.assert_array_equal(number_below(middles, numbers), np.searchsorted(middles, numbers))
+
+
+def test_layers_fitted_together_are_what_each_is_alone() -> None:
+    torch.manual_seed(2)
+    module = ARCHITECTURES["resnet20"]().eval()
+    name = "stage2.1.conv1"
+    for settings in ("bits: 3, range: mse", "bits: 5, range: entropy", "format: apot, bits: 4, range: mse"):
+        step = f"- quantize: {{{settings}"
+        every = wb.compress(module, f"{step}}}", image_shape=SHAPE).tensors[f"{name}.weight"]
+        alone = wb.compress(module, f"{step}, layers: ['{name}']}}", image_shape=SHAPE).tensors[f"{name}.weight"]
+        assert torch.equal(every, alone)
 
 
 @pytest.mark.parametrize("form", ["bits: 3", "format: nf, bits: 3", "bits: 2, scheme: symmetric, per: tensor"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ FLOATS = {"fp8_e4m3": ("e4m3", torch.float8_e4m3fn, 448.0), "fp8_e5m2": ("e5m2",
 _FLOAT_NAMES = tuple(name for name, _, _ in FLOATS.values())
 #: Lloyd's algorithm stops after this many rounds, or when no level moves.
 ROUNDS = 50
+#: Cells of the range of a table, and how many of its middles a number's may hold so that they are compared.
+CELLS, STEPS = 4096, 8
 
 
 def table_of(settings: QuantizeSettings) -> Table:
@@ -118,8 +121,31 @@ def nearest(rows: Floats, scale: Floats, table: Table) -> NDArray[np.uint8]:
             codes: NDArray[np.uint8] = clipped.to(dtype).view(torch.uint8).numpy()
             return np.where(codes == 0x80, np.uint8(0), codes)  # minus zero is zero
     values = _values(table)
-    middles = (values[1:] + values[:-1]) / 2
-    return np.searchsorted(middles, scaled).astype(np.uint8)
+    return number_below((values[1:] + values[:-1]) / 2, scaled).astype(np.uint8)
+
+
+def number_below(middles: NDArray[np.floating], numbers: NDArray[np.floating]) -> NDArray[np.integer[Any]]:
+    """Return how many of ``middles``, ascending, are below each of ``numbers``, as ``searchsorted`` does.
+
+    Numbers begin at what is below the cell next to theirs, of ``CELLS`` equal ones, and go up by comparison: much
+    faster than a search where few middles share a cell.
+    """
+    if len(middles) < 2 or numbers.size < CELLS:
+        return np.searchsorted(middles, numbers)
+    step = (middles[-1] - middles[0]) / np.float32(CELLS - 2)
+    edges = middles[0] + step * np.arange(-2, CELLS, dtype=np.float32)
+    below = np.searchsorted(middles, edges)
+    most = int((below[3:] - below[:-3]).max())
+    if not step > 0 or most > STEPS:
+        return np.searchsorted(middles, numbers)
+    places = numbers * (1 / step)
+    places += np.float32(1) - middles[0] / step
+    np.clip(places, np.float32(0), np.float32(CELLS - 1), out=places)
+    found = below.astype(np.int32).take(places.astype(np.int32))
+    ends = np.append(middles, np.float32(np.inf))
+    for _ in range(most):
+        found += numbers > ends.take(found)
+    return np.asarray(found)
 
 
 def on_table(weight: Tensor, scale: Floats, table: Table, slicing: Slicing, bits: int) -> TableCodes:
@@ -150,7 +176,7 @@ def lloyd(runs: Sequence[SortedValues], bits: int) -> list[NDArray[np.float32]]:
         if len(run):
             start[:] = run.start("linear", 2**bits, 0)
     centres = cluster_all(runs, starts, ROUNDS, refill=False).astype(np.float32)
-    return [np.unique(found) for found in centres]
+    return [found[np.append(True, found[1:] != found[:-1])] for found in centres]
 
 
 def in_order(weight: Tensor, slicing: Slicing) -> tuple[Floats, SortedValues]:
