@@ -98,6 +98,9 @@ FAMILIES: dict[str, Family] = {
     "prune, then codebook": _after_pruning(_share("start: density")),
     "factorize": lambda chance: f"- factorize: {{size: {chance.uniform(0.1, 0.9):.2f}}}",
     "factorize by energy": lambda chance: f"- factorize: {{energy: {chance.uniform(0.5, 0.99):.3f}}}",
+    "factorize by tucker2": lambda chance: f"- factorize: {{scheme: tucker2, size: {chance.uniform(0.1, 0.9):.2f}}}",
+    "factorize by tucker": lambda chance: f"- factorize: {{scheme: tucker, size: {chance.uniform(0.1, 0.9):.2f}}}",
+    "factorize by train": lambda chance: f"- factorize: {{scheme: tt, size: {chance.uniform(0.1, 0.9):.2f}}}",
     "factorize, then quantize": lambda chance: (
         f"- factorize: {{size: {chance.uniform(0.1, 0.9):.2f}}}\n- quantize: {{bits: {_bits(chance)}}}"
     ),

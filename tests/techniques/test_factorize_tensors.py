@@ -7,9 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from tensorly.decomposition import partial_tucker, tensor_train
+from tensorly.tenalg import multi_mode_dot
 
 import workbench as wb
-from workbench.models.factors import compose
+from workbench.models.factors import Scheme, compose
+from workbench.models.load import load_model
 from workbench.techniques.factorize.tensors import decompose, full_ranks, ranks_for, weights_of, widths_of
 
 SHAPES = [(8, 6, 3, 3), (5, 12, 3), (6, 4, 2, 3, 2)]
@@ -55,6 +58,27 @@ def test_no_tucker2_by_singular_vectors_of_the_unfoldings_alone_is_better(weight
     hosvd = np.einsum("pq...,op,iq->oi...", core, outputs, inputs)
     ours = product("tucker2", weight, (3, 3))
     assert np.linalg.norm(weight - ours) <= np.linalg.norm(weight - hosvd) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["tucker2", "tucker", "tt"])
+@pytest.mark.parametrize("size", [0.2, 0.5])
+def test_the_error_is_near_that_of_tensorlys_iterations(scheme: Scheme, size: float) -> None:
+    weight = load_model("resnet20").module.get_parameter("stage3.0.conv1.weight").detach().numpy()
+    ranks = ranks_for(scheme, weight.shape, int(size * weight.size), 1)
+    if scheme == "tt":
+        cores = tensor_train(np.moveaxis(weight, 0, -1).astype(np.float64), rank=[1, *ranks, 1])
+        theirs = np.moveaxis(cores.to_tensor(), -1, 0)
+    else:
+        axes = [0, 1] if scheme == "tucker2" else [0, 1, 2, 3]
+        (core, factors), _ = partial_tucker(weight.astype(np.float64), list(ranks), modes=axes)
+        theirs = multi_mode_dot(core, factors, modes=axes)
+    lost, least = (np.linalg.norm(weight - found) for found in (product(scheme, weight, ranks), theirs))
+    assert lost <= (1.05 if scheme == "tt" else 1.02) * least
+
+
+def test_what_takes_seconds_does_not_say_that_it_follows_a_slider() -> None:
+    costs = {scheme: wb.Recipe.parse(f"- factorize: {{scheme: {scheme}}}").cost for scheme in (*SCHEMES, "svd", "cp")}
+    assert costs == {"svd": "live", "tucker2": "live", "tucker": "live", "tt": "live", "cp": "fitted"}
 
 
 def test_a_train_cut_at_one_bond_is_the_singular_value_decomposition_there(weight: np.ndarray) -> None:

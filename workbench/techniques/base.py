@@ -23,9 +23,10 @@ CALIBRATION = 2
 
 
 class Cost(StrEnum):
-    """What a technique with given settings needs."""
+    """What a technique with given settings needs: no time, seconds, a pass over calibration data, a job."""
 
     LIVE = "live"
+    FITTED = "fitted"
     CALIBRATED = "calibrated"
     TRAINED = "trained"
 

@@ -25,7 +25,7 @@ from workbench.run.second_moments import second_moments
 from ..base import Cost, Dial, Settings, Technique
 from ..draft import Context, Draft
 from .spectrum import Spectrum, spectrum_of
-from .tensors import attained, decompose, full_ranks, ranks_for, weights_of, widths_of
+from .tensors import attained, decompose, directions, full_ranks, ranks_for, weights_of, widths_of
 
 #: Ranks, the links' weights, and what made them.
 Links: TypeAlias = tuple[tuple[int, ...], tuple[Tensor, ...], str]
@@ -44,7 +44,7 @@ class FactorizeSettings(Settings):
     scheme: Scheme = Field(
         "svd",
         description="Two links (svd), or for convolutions: fewer channels before and after the kernel (tucker2), "
-        "along its axes too (tucker), one filter an axis (cp), or a train of axes (tt). Tucker and CP take seconds.",
+        "along its axes too (tucker), one filter an axis (cp, which takes seconds), or a train of axes (tt).",
     )
     size: float = Field(
         0.5,
@@ -135,8 +135,10 @@ def _chain(draft: Draft, name: str, item: FactorizeSettings, context: Context) -
     widths = widths_of(item.scheme, ranks, shape[2:])
     if weights_of(item.scheme, ranks, shape) >= weight.numel():
         return ranks, (), ""
-    key = ("links", item.scheme, ranks, draft.version(draft.layers[name].weight))
-    links = context.cache.get(key, lambda: decompose(item.scheme, weight.float().numpy(), ranks))
+    version, array = draft.version(draft.layers[name].weight), weight.float().numpy()
+    axes = None if item.scheme == "cp" else context.cache.get(("directions", version), partial(directions, array))
+    key = ("links", item.scheme, ranks, version)
+    links = context.cache.get(key, lambda: decompose(item.scheme, array, ranks, axes))
     return widths, tuple(map(torch.from_numpy, links)), f"factorize {item.scheme} {ranks}"
 
 
@@ -216,6 +218,8 @@ def _moments(
 
 
 def _cost(settings: FactorizeSettings) -> Cost:
+    if settings.scheme == "cp":
+        return Cost.FITTED
     return Cost.CALIBRATED if settings.weighted else Cost.LIVE
 
 
