@@ -40,6 +40,7 @@ from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Baseline, Snapshot
 from workbench.subject import Subject
 from workbench.techniques.draft import Context
+from workbench.techniques.order import remarks_on
 
 if TYPE_CHECKING:
     from workbench.measure.devices import Energy, Target
@@ -231,9 +232,13 @@ class Engine:
     def refresh_latency(self, snapshot: Snapshot) -> Snapshot:
         """Return ``snapshot`` with its latencies predicted anew."""
         self.baseline = dataclasses.replace(self.baseline, latency=self._latency.predict(self.compress(Recipe())))
-        predicted = self._latency.predict(self.compress(snapshot.recipe))
+        compressed = self.compress(snapshot.recipe)
         return dataclasses.replace(
-            snapshot, baseline=self.baseline, latency=predicted, measured_latency=self._measured(snapshot.recipe)
+            snapshot,
+            baseline=self.baseline,
+            latency=self._latency.predict(compressed),
+            measured_latency=self._measured(snapshot.recipe),
+            notes=self._notes(compressed),
         )
 
     def _measured(self, recipe: Recipe) -> Latency | None:
@@ -297,7 +302,10 @@ class Engine:
         return Size(archive.nbytes, self.subject.dense_fp32_bytes, runtime_bytes, archive.entropy_bytes)
 
     def _notes(self, compressed: CompressedModel) -> tuple[str, ...]:
-        return (*self.notes, *compressed.notes)
+        description = self.target.description if self.target else None
+        pattern = description.sparsity.pattern if description and description.sparsity else None
+        device = description.title if description else "This machine"
+        return (*self.notes, *compressed.notes, *remarks_on(device, pattern, compressed.recipe.steps))
 
     def _measure_baseline(self, first: Snapshot, check: Check) -> Iterator[Snapshot]:
         """Find the dense model's logits on the whole split; interrupted, it goes on where it stopped."""

@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 
 import workbench as wb
+from workbench.data.load import load_dataset
+from workbench.engine import Engine
+from workbench.history import History
+from workbench.measure.devices.target import find_target
+from workbench.models.load import load_model
 from workbench.recipe import Recipe
-from workbench.techniques.order import remarks
+from workbench.techniques.order import remarks, remarks_on
 
 
 @pytest.mark.parametrize(
@@ -51,3 +56,24 @@ def test_a_sensible_order_has_no_remark(text: str) -> None:
 def test_remarks_are_among_the_notes() -> None:
     ours = wb.compress("lenet300", "- quantize: {bits: 4}\n- prune: {ratio: 0.5}", image_shape=(1, 28, 28))
     assert any("put prune before quantize" in note for note in ours.notes)
+
+
+def test_patterns_that_a_device_has_no_instructions_for_are_told() -> None:
+    steps = Recipe.parse(
+        "- prune: {ratio: 0.5}\n- prune: {granularity: 'n:m', ratio: 0.5, n: 2, m: 4, layers: [fc1]}"
+    ).steps
+    (remark,) = remarks_on("A phone", None, steps)
+    assert remark.startswith("Step 2: A phone has instructions for no pattern of zeros, so that 2:4 pruning")
+    assert remarks_on("A card", "2:4", steps) == ()
+    (other,) = remarks_on("A card", "4:8", steps)
+    assert "only for 4:8 patterns" in other
+    assert "keep 4:8" in other
+
+
+def test_choosing_a_device_with_the_instructions_takes_the_remark_away() -> None:
+    recipe = Recipe.parse("- prune: {granularity: 'n:m', ratio: 0.5, n: 2, m: 4}")
+    engine = Engine(load_model("lenet300"), load_dataset("fashion_mnist"), "test", History(":memory:"))
+    here = engine.outline(0, recipe, lambda: None)
+    assert any("This machine has instructions for no pattern" in note for note in here.notes)
+    engine.target = find_target("a100-sxm")
+    assert not any("instructions" in note for note in engine.refresh_latency(here).notes)

@@ -94,6 +94,26 @@ def remarks(steps: Sequence[Step]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def remarks_on(device: str, sparse: str | None, steps: Sequence[Step]) -> tuple[str, ...]:
+    """Return a sentence for each step whose pattern of zeros ``device`` has no instructions for.
+
+    ``sparse`` is the pattern that it does have them for, such as "2:4"; None where there is none.
+    """
+    found = []
+    for place, step in enumerate(steps, 1):
+        if step.technique != "prune" or getattr(step.settings, "granularity", "weight") != "n:m":
+            continue
+        pattern = f"{getattr(step.settings, 'n', 2)}:{getattr(step.settings, 'm', 4)}"
+        if pattern != sparse:
+            only = f"only for {sparse} patterns" if sparse else "for no pattern of zeros"
+            instead = f"keep {sparse}, " if sparse else ""
+            found.append(
+                f"Step {place}: {device} has instructions {only}, so that {pattern} pruning speeds up nothing there: "
+                f"{instead}remove filters, or prune single weights, which costs less accuracy."
+            )
+    return tuple(found)
+
+
 def _filters_after_factors(earlier: Step, later: Step) -> str | None:
     if (earlier.technique, later.technique) != ("factorize", "prune"):
         return None
