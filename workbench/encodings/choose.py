@@ -120,8 +120,10 @@ def encode_codes(codes: Array, bits: int, mask: Mask | None = None, background: 
         return dense
     survivors = Packed(places.take(codes), bits)
     _, most = dense.bounds
-    if places.entropy_bytes + survivors.entropy_bytes >= most and not places.are_patterned:
-        return dense  # no code of a mask and of what it leaves is shorter
+    # a code of what is left exceeds its entropy, or stays below it, by what the code of all does
+    coded = survivors.entropy_bytes + most - dense.entropy_bytes
+    if places.entropy_bytes + min(coded, survivors.nbytes) >= most and not places.are_patterned:
+        return dense
     return _smaller(dense, _smallest_sparse(places, _smallest(survivors)))
 
 
