@@ -20,10 +20,9 @@ from workbench.encodings import (
     encode_hashed,
     encode_levels,
 )
-from workbench.encodings.ans import JOINED_BITS
 from workbench.encodings.blocks import codes_shape
 from workbench.encodings.dense import STORED
-from workbench.encodings.integers import WIDTHS, code_type
+from workbench.encodings.integers import BYTE_FILLING, WIDTHS, code_type
 from workbench.encodings.slices import slice_count
 from workbench.encodings.sparse import INDEX_BITS
 from workbench.encodings.tables import table_values
@@ -81,7 +80,7 @@ def encodings(draw: st.DrawFn, shape: Shape | None = None, depth: int = 3, integ
         return draw(packed(shape))
     if kind == "ans":
         bits = draw(st.integers(1, 8))
-        return Ans(Packed(draw(codes(shape, bits)), bits), draw(st.booleans()) and bits in JOINED_BITS)
+        return Ans(Packed(draw(codes(shape, bits)), bits), draw(st.booleans()) and bits in BYTE_FILLING)
     if kind == "dense":
         return draw(dense(shape))
     if kind == "entropy":

@@ -38,6 +38,16 @@ def test_bits_are_within_half_a_percent_of_the_entropy(source: str) -> None:
     assert np.array_equal(back.decode(), codes)
 
 
+@pytest.mark.parametrize("size", [1, 7, 500, 20_000])
+def test_the_size_lies_within_the_bounds_that_counts_alone_say(size: int) -> None:
+    for codes, bits in SOURCES.values():
+        for joined in (False, True) if bits in (1, 2, 4) else (False,):
+            least, most = Ans(Packed(np.asarray(codes[:size], np.uint8), bits), joined).bounds
+            coded = Ans(Packed(np.asarray(codes[:size], np.uint8), bits), joined)
+            assert least <= coded.nbytes <= most
+            assert coded.bounds == (coded.nbytes, coded.nbytes)
+
+
 def test_where_a_symbol_is_nearly_certain_huffman_pays_whole_bits_and_ans_does_not() -> None:
     codes, bits = SOURCES["90 % zeros, 4 bits"]
     huffman = min(Entropy(Packed(np.asarray(codes, np.uint8), width)).nbytes for width in (4, 8))

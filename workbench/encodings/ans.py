@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.encodings.base import Array, Description, Encoding, EncodingError, Shape, read_field, register
-from workbench.encodings.integers import Packed
+from workbench.encodings.integers import BYTE_FILLING, Packed
 
 #: 2**(i / 16) for i from 0 to 15, in units of 2**-15.
 _MANTISSAS = (
@@ -35,8 +35,6 @@ _MANTISSAS = (
 _STEPS = len(_MANTISSAS)
 #: What each byte of a table of frequencies stands for, as multiples of the least.
 _WEIGHTS = np.array([0.0, *(math.ldexp(_MANTISSAS[byte % _STEPS], byte // _STEPS) for byte in range(1, 256))])
-#: Widths of codes that fill a byte without a gap.
-JOINED_BITS = (1, 2, 4)
 
 
 @register
@@ -53,7 +51,7 @@ class Ans(Encoding):
     joined: bool = False
 
     def __post_init__(self) -> None:
-        if self.joined and self.inner.bits not in JOINED_BITS:
+        if self.joined and self.inner.bits not in BYTE_FILLING:
             raise EncodingError(f"codes of {self.inner.bits} bits do not fill bytes")
         if self.inner.bits > 8:
             raise EncodingError(f"codes of {self.inner.bits} bits have too many values for a table of frequencies")
@@ -71,19 +69,26 @@ class Ans(Encoding):
 
     @cached_property
     def _bytes(self) -> bytes:
-        return encode_symbols(self._symbols, self._counts)
+        return _encode(self._symbols, self._low, self._table) if self._counts.size else b""
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
-        return np.bincount(self._symbols) if self.joined else self.inner.counts
+        return self.inner.byte_counts if self.joined else self.inner.counts
+
+    @cached_property
+    def _low(self) -> int:
+        return int(np.flatnonzero(self._counts)[0])
+
+    @cached_property
+    def _table(self) -> NDArray[np.uint8]:
+        return _frequencies(self._counts[self._low :])
 
     @cached_property
     def expected_bytes(self) -> float:
         """Size that the frequencies alone say: `nbytes`, or up to four less, without coding anything."""
         if not self._counts.size:
             return 0.0
-        used = self._counts[np.flatnonzero(self._counts)[0] :]
-        weights = _WEIGHTS[_frequencies(used)]
+        used, weights = self._counts[self._low :], _WEIGHTS[self._table]
         bits = int(used.sum()) * math.log2(float(weights.sum())) - float(used @ np.log2(np.maximum(weights, 1)))
         return 2 + len(used) + bits / 8
 
@@ -119,17 +124,21 @@ class Ans(Encoding):
         return found
 
 
-def encode_symbols(symbols: Array, counts: NDArray[np.int64] | None = None) -> bytes:
-    """Code flat symbols (uint8), which occur ``counts`` times each, counted where not given; nothing stays nothing."""
+def encode_symbols(symbols: Array) -> bytes:
+    """Code flat symbols (uint8); nothing stays nothing."""
     if not symbols.size:
         return b""
-    counts = np.bincount(symbols) if counts is None else counts
+    counts = np.bincount(symbols)
     low = int(np.flatnonzero(counts)[0])
-    table = _frequencies(counts[low:])
+    return _encode(symbols, low, _frequencies(counts[low:]))
+
+
+def _encode(symbols: Array, low: int, table: NDArray[np.uint8]) -> bytes:
+    """Code flat symbols, the lowest of which is ``low``, under a table of frequencies."""
     coder = _coder(None)
     coder.encode_reverse(symbols.astype(np.int32) - np.int32(low), _model(table))
     words: bytes = coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
-    return bytes([low, len(counts) - 1]) + table.tobytes() + words
+    return bytes([low, low + len(table) - 1]) + table.tobytes() + words
 
 
 def decode_symbols(data: bytes, size: int, count: int) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.encodings.ans import JOINED_BITS, Ans
+from workbench.encodings.ans import Ans
 from workbench.encodings.base import Array, Encoding, EncodingError, Shape, mask_entropy_bytes
 from workbench.encodings.blocks import Blocks
 from workbench.encodings.codebook import Codebook
@@ -32,7 +32,7 @@ from workbench.encodings.dense import Dense, bfloat16_bits, nonzero_bits
 from workbench.encodings.entropy import Entropy
 from workbench.encodings.grid import Grid
 from workbench.encodings.hashed import Hashed
-from workbench.encodings.integers import Packed, code_type
+from workbench.encodings.integers import BYTE_FILLING, Packed, code_type
 from workbench.encodings.levels import Levels, blank_of
 from workbench.encodings.slices import spread
 from workbench.encodings.sparse import (
@@ -293,7 +293,7 @@ def _is_one(values: Array) -> bool:
 def _smaller_coded(packed: Packed) -> Encoding:
     """Codes under the better of the two ANS codes where that is smaller."""
     code = Ans(packed)
-    if packed.bits in JOINED_BITS and packed.nbytes >= JOINED_BYTES:
+    if packed.bits in BYTE_FILLING and packed.nbytes >= JOINED_BYTES:
         joined = Ans(packed, joined=True)
         code = joined if joined.expected_bytes + NESTING_BYTES < code.expected_bytes else code
     return _smaller(packed, code)

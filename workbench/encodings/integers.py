@@ -34,6 +34,9 @@ from workbench.encodings.base import (
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16)
 """Code widths in bits."""
 
+BYTE_FILLING = (1, 2, 4)
+"""Widths of which several codes fill a byte without a gap."""
+
 
 @register
 @dataclass(frozen=True, eq=False)
@@ -71,9 +74,18 @@ class Packed(Encoding):
         return (self.codes.size * self.bits + 7) // 8
 
     @cached_property
+    def byte_counts(self) -> NDArray[np.int64]:
+        """How often each packed byte occurs, up to the highest that does."""
+        return np.bincount(np.frombuffer(self.pack(), np.uint8))
+
+    @cached_property
     def counts(self) -> NDArray[np.int64]:
         """How often each code occurs, up to the highest that does."""
-        return np.bincount(np.ravel(self.codes))
+        if self.bits not in BYTE_FILLING or not self.codes.size:
+            return np.bincount(np.ravel(self.codes))
+        counts = self.byte_counts @ _codes_in_bytes(self.bits)[: len(self.byte_counts)]  # there are fewer bytes
+        counts[0] -= 8 // self.bits * self.nbytes - self.codes.size
+        return counts[: int(np.flatnonzero(counts)[-1]) + 1]
 
     @cached_property
     def _entropy(self) -> float:
@@ -104,6 +116,13 @@ class Packed(Encoding):
 def code_type(bits: int) -> np.dtype[Any]:
     """Give the numpy type that codes of this width are held in."""
     return np.dtype(np.uint16 if bits == 16 else np.uint8)
+
+
+@lru_cache
+def _codes_in_bytes(bits: int) -> NDArray[np.int64]:
+    """Return how often each byte (rows) holds each code (columns)."""
+    places = np.arange(256)[:, None] >> np.arange(0, 8, bits) & ((1 << bits) - 1)
+    return np.asarray((places[:, :, None] == np.arange(1 << bits)).sum(1), np.int64)
 
 
 def pack_codes(codes: Array, bits: int) -> bytes:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.encodings.ans import JOINED_BITS, Ans
+from workbench.encodings.ans import Ans
 from workbench.encodings.base import Array, Encoding, zero_order_bytes
 from workbench.encodings.blocks import Blocks
 from workbench.encodings.choose import ENTROPY_WIDTHS
@@ -23,7 +23,7 @@ from workbench.encodings.dense import Dense, nonzero_bits
 from workbench.encodings.entropy import Entropy
 from workbench.encodings.grid import Grid
 from workbench.encodings.hashed import Hashed
-from workbench.encodings.integers import Packed
+from workbench.encodings.integers import BYTE_FILLING, Packed
 from workbench.encodings.slices import spread
 from workbench.encodings.sparse import (
     INDEX_BITS,
@@ -145,7 +145,7 @@ def _coded(packed: Packed, widths: list[Packed], code: Code) -> Encoding:
     if code in ("best", "huffman"):
         found += [Entropy(wide) for wide in widths]
     if code in ("best", "ans") and packed.bits <= 8:
-        coded = [Ans(packed), *(Ans(wide, joined=True) for wide in widths if wide.bits in JOINED_BITS)]
+        coded = [Ans(packed), *(Ans(wide, joined=True) for wide in widths if wide.bits in BYTE_FILLING)]
         # what the frequencies say is at most what coding takes, so that few need be coded
         for candidate in sorted(coded, key=lambda candidate: candidate.expected_bytes):
             if not found or candidate.expected_bytes < min(other.nbytes for other in found):
