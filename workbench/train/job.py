@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from workbench.compression import context_for, draft_for
 from workbench.data.dataset import Dataset, Split
@@ -29,8 +30,9 @@ from workbench.subject import Subject
 from workbench.techniques import Cost
 from workbench.techniques.draft import Draft
 from workbench.techniques.trained import TrainingSettings
-from workbench.techniques.trained.base import training_key
+from workbench.techniques.trained.base import put_learned, training_key
 
+from .assistants import eased
 from .images import TrainingImages
 from .loop import Point
 from .method import Method
@@ -82,7 +84,7 @@ class TrainingJob(Job[Trained]):
             made = getattr(step.settings, "learn_from", "train")
             if made != "train":
                 check_source(model, data, Synthesis.parse(made))
-        total = sum(_method(step).epochs for step in recipe.steps if step.cost is Cost.TRAINED)
+        total = sum(_passes(step) for step in recipe.steps if step.cost is Cost.TRAINED)
         super().__init__("training", lambda job: _Training(self, model, data, threads).run(), total=max(1, total))
 
     def pause(self) -> None:
@@ -128,9 +130,7 @@ class _Training:
         artefact: Artefact | None = None
         for place, step in enumerate(steps):
             if step.cost is Cost.TRAINED:
-                draft = draft_for(self._subject, Recipe(steps[:place]), self._context)
-                artefact = self._one(step, draft)
-                self._epochs += _method(step).epochs
+                artefact = self._one(step, Recipe(steps[:place]))
         assert artefact is not None, "a recipe without a trained step is refused"
         about = artefact.about
         return Trained(
@@ -144,25 +144,48 @@ class _Training:
             str(about.get("note", "")),
         )
 
-    def _one(self, step: Step, draft: Draft) -> Artefact:
+    def _one(self, step: Step, before: Recipe) -> Artefact:
         """Return what a step learned, training it where it was not."""
-        layers, artefacts = cast("dict[str, TrainingSettings]", step.resolve(draft.layers)), self._context.artefacts
+        draft = draft_for(self._subject, before, self._context)
+        layers = cast("dict[str, TrainingSettings]", step.resolve(draft.layers))
         if not layers:
             raise WorkbenchError(f"The step '{step.technique}' acts on no layer: give it some, or take it out.")
         key = training_key(step.technique, layers, draft, self._context)
-        found = artefacts.find(key)
+        began = self._epochs
+        found = self._context.artefacts.find(key)
         if found is None:
-            folder = artefacts.folder / "running"
-            folder.mkdir(parents=True, exist_ok=True)
-            with _alone(folder / f"{key}.lock"):
-                request = self._request(step.technique, layers, draft, folder / f"{key}.checkpoint")
-                request = replace(request, result=artefacts.path(key))
-                self._job.check()
-                self._job._place.run(request, lambda course: self._follow(course, request))
-            found = artefacts.find(key)
-            assert found is not None, "the worker said that it is done"
-            self._seconds += float(found.about["seconds"])
+            found = self._train(step, draft, key, self._assistant(step, before, key))
+        self._epochs = began + _passes(step)
         self._context.cache.forget(("trained", key))
+        return found
+
+    def _assistant(self, step: Step, before: Recipe, key: str) -> nn.Module | None:
+        """Return the last assistant between teacher and student, trained where it was not; None for no assistant."""
+        count, teacher = getattr(step.settings, "assistants", 0), None
+        for number in range(1, count + 1):
+            draft = draft_for(self._subject, eased(before, number / (count + 1)), self._context)
+            name = f"{key}-assistant{number}"
+            found = self._context.artefacts.find(name) or self._train(step, draft, name, teacher)
+            put_learned(draft, found, name)
+            teacher = draft.build()
+            self._epochs += _method(step).epochs
+        return teacher
+
+    def _train(self, step: Step, draft: Draft, key: str, teacher: nn.Module | None) -> Artefact:
+        """Train a step on the model as ``draft`` has it, taught by ``teacher`` in place of the step's own."""
+        artefacts = self._context.artefacts
+        folder = artefacts.folder / "running"
+        folder.mkdir(parents=True, exist_ok=True)
+        layers = cast("dict[str, TrainingSettings]", step.resolve(draft.layers))
+        with _alone(folder / f"{key}.lock"):
+            request = self._request(step.technique, layers, draft, folder / f"{key}.checkpoint")
+            teacher = request.teacher if teacher is None else teacher
+            request = replace(request, result=artefacts.path(key), teacher=teacher)
+            self._job.check()
+            self._job._place.run(request, lambda course: self._follow(course, request))
+        found = artefacts.find(key)
+        assert found is not None, "the worker said that it is done"
+        self._seconds += float(found.about["seconds"])
         return found
 
     def _images(self, settings: TrainingSettings) -> Split:
@@ -199,6 +222,11 @@ class _Training:
         job.before, job.note = course["before"], course["note"]
         job.curve = tuple(Point(**point) for point in course["curve"])
         job.advance(self._epochs + course["step"] / request.images.steps)
+
+
+def _passes(step: Step) -> int:
+    """Return the passes over the images that a step takes, those of its assistants included."""
+    return int(_method(step).epochs * (1 + getattr(step.settings, "assistants", 0)))
 
 
 def _method(step: Step) -> Method[Any]:

@@ -12,7 +12,8 @@ The loss is the weighted sum of the labels' cross-entropy and of how far the stu
 - ``similarity``: which images of a batch excite the same features (Tung and Mori 2019).
 
 The teacher may be another model of the same classes (by its zoo name, ``timm:NAME`` or file), or the student as the
-steps before left it: self-distillation (Furlanello et al. 2018, "Born-Again Neural Networks").
+steps before left it: self-distillation (Furlanello et al. 2018, "Born-Again Neural Networks"). Between a teacher and
+a far smaller student, assistants can stand (Mirzadeh et al. 2020): the same model, compressed less.
 
 The last four say nothing of answers, so the labels keep their whole weight beside them.
 """
@@ -39,7 +40,7 @@ class DistillSettings(FinetuneSettings):
         "temperature": {"loss": ("kl",)},
         "answers": {"loss": ("kl", "mse")},
     }
-    added: ClassVar[frozenset[str]] = FinetuneSettings.added | {"teacher", "answers"}
+    added: ClassVar[frozenset[str]] = FinetuneSettings.added | {"teacher", "answers", "assistants"}
 
     teacher: str = Field(
         "uncompressed", min_length=1, examples=["uncompressed", "itself", *ARCHITECTURES],
@@ -51,6 +52,9 @@ class DistillSettings(FinetuneSettings):
     )
     temperature: float = Field(4.0, gt=0, le=100, description="How much probabilities are softened.")
     weight: float = Field(0.9, ge=0, le=1, description="The teacher's share of the loss; the labels have the rest.")
+    assistants: int = Field(
+        0, ge=0, le=3, description="Models compressed less, each taught by the one before, the last one the teacher."
+    )
     answers: Literal["online", "cached"] = Field(
         "online", description="Run the teacher in each step, or once over all images, which must not be augmented."
     )
