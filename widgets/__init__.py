@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from .anatomy.view import AnatomyView
     from .behaviour.view import BehaviourView
     from .controls.view import ControlsView
+    from .devices.view import DevicesView
     from .examples.view import ExamplesView
     from .export.view import ExportView
+    from .fusion.view import FusionView
     from .layers.view import LayersView
     from .monitor.view import MonitorView
     from .page.workbench import Workbench
     from .picker.view import PickerView
+    from .pipeline.view import PipelineView
     from .recipe.view import RecipeView
     from .scoreboard.view import ScoreboardView
     from .sensitivity.view import SensitivityView
@@ -32,11 +35,14 @@ _HOMES = {
     "AnatomyView": "anatomy.view",
     "BehaviourView": "behaviour.view",
     "ControlsView": "controls.view",
+    "DevicesView": "devices.view",
     "ExamplesView": "examples.view",
     "ExportView": "export.view",
+    "FusionView": "fusion.view",
     "LayersView": "layers.view",
     "MonitorView": "monitor.view",
     "PickerView": "picker.view",
+    "PipelineView": "pipeline.view",
     "RecipeView": "recipe.view",
     "ScoreboardView": "scoreboard.view",
     "SensitivityView": "sensitivity.view",
@@ -47,9 +53,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "AllocationView", "AnatomyView", "BehaviourView", "ControlsView", "ExamplesView", "ExportView", "LayersView",
-    "MonitorView", "PickerView", "RecipeView", "ScoreboardView", "SensitivityView", "SplitView", "TradeoffView",
-    "WeightView", "Workbench",
+    "AllocationView", "AnatomyView", "BehaviourView", "ControlsView", "DevicesView", "ExamplesView", "ExportView",
+    "FusionView", "LayersView", "MonitorView", "PickerView", "PipelineView", "RecipeView", "ScoreboardView",
+    "SensitivityView", "SplitView", "TradeoffView", "WeightView", "Workbench",
 ]  # fmt: skip
 
 

@@ -45,6 +45,7 @@ from workbench.techniques.order import remarks_on
 if TYPE_CHECKING:
     from workbench.measure.devices import Energy, Target
     from workbench.measure.devices.calibrate import Forecast
+    from workbench.measure.devices.reasons import Change
     from workbench.measure.devices.roofline import Dtype
     from workbench.measure.devices.work import Work
 
@@ -224,6 +225,10 @@ class Engine:
     def work(self, recipe: Recipe) -> tuple[Work, Dtype]:
         """Return what a described device would have to do for one image under ``recipe``."""
         return self._latency.work(self.compress(recipe))
+
+    def change(self, recipe: Recipe) -> Change:
+        """Return what ``recipe`` did to the network, as described devices see it."""
+        return self._latency.change(self.compress(recipe))
 
     def on_target(self, recipe: Recipe) -> tuple[Forecast, Energy | None] | None:
         """Return the ratio to the baseline on the described device, and the energy there; None without one."""

@@ -254,15 +254,13 @@ class LatencyEstimator:
 
         Raises ``WorkbenchError`` where the model doesn't export.
         """
-        if not self._predictable:
-            raise WorkbenchError(f"'{self._subject.model.name}' cannot be written as ONNX, so its work isn't known.")
-        return self._change(compressed).after
+        return self.change(compressed).after
 
     def on_target(self, compressed: CompressedModel) -> tuple[Forecast, Energy | None] | None:
         """Return the time on the described device ÷ the baseline's there, and the energy; None without one."""
         if self.target is None or not self._predictable:
             return None
-        change = self._change(compressed)
+        change = self.change(compressed)
         return self.target.ratio(change.before, change.after), self.target.energy(self._on(self.target, compressed))
 
     def _sparse(self, compressed: CompressedModel) -> tuple[str, ...]:
@@ -285,14 +283,20 @@ class LatencyEstimator:
 
         kernels = self._kernels(compressed, 0)
         latency = target.latency(kernels, self._sparse(compressed))
-        change = self._change(compressed)
+        change = self.change(compressed)
         if not compressed.recipe:
             return latency
         return dataclasses.replace(
             latency, reason=explain_on(target, change, target.ratio(change.before, change.after))
         )
 
-    def _change(self, compressed: CompressedModel) -> Change:
+    def change(self, compressed: CompressedModel) -> Change:
+        """Return what a recipe did to the network, as described devices see it.
+
+        Raises ``WorkbenchError`` where the model doesn't export.
+        """
+        if not self._predictable:
+            raise WorkbenchError(f"'{self._subject.model.name}' cannot be written as ONNX, so its work isn't known.")
         from workbench.measure.devices import work_of
         from workbench.measure.devices.reasons import Change
         from workbench.measure.devices.target import dtype_of

@@ -49,6 +49,7 @@ from workbench.undo import UndoPath
 if TYPE_CHECKING:
     from workbench.measure.devices import Energy, Target
     from workbench.measure.devices.calibrate import Forecast
+    from workbench.measure.devices.reasons import Change
     from workbench.measure.devices.roofline import Dtype
     from workbench.measure.devices.work import Work
     from workbench.run.onnx_graph import OnnxGraph
@@ -213,6 +214,13 @@ class Session:
         Raises ``WorkbenchError`` where the model doesn't export.
         """
         return self._engine.work(recipe)
+
+    def change(self, recipe: Recipe) -> Change:
+        """Return what ``recipe`` did to the network, as described devices see it: what was and what is to be done.
+
+        Raises ``WorkbenchError`` where the model doesn't export.
+        """
+        return self._engine.change(recipe)
 
     def on_device(self, recipe: Recipe | None = None) -> tuple[Forecast, Energy | None] | None:
         """Return the recipe's time on the described device ÷ the baseline's, and the energy of an image there.

@@ -10,7 +10,10 @@ from tests.browser.conftest import open_page
 from tests.browser.launch import Served
 from tests.browser.reading import wait_settled
 
-TABS = ("Layers", "Sensitivity", "Trade-off", "Examples", "Weights", "Recipe", "Deploy", "Split", "Monitor")
+TABS = (
+    "Layers", "Sensitivity", "Trade-off", "Examples", "Weights", "Recipe", "Deploy", "Devices", "Split", "Pipeline",
+    "Fusion", "Monitor",
+)  # fmt: skip
 
 
 def findings(page: Page) -> list[str]:

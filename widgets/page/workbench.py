@@ -15,11 +15,14 @@ from ..base.picture import Pictured
 from ..base.view import View, style
 from ..behaviour.view import BehaviourView
 from ..controls.view import ControlsView
+from ..devices.view import DevicesView
 from ..examples.view import ExamplesView
 from ..export.view import ExportView
+from ..fusion.view import FusionView
 from ..layers.view import LayersView
 from ..monitor.view import MonitorView
 from ..picker.view import PickerView
+from ..pipeline.view import PipelineView
 from ..recipe.view import RecipeView
 from ..scoreboard.view import ScoreboardView
 from ..sensitivity.view import SensitivityView
@@ -51,7 +54,10 @@ TABS: dict[str, tuple[str, type[View]]] = {
 #: The parts of the last tab, each a panel under a row of its own.
 DEPLOY: dict[str, tuple[str, type[View]]] = {
     "export": ("Export", ExportView),
+    "devices": ("Devices", DevicesView),
     "split": ("Split", SplitView),
+    "pipeline": ("Pipeline", PipelineView),
+    "fusion": ("Fusion", FusionView),
     "monitor": ("Monitor", MonitorView),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .predict import Forecast, forecast, overhead_of
-from .run import PipelineRun, run_pipeline
+from .run import PipelineRun, require_cores, run_pipeline
 from .stages import balance, measure_blocks, stage_times
 
 #: Stages that are foretold.
@@ -70,12 +71,21 @@ class PipelineComparison:
 
 
 def compare_pipeline(
-    module: nn.Module, images: Tensor, stages: int, *, microbatch: int = 16, microbatches: int = 8, rounds: int = 3
+    module: nn.Module,
+    images: Tensor,
+    stages: int,
+    *,
+    microbatch: int = 16,
+    microbatches: int = 8,
+    rounds: int = 3,
+    tell: Callable[[float], None] = lambda share: None,
 ) -> PipelineComparison:
     """Balance ``module`` on ``stages`` processes by measured times, run both ways, and foretell more stages.
 
-    ``images`` are normalised, as many as ``run_pipeline`` asks for. Raises ``PipelineError``.
+    ``images`` are normalised, as many as ``run_pipeline`` asks for; ``tell`` hears the share done, and may raise to
+    give up. Raises ``PipelineError``.
     """
+    require_cores(stages)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -83,8 +93,11 @@ def compare_pipeline(
     finally:
         torch.set_num_threads(threads)
     cuts = balance(blocks, stages)
+    tell(0.1)
     alone = run_pipeline(module, images, microbatch=microbatch, microbatches=microbatches, rounds=rounds)
+    tell(0.5)
     several = run_pipeline(module, images, cuts, microbatch=microbatch, microbatches=microbatches, rounds=rounds)
+    tell(1.0)
     overhead = overhead_of(blocks, cuts, microbatches, several.throughput / alone.throughput)
     return PipelineComparison(
         alone, several, tuple(stage_times(blocks, cuts)), len(images), microbatch, microbatches,

@@ -90,9 +90,7 @@ def run_processes(
     and add outputs up; ``alone``: one process. Raises ``PipelineError`` as ``run_pipeline`` does.
     """
     count, batch = len(modules), microbatch * microbatches
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    if count > len(cores):
-        raise PipelineError(f"{count} processes need {count} cores, and this process may use {len(cores)}.")
+    require_cores(count)
     if len(images) == 0 or len(images) % batch:
         raise PipelineError(f"Give a multiple of {batch} images ({microbatches} microbatches of {microbatch}).")
     with tempfile.TemporaryDirectory() as name:
@@ -100,7 +98,7 @@ def run_processes(
         _hand_over(modules, images, folder)
         told = {
             **plan, "processes": count, "microbatch": microbatch, "batch": batch, "rounds": rounds,
-            "cores": cores[:count],
+            "cores": usable_cores()[:count],
         }  # fmt: skip
         (folder / PLAN).write_text(json.dumps(told), encoding="utf-8")
         _finish([_start(folder, rank) for rank in range(count)])
@@ -114,6 +112,18 @@ def run_processes(
         for entry in found
     )  # fmt: skip
     return PipelineRun(tuple(plan.get("cuts", ())), statistics.median(speeds), speeds, figures, logits)
+
+
+def usable_cores() -> list[int]:
+    """Return the cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def require_cores(count: int) -> None:
+    """Raise ``PipelineError`` where there are fewer cores than ``count``."""
+    cores = usable_cores()
+    if count > len(cores):
+        raise PipelineError(f"{count} processes need {count} cores, and this process may use {len(cores)}.")
 
 
 def _hand_over(modules: Sequence[nn.Module], images: Tensor, folder: Path) -> None:

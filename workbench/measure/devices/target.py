@@ -58,7 +58,10 @@ class Target:
 
     def latency(self, kernels: Sequence[Kernel], sparse: Sequence[str] = ()) -> Latency:
         """Return the latency of ``kernels`` at batch 1; ``sparse`` names the layers that keep 2 of 4 weights."""
-        work, dtype = work_of(kernels).with_sparse(sparse), dtype_of(kernels)
+        return self.latency_of(work_of(kernels).with_sparse(sparse), dtype_of(kernels))
+
+    def latency_of(self, work: Work, dtype: Dtype) -> Latency:
+        """Return the latency of ``work`` at batch 1."""
         found = self.forecast(work, dtype)
         # a Latency's interval is one of 95 %
         reach = math.log(found.width) * 1.96 / 1.645

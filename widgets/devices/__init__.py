@@ -1,0 +1,1 @@
+"""What devices that are not here would make of the present setting."""

@@ -1,0 +1,1 @@
+"""Which operators a runtime takes into one another."""
