@@ -63,8 +63,23 @@ def test_nothing_on_the_front_is_beaten_and_trials_outlive_their_search(
 def test_a_front_of_nothing_is_refused(session: Session) -> None:
     with pytest.raises(WorkbenchError, match="1 or more"):
         FrontJob(session, 0)
-    with pytest.raises(WorkbenchError, match="can be searched"):
+    with pytest.raises(WorkbenchError, match="no technique 'nothing' to allocate by"):
         FrontJob(session, 1, ["nothing"]).result()
+    with pytest.raises(WorkbenchError, match="no layer 'fc9' to lock"):
+        FrontJob(session, 1, ["quantize"], locked=["fc9"]).result()
+
+
+def test_other_steps_and_locked_layers_stay_as_they_are_in_every_recipe(session: Session) -> None:
+    base = wb.Recipe.parse("- prune: {ratio: 0.3}\n- quantize: {bits: 8, overrides: {fc3: {bits: 6}}}")
+    points = FrontJob(session, 8, ["quantize"], base=base, locked=["fc3"], repair=False, executor="inline").result()
+    assert points
+    for point in points:
+        assert point.recipe.steps[0] == base.steps[0]
+        assert [step.technique for step in point.recipe.steps[2:]] == []
+        (step,) = (step for step in point.recipe.steps if step.technique == "quantize")
+        assert step.settings_of("fc3").bits == 6  # type: ignore[attr-defined]
+    others = FrontJob(session, 1, ["quantize"], locked=["fc3"]).result()
+    assert all(point.recipe.hash not in {other.recipe.hash for other in others} for point in points)
 
 
 CODE = """

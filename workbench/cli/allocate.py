@@ -49,13 +49,14 @@ def _allocate(options: argparse.Namespace) -> int:
     from workbench.session import Session
 
     budget = _budget(options)
+    asked = [name for given in options.technique for name in given.split(",")]
     base = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     model = load_model(options.model, architecture=options.architecture)
     with Session(model, options.data, split=options.split) as session:
         job = AllocationJob(
             session,
             budget,
-            [name for given in options.technique for name in given.split(",")],
+            asked,
             base=base,
             locked=options.lock.split(",") if options.lock else (),
             repair=options.repair,
@@ -64,7 +65,15 @@ def _allocate(options: argparse.Namespace) -> int:
         follow(job)
         report = allocation_report(session, job.result())
         if options.front is not None:
-            front = FrontJob(session, options.front)
+            front = FrontJob(
+                session,
+                options.front,
+                asked,
+                base=base,
+                locked=options.lock.split(",") if options.lock else (),
+                repair=options.repair,
+                executor=options.scheduler or options.executor,
+            )
             follow(front)
             report["front"] = [point.to_json() for point in front.result()]
     print(json.dumps(report, indent=1) if options.json else render_allocation(report))

@@ -15,10 +15,11 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from workbench.editing import without
 from workbench.errors import WorkbenchError
 from workbench.jobs import Cancelled, Job
 from workbench.measure.estimate import Estimate
@@ -27,7 +28,7 @@ from workbench.recipe import Recipe
 from .budget import Budget
 from .costs import Costs
 from .damage import damages, sweep_options
-from .options import Plan, plan_for
+from .options import Plan, plan_for, require_layers, require_methods
 from .problem import Choice
 from .repairs import repaired, repairs_for
 from .testbed import Testbed
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
+    from workbench.run.executor import Executor
     from workbench.session import Session
     from workbench.snapshot import Snapshot
 
@@ -46,7 +48,12 @@ POPULATION, SEEDS = 24, 6
 #: Images behind each option's divergence, from which the exact answers come.
 IMAGES = 64
 #: Which methods are genes of which plan, and what each plan's exact answers are sought within.
-PLANS: tuple[tuple[tuple[str, ...], str], ...] = ((("channels",), "ms"), (("prune", "quantize"), "bytes"))
+PLANS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("channels",), "ms"),
+    (("prune", "factorize", "quantize", "share"), "bytes"),
+)
+#: Methods unless said.
+USUAL = ("channels", "prune", "quantize")
 SPLIT = "validation"
 
 
@@ -70,16 +77,22 @@ class FrontPoint:
 class FrontJob(Job[tuple[FrontPoint, ...]]):
     """Evolves recipes of ``session``'s model over so many ``trials``, those of an earlier, ended search included.
 
-    ``latest`` is the front so far, by rising size. ``methods`` are names of ``options.METHODS``.
-    Raises ``WorkbenchError`` where Optuna is not installed.
+    ``latest`` is the front so far, by rising size. ``methods`` are names of ``options.METHODS``, ``USUAL`` where empty.
+    ``base``, ``locked``, ``repair`` and ``executor`` are as of an ``AllocationJob``. Raises ``WorkbenchError`` where
+    Optuna is not installed.
     """
 
     def __init__(
         self,
         session: Session,
         trials: int = 96,
-        methods: Sequence[str] = ("channels", "prune", "quantize"),
+        methods: Sequence[str] = (),
         seed: int = 0,
+        *,
+        base: Recipe | None = None,
+        locked: Collection[str] = (),
+        repair: bool = True,
+        executor: str | Executor | None = None,
     ) -> None:
         if trials < 1:
             raise WorkbenchError(f"A front of {trials} trials has nothing on it; let it be 1 or more.")
@@ -91,14 +104,17 @@ class FrontJob(Job[tuple[FrontPoint, ...]]):
             ) from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         session.data[SPLIT]
-        self.session, self.trials = session, trials
+        self.session, self.trials, self.repair, self.executor = session, trials, repair, executor
         self.latest: tuple[FrontPoint, ...] = ()
-        super().__init__("front", lambda _: _Evolution(self, tuple(methods), seed).run(), trials)
+        base, chosen = session.recipe if base is None else base, tuple(methods) or USUAL
+        super().__init__("front", lambda _: _Evolution(self, chosen, seed, base, tuple(locked)).run(), trials)
 
 
 class _Evolution:
-    def __init__(self, job: FrontJob, methods: tuple[str, ...], seed: int) -> None:
-        self._job, self._methods, self._seed = job, methods, seed
+    def __init__(
+        self, job: FrontJob, methods: tuple[str, ...], seed: int, base: Recipe, locked: tuple[str, ...]
+    ) -> None:
+        self._job, self._methods, self._seed, self._base, self._locked = job, methods, seed, base, locked
         self._chance = random.Random(seed)
 
     def run(self) -> tuple[FrontPoint, ...]:
@@ -120,14 +136,19 @@ class _Evolution:
         return job.latest
 
     def _make_plans(self) -> list[Plan]:
-        plans = []
+        subject, plans = self._bed.subject, []
+        require_methods(self._methods)
+        require_layers([layer.name for layer in subject.layers], self._locked)
         for names, _ in PLANS:
             chosen = [name for name in names if name in self._methods]
-            with contextlib.suppress(WorkbenchError):  # a model without channels that can be removed
-                if chosen:
-                    plans.append(plan_for(self._bed.subject, Budget("bytes", 1), chosen))
-        if not plans:
-            raise WorkbenchError(f"None of {', '.join(self._methods)} can be searched on this model.")
+            if chosen == ["channels"] and not subject.channels.groups and len(self._methods) > 1:
+                continue  # none of this model's can be removed, but there are other ways
+            if chosen:
+                plans.append(plan_for(subject, Budget("bytes", 1), chosen, self._base, self._locked))
+        rest = self._base
+        for method in (method for plan in plans for method in plan.methods):
+            rest = without(rest, method.technique)
+        self._rest = rest
         return plans
 
     def _open(self) -> Study:
@@ -160,7 +181,11 @@ class _Evolution:
     @property
     def _question(self) -> str:
         plans = [[[method.name for method in plan.methods], plan.options] for plan in self._plans]
-        return json.dumps([plans, POPULATION, self._seed])
+        asked = [plans, POPULATION, self._seed]
+        if self._rest or self._locked or not self._job.repair:
+            held = [[unit.options for unit in plan.units if unit.locked] for plan in self._plans]
+            asked.append([self._rest.hash, sorted(self._locked), held, self._job.repair])
+        return json.dumps(asked)
 
     def _distribution(self, gene: str) -> Any:
         from optuna.distributions import IntDistribution
@@ -184,10 +209,10 @@ class _Evolution:
 
     def _recipe(self, choices: Sequence[Choice]) -> Recipe:
         """Return the recipe of all plans' choices; removed channels make BatchNorm worth recalibrating."""
-        recipe = Recipe()
+        recipe = self._rest
         for plan, choice in zip(self._plans, choices, strict=True):
             recipe = Plan(plan.methods, plan.units, recipe, plan.names).recipe(choice)
-        if recipe and "recalibrate" in repairs_for(self._bed, recipe):
+        if recipe and self._job.repair and "recalibrate" in repairs_for(self._bed, recipe):
             return repaired(recipe, "recalibrate")
         return recipe
 
@@ -216,7 +241,8 @@ class _Evolution:
         job = self._job
         try:
             found = sweep_options(
-                self._bed, plan, IMAGES, history=job.session.history, cancelled=lambda: job.cancelled
+                self._bed, plan, IMAGES, history=job.session.history, executor=job.executor,
+                cancelled=lambda: job.cancelled,
             )  # fmt: skip
         finally:
             self._check()  # cancelled, it ends as a job that was, not as one that failed

@@ -174,9 +174,7 @@ def plan_for(
     base = Recipe() if base is None else base
     chosen = _methods(methods or USUAL[budget.kind], budget, base)
     names = tuple(layer.name for layer in subject.layers)
-    for name in locked:
-        if name not in names:
-            raise WorkbenchError(f"There is no layer '{name}' to lock; the first ones are {', '.join(names[:6])}.")
+    require_layers(names, locked)
     options = _options(chosen)
     values = [dial_values(base, method.technique, names) for method in chosen]
     units = []
@@ -197,10 +195,22 @@ def plan_for(
     return Plan(chosen, tuple(units), rest, names)
 
 
-def _methods(names: Sequence[str], budget: Budget, base: Recipe) -> tuple[Method, ...]:
+def require_layers(names: Collection[str], locked: Collection[str]) -> None:
+    """Raise ``WorkbenchError`` where a ``locked`` layer is none of ``names``."""
+    for name in locked:
+        if name not in names:
+            raise WorkbenchError(f"There is no layer '{name}' to lock; the first ones are {', '.join([*names][:6])}.")
+
+
+def require_methods(names: Collection[str]) -> None:
+    """Raise ``WorkbenchError`` where one of ``names`` is no method."""
     for name in names:
         if name not in METHODS:
             raise WorkbenchError(f"There is no technique '{name}' to allocate by; there are {', '.join(METHODS)}.")
+
+
+def _methods(names: Sequence[str], budget: Budget, base: Recipe) -> tuple[Method, ...]:
+    require_methods(names)
     chosen = [METHODS[name] for name in METHODS if name in names]
     for method in chosen:
         if budget.counted not in method.lowers:
