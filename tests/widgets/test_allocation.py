@@ -61,6 +61,27 @@ def test_an_answer_is_shown_and_set_by_one_click_and_undone(view: AllocationView
     assert view.figure().axes
 
 
+def test_a_point_of_the_front_is_told_and_set_by_one_click(
+    view: AllocationView, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("widgets.allocation.view.TRIALS", 8)
+    ask(view, do="evolve", techniques=["quantize"])
+    wait_until(view, "evolving", lambda evolving: evolving.get("state") == "done", seconds=90)
+    sizes = [point["bytes"] for point in view.front]
+    assert len(sizes) > 2
+    assert sizes == sorted(sizes)
+    point = view.front[0]
+    assert "bit" in point["words"]
+    ask(view, do="take", hash=point["hash"])
+    assert session.recipe.hash == point["hash"]
+    assert session.measure().size.bytes == point["bytes"]
+    wait_until(view, "applied", lambda applied: applied == point["hash"])
+    session.undo()
+    ask(view, do="evolve", techniques=["nothing"])
+    wait_until(view, "evolving", lambda evolving: evolving.get("state") == "failed", seconds=30)
+    assert "no technique 'nothing'" in view.evolving["error"]
+
+
 def test_what_cannot_be_met_is_said_and_the_locks_are_counted(view: AllocationView, session: Session) -> None:
     marks_of(session).lock(["fc1"])
     try:

@@ -36,11 +36,13 @@ function render({ model, el }) {
   const empty = element("p", { class: "wb-nothing wb-muted" }, "Say what you can afford. The workbench measures what each layer bears, and finds the recipe that loses least within it. The first answer is there in about half a minute, and gets better while you work on.");
   const remarks = element("ul", { class: "wb-remarks" });
   const locks = element("p", { class: "wb-muted wb-locks" });
+  const ticked = () => Object.entries(boxes).filter(([, { input, root }]) => input.checked && !root.hidden).map(([name]) => name);
+  const front = frontView(model, ticked);
   el.replaceChildren(element("div", { class: "wb-allocation wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Find the best", help("finding the best", ABOUT)),
       element("div", { class: "wb-ask" }, kind, element("span", { class: "wb-muted" }, "at most"), amount, unit), start,
       element("fieldset", { class: "wb-techniques" }, element("legend", { class: "wb-hidden" }, "Techniques allowed"), ...Object.values(boxes).map(({ root }) => root))),
-    element("div", { class: "wb-course" }, bar, text, done), problem, locks, empty, table, remarks));
+    element("div", { class: "wb-course" }, bar, text, done), problem, locks, empty, table, remarks, front.root));
 
   let typed = false;
   function propose() {
@@ -108,6 +110,7 @@ function render({ model, el }) {
       body.replaceChildren(...answers.map((row) => rowOf(row, about, dense, model.get("applied"))));
       if (dense.accuracy != null) body.append(element("tr", { class: "wb-dense wb-muted" }, element("th", { scope: "row" }, "Dense"), element("td"), element("td"), element("td", {}, percent(about.searched, 2)), element("td", {}, percent(dense.accuracy, 2)), ...figures(about).map(([, show]) => element("td", {}, show(dense)))));
     }
+    front.draw();
     remarks.replaceChildren(...(about.remarks || []).map((remark) => element("li", {}, remark)));
   }
 
@@ -115,18 +118,18 @@ function render({ model, el }) {
   amount.addEventListener("input", () => { typed = true; });
   start.addEventListener("click", () => {
     if (model.get("progress").state === "running") { model.send({ do: "cancel" }); return; }
-    const chosen = Object.entries(boxes).filter(([, { input, root }]) => input.checked && !root.hidden).map(([name]) => name);
+    const chosen = ticked();
     amount.toggleAttribute("aria-invalid", false);
     if (!(Number(amount.value) >= 0) || amount.value === "") { amount.setAttribute("aria-invalid", "true"); amount.focus(); return; }
     model.send({ do: "start", kind: kind.value, amount: Number(amount.value), techniques: chosen });
   });
   amount.addEventListener("keydown", (event) => { if (event.key === "Enter") start.click(); });
 
-  const traits = onTraits(model, ["dense", "answers", "about", "progress", "applied", "locked", "problem"], update, { frame: true });
+  const traits = onTraits(model, ["dense", "answers", "about", "progress", "applied", "locked", "problem", "front", "evolving"], update, { frame: true });
   const unseen = reportVisibility(model, el);
   offer();
   update();
-  return () => { traits.end(); unseen(); };
+  return () => { traits.end(); front.end(); unseen(); };
 }
 
 export default { render };

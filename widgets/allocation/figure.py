@@ -1,8 +1,8 @@
-"""The answers to a budget as a figure for a paper: what was foreseen, and what was measured."""
+"""The answers to a budget, and a front, as figures for a paper."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..base import plots
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
     from workbench.search.allocation import Allocation, Answer
+    from workbench.search.front import FrontPoint
 
 
 def draw_answers(area: FigureBase, found: Allocation, titles: Mapping[str, str], answers: Mapping[str, Answer]) -> None:
@@ -23,7 +24,7 @@ def draw_answers(area: FigureBase, found: Allocation, titles: Mapping[str, str],
             solid_capstyle="butt", label="foreseen, 95 %" if row == 0 else None,
         )  # fmt: skip
         axes.plot(100 * answer.accuracy, row, "o", color=plots.ACCENT, zorder=3, label=None if row else "validation")
-        reported = answer.reported.accuracy if answer.reported else None
+        reported = answer.reported.score if answer.reported else None
         if reported is not None:
             axes.plot(
                 100 * reported.value, row, "D", color=plots.SERIES[1], zorder=2, label=None if row else reported.split
@@ -35,3 +36,19 @@ def draw_answers(area: FigureBase, found: Allocation, titles: Mapping[str, str],
     axes.set_xlabel("Accuracy (%)")
     axes.legend(loc="best")
     plots.note(axes, f"at most {found.budget.say()}; dashed: dense, validation")
+
+
+def draw_front(area: FigureBase, points: Sequence[FrontPoint]) -> None:
+    """Draw the accuracy of each of ``points`` over its size, the darker the faster."""
+    axes = area.subplots()
+    times = [point.ms if point.ms is not None else 0.0 for point in points]
+    drawn = axes.scatter(
+        [point.bytes / 1e3 for point in points], [100 * point.accuracy.value for point in points], c=times,
+        cmap="viridis", s=14, zorder=3,
+    )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlabel("Size of the packed file (kB)")
+    axes.set_ylabel(f"Share of {points[0].accuracy.n:,} {points[0].accuracy.split} images (%)")
+    if any(times):
+        area.colorbar(drawn, ax=axes, label="Predicted latency (ms)")
+    plots.note(axes, "right, or as the dense model where there are no labels; by NSGA-II")

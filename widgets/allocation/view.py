@@ -1,4 +1,4 @@
-"""Find the best: a budget and what may be used, and the recipes that keep it, side by side.
+"""Find the best: a budget and what may be used, and the recipes that keep it, side by side; and the whole front.
 
 The search belongs to the Session (``workbench.search.searches``), so that it goes on while this view is hidden. What
 is sent is a few hundred bytes, at most a few times a second while it runs, and nothing while a slider moves.
@@ -15,21 +15,25 @@ import traitlets
 from workbench.errors import WorkbenchError
 from workbench.search.budget import Budget
 from workbench.search.options import METHODS, USUAL
-from workbench.search.searches import Searches, searches_of
+from workbench.search.searches import Fronts, Searches, fronts_of, searches_of
 
 from ..base import plots
 from ..base.view import View, script, style
-from .figure import draw_answers
+from ..base.words import in_words
+from .figure import draw_answers, draw_front
 
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
     from workbench.search.allocation import Allocation, Answer
+    from workbench.search.front import FrontPoint
     from workbench.session import Session
     from workbench.snapshot import Snapshot
 
 #: Seconds between two drawings of a running search.
 PACE = 0.25
+#: Recipes that a front is evolved over.
+TRIALS = 96
 #: What the page calls each kind of budget, what its number is multiplied by, and the unit it is typed in.
 KINDS: dict[str, tuple[str, float, str]] = {
     "bytes": ("Packed size", 1e3, "kB"),
@@ -76,9 +80,12 @@ def kinds() -> list[dict[str, Any]]:
 
 
 class AllocationView(View):
-    """Asks for a budget, runs the search, and shows the answers with one click to apply each."""
+    """Asks for a budget, runs the search, and shows the answers with one click to apply each.
 
-    _esm = script("allocation/allocation.js")
+    Below them is the front of accuracy, size and latency, evolved on request; a point of it is applied likewise.
+    """
+
+    _esm = script("allocation/front.js", "allocation/allocation.js")
     _css = style("allocation/allocation.css")
 
     figure_size = (plots.DOUBLE, 2.4)
@@ -91,28 +98,36 @@ class AllocationView(View):
     applied = traitlets.Unicode("").tag(sync=True)
     locked = traitlets.Int(0).tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
+    front: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    evolving = traitlets.Dict().tag(sync=True)
 
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
         self._told = 0.0
         self._shown: Allocation | None = None
-        self._unsubscribe: Callable[[], None] = lambda: None
+        self._front: tuple[FrontPoint, ...] | None = None
+        self._unsubscribe: tuple[Callable[[], None], ...] = ()
         super().__init__(session, **traits)
 
     def attach(self, session: Session) -> None:
         """Show ``session`` from now on."""
         super().attach(session)
-        self._unsubscribe = searches_of(session).subscribe(self._on_searches(session))
+        self._unsubscribe = (
+            searches_of(session).subscribe(self._on_searches(session)),
+            fronts_of(session).subscribe(self._on_fronts(session)),
+        )
 
     def detach(self) -> None:
         """Stop drawing; the search goes on."""
-        self._unsubscribe()
+        for end in self._unsubscribe:
+            end()
         super().detach()
 
     def begin(self, session: Session) -> None:
         """Show what was found before."""
-        self._shown, self.problem, self.applied = None, "", ""
-        self.dense, self.answers, self.about = {}, [], {}
+        self._shown, self._front, self.problem, self.applied = None, None, "", ""
+        self.dense, self.answers, self.about, self.front = {}, [], {}, []
         self._show(searches_of(session))
+        self._show_front(fronts_of(session))
 
     def mark(self, marks: Any) -> None:
         """Count the locked layers, which the search leaves as they are."""
@@ -122,18 +137,20 @@ class AllocationView(View):
         """Show what a budget can be measured against, and which answer is set now."""
         with self.publishing():
             baseline = snapshot.baseline
-            if not self.dense and baseline.size and baseline.accuracy and snapshot.layers:
+            if not self.dense and baseline.size and baseline.score and snapshot.layers:
                 self.dense = {
-                    "accuracy": baseline.accuracy.value,
+                    "accuracy": baseline.score.value,
                     "bytes": baseline.size.bytes,
                     "runtime_bytes": baseline.size.runtime_bytes,
                     "ms": baseline.latency.ms if baseline.latency else None,
                     "macs": sum(layer.macs for layer in self.session.layers) if self.session else None,
-                    "test": baseline.accuracy.split,
+                    "test": baseline.score.split,
+                    "judged": "accuracy" if baseline.accuracy else "agreement",
                 }
-            self.applied = next((each["hash"] for each in self.answers if each["hash"] == snapshot.recipe_hash), "")
+            self.applied = snapshot.recipe_hash
             if self.session is not None:
                 self._show(searches_of(self.session))
+                self._show_front(fronts_of(self.session))
 
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
         """Do what the page asked for."""
@@ -146,6 +163,12 @@ class AllocationView(View):
                 searches_of(self.session).cancel()
             case "apply":
                 self.apply(content["by"])
+            case "evolve":
+                self.evolve(content["techniques"])
+            case "rest":
+                fronts_of(self.session).cancel()
+            case "take":
+                self.take(str(content["hash"]))
 
     def start(self, kind: str, amount: float, techniques: list[str]) -> None:
         """Start a search: ``amount`` in the unit that the page shows for ``kind``."""
@@ -159,6 +182,24 @@ class AllocationView(View):
         with self.publishing():
             self.problem = problem
 
+    def evolve(self, techniques: list[str]) -> None:
+        """Start a front by these techniques; locked layers keep what they have."""
+        assert self.session is not None
+        problem = ""
+        try:
+            fronts_of(self.session).start(self.session, TRIALS, techniques, sorted(self.marks.locked))
+        except WorkbenchError as refused:
+            problem = str(refused)
+        with self.publishing():
+            self.problem = problem
+
+    def take(self, recipe_hash: str) -> None:
+        """Set the Session's recipe to a point of the front; undo goes back."""
+        assert self.session is not None
+        recipe = next((one.recipe for one in fronts_of(self.session).points if one.recipe.hash == recipe_hash), None)
+        if recipe is not None:
+            self.change(lambda _: recipe)
+
     def apply(self, by: str) -> None:
         """Set the Session's recipe to an answer; undo goes back."""
         assert self.session is not None
@@ -169,8 +210,12 @@ class AllocationView(View):
             self.change(lambda _: recipe)
 
     def plot(self, area: FigureBase) -> None:
-        """Draw the answers: accuracy foreseen and measured."""
+        """Draw the answers, accuracy foreseen and measured; or the front, where that is all there is."""
         found = searches_of(self.session).found if self.session is not None else None
+        points = fronts_of(self.session).points if self.session is not None else ()
+        if found is None and points:
+            draw_front(area, points)
+            return
         if found is None:
             raise WorkbenchError("There is nothing to draw yet: start a search first.")
         draw_answers(area, found, {by: TITLES[by] for by in _answers(found)}, _answers(found))
@@ -189,6 +234,31 @@ class AllocationView(View):
 
         return follow
 
+    def _on_fronts(self, session: Session) -> Callable[[Fronts], None]:
+        def follow(fronts: Fronts) -> None:
+            if self.session is session and self.visible:
+                with self.publishing():
+                    self._show_front(fronts)
+
+        return follow
+
+    def _show_front(self, fronts: Fronts) -> None:
+        """Set the traits that show the front."""
+        if fronts.points is not self._front:
+            self._front = fronts.points
+            self.front = [
+                {
+                    "hash": point.recipe.hash, "accuracy": point.accuracy.value, "bytes": point.bytes, "ms": point.ms,
+                    "words": in_words(point.recipe.to_data()),
+                }
+                for point in fronts.points
+            ]  # fmt: skip
+        progress = fronts.progress
+        self.evolving = {} if progress is None else {
+            "state": progress.state, "done": int(progress.done), "total": int(progress.total), "error": progress.error,
+            "left": None if progress.left is None else round(progress.left),
+        }  # fmt: skip
+
     def _show(self, searches: Searches) -> None:
         """Set the traits that show the search."""
         found = searches.found
@@ -197,8 +267,7 @@ class AllocationView(View):
             self.answers = [_row(by, answer) for by, answer in _answers(found).items()] if found else []
             self.about = _about(found) if found else {}
             if self.session is not None:
-                present = self.session.recipe.hash
-                self.applied = next((each["hash"] for each in self.answers if each["hash"] == present), "")
+                self.applied = self.session.recipe.hash
         self.progress = _progress(searches)
 
 
@@ -210,7 +279,7 @@ def _answers(found: Allocation) -> dict[str, Answer]:
 def _row(by: str, answer: Answer) -> dict[str, Any]:
     shown = answer.reported or answer.validation
     size, latency = (shown.size, shown.latency) if shown else (None, None)
-    reported = answer.reported.accuracy if answer.reported else None
+    reported = answer.reported.score if answer.reported else None
     return {
         "by": by,
         "title": TITLES[by],

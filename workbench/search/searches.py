@@ -1,6 +1,6 @@
-"""The allocation of one Session: what it has found, and the job that runs.
+"""The allocation of one Session and its front: what was found, and the job that runs.
 
-It hangs on the Session, so that every view of it shows the same search, and what was found is there when someone comes
+They hang on the Session, so that every view of it shows the same search, and what was found is there when someone comes
 back.
 """
 
@@ -14,6 +14,7 @@ from workbench.jobs import Progress
 
 from .allocation import Allocation
 from .budget import Budget
+from .front import FrontJob, FrontPoint
 from .job import AllocationJob
 
 if TYPE_CHECKING:
@@ -47,5 +48,30 @@ class Searches(OneJob):
         return job
 
 
+class Fronts(OneJob):
+    """Fronts of one Session, one at a time; ``points`` are the last front so far, by rising size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.points: tuple[FrontPoint, ...] = ()
+
+    def start(
+        self, session: Session, trials: int, methods: Sequence[str] = (), locked: Collection[str] = ()
+    ) -> FrontJob:
+        """Start a search; one that runs is cancelled. Raises ``WorkbenchError`` as ``FrontJob`` does."""
+        job = FrontJob(session, trials, methods, locked=locked)
+
+        def forget() -> None:
+            self.points = ()
+
+        def note(_: Progress) -> None:
+            self.points = job.latest
+
+        self._begin(job, note, reset=forget)
+        return job
+
+
+#: The fronts of a Session.
+fronts_of: PerSession[Fronts] = PerSession(lambda session: Fronts())
 #: The searches of a Session.
 searches_of: PerSession[Searches] = PerSession(lambda session: Searches())
