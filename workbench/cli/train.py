@@ -30,6 +30,11 @@ def add(verbs: Verbs[Any]) -> None:
         help="first of all: give the model a new last layer for the data's classes and train it on them; "
         "--set takes the settings of finetune, and --out writes .safetensors that every verb takes as --model",
     )  # fmt: skip
+    verb.add_argument(
+        "--design", metavar="NAME[,width=X][,depth=X]",
+        help="design a student from a zoo architecture and have --model teach it: resnet20,width=0.5,depth=0.67; "
+        "--set takes the settings of distill, epochs=0 only tells what the student would need, --out as above",
+    )  # fmt: skip
     verb.add_argument("--out", metavar="FILE", help="write the trained model as .wbz")
     verb.add_argument("--threads", type=int, default=1, metavar="N", help="cores to train on (default: 1)")
     add_json(verb)
@@ -43,6 +48,8 @@ def _train(options: argparse.Namespace) -> int:
 
     if options.transfer:
         return _transfer(options)
+    if options.design:
+        return _design(options)
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     if options.method:
         recipe = _with_method(recipe, options.method, options.set)
@@ -98,20 +105,77 @@ def _transfer(options: argparse.Namespace) -> int:
     with Session(model, data, split=options.split) as session:
         accuracy = session.measure().accuracy
     assert accuracy is not None
+    _tell_made(options, data, trained, accuracy, {})
+    return 0
+
+
+def _design(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from workbench.models.designs import Design, save_model
+    from workbench.models.load import load_model
+    from workbench.session import Session
+    from workbench.train.designing import Distillation, designed, figures
+
+    _only_makes(options, "--design")
+    base, _, rest = options.design.partition(",")
+    scale = _settings([part for part in rest.split(",") if part])
+    if set(scale) - {"width", "depth"} or not all(isinstance(value, int | float) for value in scale.values()):
+        raise WorkbenchError(f"'{options.design}' is no design: write it as resnet20,width=0.5,depth=0.67.")
+    teacher = load_model(options.model, architecture=options.architecture)
+    data = load_data(options, teacher)
+    student = designed(Design(base, **scale), data)
+    needs = {"student": figures(student, data).to_json(), "teacher": figures(teacher, data).to_json()}
+    settings = _settings(options.set)
+    if settings.get("epochs") == 0:
+        print(json.dumps(needs, indent=1) if options.json else _needs(needs))
+        return 0
+    training = Distillation(student, teacher, data, settings, options.threads)
+    follow(training.job)
+    model, trained = training.result(), training.job.result()
+    if options.out:
+        save_model(model, Path(options.out))
+    with Session(model, data, split=options.split) as session:
+        accuracy = session.measure().accuracy
+    assert accuracy is not None
+    _tell_made(options, data, trained, accuracy, needs)
+    return 0
+
+
+def _only_makes(options: argparse.Namespace, option: str) -> None:
+    """Raise ``WorkbenchError`` for options that say how a model is compressed, where one is only made."""
+    for name in ("recipe", "method", "climb"):
+        if getattr(options, name) is not None:
+            raise WorkbenchError(f"{option} comes before any compression: leave out --{name}.")
+    if options.out and not options.out.endswith(".safetensors"):
+        raise WorkbenchError(f"A new model is written as .safetensors, and '{options.out}' is called otherwise.")
+
+
+def _tell_made(options: argparse.Namespace, data: Any, trained: Any, accuracy: Any, needs: dict[str, Any]) -> None:
+    """Print what making a model came to."""
     report = {
         "model": options.model, "dataset": data.name, "classes": list(data.classes), "accuracy": accuracy.to_json(),
         "validation": {"before": trained.before.to_json(), "after": trained.after.to_json()},
         "seconds": trained.seconds, "stopped": trained.stopped, "note": trained.note,
-        "curve": [vars(point) for point in trained.curve], "file": options.out,
+        "curve": [vars(point) for point in trained.curve], "file": options.out, **needs,
     }  # fmt: skip
     if options.json:
         print(json.dumps(report, indent=1))
-        return 0
+        return
     print(
         f"{accuracy.value:.2%} of {accuracy.n:,} {accuracy.split} images of {data.name} after {trained.seconds:.0f} s "
-        f"of training" + (f"; written to {options.out}." if options.out else ".")
+        f"of training{f'; written to {options.out}' if options.out else ''}. {_needs(needs)}".strip()
     )
-    return 0
+
+
+def _needs(needs: dict[str, Any]) -> str:
+    """Say what a student needs against its teacher."""
+    if not needs:
+        return ""
+    student, teacher = needs["student"], needs["teacher"]
+    ours, theirs = (side["latency"] and side["latency"]["ms"] for side in (student, teacher))
+    took = f", {ours:.2f} ms instead of {theirs:.2f} ms" if ours and theirs else ""
+    return f"The student has {student['parameters']:,} parameters, the teacher {teacher['parameters']:,}{took}."
 
 
 def _climb(options: argparse.Namespace, model: Any, data: Any, recipe: Any) -> int:

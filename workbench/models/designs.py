@@ -21,6 +21,7 @@ from .heads import with_classes
 from .model import Model, ModelError
 from .state_dict import fit_state_dict, read_state_dict
 from .zoo import ARCHITECTURES
+from .zoo.scaling import SCALED
 
 #: The word under which a file says how its architecture is built.
 KEY = "workbench"
@@ -28,10 +29,22 @@ KEY = "workbench"
 
 @dataclass(frozen=True)
 class Design:
-    """An architecture: a zoo name or ``timm:NAME``, and the classes of its last layer where they are others."""
+    """An architecture: a zoo name or ``timm:NAME``, and the classes of its last layer where they are others.
+
+    One of the zoo can be ``width`` times as wide and ``depth`` times as deep; see ``zoo.scaling``.
+    """
 
     base: str
     classes: int | None = None
+    width: float = 1.0
+    depth: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("width", self.width), ("depth", self.depth)):
+            if not 0.05 <= value <= 4:
+                raise ModelError(f"A design's {name} is from 0.05 to 4 times the architecture's, not {value:g}.")
+        if (self.width, self.depth) != (1, 1) and self.base not in SCALED:
+            raise ModelError(f"'{self.base}' cannot be made narrower or shallower: take one of the zoo.")
 
     def build(self, input_shape: tuple[int, ...]) -> nn.Module:
         """Return the architecture with weights of chance, for images ``(C, H, W)``."""
@@ -40,7 +53,7 @@ class Design:
         hub = named(self.base)
         if hub is None and self.base not in ARCHITECTURES:
             raise ModelError(f"There is no architecture '{self.base}' to build this model from.")
-        module = build_untrained(*hub) if hub else ARCHITECTURES[self.base]()
+        module = build_untrained(*hub) if hub else SCALED[self.base][0](self.width, self.depth)
         if self.classes is None:
             return module
         return with_classes(Model(self.base, module.eval(), "module", input_shape), self.classes).module

@@ -11,11 +11,11 @@ class LeNet300(nn.Module):
     Input ``(N, 1, 28, 28)``, output logits ``(N, num_classes)``.
     """
 
-    def __init__(self, num_classes: int = 10) -> None:
+    def __init__(self, num_classes: int = 10, hidden: tuple[int, int] = (300, 100)) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(28 * 28, 300)
-        self.fc2 = nn.Linear(300, 100)
-        self.fc3 = nn.Linear(100, num_classes)
+        self.fc1 = nn.Linear(28 * 28, hidden[0])
+        self.fc2 = nn.Linear(*hidden)
+        self.fc3 = nn.Linear(hidden[1], num_classes)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -30,13 +30,14 @@ class LeNet5(nn.Module):
     Input ``(N, 1, 28, 28)``, output logits ``(N, num_classes)``.
     """
 
-    def __init__(self, num_classes: int = 10) -> None:
+    def __init__(self, num_classes: int = 10, widths: tuple[int, int, int] = (20, 50, 500)) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 20, 5)
-        self.conv2 = nn.Conv2d(20, 50, 5)
+        first, second, hidden = widths
+        self.conv1 = nn.Conv2d(1, first, 5)
+        self.conv2 = nn.Conv2d(first, second, 5)
         self.pool = nn.MaxPool2d(2)
-        self.fc1 = nn.Linear(50 * 4 * 4, 500)
-        self.fc2 = nn.Linear(500, num_classes)
+        self.fc1 = nn.Linear(second * 4 * 4, hidden)
+        self.fc2 = nn.Linear(hidden, num_classes)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:

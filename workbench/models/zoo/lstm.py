@@ -11,9 +11,11 @@ class RowLSTM(nn.Module):
     Each row is one step; the last step's output is classified. 123 k parameters.
     """
 
-    def __init__(self, channels: int = 1, num_classes: int = 10, width: int = 28, hidden: int = 96) -> None:
+    def __init__(
+        self, channels: int = 1, num_classes: int = 10, width: int = 28, hidden: int = 96, layers: int = 2
+    ) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(channels * width, hidden, num_layers=2, batch_first=True)
+        self.lstm = nn.LSTM(channels * width, hidden, num_layers=layers, batch_first=True)
         self.classifier = nn.Linear(hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -47,17 +47,18 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """MobileNetV2 for ``(N, channels, 28, 28)`` images, logits ``(N, num_classes)``.
 
-    ``width`` scales every layer's channels, rounded to multiples of 8 as in the paper's code.
+    ``width`` scales every layer's channels, rounded to multiples of 8 as in the paper's code; ``depth`` the
+    blocks of each stage.
     """
 
-    def __init__(self, channels: int = 1, num_classes: int = 10, width: float = 0.5) -> None:
+    def __init__(self, channels: int = 1, num_classes: int = 10, width: float = 0.5, depth: float = 1.0) -> None:
         super().__init__()
         inputs = _round8(32 * width)
         self.stem = ConvBNReLU6(channels, inputs, 3)
         blocks = []
         for expansion, base, count, stride in STAGES:
             outputs = _round8(base * width)
-            for index in range(count):
+            for index in range(max(1, round(count * depth))):
                 blocks.append(InvertedResidual(inputs, outputs, stride if index == 0 else 1, expansion))
                 inputs = outputs
         self.blocks = nn.Sequential(*blocks)

@@ -32,14 +32,14 @@ class ResNet20(nn.Module):
     Input ``(N, channels, H, W)`` with small H and W (28 or 32), output logits ``(N, num_classes)``.
     """
 
-    def __init__(self, channels: int = 1, num_classes: int = 10, width: int = 16) -> None:
+    def __init__(self, channels: int = 1, num_classes: int = 10, width: int = 16, blocks: int = 3) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
-        self.stage1 = _stage(width, width, 1)
-        self.stage2 = _stage(width, 2 * width, 2)
-        self.stage3 = _stage(2 * width, 4 * width, 2)
+        self.stage1 = _stage(width, width, 1, blocks)
+        self.stage2 = _stage(width, 2 * width, 2, blocks)
+        self.stage3 = _stage(2 * width, 4 * width, 2, blocks)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(4 * width, num_classes)
 
@@ -50,9 +50,6 @@ class ResNet20(nn.Module):
         return logits
 
 
-def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        BasicBlock(inputs, outputs, stride),
-        BasicBlock(outputs, outputs, 1),
-        BasicBlock(outputs, outputs, 1),
-    )
+def _stage(inputs: int, outputs: int, stride: int, blocks: int) -> nn.Sequential:
+    rest = (BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1))
+    return nn.Sequential(BasicBlock(inputs, outputs, stride), *rest)

@@ -51,12 +51,14 @@ class ShuffleNetV2(nn.Module):
     channels instead of 1,024, for ten classes.
     """
 
-    def __init__(self, channels: int = 1, num_classes: int = 10, head: int = 256) -> None:
+    def __init__(
+        self, channels: int = 1, num_classes: int = 10, head: int = 256, stages: tuple[tuple[int, int], ...] = STAGES
+    ) -> None:
         super().__init__()
         inputs = 24
         self.stem = nn.Sequential(nn.Conv2d(channels, inputs, 3, 2, 1, bias=False), nn.BatchNorm2d(inputs), nn.ReLU())
         units = []
-        for outputs, count in STAGES:
+        for outputs, count in stages:
             for index in range(count):
                 units.append(ShuffleUnit(inputs, outputs, 2 if index == 0 else 1))
                 inputs = outputs

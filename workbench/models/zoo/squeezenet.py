@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-#: (squeezed channels, channels of each expansion) of the fire modules between two poolings.
-STAGES = (((8, 32), (8, 32)), ((16, 64), (16, 64)), ((24, 96), (24, 96), (32, 128), (32, 128)))
+#: (squeezed channels, channels of each expansion) of the fire modules between two poolings, stage by stage.
+Stages = tuple[tuple[tuple[int, int], ...], ...]
+STAGES: Stages = (((8, 32), (8, 32)), ((16, 64), (16, 64)), ((24, 96), (24, 96), (32, 128), (32, 128)))
 
 
 class Fire(nn.Module):
@@ -30,17 +31,17 @@ class SqueezeNet(nn.Module):
     convolution but the last, in place of the dropout; the last one's channels are the classes.
     """
 
-    def __init__(self, channels: int = 1, num_classes: int = 10, width: int = 32) -> None:
+    def __init__(self, channels: int = 1, num_classes: int = 10, width: int = 32, stages: Stages = STAGES) -> None:
         super().__init__()
         self.stem = _convolve(channels, width, 3)
-        stages, inputs = [], width
-        for stage in STAGES:
+        groups, inputs = [], width
+        for stage in stages:
             modules: list[nn.Module] = [nn.MaxPool2d(3, 2, ceil_mode=True)]
             for squeezed, expanded in stage:
                 modules.append(Fire(inputs, squeezed, expanded))
                 inputs = 2 * expanded
-            stages.append(nn.Sequential(*modules))
-        self.stages = nn.Sequential(*stages)
+            groups.append(nn.Sequential(*modules))
+        self.stages = nn.Sequential(*groups)
         self.classifier = nn.Conv2d(inputs, num_classes, 1)
         self.pool = nn.AdaptiveAvgPool2d(1)
 
