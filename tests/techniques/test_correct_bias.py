@@ -34,7 +34,7 @@ def outputs(module: nn.Module, name: str, images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("step", ["- quantize: {bits: 2}", "- prune: {ratio: 0.6}"])
 def test_means_are_what_they_were(name: str, layers: tuple[str, ...], step: str) -> None:
     data, model = wb.load_dataset("fashion_mnist"), wb.load_model(name)
-    ours = wb.compress(model, f"{step}\n- correct_bias: {{images: 64}}", data)
+    ours = wb.compress(model, f"{step}\n- correct_bias: {{images: 64, guard: false}}", data)
     plain = wb.compress(model, step, data)
     seen = Context(data["calibration"]).mixed_images(64)
     images = (model.normalization or data.normalization)(seen)
@@ -49,7 +49,10 @@ def test_means_are_what_they_were(name: str, layers: tuple[str, ...], step: str)
     ("spread: true", {"bias", "running_mean", "running_var"}),
 ])  # fmt: skip
 def test_only_biases_and_running_statistics_change(settings: str, kinds: set[str]) -> None:
-    step, repair = "- quantize: {bits: 3}", f"- correct_bias: {{images: 32, layers: ['stage1.*', fc], {settings}}}"
+    step, repair = (
+        "- quantize: {bits: 3}",
+        f"- correct_bias: {{images: 32, layers: ['stage1.*', fc], guard: false, {settings}}}",
+    )
     plain, ours = (wb.compress("resnet20", text, "fashion_mnist") for text in (step, f"{step}\n{repair}"))
     changed = {name for name, value in ours.tensors.items() if not torch.equal(value, plain.tensors[name])}
     assert {name.rpartition(".")[2] for name in changed} == kinds
@@ -60,7 +63,7 @@ def test_only_biases_and_running_statistics_change(settings: str, kinds: set[str
 def test_where_a_batchnorm_follows_the_spread_comes_back_too(before: str) -> None:
     data, model = wb.load_dataset("fashion_mnist"), wb.load_model("resnet20")
     step = f"- quantize: {{bits: 2, range: mse}}\n{before}"
-    ours = wb.compress(model, f"{step}- correct_bias: {{images: 64, layers: [conv1, stage1.0.*]}}", data)
+    ours = wb.compress(model, f"{step}- correct_bias: {{images: 64, guard: false, layers: [conv1, stage1.0.*]}}", data)
     plain = wb.compress(model, step, data)
     images = (model.normalization or data.normalization)(Context(data["calibration"]).mixed_images(64))
     for layer in ("bn1", "stage1.0.bn1", "stage1.0.bn2"):
@@ -84,13 +87,26 @@ def test_a_model_that_was_only_rewritten_has_nothing_to_correct(step: str) -> No
 def test_factors_are_corrected_towards_the_layer_that_they_replace() -> None:
     data, model = wb.load_dataset("fashion_mnist"), wb.load_model("lenet5")
     plain = wb.compress(model, "- factorize: {size: 0.3}", data)
-    ours = wb.compress(model, "- factorize: {size: 0.3}\n- correct_bias: {images: 64}", data)
+    ours = wb.compress(model, "- factorize: {size: 0.3}\n- correct_bias: {images: 64, guard: false}", data)
     assert {"conv2", "fc1"} <= set(ours.factors)
     images = (model.normalization or data.normalization)(Context(data["calibration"]).mixed_images(64))
     for layer in ("conv2", "fc1"):
         wanted, corrected, shifted = (means(item, layer, images) for item in (model.module, ours.module, plain.module))
         assert float((corrected - wanted).abs().max()) < 1e-3 * float(wanted.abs().max())
         assert float((shifted - wanted).abs().max()) > 5e-3 * float(wanted.abs().max())
+
+
+@pytest.mark.parametrize("step", ["- prune: {ratio: 0.85}", "- quantize: {bits: 2, range: mse}"])
+def test_what_would_move_answers_away_is_left_out(step: str) -> None:
+    data, model = wb.load_dataset("fashion_mnist"), wb.load_model("lenet300")
+    images = (model.normalization or data.normalization)(Context(data["calibration"]).mixed_images(256))
+    recipes = step, f"{step}\n- correct_bias", f"{step}\n- correct_bias: {{guard: false}}"
+    plain, ours, forced = (wb.compress(model, recipe, data) for recipe in recipes)
+    with torch.inference_mode():
+        wanted, *given = (item.module(images).log_softmax(1) for item in (model, plain, ours, forced))
+    before, guarded, all_of_them = (float((wanted.exp() * (wanted - logs)).sum(1).mean()) for logs in given)
+    assert guarded < before < all_of_them
+    assert any("further from the dense model's: " in note for note in ours.notes)
 
 
 def test_layers_with_no_place_for_it_are_named() -> None:

@@ -115,6 +115,19 @@ def _entering(module: nn.Module, name: str, images: Tensor) -> list[Tensor]:
     return found
 
 
+@torch.inference_mode()
+def outputs(module: nn.Module, images: Tensor, normalize: Normalize, check: Callable[[], None]) -> Tensor | None:
+    """Return what a model gives for ``images``, ``(N, …)``; None where that is not one tensor an image."""
+    found = []
+    for batch in images.split(BATCH):
+        check()
+        given = module(normalize(batch))
+        if not isinstance(given, Tensor) or given.ndim < 2 or len(given) != len(batch):
+            return None
+        found.append(given.float())
+    return torch.cat(found)
+
+
 def prepare(module: nn.Module) -> nn.Module:
     """Put a module in the memory order that runs fastest."""
     return channels_last(module.eval())

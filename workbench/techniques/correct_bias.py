@@ -7,7 +7,8 @@ shift goes into the layer's bias or, where it has none, into the running mean of
 Pruned weights and clipped ranges also narrow what a layer gives. A ReLU then lets less through although the
 mean is right, and the mean alone makes things worse: ResNet-20 with 75 % of its weights pruned falls from 63 % to
 13 %, and with the spread as well it comes back to 93 %. So where there is a BatchNorm, it takes the spread too, as
-Banner et al. 2019 correct weights ("Post-Training 4-bit Quantization of Convolutional Networks").
+Banner et al. 2019 correct weights ("Post-Training 4-bit Quantization of Convolutional Networks"). Where there is none,
+a shift stays only if the model's answers on the calibration data come nearer to what they were (``guard``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
 from workbench.models.layers import CONVOLUTIONS
-from workbench.run.moments import Statistics, output_statistics, prepare
+from workbench.run.moments import Statistics, output_statistics, outputs, prepare
 
 from .base import Cost, Settings, Technique
 from .draft import Context, Draft
@@ -33,6 +34,10 @@ class CorrectBiasSettings(Settings):
     spread: bool = Field(
         True, description="Also bring back how far each channel spreads, where a BatchNorm follows and can do it."
     )
+    guard: bool = Field(
+        True,
+        description="Leave out what would move the model's answers on calibration data further from the dense model's.",
+    )
 
 
 def apply(draft: Draft, settings: Mapping[str, CorrectBiasSettings], context: Context) -> None:
@@ -43,24 +48,36 @@ def apply(draft: Draft, settings: Mapping[str, CorrectBiasSettings], context: Co
         raise WorkbenchError("Correcting biases needs calibration data: give the dataset as well as the model.")
     chosen = next(iter(settings.values()))
     key = ("corrected", draft.state, chosen, tuple(settings), context.calibration.hash)
-    changed, left = context.cache.get(key, lambda: _correct(draft, settings, chosen, context))
+    changed, left, harmful = context.cache.get(key, lambda: _correct(draft, settings, chosen, context))
     if left:
         draft.notes.append(f"Not corrected, since they have neither bias nor BatchNorm: {', '.join(left)}.")
+    if harmful:
+        draft.notes.append(
+            f"Not corrected, since answers on calibration data would be further from the dense model's: "
+            f"{', '.join(harmful)}."
+        )
     for name, value in changed.items():
         draft.set_tensor(name, value, f"correct {key}")
 
 
 def _correct(
     draft: Draft, layers: Iterable[str], settings: CorrectBiasSettings, context: Context
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the tensors that changed, and the layers that have no place for a correction."""
+) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[str, ...]]:
+    """Return the tensors that changed, the layers that have no place for a correction, and those it would harm."""
     assert context.normalization is not None
     images, normalize = context.mixed_images(settings.images), context.normalization
     reference, changed = prepare(draft.uncompressed()), prepare(draft.build())
     names = [name for name in draft.layers if name in set(layers) and _has_channels(reference.get_submodule(name))]
     wanted, norms = output_statistics(reference, names, images, normalize, context.check)
+    answers = outputs(reference, images, normalize, context.check) if settings.guard else None
+
+    def distance() -> float:
+        return 0.0 if answers is None else _distance(answers, outputs(changed, images, normalize, context.check))
+
     found: dict[str, Tensor] = {}
-    left = []
+    left, harmful = [], []
+    first = distance()
+    least: float | None = first
     for name in names:
         if name not in wanted:
             continue
@@ -76,11 +93,39 @@ def _correct(
         else:
             left.append(name)
             continue
-        for tensor, value in corrected.items():
-            found[tensor] = value.detach().clone()
-            with torch.no_grad():
-                changed.state_dict()[tensor].copy_(found[tensor])
-    return found, tuple(left)
+        if norm is None:
+            least = distance() if least is None else least
+            before = _replace(changed, corrected)
+            reached = distance()
+            if reached > least:
+                _replace(changed, before)
+                harmful.append(name)
+                continue
+            least = reached
+        else:  # may need the corrections behind it before it pays: these are judged together at the end
+            _replace(changed, corrected)
+            least = None
+        found |= {tensor: value.detach().clone() for tensor, value in corrected.items()}
+    if found and (distance() if least is None else least) > first:
+        return {}, tuple(left), tuple(name for name in names if name in wanted and name not in left)
+    return found, tuple(left), tuple(harmful)
+
+
+def _replace(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put new values into the module's tensors; return those they had."""
+    state = module.state_dict()
+    before = {name: state[name].clone() for name in tensors}
+    for name, value in tensors.items():
+        state[name].copy_(value.detach())
+    return before
+
+
+def _distance(wanted: Tensor | None, given: Tensor | None) -> float:
+    """Return how far answers are from the wanted ones: the mean Kullback-Leibler divergence of their softmax."""
+    if wanted is None or given is None:
+        return 0.0
+    logs, other = wanted.log_softmax(-1), given.log_softmax(-1)
+    return float((logs.exp() * (logs - other)).sum(-1).mean())
 
 
 def _correct_norm(norm: nn.Module, wanted: Statistics, present: Statistics, spread: bool) -> dict[str, Tensor]:
