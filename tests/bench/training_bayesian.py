@@ -45,14 +45,14 @@ def main() -> int:
             label = f"magnitude, {100 * ratio:.1f} %"
             runs.append(bench.run(label, Recipe.parse([{"prune_gradually": step}, SHARE]), seed))
             tell(runs[-1])
-    pairs = list(zip(runs[::2], runs[1::2], strict=True))
-    keep("training_bayesian", [_figure(pairs)], data=options.data, seeds=range(options.seeds),
-         seconds=sum(run.seconds for run in runs), runs=runs)  # fmt: skip
+            pairs = list(zip(runs[::2], runs[1::2], strict=True))
+            keep("training_bayesian", [_figure(pairs)], data=options.data, seeds=range(seed + 1),
+                 seconds=sum(run.seconds for run in runs), runs=runs)  # fmt: skip
     return 0
 
 
 def _figure(pairs: list[tuple[Run, Run]]) -> Figure:
-    """Return both curves side by side, and whether the first is ahead where it is small enough."""
+    """Return both curves, and how often the first is ahead where it is small enough: reached once that is told."""
     small = [(one, other) for one, other in pairs if one.ratio >= RATIO]
     ahead = [pair for pair in small if pair[0].test > pair[1].test]
     curve = "; ".join(
@@ -61,7 +61,7 @@ def _figure(pairs: list[tuple[Run, Run]]) -> Figure:
     return Figure(
         f"Variational dropout against gradual magnitude pruning, {MODEL}", f"ahead at ≥ {RATIO:g}×, or said not to be",
         f"ahead in {len(ahead)} of {len(small)} at ≥ {RATIO:g}×. Size and accuracy: {curve}",
-        bool(small) and len(ahead) == len(small),
+        bool(small),
     )  # fmt: skip
 
 
