@@ -29,6 +29,9 @@ FORMATS = {
     "codebook": ("- share: {bits: 2}", 2),
     "codebooks of channels": ("- share: {bits: 3, scope: group, group: 4}", 4),
     "vectors": ("- share: {method: product, block: 4, bits: 4}", 1),
+    "few buckets": ("- share: {method: hash, buckets: 0.01}", 8),
+    "buckets": ("- share: {method: hash, bits: 8}", 16),
+    "buckets of what is left": ("- prune: {ratio: 0.5}\n- share: {method: hash, bits: 4}", 16),
 }
 
 
@@ -77,7 +80,7 @@ def test_each_weight_is_looked_up_to_the_bit_and_its_codes_are_small(module: nn.
         np.testing.assert_allclose(OnnxRunner(file).logits(images), compressed.module(images), atol=1e-4)
 
 
-def test_what_has_no_table_is_stored_in_full(module: nn.Module):
-    compressed = wb.compress(module, "- share: {method: hash, bits: 4}", image_shape=SHAPE)
+def test_buckets_too_many_to_gain_by_a_table_are_stored_in_full(module: nn.Module):
+    compressed = wb.compress(module, "- share: {method: hash, buckets: 0.9}", image_shape=SHAPE)
     assert not compressed.tables
     assert file_of(module, compressed).ByteSize() > 4 * sum(value.numel() for value in compressed.tensors.values())

@@ -11,16 +11,16 @@ from workbench.encodings.slices import spread
 from workbench.encodings.tables import table_values
 from workbench.run.onnx_tables import Table
 
-from .codebook import SharedRuns, SharedValues
+from .codebook import SharedBuckets, SharedRuns, SharedValues
 from .storage import Storage, TableCodes
 
-#: Codes that a file's widest small integers count.
-_MOST = 256
+#: Codes that a file's small integers count, and the widest that are smaller than floats.
+_MOST, _WIDEST = 2**8, 2**16
 
 
 @singledispatch
 def as_table(storage: Storage) -> Table | None:
-    """Return ``storage`` as a table, None where it has none: a grid, a float type, buckets of a hash."""
+    """Return ``storage`` as a table, None where it has none: a grid, a float type, buckets too many."""
     return None
 
 
@@ -62,6 +62,18 @@ def _(storage: SharedRuns) -> Table | None:
     if bool((codes == len(books)).any()):
         books = np.pad(books, ((0, 1), (0, 0)))
     return Table(codes, books, storage.shape, _bits(len(books)), axis=storage.axis)
+
+
+@as_table.register
+def _(storage: SharedBuckets) -> Table | None:
+    index, values = storage.index().numpy(), storage.books.numpy()
+    if storage.kept is not None:
+        values = np.append(values, np.float32(0))
+    wide = len(values) > _MOST
+    if len(values) > _WIDEST or index.size * (2 if wide else 1) + values.nbytes >= 4 * index.size:
+        return None
+    bits = 16 if wide else _bits(len(values))
+    return Table(index.astype(np.uint16 if wide else np.uint8), values, storage.shape, bits)
 
 
 def _bits(entries: int) -> int:
