@@ -107,6 +107,13 @@ def test_the_size_shown_is_that_of_the_download_and_of_the_file_on_disk(
     assert (tmp_path / name).read_bytes() == data
 
 
+def test_the_packed_file_is_the_one_that_the_recipe_gives_elsewhere(view: ExportView, session: wb.Session) -> None:
+    from workbench.deploy.writing import prepare
+
+    again = prepare(wb.load_model("lenet5"), session.data, Recipe.parse(RECIPE.to_yaml()))
+    assert view.page.download("packed", 5)[1] == again.compressed.archive.to_bytes()
+
+
 def test_what_is_downloaded_can_be_loaded_again(view: ExportView, session: wb.Session, tmp_path: Path) -> None:
     images = session.data.normalization(session.data["test"].images[:20])
     with torch.no_grad():

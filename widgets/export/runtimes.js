@@ -22,7 +22,8 @@ function runtimeRow(model) {
   function describe() {
     const format = chosen();
     if (!format) return;
-    setText(about, `${format.title} (${format.suffix}): ${format.summary}.`);
+    const again = format.varies ? ` Written again, its bytes differ: ${format.varies}.` : "";
+    setText(about, `${format.title} (${format.suffix}): ${format.summary}.${again}`);
     install.replaceChildren(...(format.installed ? [] : ["Not installed here: ", element("code", {}, format.install)]));
     start.disabled = !format.installed;
   }

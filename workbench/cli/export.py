@@ -62,5 +62,6 @@ def _formats(options: argparse.Namespace) -> int:
     width = max(len(entry["name"]) for entry in entries)
     for entry in entries:
         missing = "" if entry["installed"] else f" (not installed: {entry['install']})"
-        print(f"{entry['name'].ljust(width)}  {entry['summary']}{missing}")
+        varies = f" (written again, its bytes differ: {entry['varies']})" if entry["varies"] else ""
+        print(f"{entry['name'].ljust(width)}  {entry['summary']}{varies}{missing}")
     return 0

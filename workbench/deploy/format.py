@@ -80,8 +80,8 @@ class Format(ABC):
     #: Modules that have to be there, and the extra of this project that brings them ("" where always there).
     modules: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
-    #: Whether the same model and recipe give the same bytes.
-    reproducible: ClassVar[bool] = True
+    #: Why the same model and recipe give other bytes when written again; empty where they give the same.
+    varies: ClassVar[str] = ""
     #: Whether its runtime runs on a machine like this one; the others are written, not judged.
     runs_here: ClassVar[bool] = True
 
@@ -94,6 +94,11 @@ class Format(ABC):
     def installed(self) -> bool:
         """Whether what the format needs is here."""
         return all(importlib.util.find_spec(module) is not None for module in self.modules)
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same model and recipe give the same bytes."""
+        return not self.varies
 
     def require(self) -> None:
         """Raise ``MissingRuntime`` with the install line unless the format can be written and run here."""
@@ -144,6 +149,7 @@ class Format(ABC):
             "installed": self.installed,
             "install": self.install,
             "reproducible": self.reproducible,
+            "varies": self.varies,
             "runs_here": self.runs_here,
         }
 

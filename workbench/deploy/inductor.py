@@ -25,8 +25,7 @@ class AotInductor(Format):
     name, title, suffix = "aot-inductor", "AOTInductor", ".aot.pt2"
     summary = "package that PyTorch compiles for this CPU; takes half a minute, needs a C++ compiler"
     runtime = distribution = "torch"
-    #: The C++ compiler writes the names of its temporary folders.
-    reproducible = False
+    varies = "the C++ compiler writes the names of its temporary folders into it"
 
     @property
     def installed(self) -> bool:

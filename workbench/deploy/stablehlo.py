@@ -25,8 +25,7 @@ class StableHlo(Format):
     summary = "StableHLO exported by JAX, compiled by XLA for CPU or TPU, one image a run"
     runtime, distribution, extra = "jax", "jax", "jax"
     modules = ("jax",)
-    #: JAX notes in the file which lines made each operation, and in which folder they are installed.
-    reproducible = False
+    varies = "JAX notes which lines made each operation, and in which folder they are installed"
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what is widened."""

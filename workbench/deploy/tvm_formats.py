@@ -24,8 +24,7 @@ class Tvm(Format):
     summary = "shared library that Apache TVM compiles for this CPU, untuned, one image a run"
     runtime, distribution, extra = "tvm", "apache-tvm", "tvm"
     modules = ("tvm",)
-    #: The linker writes what it likes.
-    reproducible = False
+    varies = "the linker writes names of temporary files into it"
     target: ClassVar[dict[str, Any]] = {"kind": "llvm"}
 
     def remarks(self, source: Source) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from workbench.analyze.classes import Change, points, wilson
 from workbench.analyze.comparison_report import NO_LABELS
 from workbench.measure.estimate import Size
+from workbench.techniques import Cost
 
 from .document import Block, Code, Document, Paragraph, Section, Table
 from .facts import Facts
@@ -228,7 +229,10 @@ def _reproduce(facts: Facts) -> Iterator[Block]:
         "workbench benchmark exported/*.onnx",
         "sh",
     )
-    yield Paragraph("The same model, data, recipe and versions give the same bytes and the same answers again.")
+    # what runs images is rounded by the kernels of a processor, and by how many threads share a sum
+    calibrated = facts.recipe.cost is not Cost.LIVE
+    also = " On another kind of processor, or with more threads, calibrated steps may differ." if calibrated else ""
+    yield Paragraph(f"The same model, data, recipe and versions give the same bytes and the same answers again.{also}")
 
 
 def _size(facts: Facts) -> Size:
