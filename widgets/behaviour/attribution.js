@@ -80,13 +80,13 @@ function attributionPart(model) {
       method.value = model.get("method");
       drawPicks();
       drawMaps();
-      setText(pictures.pixels.caption, `${count(data.image)}, truly ${classes[data.label]}`);
+      setText(pictures.pixels.caption, `${count(data.image)}, ${data.label < 0 ? "no label" : `truly ${classes[data.label]}`}`);
       setText(pictures.before.caption, `answer: ${classes[data.answers[0]]}`);
       setText(pictures.after.caption, `answer: ${classes[data.answers[1]]}`);
       const about = classes[data.target];
       pictures.before.canvas.setAttribute("aria-label", `Attribution before, about ${about}`);
       pictures.after.canvas.setAttribute("aria-label", `Attribution after, about ${about}`);
-      pictures.pixels.canvas.setAttribute("aria-label", `Image ${count(data.image)}: ${classes[data.label]}`);
+      pictures.pixels.canvas.setAttribute("aria-label", `Image ${count(data.image)}: ${classes[data.label] ?? "no label"}`);
       likeness.replaceChildren(element("b", {}, data.similarity == null ? "–" : number(data.similarity, 2)), "is the similarity of both maps (rank correlation: 1 is the same order of pixels, 0 none). On one scale, ", element("span", { class: "wb-for" }, "orange"), ` speaks for ${about}, `, element("span", { class: "wb-against" }, "blue"), " against it.");
     },
     waiting() { drawTarget(); method.value = model.get("method"); drawPicks(); },

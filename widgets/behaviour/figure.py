@@ -94,7 +94,7 @@ def _attribution(area: FigureBase, found: Data, classes: list[str], arrays: tupl
     pixels = np.frombuffer(arrays[1], np.uint8).reshape(found["pixels"])
     left, *others = area.subplots(1, 3)
     left.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
-    plots.title(left, f"{found['image']}: {classes[found['label']]}")
+    plots.title(left, f"{found['image']}: {classes[found['label']] if found['label'] >= 0 else 'no label'}")
     for axes, values, name in zip(others, maps, ("Before", "After"), strict=True):
         axes.imshow(values, cmap="PuOr_r", vmin=-found["scale"], vmax=found["scale"])
         plots.title(axes, name)

@@ -77,6 +77,9 @@ def picks_of(pair: Pair) -> list[int]:
     """Return images worth a closer look: those lost, then those won; the first ones where none flipped."""
     labels = pair.session.split.labels.numpy()
     before, after = (answers_of(pair.session, recipe) == labels for recipe in (pair.before, pair.after))
+    if not pair.session.split.labelled:  # which is right is not known, so all that changed are shown
+        one, other = (answers_of(pair.session, recipe) for recipe in (pair.before, pair.after))
+        before, after = one != other, np.zeros(len(labels), np.bool_)
     flipped = [*np.flatnonzero(before & ~after), *np.flatnonzero(after & ~before)]
     return [int(image) for image in (flipped or range(len(labels)))[:PICKED]]
 
@@ -102,10 +105,11 @@ def _confusion(pair: Pair) -> dict[str, Any]:
 def _attribution(wish: Wish, pair: Pair, palette: Palette) -> Found:
     split = pair.session.split
     image, label = split.images[wish.image], int(split.labels[wish.image])
-    found = pair.attribute(image, label if wish.target < 0 else wish.target, wish.method)
+    answers = [int(answers_of(pair.session, recipe)[wish.image]) for recipe in (pair.before, pair.after)]
+    truth = label if split.labelled else answers[0]
+    found = pair.attribute(image, truth if wish.target < 0 else wish.target, wish.method)
     height, width = found.before.shape
     pixels = palette.picture(image, max(height, width))
-    answers = [int(answers_of(pair.session, recipe)[wish.image]) for recipe in (pair.before, pair.after)]
     facts = parts.attribution_facts(found)
     data = {**facts, "image": wish.image, "label": label, "answers": answers, "pixels": list(pixels.shape)}
     return Found(data, np.stack([found.before, found.after]).astype(np.float32).tobytes(), pixels.tobytes())

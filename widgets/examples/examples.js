@@ -78,7 +78,7 @@ function renderWhole(model, el) {
     const wanted = label.node.value;
     if (labels !== present.join()) {
       labels = present.join();
-      label.node.replaceChildren(element("option", { value: "" }, "any class"), ...present.map((index) => element("option", { value: index }, classes[index])));
+      label.node.replaceChildren(element("option", { value: "" }, "any class"), ...present.map((index) => element("option", { value: index }, classes[index] ?? "no label")));
       label.node.value = present.includes(Number(wanted)) && wanted ? wanted : "";
     }
     shown = flips.filter((flip) => (!kind.node.value || flip.kind === kind.node.value) && (!label.node.value || flip.label === Number(label.node.value)));
@@ -136,8 +136,8 @@ function closerLook(model, { closed, step }) {
   function show() {
     const detail = model.get("detail");
     if (root.hidden || detail.image !== wanted) return;
-    const name = model.get("classes")[detail.label];
-    setText(heading, `Test image ${count(detail.image)}, truly ${name}`);
+    const name = model.get("classes")[detail.label] ?? "no label";
+    setText(heading, `Test image ${count(detail.image)}, ${detail.label < 0 ? name : `truly ${name}`}`);
     picture.setAttribute("aria-label", `Test image ${count(detail.image)}: ${name}`);
     drawPixels(picture, model.get("detail_pixels"), detail.size);
     answers.show(detail, model.get("classes"), detail.label);

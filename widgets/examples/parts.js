@@ -4,6 +4,7 @@ const KINDS = {
   lost: { glyph: "✕", text: "lost", title: "lost: only the dense model is right" },
   won: { glyph: "✓", text: "won back", title: "won back: only the compressed model is right" },
   other: { glyph: "≠", text: "both wrong", title: "wrong either way: the answer changed, and neither is right" },
+  bare: { glyph: "≠", text: "answer changed", title: "the answer changed; which is right is not known, for want of a label" },
 };
 const COLUMNS = 7;
 
@@ -12,7 +13,7 @@ function flipsOf(model) {
   const flips = [];
   for (let at = 0; at < values.length; at += COLUMNS) {
     const [image, label, before, sureBefore, after, sureAfter, isNew] = values.subarray(at, at + COLUMNS);
-    const kind = before === label ? "lost" : after === label ? "won" : "other";
+    const kind = label < 0 ? "bare" : before === label ? "lost" : after === label ? "won" : "other";
     flips.push({ image, label, before, sureBefore, after, sureAfter, isNew: Boolean(isNew), kind });
   }
   return flips;
@@ -38,7 +39,8 @@ function flipCard(tag) {
     fresh.hidden = !flip.isNew;
     setText(before, `${classes[flip.before]} ${percent(flip.sureBefore, 0)}`);
     setText(after, `→ ${classes[flip.after]} ${percent(flip.sureAfter, 0)}`);
-    const hint = `Test image ${count(flip.image)}, truly ${classes[flip.label]}; ${title}.${flip.isNew ? " It was not flipped under the setting before." : ""}`;
+    const truly = flip.label < 0 ? "" : `, truly ${classes[flip.label]}`;
+    const hint = `Test image ${count(flip.image)}${truly}; ${title}.${flip.isNew ? " It was not flipped under the setting before." : ""}`;
     if (root.title !== hint) root.title = hint;
     drawPicture(picture, pool, flip.image);
   }
@@ -51,6 +53,7 @@ function summaryOf(about, told) {
   const { n, total, changed, counts, settled } = about;
   if (counts) {
     const all = counts[0] + counts[1] + counts[2];
+    if (all && about.labelled === false) return `${count(all)} of ${count(total)} answers changed; which are right is not known, for want of labels.`;
     return all ? `${count(all)} of ${count(total)} answers changed: ${count(counts[0])} lost, ${count(counts[1])} won back, ${count(counts[2])} wrong either way.` : `No answer of ${count(total)} changed.`;
   }
   if (settled) return told ? `${percent(changed ?? 0)} of ${count(total)} answers changed.` : `No answer of ${count(total)} changed.`;

@@ -131,6 +131,7 @@ class ExamplesView(View):
         return {
             "recipe": snapshot.recipe_hash,
             "settled": snapshot.settled,
+            "labelled": self._session_split.labelled,
             "n": agreement.n if agreement else 0,
             "total": len(self._session_split),
             "changed": round(1 - agreement.value, 5) if agreement else None,

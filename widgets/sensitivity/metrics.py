@@ -40,6 +40,21 @@ METRICS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+#: How the accuracy is called where the images have no labels, and the figure that then is none.
+WITHOUT_LABELS = {"label": "Agreement lost", "scale": "Points of agreement lost"}
+
+
+def offered(labelled: bool) -> list[list[str]]:
+    """Return name and label of what a map can show."""
+    if labelled:
+        return [[name, how["label"]] for name, how in METRICS.items()]
+    return [
+        [name, WITHOUT_LABELS["label"] if name == "drop" else how["label"]]
+        for name, how in METRICS.items()
+        if name not in ("loss", "agreement")
+    ]
+
+
 def figures_of(found: Sensitivity, metric: str) -> Interval:
     """Return the figure named ``metric`` of every cell, ``(layers, levels)``, with its interval."""
     if metric == "drop":
@@ -53,7 +68,8 @@ def figures_of(found: Sensitivity, metric: str) -> Interval:
 def described(found: Sensitivity, metric: str) -> dict[str, Any]:
     """Return how the page draws ``metric`` of this sweep."""
     offset = {"drop": found.baseline.value, "agreement": 1.0, "loss": found.loss}.get(metric, 0.0)
-    return {"name": metric, "offset": float(offset), **METRICS[metric]}
+    words = WITHOUT_LABELS if metric == "drop" and not found.labelled else {}
+    return {"name": metric, "offset": float(offset), **METRICS[metric], **words}
 
 
 def about(found: Sensitivity | None, metric: str) -> dict[str, Any]:

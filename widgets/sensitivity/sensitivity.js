@@ -121,7 +121,7 @@ function render({ model, el }) {
   const modeId = uniqueId("mode");
   const mode = element("select", { id: modeId }, ...model.get("modes").map(([value, text]) => element("option", { value }, text)));
   const metricId = uniqueId("metric");
-  const metric = element("select", { id: metricId }, ...model.get("metrics").map(([value, text]) => element("option", { value }, text)));
+  const metric = element("select", { id: metricId });
   const precisionId = uniqueId("precision");
   const precision = element("select", { id: precisionId }, element("option", { value: "half a point" }, "to ± 0.5 points"), element("option", { value: "every image" }, "every image"));
   const start = button("Start", { class: "wb-button wb-start" });
@@ -192,6 +192,11 @@ function render({ model, el }) {
     const here = progress.technique === shown && (!progress.mode || progress.mode === model.get("mode"));
     const something = Boolean(data.about.total) || (running && here);
     mode.value = model.get("mode");
+    const offered = model.get("metrics");
+    if (metric.dataset.offered !== offered.join()) {
+      metric.dataset.offered = offered.join();
+      metric.replaceChildren(...offered.map(([value, text]) => element("option", { value }, text)));
+    }
     metric.value = model.get("metric");
     setText(hint, HINTS[model.get("mode")]);
     technique.show(shown);

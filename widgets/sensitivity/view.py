@@ -24,7 +24,7 @@ from workbench.techniques import TECHNIQUES
 from ..base import plots
 from ..base.view import View, script, style
 from .figure import draw_sensitivity
-from .metrics import METRICS, about, figures_of
+from .metrics import METRICS, about, figures_of, offered
 from .tables import asked, course, pairs, ranking
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ class SensitivityView(View):
     dials: traitlets.List[dict[str, Any]] = traitlets.List(_dials).tag(sync=True)
     technique = traitlets.Unicode(_dials[0]["name"]).tag(sync=True)
     precision = traitlets.Enum(tuple(PRECISIONS), next(iter(PRECISIONS))).tag(sync=True, echo_update=False)
-    metrics: traitlets.List[list[str]] = traitlets.List([[name, how["label"]] for name, how in METRICS.items()]).tag(
-        sync=True
-    )
+    metrics: traitlets.List[list[str]] = traitlets.List(offered(True)).tag(sync=True)
     metric = traitlets.Enum(tuple(METRICS), "drop").tag(sync=True)
     modes: traitlets.List[list[str]] = traitlets.List([list(mode) for mode in MODES.items()]).tag(sync=True)
     mode = traitlets.Enum(tuple(MODES), "only").tag(sync=True)
@@ -137,6 +135,9 @@ class SensitivityView(View):
         self._names = tuple(layer.name for layer in session.layers)
         self._drawn, self._shown = -1, None
         self.layers, self.problem = list(self._names), ""
+        self.metrics = offered(session.split.labelled)
+        if self.metric not in dict(self.metrics):
+            self.metric = "drop"
         studies = studies_of(session)
         studies.recall(session)
         self._show(studies)

@@ -41,7 +41,7 @@ class Measure:
 MEASURES = {
     "accuracy": Measure(
         "Accuracy (%)", True, 100, lambda trial: trial.accuracy.value,
-        lambda snapshot: snapshot.baseline.accuracy.value if snapshot.baseline.accuracy else nan,
+        lambda snapshot: snapshot.baseline.score.value if snapshot.baseline.score else nan,
     ),
     "size": Measure(
         "Size of the packed file (kB)", False, 1e-3, lambda trial: trial.bytes,

@@ -49,6 +49,17 @@ function render({ model, el }) {
     element("p", { class: "wb-hidden", id: `${id}-keys` }, "Left and right arrow keys walk the settings, Enter goes back to one."),
     speaker));
 
+  // Without labels the accuracy's place is taken by the agreement, which then is not offered twice.
+  function nameAccuracy() {
+    const labelled = model.get("labelled");
+    METRICS.accuracy.title = labelled ? "Accuracy" : "Agreement";
+    for (const option of el.querySelectorAll(`#${id}-x option, #${id}-y option`)) {
+      if (option.value === "accuracy") option.textContent = METRICS.accuracy.title;
+      option.hidden = !labelled && ["agreement", "loss"].includes(option.value);
+    }
+  }
+  nameAccuracy();
+  model.on("change:labelled", nameAccuracy);
   const [xAxis, yAxis] = [axis(), axis()];
   let shown = [], sorted = [], front = [], dense = null, present = null, chosen = null;
   let places = null, stale = true, asked = -1, frame = 0, gathered = "", near10 = 0;
@@ -233,6 +244,7 @@ function render({ model, el }) {
   gather();
   later();
   return () => {
+    model.off("change:labelled", nameAccuracy);
     cancelAnimationFrame(frame);
     update.end();
     model.off("msg:custom", arrived);

@@ -72,8 +72,8 @@ class Trials:
     Every change is noted in a log, so that a page need only be told what is new.
     """
 
-    def __init__(self, split: str) -> None:
-        self._split = split
+    def __init__(self, split: str, labelled: bool = True) -> None:
+        self._split, self._labelled = split, labelled
         self._lock = threading.Lock()
         self._places: dict[str, int] = {}
         self._trials: list[Trial] = []
@@ -159,7 +159,7 @@ class Trials:
             when=record.time,
             parent=self._hashes.get(record.parent or 0),
             runtime_bytes=record.runtime_bytes,
-            loss=record.loss,
+            loss=record.loss if self._labelled else None,
             agreement=record.agreement,
             identity=record.id,
             name=record.name,
@@ -169,15 +169,18 @@ class Trials:
 
 
 def trial_of(snapshot: Snapshot, recipe: Recipe | None = None) -> Trial | None:
-    """Return the setting of ``snapshot`` with its figures so far, or None while it has no accuracy."""
+    """Return the setting of ``snapshot`` with its figures so far, or None while it has no accuracy.
+
+    Where the images have no labels, what is held as its accuracy is the agreement.
+    """
     recipe = recipe or snapshot.recipe
-    if snapshot.accuracy is None or snapshot.size is None or snapshot.error:
+    if snapshot.score is None or snapshot.size is None or snapshot.error:
         return None
     measured = snapshot.measured_latency
     return Trial(
         recipe_hash=recipe.hash,
         recipe=recipe.to_json(),
-        accuracy=snapshot.accuracy,
+        accuracy=snapshot.score,
         bytes=snapshot.size.bytes,
         latency=snapshot.latency,
         measured_ms=measured.ms if measured else None,

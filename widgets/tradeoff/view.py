@@ -70,6 +70,7 @@ class TradeoffView(View):
 
     x = traitlets.Enum(METRICS, "size").tag(sync=True)
     y = traitlets.Enum(METRICS, "accuracy").tag(sync=True)
+    labelled = traitlets.Bool(True).tag(sync=True)
     log = traitlets.Bool(True).tag(sync=True)
     near = traitlets.Bool(False).tag(sync=True)
     scope = traitlets.Enum(("all", "session", "starred"), "all").tag(sync=True)
@@ -99,9 +100,10 @@ class TradeoffView(View):
 
     def begin(self, session: Session) -> None:
         """Forget the settings of the Session before; listen to this one also while nobody looks."""
-        self._trials = trials = Trials(session.key.split)
+        self._trials = trials = Trials(session.key.split, session.key.labelled)
         self._keeper = Keeper(session, trials)
         self._told = False
+        self.labelled = session.key.labelled
         self.edition += 1
         self.epoch = time.time()
         self.points = self.words = self.added = self.added_words = self.dense = self.present = b""
@@ -268,7 +270,7 @@ def _row(trial: Trial, trials: Trials, epoch: float) -> list[float]:
 
 
 def _present_row(snapshot: Snapshot, trials: Trials, epoch: float) -> list[float]:
-    accuracy = snapshot.accuracy or snapshot.predicted
+    accuracy = snapshot.score or snapshot.predicted
     latency, measured = snapshot.latency, snapshot.measured_latency
     return [
         trials.place(snapshot.recipe_hash),
@@ -285,7 +287,7 @@ def _present_row(snapshot: Snapshot, trials: Trials, epoch: float) -> list[float
 
 def _baseline_row(snapshot: Snapshot) -> list[float]:
     baseline = snapshot.baseline
-    accuracy, size, latency = baseline.accuracy, baseline.size, baseline.latency
+    accuracy, size, latency = baseline.score, baseline.size, baseline.latency
     return [
         -1,
         *((accuracy.value, accuracy.low, accuracy.high, accuracy.n) if accuracy else (nan, nan, nan, 0)),

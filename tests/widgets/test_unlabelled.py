@@ -1,0 +1,56 @@
+"""A page on images without labels tells agreement, calls it so, and draws no figure that needs labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from tests.widgets.conftest import wait_until
+from widgets import AllocationView, ExamplesView, ScoreboardView, SensitivityView, TradeoffView
+from workbench.session import Session
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    images = wb.load_dataset("fashion_mnist")["test"].images[:300].numpy()
+    with Session("lenet300", wb.load_dataset(images), history=":memory:") as opened:
+        opened.measure()
+        yield opened
+
+
+def test_the_first_card_is_the_agreement(session: Session) -> None:
+    view = ScoreboardView(session)
+    session.measure("- quantize: {bits: 2}")
+    wait_until(view, "accuracy", lambda figure: bool(figure) and figure["kind"] == "exact" and figure["value"] < 1)
+    assert view.accuracy["metric"] == "agreement"
+    assert view.baseline["accuracy"]["value"] == 1
+    assert view.figure().axes
+    view.close()
+
+
+def test_settings_are_drawn_by_their_agreement(session: Session) -> None:
+    view = TradeoffView(session)
+    assert not view.labelled
+    session.measure("- quantize: {bits: 3}")
+    wait_until(view, "present", lambda sent: bool(sent) and bool(np.isfinite(np.frombuffer(sent, np.float32)[1])))
+    present = np.frombuffer(view.present, np.float32)
+    snapshot = session.snapshot
+    assert snapshot.agreement is not None
+    assert present[1] == pytest.approx(snapshot.agreement.value, abs=1e-4)
+    view.close()
+
+
+def test_other_views_say_what_they_can(session: Session) -> None:
+    sensitivity, examples, allocation = SensitivityView(session), ExamplesView(session), AllocationView(session)
+    assert dict(sensitivity.metrics)["drop"] == "Agreement lost"
+    assert "loss" not in dict(sensitivity.metrics)
+    session.measure("- quantize: {bits: 2}")
+    wait_until(examples, "about", lambda about: about.get("settled"))
+    assert examples.about["labelled"] is False
+    wait_until(allocation, "dense", bool)
+    assert allocation.dense["judged"] == "agreement"
+    for view in (sensitivity, examples, allocation):
+        view.close()
