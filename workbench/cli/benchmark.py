@@ -22,9 +22,18 @@ _SHOWN = 12
 def add(verbs: Verbs[Any]) -> None:
     """Declare the verb."""
     verb = verbs.add_parser("benchmark", help="time model files on this machine, several side by side")
-    verb.add_argument("files", nargs="+", metavar="FILE", help=".onnx, OpenVINO .xml, .pt2 or .wbz")
     verb.add_argument(
-        "--runtime", action="append", default=[], metavar="R", help="onnxruntime, openvino or torch; may be repeated"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="a written model: .onnx, OpenVINO .xml, .pt2, .pte, .tflite, .tvm.so or .wbz",
+    )
+    verb.add_argument(
+        "--runtime",
+        action="append",
+        default=[],
+        metavar="R",
+        help="onnxruntime, openvino, torch, torch-compile, aot-inductor, executorch, litert or tvm; may be repeated",
     )
     verb.add_argument("--threads", type=int, default=1, metavar="N", help="pinned to as many cores (default: 1)")
     verb.add_argument("--batch", type=int, default=1, metavar="B", help="inputs of a run (default: 1)")

@@ -72,7 +72,7 @@ class SharePlan:
 def plan_shares(module: nn.Module, images: Tensor, processes: int) -> SharePlan:
     """Return the groups of channels to share out among ``processes``: those that spare the most work together.
 
-    ``images`` ``(N, C, H, W)`` are what the layers are timed with, on the present threads. No layer adds up
+    ``images`` ``(N, C, H, W)`` are what the layers are timed with, on this thread. No layer adds up
     outputs of which others hold a part: of two groups that meet in one layer, one is chosen, by an exact
     search. Raises ``PipelineError`` where nothing is worth sharing.
     """
@@ -157,15 +157,18 @@ def _work(module: nn.Module, images: Tensor, layers: set[str]) -> tuple[dict[str
 
 
 def _times(module: nn.Module, images: Tensor, layers: set[str]) -> tuple[dict[str, float], float]:
-    """Return the milliseconds of each layer and of the whole model: the least of several runs."""
+    """Return the milliseconds of each layer and of the whole model: the least of several runs.
+
+    It is this thread's own time, which leaves out what other work took meanwhile.
+    """
     spent: dict[str, float] = {}
     rounds: dict[str, list[float]] = {name: [] for name in (*layers, "")}
 
     def begins(name: str) -> Any:
-        return lambda *_: spent.__setitem__(name, spent.get(name, 0.0) - time.perf_counter())
+        return lambda *_: spent.__setitem__(name, spent.get(name, 0.0) - time.thread_time())
 
     def ends(name: str) -> Any:
-        return lambda *_: spent.__setitem__(name, spent[name] + time.perf_counter())
+        return lambda *_: spent.__setitem__(name, spent[name] + time.thread_time())
 
     with ExitStack() as stack, torch.inference_mode():
         for name in rounds:
