@@ -1,45 +1,57 @@
-"""The small network that judges filters, and the gates that its judgements open and close."""
+"""The small network that judges filters, the gates that its judgements close, and the trials it learns from."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .constraints import Part
-from .gradients import straight
+from .objectives import Objective
+from .student import Student
 
-#: Temperature of the drawn decisions.
-HEAT = 2 / 3
 #: What a filter is described by; see ``FilterGates.features``.
 FEATURES = 7
-#: Log-odds of a filter to be kept before the network has learned anything.
-START = 2.0
+#: Trials before each step, and the share of a layer's filters that one closes.
+TRIALS, PART = 2, 0.125
+#: How fast the running mean of damages forgets.
+FORGETS = 0.05
 TINY = 1e-8
 
 
 class Predictor(nn.Module):
-    """Features ``(filters, FEATURES)`` → log-odds of keeping each filter ``(filters,)``."""
+    """Features ``(filters, FEATURES)`` → what the loss rises by without each filter, ``(filters,)``, in ``unit``s."""
 
     def __init__(self, hidden: int, seed: int) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.first, self.second = nn.Linear(FEATURES, hidden), nn.Linear(hidden, 1)
-        nn.init.constant_(self.second.bias, START)
+        self.register_buffer("unit", torch.tensor(0.0))
+        self.unit: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the log-odds."""
-        odds: Tensor = self.second(torch.tanh(self.first(features))).squeeze(1)
-        return odds
+        """Return the damages."""
+        damages: Tensor = self.second(torch.tanh(self.first(features))).squeeze(1)
+        return damages
+
+    @torch.no_grad()
+    def in_units(self, damage: float) -> float:
+        """Return a measured damage as a multiple of what damages are on average, which it moves."""
+        before = float(self.unit)
+        self.unit.fill_(abs(damage) if before == 0 else before + FORGETS * (abs(damage) - before))
+        return damage / max(float(self.unit), TINY)
 
 
 class FilterGates(nn.Module):
-    """One gate for each filter of a layer: drawn in training, by the odds alone otherwise, decided in the end.
+    """One gate for each filter of a layer: ``kept`` says which are open.
 
-    ``depth`` is the layer's place in the model, 0 to 1; ``axis`` counts the filters in its weight.
+    ``depth`` is the layer's place in the model, 0 to 1; ``axis`` counts the filters in its weight. ``final`` says
+    that the choice stays what it is.
     """
 
     def __init__(self, weight: Part, gamma: Part | None, predictor: Predictor, depth: float, axis: int) -> None:
@@ -49,10 +61,10 @@ class FilterGates(nn.Module):
         self._depth, self.axis = depth, axis
         with torch.no_grad():
             count = weight().shape[axis]
-        self.register_buffer("noise", torch.zeros(count))
-        self.register_buffer("decided", torch.full((count,), -1.0))
-        self.noise: Tensor
-        self.decided: Tensor
+        self.register_buffer("kept", torch.ones(count, dtype=torch.bool))
+        self.register_buffer("final", torch.tensor(False))
+        self.kept: Tensor
+        self.final: Tensor
 
     @torch.no_grad()
     def features(self) -> Tensor:
@@ -64,29 +76,26 @@ class FilterGates(nn.Module):
         factor = torch.ones(len(rows)) if gamma is None else gamma().abs()
         peak = rows.abs().amax(1) / (rows.abs().mean(1) + TINY)
         columns = [
-            _relative(size), _relative(factor), _relative(apart), peak.log(), _rank(size),
+            _relative(size), _relative(factor), _relative(apart), (peak + TINY).log(), _rank(size),
             torch.full_like(size, self._depth), torch.full_like(size, math.log(len(rows)) / 8),
         ]  # fmt: skip
         return torch.stack(columns, 1)
 
-    def odds(self) -> Tensor:
-        """Return the log-odds of keeping each filter."""
-        odds: Tensor = self._read[2](self.features())
-        return odds
+    def damages(self) -> Tensor:
+        """Return what the loss rises by without each filter, as the predictor has it."""
+        damages: Tensor = self._read[2](self.features())
+        return damages
 
-    @torch.no_grad()
-    def draw(self) -> None:
-        """Draw the chance of the next step's decisions."""
-        chance = torch.rand_like(self.noise).clamp(1e-6, 1 - 1e-6)
-        self.noise.copy_(chance.log() - (-chance).log1p())
-
-    def open(self, training: bool) -> Tensor:
-        """Return the gates, 0 or 1."""
-        if float(self.decided[0]) >= 0:
-            return self.decided
-        odds = self.odds()
-        soft = torch.sigmoid((odds + self.noise) / HEAT) if training else torch.sigmoid(odds)
-        return straight(soft, (soft > 0.5).float())
+    @contextmanager
+    def without(self, closed: Tensor) -> Iterator[None]:
+        """Close the filters numbered ``closed`` too for a while."""
+        before = self.kept  # which gradients to come still read: it is put aside, not changed
+        self.kept = before.clone()
+        self.kept[closed] = False
+        try:
+            yield
+        finally:
+            self.kept = before
 
 
 class BehindGate(Part):
@@ -107,12 +116,12 @@ class BehindGate(Part):
         found = self.inner.learned()
         with torch.no_grad():
             values = self.inner()
-            kept = (self._open(values) > 0).expand(values.shape).clone()
+            kept = self._open(values).expand(values.shape).clone()
         return {**found, "": found[""] * kept, "kept": kept} if "" in found else {**found, "kept": kept}
 
     def _open(self, values: Tensor) -> Tensor:
         shape = [-1 if place == self.axis else 1 for place in range(values.ndim)]
-        return self._gates[0].open(self.training).view(shape)
+        return self._gates[0].kept.view(shape)
 
 
 def _relative(values: Tensor) -> Tensor:
@@ -125,17 +134,89 @@ def _rank(values: Tensor) -> Tensor:
     return values.argsort().argsort() / max(1, len(values) - 1)
 
 
-def decide(gates: dict[str, FilterGates], ratio: float) -> None:
-    """Drop the filters of the lowest odds over all of ``gates``, ``ratio`` of them; each layer keeps one at least."""
-    with torch.no_grad():
-        odds = {name: gate.odds() for name, gate in gates.items()}
-    best = {name: int(values.argmax()) for name, values in odds.items()}
-    entries: list[Any] = [
-        (float(value), name, place)
-        for name, values in odds.items() for place, value in enumerate(values) if place != best[name]
-    ]  # fmt: skip
-    total = sum(len(values) for values in odds.values())
+@torch.no_grad()
+def choose(gates: dict[str, FilterGates], ratio: float, floor: float) -> None:
+    """Close the gates of the least damage over all layers, ``ratio`` of them; ``floor`` of each layer stay open."""
+    damages, closable = [], []
     for gate in gates.values():
-        gate.decided.fill_(1.0)
-    for _, name, place in sorted(entries)[: round(ratio * total)]:
-        gates[name].decided[place] = 0.0
+        found = gate.damages()
+        free = torch.ones_like(found, dtype=torch.bool)
+        free[found.argsort(descending=True, stable=True)[: max(1, math.ceil(floor * len(found)))]] = False
+        damages.append(found)
+        closable.append(free)
+    every = torch.cat(closable)
+    least = torch.cat(damages).masked_fill(~every, torch.inf).argsort(stable=True)
+    kept = torch.ones(len(every), dtype=torch.bool)
+    kept[least[: min(round(ratio * len(every)), int(every.sum()))]] = False
+    for gate, part in zip(gates.values(), kept.split([len(found) for found in damages]), strict=True):
+        gate.kept.copy_(part)
+
+
+class Trials(Objective):
+    """Another objective, beside which the predictor learns from trials on the same batch.
+
+    A trial closes some filters of one layer for a moment. They are alike in a direction of chance among their
+    features, so that what tells filters apart tells trials apart. By how much the loss rises, for each of them, is
+    what the predictor's mean over them should be.
+    """
+
+    def __init__(self, inner: Objective) -> None:
+        super().__init__()
+        self.inner = inner
+        self._gates: list[FilterGates] = []
+        self._predictor: tuple[Predictor, ...] = ()
+
+    def watch(self, student: Student) -> None:
+        """Get ready to try the student's gates."""
+        self.inner.watch(student)
+        self._gates = [helper for helper in student.helpers.modules() if isinstance(helper, FilterGates)]
+        self._predictor = tuple(helper for helper in student.helpers.modules() if isinstance(helper, Predictor))
+
+    def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss, and how far the predictor was from what the trials came to."""
+        loss = self.inner.loss(student, images, labels)
+        open_gates = [gate for gate in self._gates if not gate.final]
+        if not (open_gates and torch.is_grad_enabled()):
+            return loss
+        with _resting(student):
+            before = _mean_loss(student, images, labels)
+            errors = [self._try(open_gates, student, images, labels, before) for _ in range(TRIALS)]
+        return loss + torch.stack(errors).mean()
+
+    def _try(
+        self, gates: list[FilterGates], student: nn.Module, images: Tensor, labels: Tensor, before: float
+    ) -> Tensor:
+        """Close some filters of a layer; return the squared error of the damage predicted."""
+        gate = gates[int(torch.randint(len(gates), ()))]
+        closed = alike(gate)
+        with gate.without(closed):
+            risen = _mean_loss(student, images, labels) - before
+        (predictor,) = self._predictor
+        wanted = predictor.in_units(risen / len(closed))
+        return (gate.damages()[closed].mean() - wanted).square()
+
+
+def alike(gate: FilterGates) -> Tensor:
+    """Return the numbers of some open filters of a layer that are alike in a direction of chance."""
+    features = gate.features()
+    features = (features - features.mean(0)) / (features.std(0, correction=0) + TINY)
+    along = (features @ torch.randn(FEATURES)).masked_fill(~gate.kept, -torch.inf)
+    count = max(1, min(round(PART * len(along)), int(gate.kept.sum())))
+    return along.argsort(descending=True, stable=True)[:count]
+
+
+@torch.no_grad()
+def _mean_loss(student: nn.Module, images: Tensor, labels: Tensor) -> float:
+    return float(F.cross_entropy(student(images), labels))
+
+
+@contextmanager
+def _resting(student: nn.Module) -> Iterator[None]:
+    """Let no statistics follow and nothing be dropped by chance for a while."""
+    before = [(module, module.training) for module in student.modules()]
+    student.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training

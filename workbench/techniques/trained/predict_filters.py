@@ -1,16 +1,18 @@
-"""Learned pruning: a small network looks at each filter and predicts whether it can go.
+"""Learned pruning: a small network looks at each filter and predicts what the loss would rise by without it.
 
 What it sees of a filter: its size and BatchNorm's factor beside those of its layer, how near its nearest neighbour
-is, how much its weights and itself are spread, how deep its layer stands and how wide it is. One network of two small
-layers judges all filters of the model. It is trained together with the model, by the loss that its decisions lead to
-and by how far the share of dropped filters is from ``ratio``; each step draws decisions from its predictions, passed
-straight through. After Huang et al. 2018, "Learning to Prune Filters in Convolutional Neural Networks", whose agents
-also decide from the weights and learn by reinforcement; the relaxation is that of Maddison, Mnih and Teh 2017 and
-Jang, Gu and Poole 2017.
+is, how uneven its weights are, how deep its layer stands and how wide it is. One network of two small layers judges
+all filters of the model. It learns from trials: before each step some filters of a layer, alike in a direction of
+chance, are closed for a moment, and what the loss rises by is compared with what was predicted (as in datamodels,
+Ilyas et al. 2022, of filters instead of images). So it needs far fewer trials than there are filters.
 
-After a share of the training the filters that it finds least worth keeping are dropped for good, ``ratio`` of all, and
-the rest is trained on. Dropped filters give exactly nothing, also behind a BatchNorm: ``prune: {granularity: filter}``
-behind this step takes them out of the structure. The last layer keeps its outputs.
+Meanwhile the model is trained, and the filters of the least predicted damage are left out, more and more until
+``ratio`` of them are; the prediction is made anew in every step, so they may come back. After a share of the training
+the choice is final, and the rest is trained on. After Huang et al. 2018, "Learning to Prune Filters in Convolutional
+Neural Networks", whose agents decide from the weights too, and learn by reinforcement.
+
+Dropped filters give exactly nothing, also behind a BatchNorm: ``prune: {granularity: filter}`` behind this step takes
+them out of the structure. The last layer keeps its outputs.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ class PredictFiltersSettings(TaughtSettings):
 
     ratio: float = Field(0.5, ge=0, lt=1, description="Share of the filters that is dropped.")
     search: float = Field(0.5, gt=0, lt=1, description="Share of the training in which the network still decides.")
-    strength: float = Field(
-        10.0, ge=0, le=1e4, description="Weight of the squared difference between the dropped share and the ratio."
+    wait: float = Field(
+        0.3, ge=0, lt=1, description="Share of the search in which the network learns before filters go."
     )
+    floor: float = Field(0.1, ge=0, le=1, description="Share of each layer's filters that stays at least.")
     hidden: int = Field(16, ge=1, le=1024, description="Neurons of the network's hidden layer.")
     pace: float = Field(5.0, gt=0, le=1e4, description="Step size of the network, as a multiple of the weights'.")
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="SGD with Nesterov momentum 0.9, or AdamW.")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
 from workbench.models.chains import find_normed
@@ -16,7 +15,8 @@ from workbench.techniques.trained import PredictFiltersSettings
 
 from ..constraints import Part
 from ..method import Learning, Moment
-from ..predictor import BehindGate, FilterGates, Predictor, decide
+from ..objectives import Objective
+from ..predictor import BehindGate, FilterGates, Predictor, Trials, choose
 from .taught import Taught
 
 if TYPE_CHECKING:
@@ -74,20 +74,20 @@ class PredictFilters(Taught[PredictFiltersSettings]):
                 if tensor in parts:
                     student.replace(tensor, BehindGate(parts[tensor], gates, axis if tensor == weight else 0))
 
-    def before_step(self, student: Student, optimizer: Any, moment: Moment) -> None:
-        """Draw decisions, or take the last ones."""
-        gates = gates_of(student)
-        if moment.step == self._last(moment):
-            decide(gates, self.settings.ratio)
-        for gate in gates.values():
-            gate.draw()
+    def objective(self, teacher: nn.Module) -> Objective:
+        """Return the loss, beside which the network learns."""
+        return Trials(super().objective(teacher))
 
-    def penalty(self, student: Student, moment: Moment) -> Tensor | None:
-        """Return how far the expected share of dropped filters is from the ratio, squared, times the strength."""
-        if moment.step >= self._last(moment):
-            return None
-        chance = torch.cat([torch.sigmoid(gate.odds()) for gate in gates_of(student).values()])
-        return self.settings.strength * (1 - chance.mean() - self.settings.ratio).square()
+    def before_step(self, student: Student, optimizer: Any, moment: Moment) -> None:
+        """Let the network decide anew; more and more filters go, by a cubic schedule once it has learned a little."""
+        last, gates = self._last(moment), gates_of(student)
+        if moment.step > last:
+            return
+        begun = round(self.settings.wait * last)
+        share = max(0, moment.step - begun) / max(1, last - begun)
+        choose(gates, self.settings.ratio * (1 - (1 - share) ** 3), self.settings.floor)
+        for gate in gates.values():
+            gate.final.fill_(moment.step == last)
 
     def paces(self) -> dict[str, float]:
         """Return how much faster the network learns."""
