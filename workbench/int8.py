@@ -30,6 +30,16 @@ _KEEP = frozenset({"Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "M
 _LARGEST = 127
 
 
+def runs_int8(compressed: CompressedModel) -> bool:
+    """Whether the exported model runs on int8 kernels: 8-bit inputs and integer weights in every layer."""
+    grids = compressed.grids
+    return bool(grids) and all(
+        layer.bits <= 8 and layer.name in grids and grids[layer.name].bits == 8 and not grids[layer.name].by_batch
+        for layer in compressed.layers
+        if layer.macs
+    )
+
+
 def write_int8(graph: OnnxGraph, compressed: CompressedModel, images: Tensor) -> ModelProto:
     """Return ``compressed`` with 8-bit weights and activations, as a QDQ graph that runs on integer kernels.
 

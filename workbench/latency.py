@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Hashable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,11 +13,11 @@ from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset, Normalization
 from workbench.errors import WorkbenchError
 from workbench.graphs import Graphs
+from workbench.int8 import runs_int8
+from workbench.kernels import KEPT, PlannedKernels, shapes_in
 from workbench.measure.estimate import Latency
-from workbench.models.edits import Slice
 from workbench.run.onnx_file import onnx_file
 from workbench.run.onnx_graph import OnnxGraph
-from workbench.seen import SeenKernels
 from workbench.subject import Subject
 from workbench.techniques.draft import Context
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from workbench.measure.devices.reasons import Change
     from workbench.measure.devices.roofline import Dtype
     from workbench.measure.devices.work import Work
-    from workbench.measure.latency import Graph, Kernel, KernelTable
+    from workbench.measure.latency import Kernel, KernelTable
 
 
 class LatencyEstimator:
@@ -49,11 +48,9 @@ class LatencyEstimator:
         self._data = data
         self._normalization = normalization
         self._table: KernelTable | None = None
-        self._plain: Graph | None = None
-        self._seen: SeenKernels | None = None  # where the rules of ``measure.latency`` don't follow the graph
         self._anchor: Latency | None = None
         self._sizes: dict[Hashable, int] = {}
-        self._planned: dict[Hashable, tuple[Kernel, ...]] = {}
+        self._kernels = PlannedKernels(subject, graphs, data, normalization, lambda: self._open().block)
         self._predicted: dict[Hashable, Latency] = {}
 
     def runtime_bytes(self, compressed: CompressedModel) -> int | None:
@@ -65,12 +62,14 @@ class LatencyEstimator:
         if graph is None:
             return None
         # raw bytes: the file's size depends on shapes and types, not on values
-        shapes = tuple(_shapes(graph, compressed).items())
+        shapes = tuple(shapes_in(graph, compressed).items())
         codes = tuple((name, item.bits, item.axis, item.group) for name, item in compressed.codes.items())
         tables = tuple((name, table.layout) for name, table in compressed.tables.items())
         key = (shapes, codes, tables, tuple(compressed.casts.items()))
         size = self._sizes.get(key)
         if size is None:
+            if len(self._sizes) > KEPT:
+                self._sizes.clear()
             size = self._sizes[key] = int(self._weight_file(graph, compressed).ByteSize())
         return size
 
@@ -94,20 +93,22 @@ class LatencyEstimator:
 
         While kernels are still to be measured here (``unknown``), the interval is wide.
         """
-        if not self._predictable or self._graphs.of(compressed) is None:
+        if not self._kernels.are_known or self._graphs.of(compressed) is None:
             return None
         if self.target is not None:
             return self._on(self.target, compressed)
         from workbench.measure.latency import predict_latency
 
         table = self._open()
-        before, after = self._kernels(None), self._kernels(compressed)
+        before, after = self._kernels.of(None), self._kernels.of(compressed)
         anchor = (before, self._anchor) if self._anchor else None
 
         def predict(kernels: tuple[Kernel, ...]) -> Latency:
             key = (kernels, table.version, self._anchor)
-            found = self._predicted.get(key)
+            found = self._predicted.get(key)  # other threads may clear it at any moment
             if found is None:
+                if len(self._predicted) > KEPT:
+                    self._predicted.clear()
                 found = self._predicted[key] = predict_latency(kernels, table, anchor=anchor)
             return found
 
@@ -125,15 +126,15 @@ class LatencyEstimator:
         self._anchor = measured
         if not compressed.recipe:
             return measured
-        self._anchor = measure_latency(self._baseline_file(), self._subject.image_shape)
-        if not self._predictable:
+        self._anchor = measure_latency(self._kernels.baseline_file(), self._subject.image_shape)
+        if not self._kernels.are_known:
             return measured
-        before, after = self._kernels(None), self._kernels(compressed)
+        before, after = self._kernels.of(None), self._kernels.of(compressed)
         return self._explained(before, after, self._anchor, measured, compressed)
 
     def time_shares(self, compressed: CompressedModel) -> dict[str, float]:
         """Return weight name → share of the predicted time, for weights with a kernel of their own."""
-        if not self._predictable:
+        if not self._kernels.are_known:
             return {}
         times = self._times(compressed)
         total = sum(times.values())
@@ -152,102 +153,32 @@ class LatencyEstimator:
     def _times(self, compressed: CompressedModel) -> dict[str, float]:
         """Return weight → the time of its kernels, in whatever unit; "" for kernels without one."""
         if self.target is not None:
-            return self.target.times(self._kernels(compressed, 0))
+            return self.target.times(self._kernels.of(compressed, 0))
         from workbench.measure.latency import kernel_times
 
         times: dict[str, float] = {}
-        for entry in kernel_times(self._kernels(compressed), self._open()):
+        for entry in kernel_times(self._kernels.of(compressed), self._open()):
             times[entry.kernel.weight] = times.get(entry.kernel.weight, 0.0) + entry.ns
         return times
-
-    @cached_property
-    def _predictable(self) -> bool:
-        """Whether the kernels that ONNX Runtime would run for this model are known."""
-        if self._graphs.plain is None:
-            return False
-        try:
-            self._all_kernels()
-        except WorkbenchError:
-            self._seen = SeenKernels(self._subject, self._graphs, self._data, self._normalization)
-            return self._is_seen()
-        return True
-
-    def _is_seen(self) -> bool:
-        try:
-            self._kernels(None)
-        except Exception:  # the runtime may not run it either, in many ways
-            return False
-        return True
 
     @property
     def unknown(self) -> int:
         """How many kernels of this subject are still to be measured on this machine."""
-        if not self._predictable or self.target is not None:
+        if not self._kernels.are_known or self.target is not None:
             return 0
-        kernels = self._all_kernels()
+        kernels = self._kernels.all()
         table = self._open()
         # kernels that were read off a run are sized up together, by one run of the whole
-        unsized = self._seen is not None and self._anchor is None
+        unsized = self._kernels.seen is not None and self._anchor is None
         return len(table.wanted(kernels)) + table.unseen(kernels) + unsized
 
     def learn(self, cancelled: Callable[[], bool], seconds: float = 20) -> None:
         """Measure unknown kernels for at most so many seconds; what was measured is kept on disk."""
-        if self._predictable and self.target is None:
-            if self._seen is not None:
-                self._seen.observe(self._open(), self._kernels(None))
+        if self._kernels.are_known and self.target is None:
+            if self._kernels.seen is not None:
+                self._kernels.seen.observe(self._open(), self._kernels.of(None))
                 self._anchor = self._anchor or self._measure_baseline()
-            self._open().grow(self._all_kernels(), seconds=seconds, cancelled=cancelled)
-
-    def _all_kernels(self) -> tuple[Kernel, ...]:
-        """The baseline's kernels in fp32 and in int8; other channel counts are derived from them."""
-        from workbench.measure.latency import fused_kernels
-
-        plain, table = self._kernels(None), self._open()
-        if self._seen is not None:
-            return (*plain, *self._seen.dense_int8)
-        assert self._plain is not None
-        return (*plain, *fused_kernels(self._plain, self._subject.image_shape, int8=True, block=table.block))
-
-    def _kernels(self, compressed: CompressedModel | None, block: int | None = None) -> tuple[Kernel, ...]:
-        """Return the kernels that run; with ``block`` 0 those of a runtime without layouts of its own."""
-        from workbench.measure.latency import fused_kernels, read_graph, resize
-
-        if block is None:
-            block = self._open().block
-        if self._plain is None:
-            self._plain = read_graph(self._baseline_file())
-        graph, int8 = self._plain, False
-        shapes: dict[str, tuple[int, ...]] = {}
-        own: OnnxGraph | None = None
-        if compressed is not None:
-            own = self._own_graph(compressed)
-            shapes = self._resized(compressed) if own is None else _shapes(own, compressed)
-            int8 = runs_int8(compressed)
-        factors = () if compressed is None else tuple(compressed.chains)
-        key = (block, int8, tuple(shapes.items()), factors)
-        found = self._planned.get(key)  # other threads may clear it at any moment
-        if found is None:
-            if len(self._planned) > 256:
-                self._planned.clear()
-                self._predicted.clear()
-                self._sizes.clear()
-            if self._seen is not None:
-                dense = own is None and not shapes
-                kernels = self._seen.dense_int8 if dense and int8 else ()
-                found = self._planned[key] = kernels or self._seen.of(compressed, int8)
-                return found
-            if compressed is not None and own is not None:
-                graph = read_graph(own.build(compressed.tensors))
-            elif shapes:
-                graph = resize(graph, shapes)
-            found = self._planned[key] = fused_kernels(graph, self._subject.image_shape, int8=int8, block=block)
-        return found
-
-    def _own_graph(self, compressed: CompressedModel) -> OnnxGraph | None:
-        """Return the graph of a model whose nodes are others than the dense one's, None where they are the same."""
-        if compressed.factors or self._graphs.exports(compressed):
-            return self._graphs.of(compressed)
-        return None
+            self._open().grow(self._kernels.all(), seconds=seconds, cancelled=cancelled)
 
     def work(self, compressed: CompressedModel) -> tuple[Work, Dtype]:
         """Return what a described device would have to do for one image, and in which number type.
@@ -258,7 +189,7 @@ class LatencyEstimator:
 
     def on_target(self, compressed: CompressedModel) -> tuple[Forecast, Energy | None] | None:
         """Return the time on the described device ÷ the baseline's there, and the energy; None without one."""
-        if self.target is None or not self._predictable:
+        if self.target is None or not self._kernels.are_known:
             return None
         change = self.change(compressed)
         return self.target.ratio(change.before, change.after), self.target.energy(self._on(self.target, compressed))
@@ -281,7 +212,7 @@ class LatencyEstimator:
     def _on(self, target: Target, compressed: CompressedModel) -> Latency:
         from workbench.measure.devices.reasons import explain_on
 
-        kernels = self._kernels(compressed, 0)
+        kernels = self._kernels.of(compressed, 0)
         latency = target.latency(kernels, self._sparse(compressed))
         change = self.change(compressed)
         if not compressed.recipe:
@@ -295,13 +226,13 @@ class LatencyEstimator:
 
         Raises ``WorkbenchError`` where the model doesn't export.
         """
-        if not self._predictable:
+        if not self._kernels.are_known:
             raise WorkbenchError(f"'{self._subject.model.name}' cannot be written as ONNX, so its work isn't known.")
         from workbench.measure.devices import work_of
         from workbench.measure.devices.reasons import Change
         from workbench.measure.devices.target import dtype_of
 
-        before, after, sparse = self._kernels(None, 0), self._kernels(compressed, 0), self._sparse(compressed)
+        before, after, sparse = self._kernels.of(None, 0), self._kernels.of(compressed, 0), self._sparse(compressed)
         return Change(
             (work_of(before), dtype_of(before)),
             (work_of(after).with_sparse(sparse), dtype_of(after)),
@@ -309,25 +240,12 @@ class LatencyEstimator:
             **_facts(compressed),
         )
 
-    def _resized(self, compressed: CompressedModel) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the tensors that have lost channels."""
-        assert self._graphs.plain is not None
-        if not any(isinstance(edit, Slice) for edit in compressed.edits):
-            return {}
-        original = self._subject.tensors
-        present = _shapes(self._graphs.plain, compressed)
-        return {name: shape for name, shape in present.items() if shape != tuple(original[name].shape)}
-
     def _measure_baseline(self) -> Latency:
         from workbench.measure.latency import measure_latency
 
-        file, shape = self._baseline_file(), self._subject.image_shape
+        file, shape = self._kernels.baseline_file(), self._subject.image_shape
         # noise only adds
         return min((measure_latency(file, shape, seconds=0.15) for _ in range(3)), key=lambda latency: latency.ms)
-
-    def _baseline_file(self) -> ModelProto:
-        assert self._graphs.plain is not None
-        return self._graphs.plain.build(self._subject.model.module.state_dict())
 
     def _weight_file(self, graph: OnnxGraph, compressed: CompressedModel) -> ModelProto:
         integers = {
@@ -366,10 +284,6 @@ class LatencyEstimator:
         return self._table
 
 
-def _shapes(graph: OnnxGraph, compressed: CompressedModel) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(compressed.tensors[name].shape) for name in graph.names}
-
-
 def _facts(compressed: CompressedModel) -> dict[str, Any]:
     """Return what a recipe did to the weights, in the words of the reasons."""
     layers = compressed.layers
@@ -385,13 +299,3 @@ def _facts(compressed: CompressedModel) -> dict[str, Any]:
 def _masks(compressed: CompressedModel) -> bool:
     """Whether weights were set to zero on purpose; quantizing rounds some to zero too."""
     return bool(compressed.thresholds) or any(step.technique == "prune" for step in compressed.recipe.steps)
-
-
-def runs_int8(compressed: CompressedModel) -> bool:
-    """Whether the exported model runs on int8 kernels: 8-bit inputs and integer weights in every layer."""
-    grids = compressed.grids
-    return bool(grids) and all(
-        layer.bits <= 8 and layer.name in grids and grids[layer.name].bits == 8 and not grids[layer.name].by_batch
-        for layer in compressed.layers
-        if layer.macs
-    )

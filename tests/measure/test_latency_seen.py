@@ -96,7 +96,7 @@ def test_predictions_rest_on_measured_kernels_alone(table: KernelTable, data: wb
         "- prune: {granularity: layer, criterion: random, ratio: 0.9}",
     ):
         compressed = compress_subject(subject, Recipe.parse(text), context)
-        kernels = estimator._kernels(compressed)
+        kernels = estimator._kernels.of(compressed)
         predicted = kernel_times(kernels, table)
         unknown = sum(entry.ns for entry in predicted if not entry.known)
         assert unknown <= 0.2 * sum(entry.ns for entry in predicted), text

@@ -115,7 +115,7 @@ class ExportView(View):
         self._downloads.close()
 
     def _list(self, session: Session, snapshot: Snapshot, compressed: CompressedModel) -> list[dict[str, Any]]:
-        from workbench.latency import runs_int8
+        from workbench.int8 import runs_int8
 
         assert snapshot.size is not None
         int8 = runs_int8(compressed)
