@@ -112,6 +112,7 @@ class FakeSession:
         )
         self.data = data or SimpleNamespace(
             name="fashion_mnist",
+            image_shape=(1, 28, 28),
             splits={
                 "train": range(10_000),
                 "calibration": range(1_000),

@@ -9,13 +9,17 @@ function field(model, kind, name) {
   open.addEventListener("click", () => opener.open());
   select.addEventListener("change", () => model.send({ do: "choose", kind, name: select.value }));
   const label = element("label", { for: id }, name);
-  return { select, facts, opener, open, root: element("div", { class: "wb-field" }, element("div", {}, label, select, open), facts, opener.dialog) };
+  const row = element("div", {}, label, select, open);
+  return { select, facts, opener, open, row, root: element("div", { class: "wb-field" }, row, facts, opener.dialog) };
 }
 
 function render({ model, el }) {
   el.classList.add("wb");
   const network = field(model, "model", "Model");
   const data = field(model, "data", "Data");
+  const designer = designerOf(model);
+  network.row.append(designer.open);
+  network.root.append(designer.dialog);
   const status = element("span", { class: "wb-status", role: "log", "aria-live": "polite", "aria-label": "Loading" });
   const problem = element("p", { class: "wb-problem", role: "alert" });
   const dismiss = button("Dismiss");
@@ -65,24 +69,26 @@ function render({ model, el }) {
     undo.disabled = !model.get("can").undo;
     redo.disabled = !model.get("can").redo;
     const { kind, name, why } = model.get("pending");
-    pending.hidden = !kind;
+    pending.hidden = !kind && model.get("making").share == null;
+    for (const part of [waiting, partner, discard]) part.hidden = !kind;
     setText(waiting, kind ? `${titleOf(name)} is loaded and waits for ${kind === "model" ? "data" : "a model"} that fits. ${why}` : "");
     setText(partner, kind === "model" ? "Open data…" : "Open a model…");
     const { model: taught, data: on, classes, images } = model.get("pending").transfers || {};
-    const { share, left, best } = model.get("transfer");
+    const { title, share, left, best } = model.get("making");
     const running = share != null;
     transfer.hidden = !taught || running;
-    partner.hidden = running;
+    partner.hidden = running || !kind;
+    designer.draw();
     for (const part of [going, stop]) part.hidden = !running;
     setText(transfer, taught ? `Fine-tune ${titleOf(taught)} on it` : "");
     transfer.title = taught ? `${titleOf(taught)} gets a new last layer for the ${classes} classes of ${on} and is trained on its ${count(images)} training images; that is the baseline then.` : "";
-    setText(going, running ? `Training on ${on}: ${number(100 * share, 0)} %${left == null ? "" : `, about ${duration(left)} left`}${best == null ? "" : ` · best ${percent(best, 1)} of the validation images`}` : "");
+    setText(going, running ? `${title}: ${number(100 * share, 0)} %${left == null ? "" : `, about ${duration(left)} left`}${best == null ? "" : ` · best ${percent(best, 1)} of the validation images`}` : "");
   }
 
   partner.addEventListener("click", () => (model.get("pending").kind === "model" ? data : network).opener.open());
   dismiss.addEventListener("click", () => model.send({ do: "dismiss" }));
   transfer.addEventListener("click", () => model.send({ do: "transfer" }));
-  stop.addEventListener("click", () => model.send({ do: "stop transfer" }));
+  stop.addEventListener("click", () => model.send({ do: "stop" }));
   discard.addEventListener("click", () => model.send({ do: "discard" }));
   undo.addEventListener("click", () => model.send({ do: "undo" }));
   redo.addEventListener("click", () => model.send({ do: "redo" }));
@@ -100,7 +106,7 @@ function render({ model, el }) {
   let listening = null;
   const listen = requestAnimationFrame(() => { listening = scope(); listening.addEventListener("keydown", keys); });
 
-  const drawing = onTraits(model, ["models", "datasets", "chosen", "model_facts", "data_facts", "pending", "transfer", "status", "error", "can"], draw);
+  const drawing = onTraits(model, ["models", "datasets", "chosen", "model_facts", "data_facts", "pending", "making", "design", "designs", "status", "error", "can"], draw);
   draw();
   return () => {
     cancelAnimationFrame(listen);
@@ -109,6 +115,7 @@ function render({ model, el }) {
     address.end();
     network.opener.end();
     data.opener.end();
+    designer.end();
   };
 }
 

@@ -21,17 +21,20 @@ from ..base.marks import marks_of
 from ..base.view import View, script, style
 from ..recipe.link import LinkError, read_link, write_link
 from ..recipe.view import read_recipe
+from .designing import Designer, bases, design_from
 from .facts import describe_data, describe_model
 from .loading import Loader, Outcome, Wish, remark_on
 from .made import base_of, made_names
+from .making import SETTINGS, Making, offers
 from .opening import SUFFIXES, Kind, Misfit, Packed, Source
 from .sources import DEFAULTS, Sources, known_names
-from .transferring import Transferring, offers
 from .upload import Uploads, check_path, folders
 
 if TYPE_CHECKING:
     from workbench.session import Session
     from workbench.snapshot import Snapshot
+    from workbench.train.designing import Distillation
+    from workbench.train.process import Place
 
     from ..base.marks import Marks
 
@@ -47,7 +50,7 @@ class PickerView(View):
 
     #: The address follows a recipe once a hand rests on the slider.
     patience = 0.15
-    _esm = script("base/files.js", "picker/opener.js", "recipe/address.js", "picker/picker.js")
+    _esm = script("base/files.js", "picker/opener.js", "recipe/address.js", "picker/designer.js", "picker/picker.js")
     _css = style("picker/picker.css")
 
     models: traitlets.List[str] = traitlets.List().tag(sync=True)
@@ -56,7 +59,9 @@ class PickerView(View):
     model_facts = traitlets.Unicode("").tag(sync=True)
     data_facts = traitlets.Unicode("").tag(sync=True)
     pending = traitlets.Dict().tag(sync=True)
-    transfer = traitlets.Dict().tag(sync=True)
+    making = traitlets.Dict().tag(sync=True)
+    design = traitlets.Dict().tag(sync=True)
+    designs: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     status = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
     can = traitlets.Dict({"undo": False, "redo": False}).tag(sync=True)
@@ -76,7 +81,8 @@ class PickerView(View):
         self._sources = Sources()
         self._waiting: tuple[Kind, Source, str] | None = None
         self._misfit: Misfit | None = None
-        self._transferring = Transferring(self._told_transfer, self._transferred, self._not_transferred)
+        self._making = Making(self._told_making, self._made_model, self._not_made)
+        self._designer = Designer(self._told_design)
         self._remark = ""
         super().__init__(session, **traits)
         self.opens = {"suffixes": {kind: list(found) for kind, found in SUFFIXES.items()}, "paths": _paths()}
@@ -158,8 +164,8 @@ class PickerView(View):
             self._upload(str(what), content, buffers)
         elif what == "dismiss":
             self._tell("")
-        elif what in ("discard", "transfer", "stop transfer"):
-            self._pend(what)
+        elif what in ("discard", "transfer", "stop", "figures", "teach"):
+            self._make(what, content)
         elif what == "link":
             self.follow(str(content.get("fragment")), int(content.get("number", 0)))
         elif what == "undo" and self.session is not None and self.session.can_undo:
@@ -170,40 +176,67 @@ class PickerView(View):
     def close(self) -> None:
         """Leave the page, and delete what it uploaded."""
         super().close()
-        self._transferring.cancel()
+        self._making.cancel()
         self._uploads.close()
+
+    # Making models ------------------------------------------------------------------------------------
 
     def start_transfer(self) -> threading.Thread | None:
         """Train the model that does not fit the data on them, with a new last layer, and open both."""
-        if self._misfit is None or self._transferring.running:
+        misfit = self._misfit
+        if misfit is None or self._making.running:
             return None
-        with self.publishing():
-            self.transfer = {"share": 0.0, "left": None, "best": None, "epochs": 0}
-            self.error = ""
-        return self._transferring.start(self._misfit)
+        from workbench.train.transfer import transfer
 
-    def _pend(self, what: str) -> None:
-        """Do what was asked for with what waits for its partner."""
+        title = f"Training {misfit.model.name} on {misfit.data.name}"
+        return self._making.start(title, lambda place: transfer(misfit.model, misfit.data, SETTINGS, place=place))
+
+    def start_teaching(self, content: dict[str, Any]) -> threading.Thread | None:
+        """Have the session's model teach the designed student, and open what comes of it."""
+        session = self.session
+        if session is None or self._making.running:
+            return None
+        from workbench.train.designing import Distillation, designed
+
+        def begin(place: Place | None) -> Distillation:
+            settings = {"epochs": int(content.get("epochs", 12))}
+            student = designed(design_from(content), session.data)
+            return Distillation(student, session.model, session.data, settings, place=place)
+
+        scale = f"width × {content.get('width', 1)}, depth × {content.get('depth', 1)}"
+        return self._making.start(f"{session.model.name} teaches a {content.get('base')} of {scale}", begin)
+
+    def _make(self, what: str, content: dict[str, Any]) -> None:
+        """Do what was asked for with what waits for its partner, or with a design."""
+        self._tell("")
         if what == "transfer":
             self.start_transfer()
-            return
-        self._transferring.cancel()
-        if what == "discard":
-            self._wait_for(None)
+        elif what == "teach":
+            self.start_teaching(content)
+        elif what == "figures" and self.session is not None:
+            self._designer.ask(self.session, content)
+        elif what in ("discard", "stop"):
+            self._making.cancel()
+            if what == "discard":
+                self._wait_for(None)
 
-    def _told_transfer(self, told: dict[str, Any]) -> None:
+    def _told_making(self, told: dict[str, Any]) -> None:
         with self.publishing():
-            self.transfer = told
+            self.making = told
 
-    def _not_transferred(self, problem: str) -> None:
+    def _told_design(self, told: dict[str, Any]) -> None:
         with self.publishing():
-            self.transfer, self.error = {}, problem
+            self.design = told
 
-    def _transferred(self, path: Path) -> None:
-        """Open what a transfer came to, beside its data."""
+    def _not_made(self, problem: str) -> None:
+        with self.publishing():
+            self.making, self.error = {}, problem
+
+    def _made_model(self, path: Path) -> None:
+        """Open what was made, beside its data."""
         waits = self._waiting
         with self.publishing():
-            self.transfer = {}
+            self.making = {}
         if waits is not None and waits[0] == "model":
             self._wait_for(None)
         self.open_part("model", Source.at(path))
@@ -358,6 +391,7 @@ class PickerView(View):
         self.models = _with(self.models or known_names("model"), [session.model.name])
         self.datasets = _with(known_names("data", shape), [*self._sources.opened("data"), *self._made(session)])
         self.chosen = {"model": session.model.name, "data": session.data.name}
+        self.designs = bases(session)
 
     def _made(self, session: Session) -> list[str]:
         """Return the data set that is shown, and those with made images beside it, where its model is shown too."""

@@ -1,4 +1,4 @@
-"""A model fine-tuned on data with other classes than its own, so that both can be opened together."""
+"""Models that are made on the page: fine-tuned on data with other classes than their own, or designed and taught."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from .opening import Misfit
 
 if TYPE_CHECKING:
     from workbench.jobs import Progress
+    from workbench.train.designing import Distillation
     from workbench.train.process import Place
     from workbench.train.transfer import Transfer
 
-#: What a transfer in the page is trained with; the Train tab has every setting for what comes after.
+#: What a transfer on the page is trained with; the Train tab has every setting for what comes after.
 SETTINGS: Mapping[str, Any] = {"patience": 3}
 
 
@@ -32,14 +33,15 @@ def offers(misfit: Misfit) -> bool:
     return not check_model(model.module, data.image_shape)
 
 
-class Transferring:
-    """One transfer at a time; ``told`` hears how far it is, ``arrived`` of the file it came to, ``failed`` why not."""
+class Making:
+    """One at a time; ``told`` hears how far it is, ``arrived`` of the file it came to, ``failed`` why not."""
 
     def __init__(
         self, told: Callable[[dict[str, Any]], None], arrived: Callable[[Path], None], failed: Callable[[str], None]
     ) -> None:
         self._told, self._arrived, self._failed = told, arrived, failed
-        self._training: Transfer | None = None
+        self._training: Transfer | Distillation | None = None
+        self._title = ""
         self.place: Callable[[], Place | None] = lambda: None
 
     @property
@@ -47,9 +49,11 @@ class Transferring:
         """Whether one is under way."""
         return self._training is not None and self._training.job.running
 
-    def start(self, misfit: Misfit) -> threading.Thread:
-        """Begin with what did not fit; return the thread that waits for the end."""
-        thread = threading.Thread(target=self._run, args=(misfit,), daemon=True, name="workbench-transfer")
+    def start(self, title: str, begin: Callable[[Place | None], Transfer | Distillation]) -> threading.Thread:
+        """Begin; return the thread that waits for the end."""
+        self._title = title
+        self._told({"title": title, "share": 0.0, "left": None, "best": None})
+        thread = threading.Thread(target=self._run, args=(begin,), daemon=True, name="workbench-making")
         thread.start()
         return thread
 
@@ -58,11 +62,11 @@ class Transferring:
         if self._training is not None:
             self._training.job.cancel()
 
-    def _run(self, misfit: Misfit) -> None:
-        from workbench.train.transfer import keep, transfer
+    def _run(self, begin: Callable[[Place | None], Transfer | Distillation]) -> None:
+        from workbench.train.transfer import keep
 
         try:
-            self._training = training = transfer(misfit.model, misfit.data, SETTINGS, place=self.place())
+            self._training = training = begin(self.place())
             training.job.subscribe(lambda progress: self._follow(training, progress))
             self._follow(training, training.job.progress)
             path = keep(training.result())
@@ -74,7 +78,6 @@ class Transferring:
             self._training = None
         self._arrived(path)
 
-    def _follow(self, training: Transfer, progress: Progress) -> None:
-        curve = training.job.curve
-        best = max((point.accuracy for point in curve), default=None)
-        self._told({"share": round(progress.share, 3), "left": progress.left, "best": best, "epochs": len(curve)})
+    def _follow(self, training: Transfer | Distillation, progress: Progress) -> None:
+        best = max((point.accuracy for point in training.job.curve), default=None)
+        self._told({"title": self._title, "share": round(progress.share, 3), "left": progress.left, "best": best})
