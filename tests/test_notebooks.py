@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+import torch
+
+import workbench as wb
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LESSONS = [path for path in NOTEBOOKS if path.stem[:2] in ("02", "03", "04", "05", "06", "10", "11")]
+LESSONS = [path for path in NOTEBOOKS if "02" <= path.stem[:2] <= "11"]
+TRAINING = [path for path in LESSONS if path.stem[:2] in ("07", "08", "09")]
+#: Images that the lessons on training are tried with in the default run, and the cells that are: all of them take
+#: minutes.
+FEW = {"train": 60, "calibration": 30, "validation": 20, "test": 20}
+QUICK = ("open", "guess", "truth", "try", "answer", "check")
+#: Those that take more than half a minute.
+SLOW = ("03", "05", "07", "08", "09", "10", "11")
 
 
 def code_cells(notebook: Any) -> list[Any]:
@@ -63,10 +74,7 @@ def test_the_apps_notebook_shows_the_workbench(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(path, marks=[pytest.mark.slow] if path.stem[:2] in ("03", "05", "10", "11") else [], id=path.stem)
-        for path in LESSONS
-    ],
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem[:2] in SLOW else [], id=path.stem) for path in LESSONS],
 )
 def test_a_lesson_runs_and_its_exercise_tells_a_solution_from_what_stands_there(
     path: Path, monkeypatch: pytest.MonkeyPatch
@@ -80,3 +88,16 @@ def test_a_lesson_runs_and_its_exercise_tells_a_solution_from_what_stands_there(
     assert "Not yet" in text_of(cells["check"])
     assert "Solved" in text_of(cells["more-0"])
     assert "application/vnd.jupyter.widget-view+json" in cells["try"].outputs[0].data
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.stem)
+def test_a_lesson_on_training_begins_and_checks_on_a_few_images(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = wb.load_dataset("fashion_mnist")
+    few = {name: data[name].take(torch.arange(count)) for name, count in FEW.items()}
+    monkeypatch.setattr(wb, "load_dataset", lambda _: replace(data, splits=few))
+    names: dict[str, Any] = {}
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        if cell.id in QUICK:
+            exec(compile(cell.source, f"{path.name}, {cell.id}", "exec"), names)
+    assert "Not yet" in names["check"](names["answer"])
+    names["session"].close()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .sensitivity.view import SensitivityView
     from .split.view import SplitView
     from .tradeoff.view import TradeoffView
+    from .train.view import TrainView
     from .weights.view import WeightView
 
 _HOMES = {
@@ -48,6 +49,7 @@ _HOMES = {
     "SensitivityView": "sensitivity.view",
     "SplitView": "split.view",
     "TradeoffView": "tradeoff.view",
+    "TrainView": "train.view",
     "WeightView": "weights.view",
     "Workbench": "page.workbench",
 }
@@ -55,7 +57,7 @@ _HOMES = {
 __all__ = [
     "AllocationView", "AnatomyView", "BehaviourView", "ControlsView", "DevicesView", "ExamplesView", "ExportView",
     "FusionView", "LayersView", "MonitorView", "PickerView", "PipelineView", "RecipeView", "ScoreboardView",
-    "SensitivityView", "SplitView", "TradeoffView", "WeightView", "Workbench",
+    "SensitivityView", "SplitView", "TradeoffView", "TrainView", "WeightView", "Workbench",
 ]  # fmt: skip
 
 

@@ -104,7 +104,7 @@ class Engine:
         self._evaluator = Evaluator(self.subject, self.split, normalization, sibling.graph if sibling else None)
         self._latency = LatencyEstimator(self.subject, self._evaluator.graphs, data, normalization)
         self.runtime = self._evaluator.runtime
-        images = f"{self.split.hash}:{normalization}"
+        images = f"{self.split.hash}:{normalization}" + (f":{data.learned}" if data.learned else "")
         self.key = Key(
             model.name, self.subject.hash, data.name, images if self.split.labelled else f"{images}{WITHOUT_LABELS}",
             split, self.runtime,

@@ -51,6 +51,7 @@ LONG = (
     "training_bayesian",
     "training_resnet20",
     "training_latency",
+    "synthetic",
 )
 
 

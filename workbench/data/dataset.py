@@ -119,7 +119,9 @@ class Dataset:
 
     ``classes`` is empty where no split has labels and nobody named them; a Session then numbers the model's outputs.
     ``task`` names the entry of ``workbench.measure.task`` that judges outputs on it. ``notes`` are
-    sentences a person should see: what was resized, cut or left out while loading.
+    sentences a person should see: what was resized, cut or left out while loading. ``learned`` is a hash that tells
+    apart what is judged on the same images and calibrates and trains on others: figures kept for one are not the
+    other's.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Dataset:
     source: str = ""
     notes: tuple[str, ...] = field(default=())
     task: str = "classification"
+    learned: str = ""
 
     def __getitem__(self, split: str) -> Split:
         """Return a split, or raise ``WorkbenchError`` naming those there are."""

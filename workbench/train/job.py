@@ -67,7 +67,7 @@ class TrainingJob(Job[Trained]):
     """Trains a recipe in the background; ``curve`` grows as epochs end.
 
     ``technique`` is what trains now, on so many ``images``; ``before`` is the validation accuracy before it, and
-    ``note`` what was measured of its steps.
+    ``note`` what was measured of its steps. ``doing`` says what else is under way: images that are made first.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TrainingJob(Job[Trained]):
         self.curve: tuple[Point, ...] = ()
         self.before: float | None = None
         self.paused = False
-        self.technique, self.images, self.note = "", 0, ""
+        self.technique, self.images, self.note, self.doing = "", 0, "", ""
         self._place = Apart() if place is None else place
         check_data(data, recipe)
         for step in recipe.steps:
@@ -193,8 +193,17 @@ class _Training:
         if settings.learn_from == "train":
             return self._data["train"]
         stand_back(5)
-        how = Synthesis.parse(settings.learn_from)
-        return made_split(self._subject.model, self._data, how, lambda _: self._job.check())
+        how, job = Synthesis.parse(settings.learn_from), self._job
+
+        def told(share: float) -> None:
+            job.check()
+            job.doing = f"making images, {share:.0%}"
+            job.advance(self._epochs)
+
+        try:
+            return made_split(self._subject.model, self._data, how, told)
+        finally:
+            job.doing = ""
 
     def _request(
         self, technique: str, layers: Mapping[str, TrainingSettings], draft: Draft, checkpoint: Path

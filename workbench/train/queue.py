@@ -196,7 +196,9 @@ class Trainings(Watched):
             told |= {"curve": training.curve, "before": training.before}
         if training is not None and training.note:
             told["note"] = training.note
-        if isinstance(job, Climb):
+        if isinstance(job, TrainingJob):
+            told["doing"] = job.doing
+        else:
             told["doing"] = next((rung.title for rung in job.rungs if rung.name == job.rung), "")
             self._note_rungs(self._entries[number].base, job.tried)
         if state == "done":

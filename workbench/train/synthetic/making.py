@@ -54,7 +54,7 @@ def synthesize(
     source = SOURCES[settings.source]
     real = "" if source.looks else " No real image was looked at to make them; validation and test only judge."
     note = f"Train and calibration are {len(made):,} images {source.summary} ({settings.source}, '{model.name}').{real}"
-    return replace(data, name=f"{data.name}+{settings}", splits=splits, notes=(*data.notes, note))
+    return replace(data, name=f"{data.name}+{settings}", splits=splits, notes=(*data.notes, note), learned=made.hash)
 
 
 def synthesizing(model: Model, data: Dataset, how: Synthesis) -> Job[Dataset]:
@@ -98,6 +98,11 @@ def check_source(model: Model, data: Dataset, how: Synthesis) -> Source:
             f"'{how.source}' learns from training images, which '{data.name}' has not: take 'deepinversion', or "
             "'impressions' for a model without BatchNorm."
         )
+    if how.source == "class_gan" and not data["train"].labelled:
+        raise WorkbenchError(
+            f"'class_gan' needs labels, which the training images of '{data.name}' have not: take 'gan', whose images "
+            "the model labels."
+        )
     if how.real is not None and not source.looks:
         raise WorkbenchError(f"'{how.source}' looks at no real image: leave out real={how.real}.")
     if how.source == "deepinversion":
@@ -112,7 +117,7 @@ def _ingredients(
 ) -> Ingredients:
     first = next(iter(data.splits.values())).images
     return Ingredients(
-        model.module, model.name, data.image_shape, len(data.classes), model.normalization or data.normalization,
+        model.module, model.name, data.image_shape, _classes(model, data), model.normalization or data.normalization,
         first.dtype == torch.uint8, how.images or source.images, how.steps or source.steps, how.seed,
         _real(data, how, source), advance,
     )  # fmt: skip
@@ -138,11 +143,17 @@ def _like(images: Tensor, data: Dataset) -> Tensor:
     return images.mul(255).round_().clamp_(0, 255).to(torch.uint8) if first.dtype == torch.uint8 else images.float()
 
 
+@torch.inference_mode()
+def _classes(model: Model, data: Dataset) -> int:
+    """Return how many classes the model tells apart; the data may not know."""
+    return int(model.module.eval()(torch.zeros(1, *data.image_shape)).shape[-1])
+
+
 def _key(model: Model, data: Dataset, how: Synthesis, source: Source) -> str:
     first = next(iter(data.splits.values())).images
     parts = [
         FORMAT, how.model_dump(mode="json"), source.images, source.steps, model_hash(model.module),
-        str(model.normalization or data.normalization), data.image_shape, len(data.classes), str(first.dtype),
+        str(model.normalization or data.normalization), data.image_shape, _classes(model, data), str(first.dtype),
         data["train"].hash if source.looks else "",
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

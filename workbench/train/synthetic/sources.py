@@ -120,13 +120,17 @@ def _generated(given: Ingredients, labels: Tensor | None) -> Tensor:
 
 
 def _mixup(given: Ingredients) -> Made:
-    """Two images each, of whatever classes, in any share alike; the label is that of the larger share."""
+    """Two images each, of whatever classes, in any share alike; the label is that of the larger share.
+
+    Where the images have no labels it is the model's answer.
+    """
     chance = torch.Generator().manual_seed(given.seed)
     one, other = torch.randint(len(given.real), (2, given.images), generator=chance)
     share = torch.rand(given.images, generator=chance)
     real, wide = given.real, share.view(-1, 1, 1, 1)
     images = wide * _scaled(real.images[one]) + (1 - wide) * _scaled(real.images[other])
-    return images, torch.where(share > 0.5, real.labels[one], real.labels[other])
+    labels = torch.where(share > 0.5, real.labels[one], real.labels[other])
+    return images, labels if real.labelled else given.answers(images)
 
 
 def _scaled(images: Tensor) -> Tensor:
