@@ -44,7 +44,7 @@ def student_of(model: Model, data: Dataset, text: str, **settings: Any) -> Stude
     return Student.of(draft, Method(chosen), dict.fromkeys(draft.layers, chosen))
 
 
-@pytest.mark.parametrize("name", ["resnet20", "mobilenetv2"])
+@pytest.mark.parametrize("name", [pytest.param("resnet20", marks=pytest.mark.slow), "mobilenetv2"])
 def test_folding_leaves_what_the_model_computes(name: str) -> None:
     model = wb.load_model(name)
     compressed = wb.compress(model, FOLDED, image_shape=(1, 28, 28))
@@ -96,7 +96,7 @@ def test_weights_are_rounded_with_the_factor_of_the_running_statistics(small_mod
 
 
 def test_what_was_trained_folded_is_what_is_stored(small_model: Model, small_data: Dataset) -> None:
-    settings = {"epochs": 3, "batch": 16, "augment": "none", "learning_rate": 0.05, "batchnorm": "fold"}
+    settings = {"epochs": 2, "batch": 16, "augment": "none", "learning_rate": 0.05, "batchnorm": "fold"}
     steps: list[dict[str, Any]] = [{"fold_batchnorm": {}}, {"quantize": {"bits": 3, "per": "tensor"}}]
     recipe = Recipe.parse([*steps, {"finetune": {**settings, "batchnorm_until": 0.5}}])
     after = train(uneven(small_model), small_data, recipe, place=Within()).result().after.value

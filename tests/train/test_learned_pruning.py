@@ -93,7 +93,7 @@ def test_weights_that_were_left_out_come_back_by_their_score_but_not_those_prune
 def test_learned_scores_leave_the_ratio_out_and_keep_what_matters(
     weights: str, small_model: Model, small_data: Dataset
 ) -> None:
-    step = {"learn_scores": {"ratio": 0.7, "weights": weights, "pace": 5.0, "layers": ["fc"]}}
+    step = {"learn_scores": {"ratio": 0.7, "weights": weights, "pace": 5.0, "layers": ["fc"], "epochs": 2}}
     compressed, after = trained(small_model, small_data, step)
     weight, first = compressed.tensors["fc.weight"], small_model.module.state_dict()["fc.weight"]
     kept = weight != 0
@@ -122,6 +122,7 @@ def test_the_filters_of_the_least_damage_go_and_each_layer_keeps_its_floor() -> 
     assert gates["b"].kept.tolist() == [True, False, True, False, True]
 
 
+@pytest.mark.slow
 def test_the_network_learns_what_decisions_do_to_the_loss(small_model: Model, small_data: Dataset) -> None:
     """Three filters are as large as the others, but a ReLU lets nothing of them through."""
     module: Any = small_model.module
@@ -136,7 +137,7 @@ def test_the_network_learns_what_decisions_do_to_the_loss(small_model: Model, sm
 def test_dropped_filters_give_nothing_and_can_be_taken_out_of_the_structure(
     small_model: Model, small_data: Dataset
 ) -> None:
-    step = {"predict_filters": {**FAST, "ratio": 0.5}}
+    step = {"predict_filters": {**FAST, "ratio": 0.5, "epochs": 1}}
     train(small_model, small_data, Recipe.parse([step]), place=Within()).result()
     masked = compress(small_model, Recipe.parse([step]), small_data)
     gone = (masked.tensors["conv.weight"].flatten(1) == 0).all(1)
@@ -164,7 +165,7 @@ def test_the_network_predicts_the_damage_that_leaving_a_filter_out_does(
     predictor: Any = student.helpers["predictor"]
     optimizer = torch.optim.Adam(predictor.parameters(), 0.02)
     torch.manual_seed(0)
-    for _ in range(150):
+    for _ in range(100):
         optimizer.zero_grad()
         objective.loss(student, images, labels).backward()
         optimizer.step()

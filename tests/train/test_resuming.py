@@ -1,0 +1,50 @@
+"""Whatever a method remembers while it trains is in its checkpoint: cancelled and resumed, it learns the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from workbench.compression import compress
+from workbench.data.dataset import Dataset
+from workbench.models.model import Model
+from workbench.recipe import Recipe
+from workbench.train.job import train
+from workbench.train.process import Within
+
+FAST = "epochs: 3, batch: 16, augment: none, learning_rate: 0.01"
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"- learn_bits: {{{FAST}, max_bytes: 900}}",
+        pytest.param(f"- predict_filters: {{{FAST}, search: 0.7}}", marks=SLOW),
+        pytest.param(f"- learn_scores: {{{FAST}}}", marks=SLOW),
+        pytest.param(f"- sparsify_bayesian: {{{FAST}, prior: normal_jeffreys, bits: true}}", marks=SLOW),
+        pytest.param(
+            "- fold_batchnorm: {}\n- quantize: {bits: 4, activations: {bits: 8}}\n"
+            f"- finetune: {{{FAST}, batchnorm: fold, batchnorm_until: 0.8, learn_inputs: step, learn_offsets: true}}",
+            marks=SLOW,
+        ),
+        pytest.param(f"- quantize: {{format: ternary}}\n- finetune: {{{FAST}, two_scales: true}}", marks=SLOW),
+    ],
+)
+def test_a_training_that_was_cancelled_goes_on_to_the_same_numbers(
+    text: str, small_model: Model, small_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe.parse(text)
+    train(small_model, small_data, recipe, place=Within()).result()
+    unbroken = dict(compress(small_model, recipe, small_data).tensors)
+    monkeypatch.setenv("WORKBENCH_HOME", f"{tmp_path}/other")
+    job = train(small_model, small_data, recipe, place=Within())
+    job.subscribe(lambda _: job.cancel() if job.curve else None)
+    job.wait(120)
+    assert job.progress.state == "cancelled"
+    again = train(small_model, small_data, recipe, place=Within())
+    assert len(again.result().curve) == 3
+    resumed = compress(small_model, recipe, small_data).tensors
+    assert [name for name, tensor in unbroken.items() if not torch.equal(resumed[name], tensor)] == []
