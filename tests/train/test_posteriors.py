@@ -45,7 +45,7 @@ def test_values_given_their_scale_diverge_as_two_normal_distributions_do() -> No
 
 def test_a_scale_diverges_from_the_log_uniform_prior_as_its_integral_says() -> None:
     """The integral of q log(q |z|) over z, up to one constant; the approximation is good to a few hundredths."""
-    z = np.linspace(-60, 60, 2_000_001)
+    z = np.linspace(-60, 60, 600_001)
     found, wanted = [], []
     for log_alpha in (-3.0, 0.0, 2.0, 5.0):
         deviation = np.exp(log_alpha / 2)
@@ -60,8 +60,8 @@ def test_drawn_values_have_the_mean_and_the_variance_told() -> None:
     part = part_of()
     torch.manual_seed(0)
     with torch.no_grad():
-        drawn = torch.stack([part.draw() for _ in range(20_000)])
-        torch.testing.assert_close(drawn.mean(0), part.mean(), rtol=0.05, atol=0.05)
+        drawn = torch.stack([part.draw() for _ in range(6_000)])
+        torch.testing.assert_close(drawn.mean(0), part.mean(), rtol=0.05, atol=0.08)
         torch.testing.assert_close(drawn.var(0), part.variance(), rtol=0.1, atol=0.01)
 
 

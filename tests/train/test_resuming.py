@@ -15,22 +15,19 @@ from workbench.train.job import train
 from workbench.train.process import Within
 
 FAST = "epochs: 3, batch: 16, augment: none, learning_rate: 0.01"
-SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
         f"- learn_bits: {{{FAST}, max_bytes: 900}}",
-        pytest.param(f"- predict_filters: {{{FAST}, search: 0.7}}", marks=SLOW),
-        pytest.param(f"- learn_scores: {{{FAST}}}", marks=SLOW),
-        pytest.param(f"- sparsify_bayesian: {{{FAST}, prior: normal_jeffreys, bits: true}}", marks=SLOW),
-        pytest.param(
-            "- fold_batchnorm: {}\n- quantize: {bits: 4, activations: {bits: 8}}\n"
-            f"- finetune: {{{FAST}, batchnorm: fold, batchnorm_until: 0.8, learn_inputs: step, learn_offsets: true}}",
-            marks=SLOW,
-        ),
-        pytest.param(f"- quantize: {{format: ternary}}\n- finetune: {{{FAST}, two_scales: true}}", marks=SLOW),
+        f"- predict_filters: {{{FAST}, search: 0.7}}",
+        f"- learn_scores: {{{FAST}}}",
+        f"- sparsify_bayesian: {{{FAST}, prior: normal_jeffreys, bits: true}}",
+        "- fold_batchnorm: {}\n- quantize: {bits: 4, activations: {bits: 8}}\n"
+        f"- finetune: {{{FAST}, batchnorm: fold, batchnorm_until: 0.8, learn_inputs: step, learn_offsets: true}}",
+        f"- quantize: {{format: ternary}}\n- finetune: {{{FAST}, two_scales: true}}",
     ],
 )
 def test_a_training_that_was_cancelled_goes_on_to_the_same_numbers(
