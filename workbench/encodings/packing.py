@@ -6,7 +6,7 @@ The values stay bit for bit the same; only the bytes that say them change.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -93,24 +93,27 @@ def _arranged(whole: Array, left: Mask, encode: Callable[[Array, Code], Encoding
         if packing.sparse in ("best", "bitmask"):
             found.append(Bitmask(left, values, _entropy(mask_bits(left), packing.code)))
         if packing.sparse in ("best", "relative"):
-            found += _relative(left, positions, values, packing, min((other.nbytes for other in found), default=None))
-    return min(found, key=lambda candidate: candidate.nbytes)
+            found += _relative(
+                left, positions, values, packing, min((other.bounds[1] for other in found), default=None)
+            )
+    return _smallest(found)
 
 
 def _relative(
-    left: Mask, positions: NDArray[np.int64], values: Encoding, packing: Packing, limit: int | None
+    left: Mask, positions: NDArray[np.int64], values: Encoding, packing: Packing, limit: float | None
 ) -> list[RelativeIndex]:
     """Return relative indices of the chosen width, or of each that may be smaller than ``limit`` and the others."""
     gaps = gaps_of(positions)
     lengths = np.bincount(gaps)
     widths = list(INDEX_BITS) if packing.index_bits is None else [packing.index_bits]
-    least = {bits: values.nbytes + _least_bytes(field_counts(lengths, bits), bits, packing.code) for bits in widths}
+    least = {bits: values.bounds[0] + _least_bytes(field_counts(lengths, bits), bits, packing.code) for bits in widths}
     found: list[RelativeIndex] = []
     for bits in sorted(widths, key=least.__getitem__):
         if limit is not None and least[bits] >= limit:
             break
         found.append(RelativeIndex(left, values, _code(gap_fields(gaps, bits), packing.code, bits), bits))
-        limit = found[-1].nbytes if limit is None else min(limit, found[-1].nbytes)
+        most = found[-1].bounds[1]
+        limit = most if limit is None else min(limit, most)
     return found
 
 
@@ -146,11 +149,18 @@ def _coded(packed: Packed, widths: list[Packed], code: Code) -> Encoding:
         found += [Entropy(wide) for wide in widths]
     if code in ("best", "ans") and packed.bits <= 8:
         coded = [Ans(packed), *(Ans(wide, joined=True) for wide in widths if wide.bits in BYTE_FILLING)]
-        # what the frequencies say is at most what coding takes, so that few need be coded
-        for candidate in sorted(coded, key=lambda candidate: candidate.expected_bytes):
-            if not found or candidate.expected_bytes < min(other.nbytes for other in found):
-                found.append(candidate)
-    return min(found, key=lambda candidate: candidate.nbytes)
+        found += coded
+    return _smallest(found)
+
+
+def _smallest(candidates: Sequence[Encoding]) -> Encoding:
+    """Return the smallest; only what its frequencies do not rule out is coded."""
+    best, *others = sorted(candidates, key=lambda candidate: candidate.bounds[0])
+    for other in others:
+        if other.bounds[0] >= best.bounds[1]:
+            break
+        best = other if other.nbytes < best.nbytes else best
+    return best
 
 
 def _as_they_are(values: ArrayLike, code: Code, type: str) -> Encoding:
