@@ -142,3 +142,14 @@ def test_without_anything_found_there_is_no_figure(real: Session) -> None:
     with pytest.raises(WorkbenchError, match="nothing to draw yet"):
         view.figure()
     view.close()
+
+
+def test_teacher_and_student_are_compared_on_all_images_and_class_by_class(real: Session, view: BehaviourView) -> None:
+    found = find(view, "teacher")
+    assert found["teacher"] == "the dense model"
+    assert found["all"]["agree_before"][0] == 1
+    assert found["all"]["agree_after"][0] == pytest.approx(
+        float((logits_of(real, Recipe()).argmax(1) == logits_of(real, HARSH).argmax(1)).mean()), abs=1e-4
+    )
+    assert len(found["rows"]) == 10
+    assert found["sentence"].startswith("The student gives the dense model's answer on")

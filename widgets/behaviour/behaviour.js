@@ -4,6 +4,7 @@ const QUESTIONS = {
   classes: "Which classes pay? A class is called hurt when it lost more than chance explains, and more than the other classes did; both tests hold for all classes together at 5 %.",
   confusion: "Which class is taken for which, and what moved between the two settings?",
   calibration: "Is the model as sure as it is right? Compression often leaves accuracy and takes calibration.",
+  teacher: "How much of its teacher is in the student? The teacher is the model that the last distillation learned from; without one, the dense model.",
   drift: "Where inside the model does it go wrong? The same images run through both, and each layer's outputs are compared.",
   attribution: "What does the answer stand on? The same question is asked of both models, by Captum.",
   corruptions: "Does it still stand imperfect images? Both see the same noise, blur, contrast and JPEG.",
@@ -40,7 +41,7 @@ function render({ model, el }) {
   const course = element("span", { class: "wb-muted" });
   const start = button("Run");
   const problem = element("p", { class: "wb-problem", role: "alert" });
-  const parts = { classes: classesPart(), confusion: confusionPart(model), calibration: reliabilityPart(), drift: driftPart(model), attribution: attributionPart(model), corruptions: corruptionsPart() };
+  const parts = { classes: classesPart(), confusion: confusionPart(model), calibration: reliabilityPart(), teacher: teacherPart(), drift: driftPart(model), attribution: attributionPart(model), corruptions: corruptionsPart() };
   const empty = element("p", { class: "wb-empty wb-muted" });
   const stage = element("div", { class: "wb-stage" }, empty, ...Object.values(parts).map((part) => part.root));
   el.replaceChildren(element("div", { class: "wb-behaviour wb-card" },

@@ -23,6 +23,7 @@ def draw_behaviour(area: FigureBase, shown: Data, found: Data, classes: list[str
         "classes": lambda: _classes(area.subplots(), found),
         "confusion": lambda: _confusion(area, found, classes),
         "calibration": lambda: _reliability(area.subplots(), found),
+        "teacher": lambda: _teacher(area.subplots(), found),
         "drift": lambda: _drift(area.subplots(), found),
         "attribution": lambda: _attribution(area, found, classes, arrays),
         "corruptions": lambda: _corruptions(area, found),
@@ -45,6 +46,20 @@ def _classes(axes: Axes, found: Data) -> None:
     axes.set_yticks(range(len(rows)), names)
     axes.invert_yaxis()
     axes.set_xlabel("Change of accuracy, points (95 %)")
+    axes.legend(loc="best")
+
+
+def _teacher(axes: Axes, found: Data) -> None:
+    rows = sorted(found["rows"], key=lambda row: row["agree_after"][0])
+    for shift, (when, colour) in zip((-0.12, 0.12), SIDES, strict=True):
+        values, low, high = (100 * np.array([row[f"agree_{when}"][place] for row in rows]) for place in range(3))
+        places = np.arange(len(rows)) + shift
+        axes.errorbar(
+            values, places, xerr=(values - low, high - values), fmt="o", color=colour, markersize=3, label=when
+        )
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"Same answer as {found['teacher']} (%, 95 %)")
     axes.legend(loc="best")
 
 

@@ -60,6 +60,8 @@ def find(wish: Wish, pair: Pair, palette: Palette, check: Check, follow: Follow)
             yield Found(_confusion(pair))
         case "calibration":
             yield Found(parts.reliability(*pair.calibration(check, follow)))
+        case "teacher":
+            yield Found(parts.teacher_rows(pair.teacher(check, follow)))
         case "drift":
             yield Found(parts.drift_rows(pair.drift(check)))
         case "attribution":

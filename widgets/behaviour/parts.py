@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from workbench.analyze.classes import Change, ClassReport, Share
     from workbench.analyze.corruptions import Robustness
     from workbench.analyze.drift import Drift
+    from workbench.analyze.teacher import Against, TeacherReport
 
 Data = dict[str, Any]
 
@@ -41,6 +42,23 @@ def reliability(before: Calibration, after: Calibration) -> Data:
         return {"bins": bins, "error": round(found.error, 5), "over": round(found.overconfidence, 5)}
 
     return {"before": side(before), "after": side(after)}
+
+
+def teacher_rows(report: TeacherReport) -> Data:
+    """Return teacher and student beside each other: all images, then class by class."""
+
+    def side(found: Against) -> Data:
+        return {
+            "name": found.name, "teacher": _share(found.teacher), "before": _share(found.before),
+            "after": _share(found.after), "agree_before": _share(found.agree_before),
+            "agree_after": _share(found.agree_after), "only_teacher": found.only_teacher,
+            "only_student": found.only_student,
+        }  # fmt: skip
+
+    return {
+        "teacher": report.name, "sentence": report.sentence(), "all": side(report.overall),
+        "divergence": [round(value, 5) for value in report.divergence], "rows": [side(row) for row in report.rows],
+    }  # fmt: skip
 
 
 def drift_rows(drift: Drift) -> Data:

@@ -38,6 +38,7 @@ PARTS = {
     "classes": "Classes",
     "confusion": "Confusion",
     "calibration": "Confidence",
+    "teacher": "Teacher",
     "drift": "Drift",
     "attribution": "Attribution",
     "corruptions": "Corruptions",
@@ -53,7 +54,8 @@ class BehaviourView(View):
 
     _esm = script(
         "examples/images.js", "behaviour/classes.js", "behaviour/confusion.js", "behaviour/reliability.js",
-        "behaviour/drift.js", "behaviour/attribution.js", "behaviour/corruptions.js", "behaviour/behaviour.js",
+        "behaviour/drift.js", "behaviour/teacher.js", "behaviour/attribution.js", "behaviour/corruptions.js",
+        "behaviour/behaviour.js",
     )  # fmt: skip
     _css = style("behaviour/behaviour.css")
 

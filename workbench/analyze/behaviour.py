@@ -27,6 +27,7 @@ from .corruptions import IMAGES as CORRUPTED
 from .corruptions import Robustness, measure_robustness
 from .drift import IMAGES as DRIFTED
 from .drift import Drift, measure_drift
+from .teacher import TeacherReport, compare_with_teacher
 
 if TYPE_CHECKING:
     from workbench.session import Session
@@ -75,6 +76,10 @@ class Pair:
 
             found.append(measure_calibration(logits_of(self.session, recipe, check, part), labels))
         return found[0], found[1]
+
+    def teacher(self, check: Check = _go_on, follow: Follow = lambda _: None) -> TeacherReport:
+        """Return how much of its teacher each setting has; runs the teacher over the split."""
+        return compare_with_teacher(self.session, self.before, self.after, check, follow)
 
     def drift(self, check: Check = _go_on) -> Drift:
         """Return how far each layer's outputs drift on a sample of the split."""

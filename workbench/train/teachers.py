@@ -27,6 +27,11 @@ def teacher_of(settings: TrainingSettings, draft: Draft, data: Dataset, seen: No
         return uncompressed(draft)
     if name == "itself":
         return draft.build()
+    return load_teacher(name, data, seen)
+
+
+def load_teacher(name: str, data: Dataset, seen: Normalization) -> nn.Module:
+    """Return the model ``name`` as a teacher on ``data``, whose images are normalised by ``seen``."""
     return _fitting(*_load(name), name, data, seen)
 
 
