@@ -132,6 +132,10 @@ class LatencyEstimator:
         before, after = self._kernels.of(None), self._kernels.of(compressed)
         return self._explained(before, after, self._anchor, measured, compressed)
 
+    def scale_by(self, baseline: Latency) -> None:
+        """Scale later predictions by what the baseline was measured at, as ``measure`` does."""
+        self._anchor = baseline
+
     def time_shares(self, compressed: CompressedModel) -> dict[str, float]:
         """Return weight name → share of the predicted time, for weights with a kernel of their own."""
         if not self._kernels.are_known:

@@ -19,6 +19,7 @@ from tests.bench.machine import machine_name, versions
 COMMANDS = (
     "estimator",
     "latency",
+    "predicted",
     "half_macs",
     "devices",
     "page",

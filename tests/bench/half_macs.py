@@ -1,8 +1,9 @@
 """Half of ResNet-20's MACs and 8 bits: how many times faster than the dense fp32 file in ONNX Runtime.
 
 The files are what the exports write; all run in one interleaved measurement, each round's times over the
-dense file's of the same round. Filters leave in multiples of eight, by several rules: the one with which the
-runtimes are quickest counts. What such a network answers after training is another bench's matter.
+dense file's of the same round. Filters leave in multiples of eight, or whole residual blocks do, by several
+rules: the one with which the runtimes are quickest counts. What such a network answers after training is
+another bench's matter.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ RULES = {
     "each layer alike": "- prune: {granularity: filter, macs: 0.5, scope: layer}",
     "over all layers": "- prune: {granularity: filter, macs: 0.5, scope: global}",
     "inside the blocks": "- prune: {granularity: filter, ratio: 0.5, scope: layer, layers: ['stage*.*.conv1']}",
+    "fewer blocks": "- prune: {granularity: layer, macs: 0.5, images: 64}",
 }
 FORMATS = ("onnx", "onnx-int8", "openvino-int8", "executorch-int8", "litert-int8")
 

@@ -45,6 +45,7 @@ def test_one_program_runs_in_several_of_pytorchs_ways(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # compilers, which take several times as long beside other work
 @pytest.mark.parametrize("format", FILES)
 def test_what_the_exports_write_is_timed(format: str, written: Write) -> None:
     name, version = FILES[format]
@@ -57,6 +58,7 @@ def test_what_the_exports_write_is_timed(format: str, written: Write) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_compiled_program_takes_its_first_run_to_compile(written: Write) -> None:
     ((path, _),) = written("torch").files
     eager, compiled = benchmark([path], runtimes=["torch", "torch-compile"], seconds=0.3)
@@ -66,6 +68,7 @@ def test_a_compiled_program_takes_its_first_run_to_compile(written: Write) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_library_compiled_for_one_image_refuses_two_and_wants_its_shape(written: Write) -> None:
     ((path, _),) = written("tvm").files
     with pytest.raises(EngineError, match="give it as --shape"):
