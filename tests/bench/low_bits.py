@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from tests.bench.record import Figure, keep
 from workbench.compressed import CompressedModel
 from workbench.compression import compress_subject, context_for
 from workbench.data.dataset import Dataset, Split
@@ -81,6 +83,7 @@ def main() -> int:
     rows: list[Row] = []
     failed = False
     for name in parser.parse_args().models:
+        start = time.perf_counter()
         bench = Bench(load_model(name), data)
         dense = bench.accuracy(bench.compress("[]"), "test")
         int8 = bench.accuracy(bench.compress(INT8), "test")
@@ -88,8 +91,32 @@ def main() -> int:
         print(
             f"{name}: dense {dense:.2f} %, int8 with 8-bit activations {int8:.2f} % ({int8 - dense:+.2f})", flush=True
         )
-        rows += [_row(bench, name, bits, dense) for bits in BITS]
+        found = [_row(bench, name, bits, dense) for bits in BITS]
+        record(name, found, dense, int8, time.perf_counter() - start)
+        rows += found
     return 1 if _report(rows) or failed else 0
+
+
+def record(model: str, rows: Sequence[Row], dense: float, int8: float, seconds: float) -> None:
+    """Keep what one model came to."""
+    figures = [
+        Figure(
+            f"{model}: int8 per channel with 8-bit activations",
+            f"≤ {ALLOWED} points lost",
+            f"{int8:.2f} % of {dense:.2f} %, {dense - int8:+.2f} points lost",
+            dense - int8 <= ALLOWED,
+        )
+    ]
+    figures += [
+        Figure(
+            f"{model}: weights in {row.bits} bits, the best post-training method against plain rounding",
+            f"never worse; where {COUNTED} points or more are lost, half back in sum over models and widths",
+            f"{row.best:.2f} % by {row.method}, {row.plain:.2f} % plain, {row.dense:.2f} % dense",
+            row.best >= row.plain,
+        )
+        for row in rows
+    ]
+    keep(f"low_bits_{model}", figures, data="fashion_mnist", seeds=[0], seconds=seconds, runs=rows)
 
 
 def _row(bench: Bench, name: str, bits: int, dense: float) -> Row:
