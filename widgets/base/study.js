@@ -40,6 +40,7 @@ function studyLine(model, words) {
       start.disabled = !running && !wanted.recipe;
       setText(said, running ? (course.share ? `${number(100 * course.share, 0)} %${left}` : wanted.settled ? words[course.what] ?? "Working" : "Waits until every image was run") : here ? "" : words.idle);
       setText(caption, here ? `${shown.words}${fresh ? "" : " (the setting before)"}` : "");
+      caption.classList.toggle("wb-before", here && !fresh);
       setText(problem, model.get("problem"));
       return { here, fresh, running };
     },
