@@ -93,6 +93,7 @@ def test_settings_are_compared_by_their_answers(session: Session) -> None:
         judge_classes(session, recipe)
 
 
+@pytest.mark.slow
 def test_an_allocation_is_found_by_divergence_and_judged_by_agreement(session: Session) -> None:
     session.measure("[]")
     found = AllocationJob(session, Budget("bytes", 120_000), ["quantize"], executor="inline").result()

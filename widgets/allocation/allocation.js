@@ -1,6 +1,6 @@
 // Find the best: a budget, what may be used, and the recipes that keep it, side by side with one click to apply each.
 
-const ABOUT = "Every layer's options are measured alone on part of the validation split; the choice that harms least within the budget is then found exactly, measured in full, and searched again with what was learnt. Greedy and “same everywhere” keep the same budget, for comparison. Then repairs without training are tried: BatchNorm recalibrated, biases corrected, weights rounded by GPTQ; what is foreseen is without them. Locked layers keep what they have. The test split is only run for what is shown at the end.";
+const ABOUT = "Every layer's options are measured alone on part of the validation split; the choice that harms least within the budget is then found exactly, measured in full, and searched again with what was learnt. Greedy and “same everywhere” keep the same budget, for comparison. Then repairs without training are tried: BatchNorm recalibrated, biases corrected, weights rounded by GPTQ; what is foreseen is without them. Channels and bits are chosen together, and layers whose channels go together share both. Locked layers keep what they have. The test split is only run for what is shown at the end.";
 const START = { bytes: (dense) => dense.bytes / 11e3, runtime_bytes: (dense) => dense.runtime_bytes / 6e3, ms: (dense) => dense.ms * 0.6, macs: (dense) => dense.macs * 0.5e-6, drop: () => 0.5 };
 const round = (value) => (value >= 100 ? Math.round(value / 10) * 10 : value >= 10 ? Math.round(value) : Number(value.toPrecision(2)));
 const points = (lost) => (Math.abs(lost) < 0.005 ? "as dense" : `${number(Math.abs(lost), 2)} ${lost > 0 ? "lost" : "gained"}`);
@@ -63,7 +63,7 @@ function render({ model, el }) {
     propose();
   }
   // Of techniques that cannot be allocated together only the one ticked last stays.
-  const APART = [["channels", "prune"], ["quantize", "share"], ["channels", "factorize"], ["channels", "quantize"], ["channels", "share"]];
+  const APART = [["channels", "prune"], ["quantize", "share"], ["channels", "factorize"], ["channels", "share"]];
   for (const [name, { input }] of Object.entries(boxes)) {
     input.addEventListener("change", () => {
       if (!input.checked) return;

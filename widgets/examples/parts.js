@@ -4,7 +4,7 @@ const KINDS = {
   lost: { glyph: "✕", text: "lost", title: "lost: only the dense model is right" },
   won: { glyph: "✓", text: "won back", title: "won back: only the compressed model is right" },
   other: { glyph: "≠", text: "both wrong", title: "wrong either way: the answer changed, and neither is right" },
-  bare: { glyph: "≠", text: "answer changed", title: "the answer changed; which is right is not known, for want of a label" },
+  bare: { glyph: "≠", text: "changed", title: "the answer changed; which is right is not known, for want of a label" },
 };
 const COLUMNS = 7;
 

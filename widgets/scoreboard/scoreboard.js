@@ -67,7 +67,7 @@ function harmLine(onMore) {
   const more = button("See classes", { class: "wb-button wb-harm-more" });
   const root = element("div", { class: "wb-harm", "data-recipe": "", "data-hurt": "" }, element("p", {}, lead, " ", list), more);
   more.addEventListener("click", onMore);
-  function show(harm, progress) {
+  function show(harm, progress, bare) {
     const present = harm.recipe != null && harm.recipe === progress.recipe;
     const hurt = present && harm.hurt ? harm.hurt : [];
     const judged = present && harm.hurt != null;
@@ -80,6 +80,7 @@ function harmLine(onMore) {
     if (hurt.length > NAMED) named.push(`${hurt.length - NAMED} more`);
     setText(list, hurt.length ? `${named.join(" · ")}; all images ${signed(harm.overall.value)}`
       : judged ? `No class is hurt beyond chance, by all ${count(harm.n)} images.`
+      : bare ? "Without labels it is not known which answers are right, nor which classes are hurt."
       : present ? "Uncompressed: there is nothing to compare yet." : "Which classes are hurt is known once every image was run.");
     root.title = hurt.map(({ name, value, low, high }) => `${name} ${signed(value)} points (95 %: ${signed(low)} to ${signed(high)})`).join("\n");
   }
@@ -263,7 +264,7 @@ function render({ model, el }) {
     drawSize();
     drawDevices();
     drawLatency();
-    harm.show(model.get("harm"), model.get("progress"));
+    harm.show(model.get("harm"), model.get("progress"), model.get("accuracy")?.metric === "agreement");
     setText(problem, model.get("progress").error || model.get("problem"));
     speak();
   }

@@ -8,7 +8,7 @@ put into the problem's fixed part, until the recipe keeps the budget.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -54,6 +54,7 @@ class Costs:
     def __init__(self, bed: Testbed, plan: Plan, kind: Kind, told: Callable[[float], None] = lambda _: None) -> None:
         self._bed, self._plan, self._kind = bed, plan, kind
         self.dense = self._cost(Recipe())
+        self._known: dict[tuple[str, Option, str, Option], float] = {}
         work = [(unit, option) for unit in plan.units for option in unit.options]
         found: dict[tuple[str, Option], float] = {}
         for number, (unit, option) in enumerate(work):
@@ -101,6 +102,8 @@ class Costs:
         return best
 
     def _cost(self, recipe: Recipe) -> float:
+        if self._kind == "bytes":  # the file's alone, without the latency
+            return float(self._bed.compress(recipe).archive.nbytes)
         return cost_of(self._bed.outline(recipe), self._kind)
 
     def _pairs(self) -> list[Pair]:
@@ -111,19 +114,50 @@ class Costs:
         for first, second in combinations(range(len(units)), 2):
             if not meeting[first] & meeting[second]:
                 continue
-            both = np.array(
-                [
-                    [self._together(units[first], one, units[second], other) for other in units[second].options]
-                    for one in units[first].options
-                ]
-            )
-            extra = both - self.dense - self.alone[first][:, None] - self.alone[second][None]
+            extra = self._extra(first, second)
             if np.abs(extra).max() > 0:
                 found.append(Pair(first, second, extra))
         return found
 
+    def _extra(self, first: int, second: int) -> Floats:
+        """Return what two units cost together beyond the sum of both alone, for each pair of their options.
+
+        A layer's cost depends on its unit's whole option and on the channels, not on the bits, of what it reads. So
+        the extra is the sum of two parts, of either unit's option and the other's channels; each is found with the
+        mildest option of these channels, and what is in both is taken off once.
+        """
+        units = self._plan.units[first], self._plan.units[second]
+        mild = [self._mildest(unit) for unit in units]
+        ours, theirs = (sorted({*each}) for each in mild)
+        rows = self._extras(first, second, range(len(units[0].options)), theirs)
+        columns = self._extras(first, second, ours, range(len(units[1].options)))
+        by_theirs = rows[:, [theirs.index(place) for place in mild[1]]]
+        by_ours = columns[[ours.index(place) for place in mild[0]]]
+        return np.asarray(by_theirs + by_ours - columns[[ours.index(place) for place in mild[0]]][:, mild[1]])
+
+    def _mildest(self, unit: Unit) -> list[int]:
+        """Return for each option the number of the mildest one with the same channels; itself where that is all."""
+        places = [place for place, method in enumerate(self._plan.methods) if method.name == "channels"]
+        channels = [tuple(option[place] for place in places) for option in unit.options]
+        return [channels.index(each) for each in channels]
+
+    def _extras(self, first: int, second: int, ours: Collection[int], theirs: Collection[int]) -> Floats:
+        units = self._plan.units[first], self._plan.units[second]
+        both = [
+            [
+                self._together(units[0], units[0].options[one], units[1], units[1].options[other])
+                - self.alone[first][one] - self.alone[second][other]
+                for other in theirs
+            ]
+            for one in ours
+        ]  # fmt: skip
+        return np.array(both) - self.dense
+
     def _together(self, first: Unit, one: Option, second: Unit, other: Option) -> float:
-        return self._cost(self._plan.both(first, one, second, other))
+        key = first.name, one, second.name, other
+        if key not in self._known:
+            self._known[key] = self._cost(self._plan.both(first, one, second, other))
+        return self._known[key]
 
     def _meeting(self) -> list[set[str]]:
         """Return for each unit the layers that change with it; none where units are single layers."""
@@ -138,5 +172,5 @@ class Costs:
                 if any(maker.layer in unit.layers for maker in group.producers)
                 for member in group.members
             ]
-            touched.append({member.layer for member in members})
+            touched.append({member.layer for member in members} | {*unit.layers})
         return touched

@@ -2,7 +2,9 @@
 
 A *method* is a technique with the settings that all layers share; its dial is what differs from layer to layer. With
 several methods an option is a value of each dial. Layers that must be treated alike, because their channels go
-together, are one unit.
+together, are one unit. Where bits are chosen too, the layers of such a unit share them: what a layer costs depends on
+its own channels and bits and on the channels that it reads, so that units cost in pairs and the exact answer stays
+exact. With bits of its own, a layer of a tied unit would make the cost one of three choices.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import glob
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -81,12 +83,16 @@ USUAL: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Unit:
-    """``layers`` that are compressed alike, by one of ``options``; a locked unit has a single one."""
+    """``layers`` that are compressed alike, by one of ``options``; a locked unit has a single one.
+
+    ``every``: the options that it has when it is not locked.
+    """
 
     name: str
     layers: tuple[str, ...]
     options: tuple[Option, ...]
     locked: bool = False
+    every: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,8 +119,7 @@ class Plan:
 
     def unlocked(self) -> Plan:
         """Return the same with no unit locked."""
-        every = self.options or tuple(product(*(method.levels for method in self.methods)))
-        units = tuple(Unit(unit.name, unit.layers, every) for unit in self.units)
+        units = tuple(Unit(unit.name, unit.layers, unit.every, False, unit.every) for unit in self.units)
         return Plan(self.methods, units, self.base, self.names)
 
     @property
@@ -141,8 +146,24 @@ class Plan:
         return self._recipe(chosen, Recipe())
 
     def choice_of(self, option: Option) -> Choice:
-        """Return the choice in which every free unit takes ``option``."""
-        return tuple(0 if unit.locked else unit.options.index(option) for unit in self.units)
+        """Return the choice in which every free unit takes ``option``, without what cannot be done to it."""
+        return tuple(0 if unit.locked else self._place(unit, option) for unit in self.units)
+
+    @property
+    def ties(self) -> str:
+        """A sentence on the layers that share what is chosen for them, empty where there are none."""
+        tied = [unit.layers for unit in self.units if len(unit.layers) > 1 and not unit.locked]
+        if not tied or len(self.methods) == 1:
+            return ""
+        shown = "; ".join(", ".join(layers) for layers in tied[:3]) + (" and others" if len(tied) > 3 else "")
+        return f"Layers whose channels go together take the same ratio and bits: {shown}."
+
+    def _place(self, unit: Unit, option: Option) -> int:
+        if option in unit.options:
+            return unit.options.index(option)
+        able = [{each[dial] for each in unit.options} for dial in range(len(option))]
+        parts = zip(option, able, self.neutral, strict=True)
+        return unit.options.index(tuple(value if value in known else neutral for value, known, neutral in parts))
 
     def _recipe(self, chosen: Mapping[str, Option], base: Recipe) -> Recipe:
         steps = base.to_data()
@@ -178,13 +199,14 @@ def plan_for(
     options = _options(chosen)
     values = [dial_values(base, method.technique, names) for method in chosen]
     units = []
-    for name, layers in _groups(subject, chosen, names):
+    for name, layers, narrow in _groups(subject, chosen, names):
+        every = tuple(each for each in options if not narrow or _keeps_channels(chosen, each))
         held = [layer for layer in layers if layer in locked]
         if held:
             keep = tuple(value[held[0]].value for value in values)
-            units.append(Unit(name, layers, (keep,), locked=True))
+            units.append(Unit(name, layers, (keep,), True, every))
         else:
-            units.append(Unit(name, layers, options))
+            units.append(Unit(name, layers, every, False, every))
     if not units:
         raise WorkbenchError("No channels of this model can be removed, so there is nothing to allocate.")
     if all(unit.locked for unit in units):
@@ -216,13 +238,24 @@ def _methods(names: Sequence[str], budget: Budget, base: Recipe) -> tuple[Method
         if budget.counted not in method.lowers:
             able = ", ".join(each.name for each in METHODS.values() if budget.counted in each.lowers)
             raise WorkbenchError(f"'{method.name}' does not lower {_WHAT[budget.counted]}; choose from {able}.")
-    for pair in (("channels", "prune"), ("quantize", "share"), ("channels", "factorize"), ("channels", "quantize"),
-                 ("channels", "share")):  # fmt: skip
+    for pair, why in APART.items():
         if {*pair} <= {method.name for method in chosen}:
-            raise WorkbenchError(f"'{pair[0]}' and '{pair[1]}' cannot be allocated together; choose one of them.")
-    return tuple(_with_settings(method, base) for method in chosen)
+            raise WorkbenchError(
+                f"'{pair[0]}' and '{pair[1]}' cannot be allocated together, because {why}; choose one of them."
+            )
+    coarse = {method.name for method in chosen} >= {"channels", "quantize"}
+    return tuple(_with_settings(replace(each, levels=COARSE[each.name]) if coarse else each, base) for each in chosen)
 
 
+#: Methods that exclude each other, and why.
+APART: dict[tuple[str, str], str] = {
+    ("channels", "prune"): "which weights are the smallest depends on the channels that are left",
+    ("quantize", "share"): "either one decides how a weight is stored",
+    ("channels", "factorize"): "factors have no channels of their own that other layers could lose",
+    ("channels", "share"): "the weights would be clustered anew for every pair of options, which takes too long",
+}
+#: Levels where channels and bits are chosen together: every combination is measured and costed.
+COARSE: dict[str, tuple[float, ...]] = {"channels": (0.0, 0.25, 0.5, 0.75), "quantize": (32, 8, 6, 4, 3, 2)}
 _WHAT = {"bytes": "the packed size", "runtime_bytes": "a runtime's file", "ms": "latency", "macs": "MACs"}
 
 
@@ -261,16 +294,30 @@ def _options(methods: Sequence[Method]) -> tuple[Option, ...]:
     return tuple(each for each in combined if each[store] != methods[store].neutral or each == neutral)
 
 
-def _groups(subject: Subject, methods: Sequence[Method], names: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the units' names and layers: single ones, or those whose channels go together."""
+def _keeps_channels(methods: Sequence[Method], option: Option) -> bool:
+    return all(
+        value == method.neutral for method, value in zip(methods, option, strict=True) if method.name == "channels"
+    )
+
+
+def _groups(
+    subject: Subject, methods: Sequence[Method], names: tuple[str, ...]
+) -> list[tuple[str, tuple[str, ...], bool]]:
+    """Return the units' names and layers: single ones, or those whose channels go together.
+
+    With channels and another method, layers whose channels must stay follow, marked as such.
+    """
     if all(method.name != "channels" for method in methods):
-        return [(name, (name,)) for name in names]
+        return [(name, (name,), False) for name in names]
     found = []
     for group in subject.channels.groups:
         makers = {member.layer for member in group.producers}
         layers = tuple(name for name in names if name in makers)
         if layers:
-            found.append((layers[0], layers))
+            found.append((layers[0], layers, False))
+    if found and len(methods) > 1:
+        tied = {layer for _, layers, _ in found for layer in layers}
+        found += [(name, (name,), True) for name in names if name not in tied]
     return found
 
 
