@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -20,8 +21,10 @@ from workbench.session import Session
 from workbench.techniques.trained import DistillSettings, MissingTraining
 from workbench.train.images import erased
 from workbench.train.job import TrainingJob, train
+from workbench.train.method import Moment
 from workbench.train.objectives import Answers
 from workbench.train.process import Apart, Within
+from workbench.train.stepping import Stepper
 
 PRUNED = "- prune: {ratio: 0.5}\n- finetune: {epochs: 4, batch: 16, learning_rate: 0.05, augment: none}"
 
@@ -120,6 +123,29 @@ def test_a_loss_that_is_no_number_says_at_which_step(small_model: Model, small_d
     }
     with pytest.raises(WorkbenchError, match=r"no number any more at step \d+: take a smaller learning rate"):
         train(small_model, replace(small_data, splits=broken), Recipe.parse(text), place=Within()).result()
+
+
+def test_a_loss_gone_nan_later_stops_there_and_the_best_state_is_kept(
+    small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Stepper.take
+
+    def break_down(self: Stepper, batch: Any, moment: Moment) -> float:
+        loss = take(self, batch, moment)
+        if moment.step < 40:
+            return loss
+        with torch.no_grad():
+            for parameter in self._student.parameters():
+                parameter.fill_(float("nan"))
+        return float("nan")
+
+    monkeypatch.setattr(Stepper, "take", break_down)
+    recipe = Recipe.parse(PRUNED)
+    trained = train(small_model, small_data, recipe, place=Within()).result()
+    assert trained.stopped == "The loss was no number any more at step 41: take a smaller learning rate."
+    assert len(trained.curve) == 1
+    assert trained.after.value == max(trained.before.value, trained.curve[0].accuracy)
+    assert all(bool(tensor.isfinite().all()) for tensor in compress(small_model, recipe, small_data).tensors.values())
 
 
 def _with_train(data: Dataset, labels: torch.Tensor) -> Dataset:

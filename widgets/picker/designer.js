@@ -46,7 +46,12 @@ function designerOf(model) {
     timer = setTimeout(() => { number_ += 1; model.send({ do: "figures", number: number_, ...wish() }); }, 60);
   }
   for (const input of [base, width.input, depth.input]) input.addEventListener("input", ask);
-  open.addEventListener("click", () => { dialog.showModal(); ask(); });
+  open.addEventListener("click", () => {
+    const { model: present } = model.get("chosen");
+    if ([...base.options].some(({ value }) => value === present)) base.value = present;
+    dialog.showModal();
+    ask();
+  });
   close.addEventListener("click", () => dialog.close());
   teach.addEventListener("click", () => { model.send({ do: "teach", ...wish(), epochs: Number(epochs.value) || 1 }); dialog.close(); });
 
@@ -59,7 +64,7 @@ function designerOf(model) {
       base.value = all.some(({ name }) => name === kept) ? kept : all[0]?.name || "";
     }
     const teacher = titleOf(model.get("chosen").model);
-    names.replaceChildren(...["", "student", teacher, "less by"].map((text) => element("th", { scope: "col" }, text)));
+    names.replaceChildren(...["", "student", teacher, ""].map((text) => element("th", { scope: "col" }, text)));
     setText(teach, `Have ${teacher} teach it`);
     teach.disabled = model.get("making").share != null;
     const told = model.get("design");
@@ -69,7 +74,7 @@ function designerOf(model) {
       const [ours, theirs] = [of(told.student), of(told.teacher)];
       setText(cells[0], ours == null ? "…" : say(ours));
       setText(cells[1], theirs == null ? "…" : say(theirs));
-      setText(cells[2], ours && theirs ? `${number(theirs / ours, 1)}×` : "");
+      setText(cells[2], ours && theirs ? ours <= theirs ? `${number(theirs / ours, 1)}× less` : `${number(ours / theirs, 1)}× more` : "");
     }
   }
   return { open, dialog, draw, end() { clearTimeout(timer); } };
