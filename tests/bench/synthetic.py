@@ -56,7 +56,7 @@ PLANS = {
         "- quantize: {bits: 3}",
         {
             "3 bit, bias corrected": "- quantize: {bits: 3}\n- correct_bias: {}",
-            "3 bit, AdaRound": "- quantize: {bits: 3, rounding: adaround, images: 500}",
+            "3 bit, AdaRound": "- quantize: {bits: 3, rounding: adaround, images: 500, iterations: 100}",
             "4-bit activations": "- quantize: {bits: 8, activations: {bits: 4, observer: mse}}",
             "70 % pruned, recalibrated": "- prune: {ratio: 0.7}\n- recalibrate: {}",
         },
@@ -72,13 +72,17 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--data", default="fashion_mnist")
     parser.add_argument("--sources", nargs="*", help="only these, and keep no record")
+    parser.add_argument("--images", type=int, help="of each source; the model's plan says unless given")
+    parser.add_argument("--calibrated", action="store_true", help="train nothing")
     options = parser.parse_args()
     model, data, plan = load_model(options.model), load_dataset(options.data), PLANS[options.model]
+    images = options.images or plan.images
+    recipes = plan.calibrated | ({} if options.calibrated else plan.trained)
     found: dict[str, dict[str, list[Run]]] = {}
     for seed in range(options.seeds):
-        for source, learned in _learned(model, data, plan.images, seed, options.sources):
+        for source, learned in _learned(model, data, images, seed, options.sources):
             bench = Bench(model, learned)
-            for what, recipe in {**plan.calibrated, **plan.trained}.items():
+            for what, recipe in recipes.items():
                 run = bench.run(f"{what}, {source}", recipe, seed)
                 found.setdefault(what, {}).setdefault(source, []).append(run)
                 tell(run)

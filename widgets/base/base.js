@@ -44,7 +44,12 @@ const NAMES = {
   fashion_mnist: "Fashion-MNIST", "fashion_mnist:full": "Fashion-MNIST, all of it", digits: "Digits",
   onnxruntime: "ONNX Runtime", torch: "PyTorch",
 };
-const titleOf = (name) => NAMES[name] || name || "";
+const MADE = { deepinversion: "DeepInversion", impressions: "Class impressions", gan: "GAN", class_gan: "GAN with classes", mixup: "Mixup" };
+// A name in words; of a data set whose training images were made, what follows the plus tells from what.
+function titleOf(name) {
+  const [base, how] = (name || "").split("+");
+  return NAMES[name] || (NAMES[base] && MADE[how] ? `${MADE[how]} for ${NAMES[base]}` : name) || "";
+}
 
 // Calls `draw` when any of the traits changed: once for those that arrive together, at most once a frame.
 // Returns what ends that. A hidden page gets no frames, so there it is a microtask.
