@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.engine import Engine, Footing, Surrogate
-from workbench.history import History, HistoryError, Key, Record
+from workbench.history import History, HistoryError, Key, Record, of_others
 from workbench.measure.estimate import Latency
 from workbench.measure.weights import WeightSummary
 from workbench.models.check import numbered_classes, require_model
@@ -98,6 +99,8 @@ class Session:
         self._own_history = not isinstance(history, History)
         self.history, trouble = _open(history)
         self._engine = Engine(self.model, self.data, split, self.history, seed)
+        if isinstance(history, (str, Path)) and (others := of_others(self.history, self._engine.key)):
+            trouble = (*trouble, others)
         self._engine.notes += trouble
         self._engine.target = target
         self._path = UndoPath()

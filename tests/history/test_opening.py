@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from workbench.data.load import load_dataset
 from workbench.history import FORMAT, History, HistoryError, Key, Record
+from workbench.session import Session
 
 KEY = Key("m", "mh", "d", "dh", "test", "onnxruntime")
 RECORD = Record("abc", "[]", 1000, 0.9, 0.99, 0.3, 1.0, 1000, 4000, 4100, 900, 0.5)
@@ -45,6 +47,22 @@ def fill(path: Path, count: int = 200) -> None:
         history.add(KEY, replace(RECORD, recipe_hash=f"{number}", accuracy=number / 1000), predictions, number or None)
     history.keep_finding(KEY, "sensitivity", "prune", bytes(5000), done=True)
     history.close()
+
+
+def test_a_file_of_another_model_is_said_to_be_one_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.sqlite"
+    fill(path, 5)
+    images = np.zeros((30, 1, 28, 28), np.uint8) + np.arange(30, dtype=np.uint8)[:, None, None, None]
+    data = load_dataset((images, np.arange(30) % 10))
+    with Session("lenet300", data, history=str(path)) as session:
+        (note,) = (note for note in session.notes if "history" in note)
+        assert "The 5 settings in the history" in note
+        assert "are of 'm' and none is of this 'lenet300'" in note
+        session.measure()
+        assert [record.recipe for record in session.records()] == ["[]"]
+    with Session("lenet300", data, history=str(path)) as session:
+        assert not any("history" in note for note in session.notes)
+    assert len(History(path).records(KEY)) == 5
 
 
 def moved(folder: Path) -> list[Path]:

@@ -12,8 +12,19 @@ processes at once, and whatever was written stays when one of them is killed.
 
 from __future__ import annotations
 
+from .others import of_others
 from .schema import FORMAT
 from .store import History
 from .values import WITHOUT_LABELS, Finding, HistoryError, Key, Record, present_versions
 
-__all__ = ["FORMAT", "WITHOUT_LABELS", "Finding", "History", "HistoryError", "Key", "Record", "present_versions"]
+__all__ = [
+    "FORMAT",
+    "WITHOUT_LABELS",
+    "Finding",
+    "History",
+    "HistoryError",
+    "Key",
+    "Record",
+    "of_others",
+    "present_versions",
+]
