@@ -17,7 +17,7 @@ from workbench.data.load import load_dataset
 from workbench.recipe import Recipe
 
 MODEL, RATIO = "lenet5", 60.0
-STRENGTHS = (4.0, 16.0, 1.0)
+STRENGTHS = (1.0, 4.0)
 SHARE = {"share": {"entries": 16, "start": "density"}}
 
 
