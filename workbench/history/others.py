@@ -26,6 +26,6 @@ def of_others(history: History, key: Key) -> str:
     same = " (of the same name, with other weights)" if key.model in counts else ""
     more = " and others" if len(counts) > _NAMED else ""
     return (
-        f"The {counts.total():,} settings in the history '{history.path}' are of {named}{more}{same} and none is of this "
-        f"'{key.model}'; they stay there, and its own are put beside them."
+        f"The {counts.total():,} settings in the history '{history.path}' are of {named}{more}{same} and none is of "
+        f"this '{key.model}'; they stay there, and its own are put beside them."
     )
