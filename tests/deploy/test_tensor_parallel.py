@@ -6,13 +6,15 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from workbench.cli import main
+from workbench.deploy.pipeline.run import PipelineRun, StageFigures
 from workbench.deploy.pipeline.stages import PipelineError
-from workbench.deploy.tensor_parallel.compare import compare_shares
+from workbench.deploy.tensor_parallel.compare import ShareComparison, compare_shares
 from workbench.deploy.tensor_parallel.parts import part_of
 from workbench.deploy.tensor_parallel.plan import Share, SharePlan, plan_shares
 from workbench.deploy.tensor_parallel.predict import Exchange, forecast_shares, slower_of
@@ -120,6 +122,22 @@ def test_a_forecast_agrees_with_what_was_measured() -> None:
     assert all(entry.efficiency < other.efficiency for entry, other in zip(dear, free, strict=True))
 
 
+def test_what_was_measured_is_what_is_foretold_of_as_many_processes() -> None:
+    """Also where sums took longer than there was time for, as they seem to beside other work."""
+    plan = SharePlan((Share(ChannelGroup("a", 64, ()), ("b",), 8.0, 1.0),), 10.0)
+    logits = np.zeros((1, 3), np.float32)
+    alone = PipelineRun((), 100.0, (100.0,), (StageFigures(1, 1),), logits)
+    for throughput, sums_ms in ((150.0, 1.0), (150.0, 900.0), (190.0, 5.0), (20.0, 400.0)):
+        stages = (StageFigures(1, 1, sums_ms + 1, 0.5), StageFigures(1, 1, sums_ms, 0.5))
+        shared = PipelineRun((), throughput, (throughput,), stages, logits)
+        found = ShareComparison(alone, shared, plan, 16, 16, 1, ())
+        slower = slower_of(plan, 2, found.exchange, found.speedup)
+        first, *more = forecast_shares(plan, 8, found.exchange, slower)
+        assert first.speedup == pytest.approx(found.speedup)
+        assert 0 <= found.waiting <= 1
+        assert all(entry.efficiency <= first.efficiency for entry in more)
+
+
 @pytest.mark.slow
 def test_two_processes_give_one_processs_answers_and_hold_half(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--tensor", "--images", "32", "--microbatch", "4", "--microbatches", "4", "--json"]
@@ -131,4 +149,4 @@ def test_two_processes_give_one_processs_answers_and_hold_half(capsys: pytest.Ca
     assert all(entry["sums_ms"] > 0 for entry in report["shared"]["stages"])
     assert report["forecast"][0]["speedup"] == pytest.approx(report["speedup"], rel=0.01)
     assert main(["pipeline", "--model", "lenet300", "--data", "fashion_mnist", *arguments[:-1]]) == 0
-    assert "adding up the outputs of 1 layer takes" in capsys.readouterr().out
+    assert "adding up the outputs of 1 layer, and waiting" in capsys.readouterr().out

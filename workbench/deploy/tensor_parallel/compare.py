@@ -41,23 +41,39 @@ class ShareComparison:
         return bool(np.allclose(self.alone.logits, self.shared.logits, rtol=1e-4, atol=1e-4))
 
     @property
+    def waiting(self) -> float:
+        """Share of the time that goes to sums, told by the process that waited least for the others."""
+        pass_ms = 1000 * self.microbatch / self.shared.throughput
+        return min(1.0, min(entry.sums_ms for entry in self.shared.stages) / pass_ms)
+
+    @property
     def exchange(self) -> Exchange:
-        """What sums take, told by the process that waited least for the others."""
+        """What sums take of a microbatch, in the milliseconds of the plan.
+
+        The layers' parts take their share of the layers' time at least; what is spent beyond that and beyond
+        sums is put down to the parts (``slower_of``).
+        """
         least = min(self.shared.stages, key=lambda entry: entry.sums_ms)
-        return Exchange(least.sums_ms, least.empty_sums_ms)
+        spent = self.plan.total_ms / self.speedup
+        total = max(0.0, min(self.waiting * spent, spent - self._computing))
+        empty = least.empty_sums_ms / least.sums_ms if least.sums_ms else 0.0
+        return Exchange(total, min(1.0, empty) * total)
+
+    @property
+    def _computing(self) -> float:
+        """Milliseconds that the largest part computes for, if the parts of a layer took their share of its time."""
+        parts = sum(share.ms * share.largest(len(self.shared.stages)) for share in self.plan.shares)
+        return self.plan.total_ms - self.plan.shared_ms + parts
 
     @property
     def reason(self) -> str:
         """What bounds the speed-up, in words."""
-        plan, count = self.plan, len(self.shared.stages)
-        parts = sum(share.ms * share.largest(count) for share in plan.shares)
-        bound = plan.total_ms / (plan.total_ms - plan.shared_ms + parts)
-        sums = sum(len(share.summed) for share in plan.shares)
+        plan, sums = self.plan, sum(len(share.summed) for share in self.plan.shares)
         return (
-            f"At most {bound:.2f}× is possible: {plan.shared_ms / plan.total_ms:.0%} of the time is in layers that can "
-            f"be shared out. Measured was {self.speedup:.2f}×: adding up the outputs of {sums} "
-            f"layer{'s' if sums > 1 else ''} takes {self.exchange.total_ms:.2f} ms a microbatch, which computes for "
-            f"{plan.total_ms:.2f} ms in one process."
+            f"At most {plan.total_ms / self._computing:.2f}× is possible: {plan.shared_ms / plan.total_ms:.0%} of the "
+            f"time is in layers that can be shared out. Measured was {self.speedup:.2f}×: adding up the outputs of "
+            f"{sums} layer{'s' if sums > 1 else ''}, and waiting for the other process, takes {self.waiting:.0%} of "
+            "the time."
         )
 
     def to_json(self) -> dict[str, Any]:
