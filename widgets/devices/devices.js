@@ -32,7 +32,7 @@ function render({ model, el }) {
     const [rows, anchors] = [model.get("rows"), model.get("anchors")];
     setText(problem, model.get("problem"));
     setText(shown, rows.length ? `What would each make of: ${model.get("shown")}?` : "Waits until every image was run.");
-    form.hidden = !rows.length;
+    form.hidden = table.hidden = !rows.length;
     if (device.options.length !== rows.length) {
       device.replaceChildren(...choice(rows.map((row) => [row.device, row.title])).children);
       device.selectedIndex = 0;
