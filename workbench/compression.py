@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import nn
 
@@ -10,7 +11,7 @@ from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.encodings import Encoding, encode_values
-from workbench.encodings.packing import repack
+from workbench.encodings.packing import Packing, repack
 from workbench.errors import WorkbenchError
 from workbench.models.load import load_model
 from workbench.models.model import Model
@@ -98,8 +99,14 @@ def _encode(draft: Draft, name: str, cache: Cache) -> Encoding:
         storage = draft.stored.get(name)
         return encode_values(draft.tensors[name].numpy()) if storage is None else storage.encode()
 
-    encoding = cache.get(("encoding", draft.version(name)), compute)
-    packing = draft.packing.get(name)
+    packing, storage = draft.packing.get(name), draft.stored.get(name)
+    key = ("encoding", draft.version(name))
     if packing is None:
-        return encoding
-    return cache.get(("packed", draft.version(name), packing), lambda: repack(encoding, packing) or encoding)
+        return cache.get(key, compute)
+    # what was not asked for without this packing is not made small first
+    whole = storage.unpacked if storage is not None and key not in cache else partial(cache.get, key, compute)
+    return cache.get(("packed", draft.version(name), packing), lambda: _repacked(whole(), packing))
+
+
+def _repacked(encoding: Encoding, packing: Packing) -> Encoding:
+    return repack(encoding, packing) or encoding

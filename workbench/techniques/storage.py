@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.encodings import Encoding, encode_grid, encode_levels, encode_values
+from workbench.encodings.grid import Grid
+from workbench.encodings.integers import Packed, code_type
 from workbench.encodings.levels import look_up
 from workbench.encodings.slices import spread
 from workbench.encodings.tables import table_values
@@ -35,6 +37,10 @@ class Storage(ABC):
     @abstractmethod
     def encode(self) -> Encoding:
         """Return the smallest Encoding that decodes, bit for bit, to what ``decode`` gives."""
+
+    def unpacked(self) -> Encoding:
+        """Return an Encoding of the same that another packing is to be made from; it need not be small."""
+        return self.encode()
 
     def levels(self) -> Tensor | None:
         """Return the values a weight can take, for the histogram; None where there are too many to draw."""
@@ -80,6 +86,12 @@ class Codes(Storage):
         zero_point = self.zero_point.numpy().astype(np.uint8 if self.bits <= 8 else np.uint16)
         codes = self.codes.numpy()
         return encode_grid(codes, self.bits, self.scale.numpy(), zero_point, self.axis, group=self.group)
+
+    def unpacked(self) -> Encoding:
+        """Return the grid's integers without a search for the fewest bytes."""
+        zero_point = self.zero_point.numpy().astype(np.uint8 if self.bits <= 8 else np.uint16)
+        codes = Packed(self.codes.numpy().astype(code_type(self.bits), copy=False), self.bits)
+        return Grid.of(codes, self.scale.numpy(), zero_point, self.axis, self.group)
 
     def levels(self) -> Tensor | None:
         """Return the values the codes can take; of the slice with the median scale where there are several."""
