@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: Seconds between two drawings of running jobs.
 PACE = 0.25
 #: Settings shown first; the others are folded away.
-FIRST = ("ratio", "bits", "epochs", "learning_rate", "images", "learn_from")
+FIRST = ("ratio", "bits", "size", "max_bytes", "prior", "epochs", "learning_rate", "images", "learn_from")
 
 
 def methods() -> list[dict[str, Any]]:
