@@ -67,6 +67,7 @@ def test_every_cut_has_its_cost_and_another_link_only_prices_them_anew(
     assert view.save(tmp_path / "cuts.svg").stat().st_size > 3_000
 
 
+@pytest.mark.slow  # tests/deploy starts such a server in every run
 def test_a_cut_is_run_as_two_processes(view: SplitView) -> None:
     cut = view.plan["cuts"][1]
     view._handle_custom_msg({"do": "run", "cut": cut["name"]}, [])
