@@ -64,7 +64,7 @@ function designerOf(model) {
       base.value = all.some(({ name }) => name === kept) ? kept : all[0]?.name || "";
     }
     const teacher = titleOf(model.get("chosen").model);
-    names.replaceChildren(...["", "student", teacher, ""].map((text) => element("th", { scope: "col" }, text)));
+    names.replaceChildren(...["", "student", teacher, ""].map((text) => (text ? element("th", { scope: "col" }, text) : element("td"))));
     setText(teach, `Have ${teacher} teach it`);
     teach.disabled = model.get("making").share != null;
     const told = model.get("design");
