@@ -26,7 +26,6 @@ def evaluation_report(session: Session, snapshot: Snapshot) -> dict[str, Any]:
         "runtime": snapshot.runtime,
         "baseline": {
             "accuracy": _json(baseline.accuracy),
-            "agreement": _json(baseline.agreement),
             "size": _json(baseline.size),
             "latency": _json(baseline.latency),
         },
