@@ -126,3 +126,11 @@ def test_bytes_that_are_no_model_are_refused_with_a_sentence() -> None:
 def test_an_image_too_small_for_the_network_is_refused_with_a_sentence() -> None:
     with pytest.raises(GraphError, match="could not be inferred"):
         fused_kernels(export_zoo("lenet5"), (1, 3, 3))
+
+
+def test_products_of_several_rows_and_of_one_are_measured_in_one_graph() -> None:
+    from workbench.measure.latency.kernel import Kernel
+    from workbench.measure.latency.parade import run_parade
+
+    kernels = [Kernel("fc", "Gemm", "fp32", "blocked", 16, 8, (), (), batch=batch) for batch in (8, 1)]
+    assert {entry.kernel for entry in run_parade(kernels)} >= set(kernels)

@@ -136,8 +136,8 @@ def _features(points: np.ndarray) -> np.ndarray:
 
 def _fit(points: Mapping[Point, float]) -> _Fit:
     places = np.array(list(points), float)
-    times = np.array(list(points.values()))
-    scale = (float(places[:, 0].max()), float(places[:, 1].max()))
+    times = np.maximum(list(points.values()), 1.0)  # what the profiler adds, taken off, may leave nothing
+    scale = (max(1.0, float(places[:, 0].max())), max(1.0, float(places[:, 1].max())))
     features = _features(places / scale)
     coefficients = _least_squares(features / times[:, None])
     ratios = times / np.maximum(features @ coefficients, 1.0)

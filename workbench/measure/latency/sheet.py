@@ -44,7 +44,11 @@ class Sheet:
             self.weighted("Gemm", f"rows{index}", one, (1, kernel.inputs), {})
             rows = self.settle(f"rows{index}")
             self.weighted("Gemm", name, rows, (kernel.inputs, kernel.outputs), {})
-            self.ends.append(self.real(self.settle(name)))
+            end = self.settle(name)
+            if kernel.batch > 1:  # what leaves the graph is one row
+                self.node("Flatten", [self.real(end)], f"flat{index}", {"axis": 0})
+                end = self.settle(f"flat{index}")
+            self.ends.append(self.real(end))
             return
         if kernel.type == "MatMul":
             self.multiply(index, name, kernel)
