@@ -23,7 +23,7 @@ from workbench.search.budget import Budget
 from workbench.search.job import AllocationJob
 from workbench.search.report import allocation_report, render_allocation
 from workbench.session import Session
-from workbench.train.job import train
+from workbench.train.jobs.job import train
 
 RECIPE = "- quantize: {bits: 2}"
 

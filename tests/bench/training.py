@@ -21,8 +21,8 @@ from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.subject import Subject
 from workbench.techniques import Cost
-from workbench.train.job import train
-from workbench.train.process import Within
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
 
 #: Student's 97.5 % quantile by degrees of freedom.
 QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}

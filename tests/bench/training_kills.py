@@ -30,7 +30,7 @@ RECIPE = "- prune: {ratio: 0.9}\n- finetune: {epochs: 15, images: 5000, learning
 #: What is killed.
 CODE = f"""
 import workbench as wb
-from workbench.train.job import train
+from workbench.train.jobs.job import train
 train(wb.load_model({MODEL!r}), wb.load_dataset({DATA!r}), wb.Recipe.parse({RECIPE!r})).result()
 """
 #: Seconds to wait for a training before something is wrong.

@@ -23,7 +23,7 @@ from workbench.models.load import load_model
 from workbench.recipe import Recipe
 from workbench.session import Session
 from workbench.snapshot import Snapshot
-from workbench.train.job import TrainingJob, train
+from workbench.train.jobs.job import TrainingJob, train
 
 MODEL, DATA, MOST = "resnet20", "fashion_mnist", 2.0
 TRAINED = "- prune: {ratio: 0.9}\n- finetune: {epochs: 1000, learning_rate: 0.001}"

@@ -10,10 +10,10 @@ from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.models.model import Model
 from workbench.recipe import Recipe
-from workbench.train.assistants import eased
-from workbench.train.job import train
-from workbench.train.process import Within
-from workbench.train.worker import Request
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
+from workbench.train.jobs.worker import Request
+from workbench.train.teaching.assistants import eased
 
 BEFORE = "- prune: {ratio: 0.9, overrides: {fc: {ratio: 0.6}}}\n- quantize: {bits: 2}\n"
 

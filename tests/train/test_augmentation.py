@@ -13,11 +13,11 @@ from workbench.data.dataset import Dataset, Normalization
 from workbench.errors import WorkbenchError
 from workbench.models.model import Model
 from workbench.recipe import Recipe
-from workbench.train.images import TrainingImages
-from workbench.train.job import train
-from workbench.train.mixing import mixed
-from workbench.train.process import Within
-from workbench.train.randaugment import rand_augmented
+from workbench.train.images.mixing import mixed
+from workbench.train.images.passes import TrainingImages
+from workbench.train.images.randaugment import rand_augmented
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
 
 
 def chance(seed: int = 0) -> torch.Generator:

@@ -18,7 +18,7 @@ from workbench.techniques.codebook import SharedBuckets, SharedRuns, SharedValue
 from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Codes
 from workbench.techniques.trained import FinetuneSettings
-from workbench.train.constraints import Masked, OnGrid, Shared
+from workbench.train.constraints.base import Masked, OnGrid, Shared
 from workbench.train.method import Method
 from workbench.train.student import Student
 

@@ -17,8 +17,8 @@ from workbench.models.designs import Design, save_model
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
 from workbench.models.zoo.scaling import SCALED
-from workbench.train.designing import Distillation, designed, figures
-from workbench.train.process import Within
+from workbench.train.jobs.process import Within
+from workbench.train.teaching.designing import Distillation, designed, figures
 
 
 @pytest.fixture(scope="module")

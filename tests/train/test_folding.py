@@ -17,10 +17,10 @@ from workbench.recipe import Recipe
 from workbench.subject import Subject
 from workbench.techniques.storage import Codes
 from workbench.techniques.trained import FinetuneSettings
-from workbench.train.folding import FoldedNorm
-from workbench.train.job import train
+from workbench.train.constraints.folding import FoldedNorm
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
 from workbench.train.method import Method, Moment
-from workbench.train.process import Within
 from workbench.train.student import Student
 
 FOLDED = "- fold_batchnorm: {}\n"

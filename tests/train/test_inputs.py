@@ -14,9 +14,9 @@ from workbench.data.dataset import Dataset
 from workbench.models.edits import InputQuantizer, QuantizeInput
 from workbench.models.model import Model
 from workbench.recipe import Recipe
-from workbench.train.inputs import LearnedInput
-from workbench.train.job import train
-from workbench.train.process import Within
+from workbench.train.constraints.inputs import LearnedInput
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
 
 VALUES = torch.tensor([[-0.5, 0.26, 0.93, 5.0, 0.049]])
 EDIT = QuantizeInput("fc", 3, 0.1, 2)

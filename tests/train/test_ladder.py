@@ -17,9 +17,9 @@ from workbench.errors import WorkbenchError
 from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
-from workbench.train.job import train
-from workbench.train.ladder import RUNGS, Rung, climb, rungs_for
-from workbench.train.process import Within
+from workbench.train.jobs.job import train
+from workbench.train.jobs.ladder import RUNGS, Rung, climb, rungs_for
+from workbench.train.jobs.process import Within
 
 #: Loses 15 points, of which correcting biases wins back half.
 HARSH = Recipe.parse("- quantize: {bits: 2}")

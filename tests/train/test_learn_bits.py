@@ -16,11 +16,11 @@ from workbench.recipe import Recipe
 from workbench.subject import Subject
 from workbench.techniques.storage import Codes
 from workbench.train.explicit import explicit_bits
-from workbench.train.job import train
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
 from workbench.train.method import Moment
 from workbench.train.methods import METHODS
 from workbench.train.methods.learn_bits import LearnBits, ManyGrids, grids_of, room_of
-from workbench.train.process import Within
 from workbench.train.student import Student
 
 FAST: dict[str, Any] = {"epochs": 2, "batch": 16, "augment": "none", "learning_rate": 0.01}

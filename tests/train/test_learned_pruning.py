@@ -15,14 +15,14 @@ from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.subject import Subject
-from workbench.train.constraints import Constraint
-from workbench.train.job import train
+from workbench.train.constraints.base import Constraint
+from workbench.train.constraints.predictor import FilterGates, Predictor, choose
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
 from workbench.train.method import Moment
 from workbench.train.methods import METHODS
 from workbench.train.methods.learn_scores import Scored
 from workbench.train.methods.predict_filters import gates_of
-from workbench.train.predictor import FilterGates, Predictor, choose
-from workbench.train.process import Within
 from workbench.train.student import Student
 
 FAST: dict[str, Any] = {"epochs": 3, "batch": 16, "augment": "none", "learning_rate": 0.01}

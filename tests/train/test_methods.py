@@ -17,15 +17,15 @@ from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.subject import Subject
 from workbench.techniques.trained import TRAINED
-from workbench.train.constraints import Constraint
-from workbench.train.gates import Gated, gates_of, keep_best, sparsity
-from workbench.train.job import train
+from workbench.train.constraints.base import Constraint
+from workbench.train.constraints.gates import Gated, gates_of, keep_best, sparsity
+from workbench.train.constraints.posteriors import Noisy
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
 from workbench.train.method import Moment
 from workbench.train.methods import METHODS
 from workbench.train.methods.learn_gates import HardConcrete
 from workbench.train.methods.train_n_of_m import NOfM
-from workbench.train.posteriors import Noisy
-from workbench.train.process import Within
 from workbench.train.student import Student
 
 FAST: dict[str, Any] = {"batch": 16, "augment": "none", "learning_rate": 0.05}

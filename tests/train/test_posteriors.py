@@ -15,10 +15,10 @@ from workbench.data.dataset import Dataset
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.techniques.storage import Codes
-from workbench.train.constraints import Constraint
-from workbench.train.job import train
-from workbench.train.posteriors import GroupNoisy, bits_for, divergence_from_log_uniform
-from workbench.train.process import Within
+from workbench.train.constraints.base import Constraint
+from workbench.train.constraints.posteriors import GroupNoisy, bits_for, divergence_from_log_uniform
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
 
 FAST: dict[str, Any] = {"epochs": 6, "batch": 16, "augment": "none", "optimizer": "adamw", "learning_rate": 0.01}
 

@@ -13,9 +13,9 @@ from workbench.history import History
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.session import Session
-from workbench.train.ladder import RUNGS
-from workbench.train.process import Within
-from workbench.train.queue import Entry, Trainings, stem
+from workbench.train.jobs.ladder import RUNGS
+from workbench.train.jobs.process import Within
+from workbench.train.jobs.queue import Entry, Trainings, stem
 
 BASE = Recipe.parse("- prune: {ratio: 0.5}")
 

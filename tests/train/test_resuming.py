@@ -11,8 +11,8 @@ from workbench.compression import compress
 from workbench.data.dataset import Dataset
 from workbench.models.model import Model
 from workbench.recipe import Recipe
-from workbench.train.job import train
-from workbench.train.process import Within
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
 
 FAST = "epochs: 3, batch: 16, augment: none, learning_rate: 0.01"
 

@@ -16,9 +16,9 @@ from workbench.data.dataset import Dataset
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.techniques.storage import TableCodes, TernaryCodes
-from workbench.train.job import train
-from workbench.train.process import Within
-from workbench.train.signs import Binary, Ternary
+from workbench.train.constraints.signs import Binary, Ternary
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
 
 FAST: dict[str, Any] = {"epochs": 3, "batch": 16, "augment": "none", "learning_rate": 0.05}
 WEIGHT = torch.tensor([[0.9, -0.8, 0.1, -0.05], [0.4, 1.2, -0.02, -0.7]])

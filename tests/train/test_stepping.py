@@ -15,11 +15,11 @@ from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.models.zoo.resnet import ResNet20
 from workbench.recipe import Recipe
-from workbench.train.gradient_checkpointing import blocks_of, checkpoint_blocks
-from workbench.train.job import Trained, train
-from workbench.train.measuring import peak_bytes, seconds_of
-from workbench.train.precision import Precision
-from workbench.train.process import Within
+from workbench.train.jobs.job import Trained, train
+from workbench.train.jobs.process import Within
+from workbench.train.loop.gradient_checkpointing import blocks_of, checkpoint_blocks
+from workbench.train.loop.measuring import peak_bytes, seconds_of
+from workbench.train.loop.precision import Precision
 
 TUNED = "finetune: {epochs: 2, batch: 16, images: 160, learning_rate: 0.05, augment: none"
 
@@ -121,7 +121,7 @@ def told(times: float) -> Callable[..., dict[str, float]]:
 def test_arithmetic_that_is_slower_here_stays_out_and_is_told(
     blocks: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.train.stepping.seconds_of", told(8.0))
+    monkeypatch.setattr("workbench.train.loop.stepping.seconds_of", told(8.0))
     trained, kept = tensors_after(blocks, small_data, f"- {TUNED}, precision: bf16}}")
     assert trained.note == "A step in bf16 takes 8.0 times as long as in fp32 here, so training stays in fp32."
     _, plain = tensors_after(blocks, small_data, f"- {TUNED}}}")
@@ -132,7 +132,7 @@ def test_arithmetic_that_is_slower_here_stays_out_and_is_told(
 def test_arithmetic_that_is_quicker_is_used_and_a_stopped_training_goes_on_in_it(
     precision: str, small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("workbench.train.stepping.seconds_of", told(0.5))
+    monkeypatch.setattr("workbench.train.loop.stepping.seconds_of", told(0.5))
     recipe = f"- {TUNED}, precision: {precision}}}"
     trained, unbroken = tensors_after(small_model, small_data, recipe)
     assert trained.note == (
@@ -144,7 +144,7 @@ def test_arithmetic_that_is_quicker_is_used_and_a_stopped_training_goes_on_in_it
     job.subscribe(lambda _: job.cancel() if job.curve else None)
     job.wait(60)
     assert job.progress.state == "cancelled"
-    monkeypatch.setattr("workbench.train.stepping.seconds_of", told(2.0))  # not asked again
+    monkeypatch.setattr("workbench.train.loop.stepping.seconds_of", told(2.0))  # not asked again
     resumed, tensors = tensors_after(small_model, small_data, recipe)
     assert resumed.note == trained.note
     assert all(torch.equal(tensors[name], tensor) for name, tensor in unbroken.items())

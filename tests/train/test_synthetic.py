@@ -21,8 +21,8 @@ from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.session import Session
-from workbench.train.job import train
-from workbench.train.process import Within
+from workbench.train.jobs.job import train
+from workbench.train.jobs.process import Within
 from workbench.train.synthetic import SOURCES, Synthesis, synthesize, synthesizing
 from workbench.train.synthetic.gan import Generator, Sides, generate, train_generator
 from workbench.train.synthetic.inversion import Statistics

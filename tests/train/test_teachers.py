@@ -15,9 +15,9 @@ from workbench.errors import WorkbenchError
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.subject import Subject
-from workbench.train.job import Trained, train
-from workbench.train.process import Within
-from workbench.train.teachers import Renormalized, teacher_of
+from workbench.train.jobs.job import Trained, train
+from workbench.train.jobs.process import Within
+from workbench.train.teaching.teachers import Renormalized, teacher_of
 
 SETTINGS = "epochs: 2, batch: 16, learning_rate: 0.05, augment: none, images: 240"
 
@@ -63,7 +63,7 @@ def test_kept_answers_teach_the_same_as_those_given_in_each_step(
         teachers.append(Counting(teacher_of(*given)))  # type: ignore[arg-type]
         return teachers[-1]
 
-    monkeypatch.setattr("workbench.train.job.teacher_of", counting)
+    monkeypatch.setattr("workbench.train.jobs.job.teacher_of", counting)
     _, online = taught(small_model, small_data, f"loss: {loss}")
     _, cached = taught(small_model, small_data, f"loss: {loss}, answers: cached")
     for name, tensor in online.items():

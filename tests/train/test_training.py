@@ -19,12 +19,12 @@ from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.session import Session
 from workbench.techniques.trained import DistillSettings, MissingTraining
-from workbench.train.images import erased
-from workbench.train.job import TrainingJob, train
+from workbench.train.images.passes import erased
+from workbench.train.jobs.job import TrainingJob, train
+from workbench.train.jobs.process import Apart, Within
+from workbench.train.loop.objectives import Answers
+from workbench.train.loop.stepping import Stepper
 from workbench.train.method import Moment
-from workbench.train.objectives import Answers
-from workbench.train.process import Apart, Within
-from workbench.train.stepping import Stepper
 
 PRUNED = "- prune: {ratio: 0.5}\n- finetune: {epochs: 4, batch: 16, learning_rate: 0.05, augment: none}"
 

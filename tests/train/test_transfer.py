@@ -20,7 +20,7 @@ from workbench.models.heads import last_layer, with_classes
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
 from workbench.session import Session
-from workbench.train.process import Within
+from workbench.train.jobs.process import Within
 from workbench.train.transfer import transfer
 
 

@@ -22,7 +22,7 @@ from widgets.base.marks import marks_of
 from widgets.picker.upload import FOLDERS
 from widgets.recipe.link import read_link, write_link
 from workbench.recipe import Recipe
-from workbench.train.process import Within
+from workbench.train.jobs.process import Within
 
 QUANTIZED = "- quantize: {bits: 4}"
 

@@ -20,9 +20,9 @@ from workbench.errors import WorkbenchError
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
 from workbench.session import Session
-from workbench.train import queue
-from workbench.train.process import Within
-from workbench.train.queue import Trainings
+from workbench.train.jobs import queue
+from workbench.train.jobs.process import Within
+from workbench.train.jobs.queue import Trainings
 
 BASE = Recipe.parse("- prune: {ratio: 0.5}")
 FAST = {"epochs": 2, "batch": 16, "augment": "none"}

@@ -11,7 +11,7 @@ from workbench.errors import WorkbenchError
 if TYPE_CHECKING:
     from workbench.models.designs import Design
     from workbench.session import Session
-    from workbench.train.designing import Figures
+    from workbench.train.teaching.designing import Figures
 
 
 def bases(session: Session) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ class Designer:
         return thread
 
     def _answer(self, session: Session, content: dict[str, Any], number: int) -> None:
-        from workbench.train.designing import designed, figures
+        from workbench.train.teaching.designing import designed, figures
 
         def old() -> bool:
             return self._newest != number

@@ -13,8 +13,8 @@ from .opening import Misfit
 
 if TYPE_CHECKING:
     from workbench.jobs import Progress
-    from workbench.train.designing import Distillation
-    from workbench.train.process import Place
+    from workbench.train.jobs.process import Place
+    from workbench.train.teaching.designing import Distillation
     from workbench.train.transfer import Transfer
 
 #: What a transfer on the page is trained with; the Train tab has every setting for what comes after.

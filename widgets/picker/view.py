@@ -33,8 +33,8 @@ from .upload import Uploads, check_path, folders
 if TYPE_CHECKING:
     from workbench.session import Session
     from workbench.snapshot import Snapshot
-    from workbench.train.designing import Distillation
-    from workbench.train.process import Place
+    from workbench.train.jobs.process import Place
+    from workbench.train.teaching.designing import Distillation
 
     from ..base.marks import Marks
 
@@ -196,7 +196,7 @@ class PickerView(View):
         session = self.session
         if session is None or self._making.running:
             return None
-        from workbench.train.designing import Distillation, designed
+        from workbench.train.teaching.designing import Distillation, designed
 
         def begin(place: Place | None) -> Distillation:
             settings = {"epochs": int(content.get("epochs", 12))}

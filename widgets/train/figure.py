@@ -12,7 +12,7 @@ from ..base import plots
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
-    from workbench.train.queue import Entry
+    from workbench.train.jobs.queue import Entry
 
 #: Normal quantile of a 95 % interval.
 Z = 1.96

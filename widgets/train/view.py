@@ -1,6 +1,6 @@
 """Winning accuracy back: a method with its settings, the recovery ladder, the jobs, and their curves.
 
-Jobs belong to the Session (``workbench.train.queue``), so that they go on while this view is hidden and are
+Jobs belong to the Session (``workbench.train.jobs.queue``), so that they go on while this view is hidden and are
 still there for a view that is made later. What came out is applied to the recipe, and so reaches the history.
 """
 
@@ -15,7 +15,7 @@ import traitlets
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe, Step
 from workbench.techniques import TECHNIQUES, Cost
-from workbench.train.queue import Entry, Trainings, trainings_of
+from workbench.train.jobs.queue import Entry, Trainings, trainings_of
 
 from ..base import plots
 from ..base.view import View, script, style

@@ -102,7 +102,7 @@ def compare_with_teacher(
 
 
 def _run(session: Session, name: str, check: Callable[[], None], follow: Callable[[float], None]) -> Logits:
-    from workbench.train.teachers import load_teacher
+    from workbench.train.teaching.teachers import load_teacher
 
     seen = session.model.normalization or session.data.normalization
     teacher = load_teacher(name, session.data, seen)

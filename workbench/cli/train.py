@@ -44,7 +44,7 @@ def add(verbs: Verbs[Any]) -> None:
 def _train(options: argparse.Namespace) -> int:
     from workbench.models.load import load_model
     from workbench.recipe import Recipe
-    from workbench.train.job import train
+    from workbench.train.jobs.job import train
 
     if options.transfer:
         return _transfer(options)
@@ -115,7 +115,7 @@ def _design(options: argparse.Namespace) -> int:
     from workbench.models.designs import Design, save_model
     from workbench.models.load import load_model
     from workbench.session import Session
-    from workbench.train.designing import Distillation, designed, figures
+    from workbench.train.teaching.designing import Distillation, designed, figures
 
     _only_makes(options, "--design")
     base, _, rest = options.design.partition(",")
@@ -179,7 +179,7 @@ def _needs(needs: dict[str, Any]) -> str:
 
 
 def _climb(options: argparse.Namespace, model: Any, data: Any, recipe: Any) -> int:
-    from workbench.train.ladder import climb
+    from workbench.train.jobs.ladder import climb
 
     job = climb(model, data, recipe, options.climb, threads=options.threads)
     follow(job)

@@ -1,1 +1,1 @@
-"""Train: the zoo's checkpoints now."""
+"""Win accuracy back: training under compression, distilling, and training sparse from the start."""

@@ -18,10 +18,10 @@ from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Storage
 from workbench.techniques.trained import TrainingSettings
 
-from .constraining import Learns, constraint_for
-from .constraints import Part
-from .folding import FoldedNorm
-from .objectives import Labels, Objective
+from .constraints.base import Part
+from .constraints.constraining import Learns, constraint_for
+from .constraints.folding import FoldedNorm
+from .loop.objectives import Labels, Objective
 
 if TYPE_CHECKING:
     from workbench.recipe import Recipe

@@ -11,9 +11,9 @@ from torch.func import functional_call
 
 from workbench.models.tensors import tensors_of
 
-from .constraints import Part
-from .folding import Folding, fold
-from .inputs import LearnedInput, learn_inputs
+from .constraints.base import Part
+from .constraints.folding import Folding, fold
+from .constraints.inputs import LearnedInput, learn_inputs
 from .method import Learning, Method
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Student(nn.Module):
 
     def restart(self, seed: int) -> None:
         """Forget everything: initialize anew what has no storage of its own, and BatchNorm's statistics."""
-        from .gates import free_values
+        from .constraints.gates import free_values
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)

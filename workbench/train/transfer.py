@@ -20,8 +20,8 @@ from workbench.models.heads import with_classes
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 
-from .job import Trained, TrainingJob, train
-from .process import Place
+from .jobs.job import Trained, TrainingJob, train
+from .jobs.process import Place
 
 #: Unless said otherwise: longer than to win back what compression lost.
 EPOCHS = 8

@@ -6,9 +6,9 @@ from torch import nn
 
 from workbench.techniques.trained import DistillSettings
 
+from ..loop.objectives import Objective
 from ..method import Method
-from ..objectives import Objective
-from ..teaching import objective_of
+from ..teaching.losses import objective_of
 
 
 class Distill(Method[DistillSettings]):

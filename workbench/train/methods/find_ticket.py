@@ -9,8 +9,8 @@ from torch import Tensor
 
 from workbench.techniques.trained import FindTicketSettings
 
-from ..constraints import Part
-from ..gates import Gated, forget_momentum, free_values, gates_of, keep_best
+from ..constraints.base import Part
+from ..constraints.gates import Gated, forget_momentum, free_values, gates_of, keep_best
 from ..method import Learning, Moment, cosine
 from .taught import Taught
 

@@ -24,8 +24,8 @@ from workbench.techniques.quantize.settings import QuantizeSettings
 from workbench.techniques.storage import Codes
 from workbench.techniques.trained import LearnBitsSettings
 
-from ..constraints import Constraint, Part
-from ..gradients import rounded_to, slower, spread
+from ..constraints.base import Constraint, Part
+from ..constraints.gradients import rounded_to, slower, spread
 from ..method import Learning, Moment
 from .taught import Taught
 

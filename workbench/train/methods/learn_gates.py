@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from workbench.techniques.trained import LearnGatesSettings
 
-from ..constraints import Constraint, Part
+from ..constraints.base import Constraint, Part
 from ..method import Learning, Moment
 from .taught import Taught
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from workbench.techniques.trained import LearnScoresSettings
 
-from ..constraints import Constraint, Part
-from ..gates import Gated, gates_of, top
-from ..gradients import straight
+from ..constraints.base import Constraint, Part
+from ..constraints.gates import Gated, gates_of, top
+from ..constraints.gradients import straight
 from ..method import Learning, Moment
 from .taught import Taught
 

@@ -13,10 +13,10 @@ from workbench.subject import Subject
 from workbench.techniques.draft import Draft
 from workbench.techniques.trained import PredictFiltersSettings
 
-from ..constraints import Part
+from ..constraints.base import Part
+from ..constraints.predictor import BehindGate, FilterGates, Predictor, Trials, choose
+from ..loop.objectives import Objective
 from ..method import Learning, Moment
-from ..objectives import Objective
-from ..predictor import BehindGate, FilterGates, Predictor, Trials, choose
 from .taught import Taught
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from workbench.techniques.trained import PruneGraduallySettings
 
-from ..constraints import Part
-from ..gates import Gated, gates_of, keep_best
+from ..constraints.base import Part
+from ..constraints.gates import Gated, gates_of, keep_best
 from ..method import Learning, Moment
 from .taught import Taught
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from workbench.techniques.trained import ReconstructSettings
 
+from ..loop.objectives import Objective
 from ..method import Method, Moment
-from ..objectives import Objective
 
 if TYPE_CHECKING:
     from ..student import Student

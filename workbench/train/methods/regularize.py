@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.techniques.trained import RegularizeSettings
 
-from ..constraints import Part
+from ..constraints.base import Part
 from ..method import Learning, Moment
 from .taught import Taught
 

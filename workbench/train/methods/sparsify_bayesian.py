@@ -9,9 +9,9 @@ from torch import Tensor
 
 from workbench.techniques.trained import SparsifyBayesianSettings
 
-from ..constraints import Constraint, Part
+from ..constraints.base import Constraint, Part
+from ..constraints.posteriors import GroupNoisy, Noisy, Posterior
 from ..method import Learning, Moment
-from ..posteriors import GroupNoisy, Noisy, Posterior
 from .taught import Taught
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from torch import nn
 
 from workbench.techniques.trained import TaughtSettings
 
+from ..loop.objectives import Objective
 from ..method import Method
-from ..objectives import Objective
-from ..teaching import objective_of
+from ..teaching.losses import objective_of
 
 S = TypeVar("S", bound=TaughtSettings)
 

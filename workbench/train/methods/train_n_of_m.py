@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.techniques.trained import TrainNOfMSettings
 
-from ..constraints import Constraint, Part
+from ..constraints.base import Constraint, Part
 from ..method import Learning, Moment
 from .taught import Taught
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from workbench.techniques.trained import TrainSparseSettings
 
-from ..constraints import Part
-from ..gates import Gated, forget_momentum, free_values, gates_of
+from ..constraints.base import Part
+from ..constraints.gates import Gated, forget_momentum, free_values, gates_of
 from ..method import Learning, Moment
 from .taught import Taught
 

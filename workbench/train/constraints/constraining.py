@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.techniques.codebook import SharedWeights
 from workbench.techniques.storage import Cast, Codes, Storage, TableCodes, TernaryCodes, has_signs
 
-from .constraints import Constraint, Masked, OnGrid, Part, Rounded, Shared
+from .base import Constraint, Masked, OnGrid, Part, Rounded, Shared
 from .signs import Binary, Ternary
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from workbench.techniques.quantize.formats import TERNARY_SHARE
 from workbench.techniques.storage import TableCodes, TernaryCodes
 
-from .constraints import Masked
+from .base import Masked
 from .gradients import slower, spread, straight, totals
 
 #: A learned scale stays above this, so that its sign is that of its weights.

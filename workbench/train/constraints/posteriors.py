@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from workbench.techniques.storage import Codes
 
-from .constraints import Constraint, Part
+from .base import Constraint, Part
 
 #: Logarithm of the variances at first, and the ends of log α, beyond which it does not matter.
 START, ENDS = -10.0, 10.0

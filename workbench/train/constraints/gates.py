@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .constraints import Constraint, Masked, Part
+from .base import Constraint, Masked, Part
 
 if TYPE_CHECKING:
-    from .student import Student
+    from ..student import Student
 
 
 class Gated(Part):

@@ -23,10 +23,10 @@ from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Estimate
 from workbench.techniques.trained import TrainingSettings
 
-from .images import TrainingImages
-from .method import Method, Moment
+from ..images.passes import TrainingImages
+from ..method import Method, Moment
+from ..student import Student
 from .stepping import Stepper
-from .student import Student
 
 #: Seconds between two checkpoints.
 CHECKPOINT_SECONDS = 20.0

@@ -1,6 +1,6 @@
 """Training as a job: the steps of a recipe that have not been trained, one after the other.
 
-The Job's thread only starts the worker process and reads what it tells (``workbench.train.process``);
+The Job's thread only starts the worker process and reads what it tells (``workbench.train.jobs.process``);
 ``pause``, ``resume`` and ``cancel`` are handed on. A worker that is cancelled, or whose parent ends, keeps a
 checkpoint under the step's key: started again, by whatever session, the training goes on from there. A lock on
 the checkpoint keeps two jobs from training the same step at once.
@@ -32,15 +32,15 @@ from workbench.techniques.draft import Draft
 from workbench.techniques.trained import TrainingSettings
 from workbench.techniques.trained.base import put_learned, training_key
 
-from .assistants import eased
-from .images import TrainingImages
-from .loop import Point
-from .method import Method
-from .methods import METHODS
+from ..images.passes import TrainingImages
+from ..loop.loop import Point
+from ..method import Method
+from ..methods import METHODS
+from ..student import Student
+from ..synthetic import Synthesis, check_source, made_split
+from ..teaching.assistants import eased
+from ..teaching.teachers import teacher_of
 from .process import Apart, Place
-from .student import Student
-from .synthetic import Synthesis, check_source, made_split
-from .teachers import teacher_of
 from .worker import Request
 
 
@@ -106,7 +106,7 @@ class TrainingJob(Job[Trained]):
 def train(model: Model, data: Dataset, recipe: Recipe, threads: int = 1, place: Place | None = None) -> TrainingJob:
     """Start training the trained steps of ``recipe`` that have not been, and return the Job.
 
-    ``place`` is where it runs (``workbench.train.process``): a process of its own unless said.
+    ``place`` is where it runs (``workbench.train.jobs.process``): a process of its own unless said.
 
     Raises:
         WorkbenchError: no training data or no validation split, one class only, no trained step.

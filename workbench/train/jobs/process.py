@@ -19,7 +19,7 @@ from workbench.errors import WorkbenchError
 from workbench.jobs import Cancelled
 from workbench.run.children import child_environment
 
-from .loop import Stopped
+from ..loop.loop import Stopped
 from .worker import Request, work
 
 Follow = Callable[[dict[str, Any]], None]
@@ -134,7 +134,7 @@ def _start(request: Request) -> subprocess.Popen[bytes]:
     import cloudpickle  # by value where a class was made in a notebook
 
     worker = subprocess.Popen(
-        [sys.executable, "-m", "workbench.train.worker"],
+        [sys.executable, "-m", "workbench.train.jobs.worker"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=child_environment(),
     )  # fmt: skip
     asked = cloudpickle.dumps(request)

@@ -22,9 +22,9 @@ from workbench.recipe import Recipe
 from workbench.run.onnx_graph import ExportError, export_graph
 from workbench.subject import Subject
 
-from .job import Trained, TrainingJob, train
-from .process import Place
-from .transfer import keep
+from ..jobs.job import Trained, TrainingJob, train
+from ..jobs.process import Place
+from ..transfer import keep
 
 #: From weights of chance, so longer than what wins accuracy back.
 SETTINGS: Mapping[str, Any] = {"epochs": 12, "learning_rate": 0.05}

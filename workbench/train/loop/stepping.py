@@ -14,12 +14,12 @@ from torch import Tensor
 
 from workbench.techniques.trained import TrainingSettings
 
+from ..method import Method, Moment
+from ..student import Student
 from .gradient_checkpointing import blocks_of, checkpoint_blocks
 from .measuring import peak_bytes, seconds_of
-from .method import Method, Moment
 from .objectives import Objective
 from .precision import DTYPES, Precision
-from .student import Student
 
 #: Places, normalised images and labels, as ``TrainingImages.batches`` gives them.
 Batch = tuple[Tensor, Tensor, Tensor]

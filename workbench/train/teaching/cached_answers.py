@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from workbench.encodings.artefacts import Artefact
 from workbench.errors import WorkbenchError
 
-from .images import TrainingImages
+from ..images.passes import TrainingImages
 
 #: Images that the teacher is shown at once.
 TOGETHER = 256

@@ -22,7 +22,7 @@ from workbench.models.chains import Normed, find_normed
 from workbench.techniques.draft import Draft
 from workbench.techniques.fold_batchnorm import neutral
 
-from .constraints import Constraint, Part
+from .base import Constraint, Part
 
 #: How far from one a factor may be where weights are on a grid already.
 NEAR = 1e-3

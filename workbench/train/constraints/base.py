@@ -43,7 +43,7 @@ class Constraint(Part):
     def __init__(self, values: Tensor) -> None:
         super().__init__()
         self.values = nn.Parameter(values.clone())
-        #: What the values are multiplied by before they are constrained (``workbench.train.folding``).
+        #: What the values are multiplied by before they are constrained (``workbench.train.constraints.folding``).
         self.factor: Callable[[Tensor], Tensor] | None = None
 
     def whole(self) -> Tensor:

@@ -19,9 +19,9 @@ from workbench.jobs import Progress
 from workbench.recipe import Recipe
 from workbench.techniques import Cost
 
+from ..loop.loop import Point
 from .job import TrainingJob, check_data, train
 from .ladder import RUNGS, Climb, Climbed, Rung, Tried, climb, rungs_for
-from .loop import Point
 from .process import Place
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Trainings(Watched):
         return self._add(Entry(0, title, base, result=recipe), start)
 
     def climb(self, base: Recipe, within: float | None, rungs: Sequence[Rung], title: str) -> Entry:
-        """Queue a climb from ``base``; see ``workbench.train.ladder``."""
+        """Queue a climb from ``base``; see ``workbench.train.jobs.ladder``."""
         session = self._present()
         start = _starter(climb, session.model, session.data, base, within, rungs, 1, self._place())
         return self._add(Entry(0, title, base), start)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .constraints import Part
-from .objectives import Objective
-from .student import Student
+from ..loop.objectives import Objective
+from ..student import Student
+from .base import Part
 
 #: What a filter is described by; see ``FilterGates.features``.
 FEATURES = 7

@@ -1,4 +1,4 @@
-"""The process that trains: ``python -m workbench.train.worker``, started by ``workbench.train.job``.
+"""The process that trains: ``python -m workbench.train.jobs.worker``, started by ``workbench.train.jobs.job``.
 
 It is one of its own, with one core and low priority, so that the page stays instant and a crash harms
 nothing. What it needs comes through its standard input, from its own parent and nobody else: the size of a
@@ -28,10 +28,10 @@ from workbench.encodings.artefacts import Artefact
 from workbench.errors import WorkbenchError
 from workbench.techniques.trained import TrainingSettings
 
-from .images import TrainingImages
-from .loop import Course, Outcome, Stopped, Trainer
-from .methods import METHODS
-from .student import Student
+from ..images.passes import TrainingImages
+from ..loop.loop import Course, Outcome, Stopped, Trainer
+from ..methods import METHODS
+from ..student import Student
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from workbench.techniques.trained import DistillSettings
 
-from .cached_answers import answers_to
+from ..teaching.cached_answers import answers_to
 
 if TYPE_CHECKING:
-    from .images import TrainingImages
-    from .student import Student
+    from ..images.passes import TrainingImages
+    from ..student import Student
 
 
 class Objective(nn.Module, ABC):

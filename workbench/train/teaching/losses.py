@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from workbench.errors import WorkbenchError
 from workbench.techniques.trained import DistillSettings
 
-from .objectives import Answers, Labels, Objective
+from ..loop.objectives import Answers, Labels, Objective
 
 if TYPE_CHECKING:
-    from .student import Student
+    from ..student import Student
 
 #: Variance below which features count as constant.
 TINY = 1e-6

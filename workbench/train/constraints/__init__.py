@@ -1,0 +1,1 @@
+"""Tensors that learn while they stay compressed."""

@@ -1,0 +1,1 @@
+"""Training images: in which order, how mixed and how changed."""

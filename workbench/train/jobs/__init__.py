@@ -1,0 +1,1 @@
+"""Trainings as jobs: in a process of their own, queued, stopped and found again; the ladder of repairs."""

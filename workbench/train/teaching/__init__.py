@@ -1,0 +1,1 @@
+"""What a student learns from whom: losses, teachers, their kept answers, assistants, and designed students."""
