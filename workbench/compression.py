@@ -17,7 +17,8 @@ from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.subject import Subject
-from workbench.techniques.draft import Cache, Context, Draft
+from workbench.techniques.context import Cache, Context
+from workbench.techniques.draft import Draft
 
 
 def compress(

@@ -39,7 +39,7 @@ from workbench.run.onnx_graph import OnnxGraph
 from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Baseline, Snapshot
 from workbench.subject import Subject
-from workbench.techniques.draft import Context
+from workbench.techniques.context import Context
 from workbench.techniques.order import remarks_on
 
 if TYPE_CHECKING:

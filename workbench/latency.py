@@ -19,7 +19,7 @@ from workbench.measure.estimate import Latency
 from workbench.run.onnx_file import onnx_file
 from workbench.run.onnx_graph import OnnxGraph
 from workbench.subject import Subject
-from workbench.techniques.draft import Context
+from workbench.techniques.context import Context
 
 if TYPE_CHECKING:
     from onnx import ModelProto

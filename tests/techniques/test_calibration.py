@@ -16,7 +16,7 @@ from workbench.run.onnx_graph import export_graph
 from workbench.subject import Subject
 from workbench.techniques import TECHNIQUES
 from workbench.techniques.base import Cost
-from workbench.techniques.draft import Context
+from workbench.techniques.context import Context
 
 CLASSES, EACH, SHAPE = 10, 60, (1, 8, 8)
 CALIBRATED = [

@@ -8,7 +8,7 @@ from torch import nn
 
 import workbench as wb
 from workbench.models.zoo import ARCHITECTURES
-from workbench.techniques.draft import Context
+from workbench.techniques.context import Context
 
 SHAPE = (1, 28, 28)
 

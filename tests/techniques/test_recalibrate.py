@@ -11,7 +11,7 @@ from torch.optim.swa_utils import update_bn
 from workbench.compression import compress
 from workbench.data.load import load_dataset
 from workbench.models.zoo.resnet import ResNet20
-from workbench.techniques.draft import Context
+from workbench.techniques.context import Context
 
 
 def test_statistics_equal_update_bn() -> None:

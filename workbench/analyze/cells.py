@@ -24,7 +24,7 @@ from workbench.data.dataset import Dataset, Normalization
 from workbench.engine import Footing
 from workbench.measure.sampling import Sampler
 from workbench.run.onnx_graph import OUTPUT
-from workbench.techniques.draft import Context
+from workbench.techniques.context import Context
 
 from .figures import judge
 from .finding import ANSWERS, Question

@@ -31,7 +31,7 @@ from workbench.errors import WorkbenchError
 from workbench.models.tensors import load_tensors
 from workbench.recipe import Recipe
 from workbench.subject import Subject
-from workbench.techniques.draft import Context
+from workbench.techniques.context import Context
 
 from .attributions import attribute_layers
 from .curvature import gradient_products, hessian_traces

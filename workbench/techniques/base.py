@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from .draft import Context, Draft
+    from .context import Context
+    from .draft import Draft
 
 
 #: Raised whenever calibrated steps are shown other images, so that figures measured before are not taken for new

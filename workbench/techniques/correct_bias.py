@@ -24,7 +24,8 @@ from workbench.models.layers import CONVOLUTIONS
 from workbench.run.moments import Statistics, output_statistics, outputs, prepare
 
 from .base import Cost, Settings, Technique
-from .draft import Context, Draft
+from .context import Context
+from .draft import Draft
 
 
 class CorrectBiasSettings(Settings):

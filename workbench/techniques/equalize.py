@@ -18,7 +18,8 @@ from workbench.models.chains import Pair, columns_of, find_pairs, scaled_columns
 from workbench.models.edits import QuantizeInput
 
 from .base import Cost, Settings, Technique
-from .draft import Context, Draft
+from .context import Context
+from .draft import Draft
 
 
 class EqualizeSettings(Settings):

@@ -17,7 +17,8 @@ from workbench.errors import WorkbenchError
 from workbench.models.chains import Normed, find_normed
 
 from .base import Cost, Settings, Technique
-from .draft import Context, Draft
+from .context import Context
+from .draft import Draft
 
 
 class FoldBatchnormSettings(Settings):

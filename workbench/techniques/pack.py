@@ -15,7 +15,8 @@ from pydantic import Field, model_validator
 from workbench.encodings.packing import Packing
 
 from .base import Cost, Settings, Technique
-from .draft import Context, Draft
+from .context import Context
+from .draft import Draft
 
 
 class PackSettings(Settings):

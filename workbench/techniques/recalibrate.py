@@ -15,7 +15,8 @@ from workbench.errors import WorkbenchError
 from workbench.run.observe import recalibrate_batchnorm
 
 from .base import CALIBRATION, Cost, Settings, Technique
-from .draft import Context, Draft
+from .context import Context
+from .draft import Draft
 
 
 class RecalibrateSettings(Settings):

@@ -20,7 +20,8 @@ from workbench.models.chains import Pair, columns_of
 from workbench.run.moments import BATCH, prepare
 
 from .base import Cost, Settings, Technique
-from .draft import Context, Draft
+from .context import Context
+from .draft import Draft
 from .equalize import move_factors, pairs_of, refuse_quantized, tensors_of
 
 

@@ -23,7 +23,8 @@ from workbench.models.chains import Pair, columns_of, scaled_columns
 from workbench.models.edits import Slice
 
 from .base import Cost, Settings, Technique
-from .draft import Context, Draft
+from .context import Context
+from .draft import Draft
 from .equalize import pairs_of, refuse_quantized
 
 

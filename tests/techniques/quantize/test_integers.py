@@ -13,7 +13,7 @@ from workbench.errors import WorkbenchError
 from workbench.models.edits import InputQuantizer, QuantizeInput
 from workbench.models.zoo import ARCHITECTURES
 from workbench.recipe import Recipe
-from workbench.techniques.draft import Context
+from workbench.techniques.context import Context
 
 SHAPE = (1, 28, 28)
 

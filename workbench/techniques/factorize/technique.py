@@ -23,7 +23,8 @@ from workbench.run.moments import has_columns
 from workbench.run.second_moments import second_moments
 
 from ..base import Cost, Dial, Settings, Technique
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from .spectrum import Spectrum, spectrum_of
 from .tensors import attained, decompose, directions, full_ranks, ranks_for, weights_of, widths_of
 

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from ..base import Dial, Technique
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from . import magnitude
 from .depth import prune_depth
 from .evidence import gather

@@ -19,7 +19,8 @@ from workbench.models.depth import Block, Depth, trace_depth
 from workbench.models.edits import QuantizeInput, apply_edits
 from workbench.models.soundness import restored
 
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from .criteria import chance
 from .evidence import BATCH, Evidence, logits_of
 from .settings import PruneSettings

@@ -18,7 +18,8 @@ from workbench.errors import WorkbenchError
 from workbench.models.edits import QuantizeInput
 from workbench.models.layers import CONVOLUTIONS
 
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from .settings import PruneSettings
 
 BATCH = 32

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from workbench.models.channels import ChannelGroup, Member
 
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from .criteria import chance
 from .evidence import Evidence
 from .settings import PruneSettings

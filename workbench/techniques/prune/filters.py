@@ -17,7 +17,8 @@ from workbench.models.attention import trace_heads
 from workbench.models.channels import ChannelGraph, ChannelGroup, slices_of
 from workbench.models.edits import QuantizeInput
 
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from .evidence import Evidence
 from .filter_criteria import RELATIVE, filter_importance
 from .filter_macs import share_of_macs

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from ..ranking import Ranking
 from .settings import PruneSettings
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from ..ranking import Ranking
 from .criteria import importance
 from .evidence import Evidence

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError
 
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from .criteria import importance
 from .evidence import Evidence
 from .masks import tell_left

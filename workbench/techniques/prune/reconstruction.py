@@ -22,7 +22,8 @@ from workbench.errors import WorkbenchError
 from workbench.models.edits import QuantizeInput
 
 from ..base import CALIBRATION
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from .masks import tell_left
 from .settings import PruneSettings
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.techniques.draft import Cache
+from workbench.techniques.context import Cache
 from workbench.techniques.kmeans import SortedValues
 from workbench.techniques.storage import Cast, Storage, TernaryCodes
 

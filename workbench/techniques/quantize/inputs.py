@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from workbench.errors import WorkbenchError
 from workbench.models.edits import QuantizeInput, QuantizeInputByBatch
 from workbench.run.observe import HISTOGRAM_BINS, OBSERVED_IMAGES, observe_histograms, observe_inputs
-from workbench.techniques.draft import Context, Draft
+from workbench.techniques.context import Context
+from workbench.techniques.draft import Draft
 
 from .grids import grid, on_grid_values
 from .ranges import best_shares, entropy_thresholds

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.run.moments import Moments, has_columns, input_moments, prepare
-from workbench.techniques.draft import Context, Draft
+from workbench.techniques.context import Context
+from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Codes
 
 from .formats import fit_range, refuse_nan

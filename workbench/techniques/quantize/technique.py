@@ -13,7 +13,8 @@ from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.techniques.base import Cost, Dial, Technique
-from workbench.techniques.draft import Context, Draft
+from workbench.techniques.context import Context
+from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Codes
 
 from .formats import fit_together, refuse_nan, stored

@@ -17,7 +17,8 @@ import torch
 from workbench.encodings.hashed import bucket_of
 
 from ..codebook import SharedBuckets
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from .finite import not_finite
 from .settings import ShareSettings
 

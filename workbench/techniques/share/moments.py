@@ -10,7 +10,8 @@ from workbench.errors import WorkbenchError
 from workbench.run.moments import has_columns
 from workbench.run.second_moments import second_moments
 
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from .settings import ShareSettings
 
 #: Added to moments, as a share of their mean: weights of inputs that are always zero don't run away.

@@ -18,7 +18,8 @@ from torch import Tensor
 from workbench.encodings.blocks import as_runs
 
 from ..codebook import SharedRuns
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from ..vectors import Floats, Runs
 from .finite import not_finite
 from .moments import RIDGE, weight_moments

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from ..codebook import SharedValues
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from ..kmeans import SortedValues, cluster_all
 from .finite import not_finite
 from .settings import ShareSettings

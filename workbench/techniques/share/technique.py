@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..base import Cost, Dial, Technique
-from ..draft import Context, Draft
+from ..context import Context
+from ..draft import Draft
 from . import hashed, product, scalar
 from .settings import AS_IT_IS, ShareSettings
 

@@ -29,7 +29,8 @@ from .made import LearnFrom
 if TYPE_CHECKING:
     from workbench.encodings.artefacts import Artefact
 
-    from ..draft import Context, Draft
+    from ..context import Context
+    from ..draft import Draft
 
 #: Raised by whatever changes what the same settings learn, so that older results are not taken for new ones.
 FORMAT = 1

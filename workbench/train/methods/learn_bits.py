@@ -17,7 +17,8 @@ from workbench.models.edits import edit_to_json
 from workbench.recipe import Recipe
 from workbench.search.problem import Problem
 from workbench.subject import Subject
-from workbench.techniques.draft import Cache, Draft
+from workbench.techniques.context import Cache
+from workbench.techniques.draft import Draft
 from workbench.techniques.quantize.formats import stored
 from workbench.techniques.quantize.rows import Slicing
 from workbench.techniques.quantize.settings import QuantizeSettings

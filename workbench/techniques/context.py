@@ -1,0 +1,97 @@
+"""What a technique may use beside the Draft: data, what was learned, and a cache of what sliders ask for again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.data.dataset import Normalization, Split
+from workbench.data.paths import user_folder
+from workbench.encodings.artefacts import Artefacts
+from workbench.errors import WorkbenchError
+
+T = TypeVar("T")
+
+
+class Cache:
+    """Computed values by key, within a budget of bytes; the least recently used is dropped first."""
+
+    def __init__(self, budget: int = 32 * 2**20) -> None:
+        self._entries: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+        self._budget = budget
+        self._bytes = 0
+
+    def get(self, key: Any, compute: Callable[[], T]) -> T:
+        """Return the value under ``key``, computing it when missing."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+            found: T = self._entries[key][0]
+            return found
+        value = compute()
+        size = _size_of(value)
+        self._entries[key] = value, size
+        self._bytes += size
+        while self._bytes > self._budget and len(self._entries) > 1:
+            self._bytes -= self._entries.popitem(last=False)[1][1]
+        return value
+
+    def __contains__(self, key: Any) -> bool:
+        """Whether something is kept under ``key``."""
+        return key in self._entries
+
+    def forget(self, key: Any) -> None:
+        """Drop what is kept under ``key``."""
+        _, size = self._entries.pop(key, (None, 0))
+        self._bytes -= size
+
+
+def _size_of(value: Any) -> int:
+    """Return about how many bytes a cached value holds."""
+    if isinstance(value, dict):
+        return sum(map(_size_of, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_size_of, value))
+    return 1024 + int(getattr(value, "nbytes", 0))
+
+
+@dataclass
+class Context:
+    """What a technique may use beside the Draft.
+
+    ``calibration`` and ``training`` are None where no data was given; ``artefacts`` holds what was
+    learned. ``check`` raises when the work is no longer wanted; long steps call it at least every 50 ms.
+    """
+
+    calibration: Split | None = None
+    normalization: Normalization | None = None
+    cache: Cache = field(default_factory=Cache)
+    check: Callable[[], None] = lambda: None
+    training: Split | None = None
+    artefacts: Artefacts = field(default_factory=lambda: Artefacts(user_folder() / "trained"))
+
+    def mixed_images(self, count: int) -> Tensor:
+        """Return ``count`` calibration images at most, in an order of chance that is always the same.
+
+        Splits are often sorted by class: their first images say nothing of the other classes.
+        """
+        return self.mixed(count)[0]
+
+    def require_labels(self, what: str) -> None:
+        """Raise ``WorkbenchError`` where the calibration images have no labels, which ``what`` looks at."""
+        if self.calibration is not None and not self.calibration.labelled:
+            raise WorkbenchError(
+                f"{what} looks at the loss, which needs labels, and the calibration images have none: choose a "
+                "criterion that does without, such as magnitude, wanda or obs."
+            )
+
+    def mixed(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return the images of ``mixed_images`` and their labels."""
+        assert self.calibration is not None
+        order = torch.from_numpy(np.random.default_rng(0).permutation(len(self.calibration))[:count])
+        return self.calibration.images[order], self.calibration.labels[order]
