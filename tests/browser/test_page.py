@@ -126,7 +126,7 @@ def test_two_hundred_moves_end_in_the_last_ones_figures_and_nothing_older_follow
     clear_watch(page)
     page.evaluate(
         """async () => {
-          const slider = document.querySelector("input[type=range]");
+          const slider = document.querySelector(".wb-controls input[type=range]");
           for (let move = 1; move <= 200; move += 1) {
             slider.value = 1 + (move * 7) % 90;
             slider.dispatchEvent(new Event("input", { bubbles: true }));
@@ -180,7 +180,7 @@ def test_undo_and_redo_walk_the_settled_settings(page: Page) -> None:
     assert page.get_by_label("Bit-width", exact=True).get_attribute("aria-valuetext", timeout=5_000).startswith("off")
     page.get_by_label("Bit-width", exact=True).press("Control+Shift+z")
     wait_settled(page, "- quantize: {bits: 4}")
-    page.wait_for_function("document.querySelectorAll('input[type=range]')[1].value === '4'")
+    page.wait_for_function("document.querySelectorAll('.wb-controls input[type=range]')[1].value === '4'")
 
 
 def test_another_model_can_be_picked(browser: Browser, app: Served) -> None:

@@ -145,7 +145,7 @@ def test_a_page_closed_in_the_middle_of_a_drag_leaves_nothing(browser: Browser, 
     processes = [kernel, *kernel.children(recursive=True)]
     page.evaluate(
         """() => {
-          const slider = document.querySelector("input[type=range]");
+          const slider = document.querySelector(".wb-controls input[type=range]");
           let move = 0;
           setInterval(() => {
             slider.value = 1 + ((move += 1) * 7) % 90;
@@ -227,11 +227,17 @@ def test_the_skeleton_is_sent_before_there_is_a_kernel(public: Served) -> None:
     wait_for_place(public)
     parts = urlsplit(public.url)
     connection = http.client.HTTPConnection("127.0.0.1", parts.port or 0, timeout=30)
-    connection.request("GET", f"{parts.path}?{parts.query}")
-    reply = connection.getresponse()
+    for _ in range(100):
+        connection.request("GET", f"{parts.path}?{parts.query}")
+        reply = connection.getresponse()
+        if reply.status == 200:
+            break
+        reply.read()  # refused: the place is free a moment after its kernel's process has ended
     first = b""
     while b'id="wb-banner"' not in first:
-        first += reply.read1()
+        piece = reply.read1()
+        assert piece, first.decode()
+        first += piece
     assert b'id="loading_text">Starting a kernel' in first
     assert b'id="jupyter-config-data"' not in first
     # who hangs up now has no use for a kernel

@@ -9,6 +9,7 @@ import pytest
 
 from tests.widgets.conftest import wait_until
 from widgets import SplitView
+from workbench.jobs import Job
 from workbench.recipe import Recipe
 from workbench.session import Session
 
@@ -78,7 +79,14 @@ def test_a_cut_is_run_as_two_processes(view: SplitView) -> None:
     assert "cannot be cut at 'nowhere'" in wait_until(view, "problem", bool, 60)
 
 
-def test_a_study_belongs_to_its_setting_and_a_move_ends_one_that_runs(view: SplitView, real: Session) -> None:
+def test_a_study_belongs_to_its_setting_and_a_move_ends_one_that_runs(
+    view: SplitView, real: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never_done(_: Session, __: Recipe, job: Job[object]) -> object:
+        while True:
+            job.check()
+
+    monkeypatch.setattr(view, "study", never_done)
     dense = view.plan
     view.set_state({"bits": 4})
     assert (view.wanted["wish"], view.shown["wish"]) == ([4], [8])

@@ -24,12 +24,16 @@ function designerOf(model) {
   const problem = element("p", { class: "wb-problem", role: "alert" });
   const teach = button("");
   const close = button("Close");
-  const dialog = element("dialog", { class: "wb-open", "aria-labelledby": `${id}-title` },
+  const content = [
     element("h2", { id: `${id}-title` }, "Design a student"),
     element("p", { class: "wb-muted" }, "It starts from weights of chance and learns from the answers of the model that is open now. What comes out opens here. Latency is measured on this machine."),
     element("div", { class: "wb-design" }, element("label", { for: base.id }, "Architecture"), base,
       width.label, width.input, width.said, depth.label, depth.input, depth.said, element("label", { for: epochs.id }, "Epochs"), epochs),
-    table, problem, element("div", { class: "wb-open-going wb-design-going" }, teach, close));
+    table, problem, element("div", { class: "wb-open-going wb-design-going" }, teach, close),
+  ];
+  // Empty while closed: whoever looks for the page's sliders should not come upon these.
+  const dialog = element("dialog", { class: "wb-open", "aria-labelledby": `${id}-title` });
+  dialog.addEventListener("close", () => dialog.replaceChildren());
 
   let number_ = 0;
   let timer = 0;
@@ -49,6 +53,7 @@ function designerOf(model) {
   open.addEventListener("click", () => {
     const { model: present } = model.get("chosen");
     if ([...base.options].some(({ value }) => value === present)) base.value = present;
+    dialog.replaceChildren(...content);
     dialog.showModal();
     ask();
   });

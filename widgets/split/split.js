@@ -31,7 +31,7 @@ function render({ model, el }) {
     element("div", {}, chart.root, element("div", { class: "wb-cut-slider" }, slider), element("div", { class: "wb-picks" }, where, best, run)), figures, tried, note);
   el.replaceChildren(element("div", { class: "wb-study wb-split wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Split inference"), element("p", { class: "wb-muted" }, "The first layers on a device, the rest on a server: what does each cut cost, from image to answer?")),
-    element("div", { class: "wb-picks" }, pick("Network", network), own, pick("Device", slowdown), "× slower than this machine", pick("Server", speedup), "× faster", pick("Sent in", bits)),
+    element("div", { class: "wb-picks" }, pick("Network", network), own, pick("Device is", slowdown), "× slower than this machine", pick("Server is", speedup), "× faster", pick("Sent in", bits)),
     line.root, line.problem, stage));
   let chosen = null;
 

@@ -134,5 +134,5 @@ def _against(name: str, chosen: NDArray[Any], labels: NDArray[Any], answers: lis
 
 def _divergence(teacher: Logits, student: Logits) -> float:
     """Return the mean Kullback-Leibler divergence of the student's probabilities from the teacher's, in nats."""
-    theirs, ours = (torch.from_numpy(side).double().log_softmax(1) for side in (teacher, student))
+    theirs, ours = (torch.tensor(side, dtype=torch.float64).log_softmax(1) for side in (teacher, student))
     return float((theirs.exp() * (theirs - ours)).sum(1).mean())
