@@ -13,9 +13,8 @@ from .opening import Misfit
 
 if TYPE_CHECKING:
     from workbench.jobs import Progress
+    from workbench.train.creation import Creation
     from workbench.train.jobs.process import Place
-    from workbench.train.teaching.designing import Distillation
-    from workbench.train.transfer import Transfer
 
 #: What a transfer on the page is trained with; the Train tab has every setting for what comes after.
 SETTINGS: Mapping[str, Any] = {"patience": 3}
@@ -40,7 +39,7 @@ class Making:
         self, told: Callable[[dict[str, Any]], None], arrived: Callable[[Path], None], failed: Callable[[str], None]
     ) -> None:
         self._told, self._arrived, self._failed = told, arrived, failed
-        self._training: Transfer | Distillation | None = None
+        self._training: Creation | None = None
         self._title = ""
         self.place: Callable[[], Place | None] = lambda: None
 
@@ -49,7 +48,7 @@ class Making:
         """Whether one is under way."""
         return self._training is not None and self._training.job.running
 
-    def start(self, title: str, begin: Callable[[Place | None], Transfer | Distillation]) -> threading.Thread:
+    def start(self, title: str, begin: Callable[[Place | None], Creation]) -> threading.Thread:
         """Begin; return the thread that waits for the end."""
         self._title = title
         self._told({"title": title, "share": 0.0, "left": None, "best": None})
@@ -62,8 +61,8 @@ class Making:
         if self._training is not None:
             self._training.job.cancel()
 
-    def _run(self, begin: Callable[[Place | None], Transfer | Distillation]) -> None:
-        from workbench.train.transfer import keep
+    def _run(self, begin: Callable[[Place | None], Creation]) -> None:
+        from workbench.train.creation import keep
 
         try:
             self._training = training = begin(self.place())
@@ -78,6 +77,6 @@ class Making:
             self._training = None
         self._arrived(path)
 
-    def _follow(self, training: Transfer | Distillation, progress: Progress) -> None:
+    def _follow(self, training: Creation, progress: Progress) -> None:
         best = max((point.accuracy for point in training.job.curve), default=None)
         self._told({"title": self._title, "share": round(progress.share, 3), "left": progress.left, "best": best})

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
 
 from .common import Verbs, add_json, add_subject, add_synthetic, follow, load_data, read_recipe
+
+if TYPE_CHECKING:
+    from workbench.train.creation import Creation
 
 
 def add(verbs: Verbs[Any]) -> None:
@@ -81,40 +84,18 @@ def _explicit(model: Any, data: Any, recipe: Any) -> Any:
 
 
 def _transfer(options: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from workbench.models.designs import save_model
     from workbench.models.load import load_model
-    from workbench.session import Session
     from workbench.train.transfer import transfer
 
-    for name in ("recipe", "method", "climb"):
-        if getattr(options, name) is not None:
-            raise WorkbenchError(f"--transfer comes before any compression: leave out --{name}.")
-    if options.out and not options.out.endswith(".safetensors"):
-        raise WorkbenchError(
-            f"A transferred model is written as .safetensors, and '{options.out}' is called otherwise."
-        )
+    _only_makes(options, "--transfer")
     origin = load_model(options.model, architecture=options.architecture)
     data = load_data(options, origin)
-    training = transfer(origin, data, _settings(options.set), options.threads)
-    follow(training.job)
-    model, trained = training.result(), training.job.result()
-    if options.out:
-        save_model(model, Path(options.out))
-    with Session(model, data, split=options.split) as session:
-        accuracy = session.measure().accuracy
-    assert accuracy is not None
-    _tell_made(options, data, trained, accuracy, {})
-    return 0
+    return _create(options, transfer(origin, data, _settings(options.set), options.threads), {})
 
 
 def _design(options: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from workbench.models.designs import Design, save_model
+    from workbench.models.designs import Design
     from workbench.models.load import load_model
-    from workbench.session import Session
     from workbench.train.teaching.designing import Distillation, designed, figures
 
     _only_makes(options, "--design")
@@ -130,16 +111,7 @@ def _design(options: argparse.Namespace) -> int:
     if settings.get("epochs") == 0:
         print(json.dumps(needs, indent=1) if options.json else _needs(needs))
         return 0
-    training = Distillation(student, teacher, data, settings, options.threads)
-    follow(training.job)
-    model, trained = training.result(), training.job.result()
-    if options.out:
-        save_model(model, Path(options.out))
-    with Session(model, data, split=options.split) as session:
-        accuracy = session.measure().accuracy
-    assert accuracy is not None
-    _tell_made(options, data, trained, accuracy, needs)
-    return 0
+    return _create(options, Distillation(student, teacher, data, settings, options.threads), needs)
 
 
 def _only_makes(options: argparse.Namespace, option: str) -> None:
@@ -151,8 +123,21 @@ def _only_makes(options: argparse.Namespace, option: str) -> None:
         raise WorkbenchError(f"A new model is written as .safetensors, and '{options.out}' is called otherwise.")
 
 
-def _tell_made(options: argparse.Namespace, data: Any, trained: Any, accuracy: Any, needs: dict[str, Any]) -> None:
-    """Print what making a model came to."""
+def _create(options: argparse.Namespace, creation: Creation, needs: dict[str, Any]) -> int:
+    """Wait for a new model, write it where asked, measure it, and print what it came to."""
+    from pathlib import Path
+
+    from workbench.models.designs import save_model
+    from workbench.session import Session
+
+    data = creation.data
+    follow(creation.job)
+    model, trained = creation.result(), creation.job.result()
+    if options.out:
+        save_model(model, Path(options.out))
+    with Session(model, data, split=options.split) as session:
+        accuracy = session.measure().accuracy
+    assert accuracy is not None
     report = {
         "model": options.model, "dataset": data.name, "classes": list(data.classes), "accuracy": accuracy.to_json(),
         "validation": {"before": trained.before.to_json(), "after": trained.after.to_json()},
@@ -161,11 +146,12 @@ def _tell_made(options: argparse.Namespace, data: Any, trained: Any, accuracy: A
     }  # fmt: skip
     if options.json:
         print(json.dumps(report, indent=1))
-        return
+        return 0
     print(
         f"{accuracy.value:.2%} of {accuracy.n:,} {accuracy.split} images of {data.name} after {trained.seconds:.0f} s "
         f"of training{f'; written to {options.out}' if options.out else ''}. {_needs(needs)}".strip()
     )
+    return 0
 
 
 def _needs(needs: dict[str, Any]) -> str:

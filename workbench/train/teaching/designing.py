@@ -11,20 +11,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
-from workbench.compression import compress
 from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Latency
 from workbench.models.designs import Design, design_of, made
 from workbench.models.model import Model
-from workbench.recipe import Recipe
 from workbench.run.onnx_graph import ExportError, export_graph
 from workbench.subject import Subject
 
-from ..jobs.job import Trained, TrainingJob, train
+from ..creation import Creation, keep
 from ..jobs.process import Place
-from ..transfer import keep
 
 #: From weights of chance, so longer than what wins accuracy back.
 SETTINGS: Mapping[str, Any] = {"epochs": 12, "learning_rate": 0.05}
@@ -87,7 +85,7 @@ def figures(model: Model, data: Dataset, cancelled: Callable[[], bool] = lambda:
     return dataclasses.replace(found, latency=measure_latency(file, data.image_shape, seconds=0.3, cancelled=cancelled))
 
 
-class Distillation:
+class Distillation(Creation):
     """The training of a ``student`` with weights of chance by ``teacher`` on ``data``; ``job`` tells how far it is."""
 
     def __init__(
@@ -104,25 +102,15 @@ class Distillation:
         Raises:
             WorkbenchError: as ``train``; the teacher cannot be named in a recipe, or tells other classes apart.
         """
-        self.student, self.data = student, data
-        self.recipe = Recipe.parse([{"distill": {**SETTINGS, "teacher": named(teacher), **(settings or {})}}])
         self._teacher = teacher
-        self.job: TrainingJob = train(student, data, self.recipe, threads, place)
+        step = {"distill": {**SETTINGS, "teacher": named(teacher), **(settings or {})}}
+        super().__init__(student, data, step, threads, place)
 
-    def result(self) -> Model:
-        """Wait for the end and return the trained student; raises as ``Job.result`` does."""
-        trained: Trained = self.job.result()
-        module = compress(self.student, self.recipe, self.data).module.eval()
-        note = (
-            f"Taught by {self._teacher.name} on {self.data.name}: {trained.after.value:.2%} of "
-            f"{trained.after.n:,} validation images."
-        )
-        about = {
-            "teacher": self._teacher.name, "dataset": self.data.name, "classes": list(self.data.classes),
-            "recipe": self.recipe.to_data(), "validation": trained.after.to_json(), "seconds": trained.took,
-        }  # fmt: skip
-        model = dataclasses.replace(self.student, module=module, notes=(note,))
-        return made(model, design_of(self.student), **about)
+    def name(self, module: nn.Module, reached: str, about: Mapping[str, Any]) -> Model:
+        """Return the student, with a note that says who taught it."""
+        note = f"Taught by {self._teacher.name} on {self.data.name}: {reached}."
+        model = dataclasses.replace(self.model, module=module, notes=(note,))
+        return made(model, design_of(self.model), teacher=self._teacher.name, **about)
 
 
 def named(teacher: Model) -> str:
