@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
 
 from workbench.jobs import Job, Progress
+from workbench.listeners import Listeners
 
 T = TypeVar("T")
 
@@ -45,22 +46,14 @@ class Watched:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._listeners: list[Callable[[Any], None]] = []
+        self._listeners = Listeners[Any]()
 
     def subscribe(self, listener: Callable[[Self], None]) -> Callable[[], None]:
         """Call ``listener`` when anything changed, on the thread that changed it; return what ends that."""
-        with self._lock:
-            self._listeners.append(listener)
-
-        def leave() -> None:
-            with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return leave
+        return self._listeners.add(listener)
 
     def _tell(self) -> None:
-        for listener in list(self._listeners):
+        for listener in self._listeners:
             listener(self)
 
 

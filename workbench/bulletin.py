@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from workbench.errors import WorkbenchError
+from workbench.listeners import Listeners
 from workbench.recipe import Recipe
 from workbench.snapshot import Snapshot, sentence
 
@@ -33,7 +34,7 @@ class Bulletin:
         self.snapshot = Snapshot(0, Recipe())
         self.closed = False
         self._trail: list[Snapshot] = []
-        self._listeners: list[Listener] = []
+        self._listeners = Listeners[Snapshot]()
         self._due: deque[tuple[Snapshot, list[Listener]]] = deque()
         self._telling = False
 
@@ -95,15 +96,7 @@ class Bulletin:
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with every Snapshot, in order, on a worker's thread; return what ends that."""
-        with self.changed:
-            self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            with self.changed:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return unsubscribe
+        return self._listeners.add(listener)
 
     def follow(self) -> Iterator[Snapshot]:
         """Yield the Snapshots of the recipe set last as they come, up to the settled one.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from workbench.errors import WorkbenchError
+from workbench.listeners import Listeners
 
 T = TypeVar("T")
 State = Literal["running", "done", "cancelled", "failed"]
@@ -62,7 +63,7 @@ class Job(Generic[T]):
         self._result: T | None = None
         self._cancel = threading.Event()
         self._finished = threading.Event()
-        self._listeners: list[Callable[[Progress], None]] = []
+        self._listeners = Listeners[Progress]()
         self._thread = threading.Thread(target=self._run, name=f"workbench-{name}", daemon=True)
         self._thread.start()
 
@@ -118,7 +119,7 @@ class Job(Generic[T]):
 
     def subscribe(self, listener: Callable[[Progress], None]) -> None:
         """Call ``listener`` with every progress, the last one included."""
-        self._listeners.append(listener)
+        self._listeners.add(listener)
 
     def _run(self) -> None:
         state: State = "done"
@@ -139,7 +140,7 @@ class Job(Generic[T]):
 
     def _tell(self) -> None:
         progress = self.progress
-        for listener in list(self._listeners):
+        for listener in self._listeners:
             try:
                 listener(progress)
             except Exception:  # one broken view must not end the work

@@ -6,12 +6,12 @@ import os
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from tests.bench.figures import first_figures
 from tests.bench.recipes import random_live_recipes
 from workbench.data.load import load_dataset
 from workbench.recipe import Recipe
@@ -46,24 +46,8 @@ def _measure(session: Session, name: str) -> bool:
 
 
 def _one_move(session: Session, recipe: Recipe) -> tuple[float, float]:
-    sized, sampled = threading.Event(), threading.Event()
-    stamps: dict[str, float] = {}
-
-    def listen(snapshot: object) -> None:
-        if not stamps.get("size"):
-            stamps["size"] = time.perf_counter()
-            sized.set()
-        if snapshot.accuracy is not None and not stamps.get("accuracy"):  # type: ignore[attr-defined]
-            assert snapshot.accuracy.n >= 64  # type: ignore[attr-defined]
-            stamps["accuracy"] = time.perf_counter()
-            sampled.set()
-
-    end = session.subscribe(listen)
-    start = time.perf_counter()
-    session.apply(recipe)
-    sampled.wait(60)
-    end()
-    return (stamps["size"] - start) * 1e3, (stamps["accuracy"] - start) * 1e3
+    times = first_figures(session, recipe, "size", "accuracy")
+    return times["size"], times["accuracy"]
 
 
 def _drag(session: Session) -> tuple[float, bool]:

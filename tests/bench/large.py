@@ -16,6 +16,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from tests.bench.deep import deep_model
+from tests.bench.figures import first_figures
 from tests.bench.moves import Sent, Traffic, move, percentile, sent_line, time_line
 from tests.bench.recipes import random_live_recipes
 from tests.browser.launch import CHROMIUM, serve_notebook
@@ -63,14 +64,7 @@ def _in_process() -> bool:
 
 def _size_of_one(session: Session, number: int) -> float:
     """Set a recipe while the one before is being measured; return the milliseconds to its size."""
-    recipe = random_live_recipes(MOVES, seed=1)[number]
-    sized = threading.Event()
-    end = session.subscribe(lambda snapshot: sized.set() if snapshot.recipe == recipe and snapshot.size else None)
-    start = time.perf_counter()
-    session.apply(recipe)
-    assert sized.wait(60)
-    elapsed = (time.perf_counter() - start) * 1e3
-    end()
+    elapsed = first_figures(session, random_live_recipes(MOVES, seed=1)[number], "size")["size"]
     threading.Event().wait(0.2)
     return elapsed
 

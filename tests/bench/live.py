@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from tests.bench.figures import first_figures
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.recipe import Recipe
@@ -139,8 +138,8 @@ def _follows(model: str, name: str, family: Family, data: Dataset, moves: int) -
     assert all(recipe.cost is Cost.LIVE for recipe in recipes)
     with Session(model, data, history=":memory:") as session:
         session.measure()
-        first = [_one_move(session, recipe) for recipe in recipes]
-        later = [_one_move(session, recipes[place]) for place in chance.permutation(len(recipes))]
+        first = [first_figures(session, recipe, "size")["size"] for recipe in recipes]
+        later = [first_figures(session, recipes[place], "size")["size"] for place in chance.permutation(len(recipes))]
     (middle, late), (again, again_late) = (np.percentile(times, (50, 95)) for times in (first, later))
     verdict = "" if late <= MOST_MS else "  MISSED"
     print(
@@ -149,23 +148,6 @@ def _follows(model: str, name: str, family: Family, data: Dataset, moves: int) -
         flush=True,
     )
     return bool(late <= MOST_MS)
-
-
-def _one_move(session: Session, recipe: Recipe) -> float:
-    sized, stamps = threading.Event(), list[float]()
-
-    def listen(_: object) -> None:
-        if not stamps:
-            stamps.append(time.perf_counter())
-            sized.set()
-
-    end = session.subscribe(listen)
-    start = time.perf_counter()
-    session.apply(recipe)
-    if not sized.wait(60):
-        raise TimeoutError(recipe.to_yaml())
-    end()
-    return (stamps[0] - start) * 1e3
 
 
 if __name__ == "__main__":

@@ -10,19 +10,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from tests.bench.figures import first_figures
 from tests.bench.record import Figure, keep
 from workbench.data.load import load_dataset
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
 from workbench.session import Session
-from workbench.snapshot import Snapshot
 from workbench.train.jobs.job import TrainingJob, train
 
 MODEL, DATA, MOST = "resnet20", "fashion_mnist", 2.0
@@ -90,27 +89,9 @@ def _let(job: TrainingJob, run: bool) -> None:
 
 def _move(session: Session, ratio: float, times: Times) -> None:
     """Move the slider and add the times until its first figures; wait for the accuracy, not for the rest."""
-    stamps: dict[str, float] = {}
-    sampled = threading.Event()
-    recipe = Recipe.parse(f"- prune: {{ratio: {ratio:.4f}}}")
-
-    def listen(snapshot: Snapshot) -> None:
-        now = time.perf_counter()
-        if snapshot.recipe.hash != recipe.hash:
-            return
-        stamps.setdefault("size", now)
-        if snapshot.accuracy is not None and snapshot.accuracy.kind != "predicted":
-            stamps.setdefault("accuracy", now)
-            sampled.set()
-
-    end = session.subscribe(listen)
-    start = time.perf_counter()
-    session.apply(recipe)
-    if not sampled.wait(60):
-        raise TimeoutError(recipe.to_yaml())
-    end()
-    times.size.append(round((stamps["size"] - start) * 1e3, 2))
-    times.accuracy.append(round((stamps["accuracy"] - start) * 1e3, 2))
+    came = first_figures(session, Recipe.parse(f"- prune: {{ratio: {ratio:.4f}}}"), "size", "accuracy")
+    times.size.append(round(came["size"], 2))
+    times.accuracy.append(round(came["accuracy"], 2))
 
 
 def _figure(what: str, idle: list[float], busy: list[float]) -> Figure:

@@ -54,6 +54,21 @@ class Uploads:
         self._open: dict[str, _Upload] = {}
         self._kept: list[Path] = []
 
+    def take(self, what: str, key: str, content: Mapping[str, Any], buffers: Sequence[Any]) -> int | Path:
+        """Take one message of the page; return the bytes received so far, or what was uploaded once it is whole.
+
+        ``what`` is ``upload``, which announces one, ``piece``, ``uploaded`` or ``cancel``.
+        """
+        if what == "uploaded":
+            return self.finish(key)
+        if what == "piece":
+            return self.write(key, content["parts"], memoryview(buffers[0]).cast("B"))
+        if what == "upload":
+            self.begin(key, str(content["name"]), int(content["files"]), int(content["bytes"]))
+        else:
+            self.cancel(key)
+        return 0
+
     def begin(self, key: str, name: str, files: int, nbytes: int) -> None:
         """Make room for ``files`` files of ``nbytes`` together, called ``name``."""
         if nbytes > self._max_bytes:

@@ -21,11 +21,11 @@ from ..base.marks import marks_of
 from ..base.view import View, script, style
 from ..recipe.link import LinkError, read_link, write_link
 from ..recipe.view import read_recipe
-from .designing import Designer, bases, design_from
+from .designing import Designer, bases
 from .facts import describe_data, describe_model
 from .loading import Loader, Outcome, Wish, remark_on
 from .made import base_of, made_names
-from .making import SETTINGS, Making, offers
+from .making import Making, offers, teaching_by, told, transfer_onto
 from .opening import SUFFIXES, Kind, Misfit, Packed, Source
 from .sources import DEFAULTS, Sources, known_names
 from .upload import Uploads, check_path, folders
@@ -33,8 +33,6 @@ from .upload import Uploads, check_path, folders
 if TYPE_CHECKING:
     from workbench.session import Session
     from workbench.snapshot import Snapshot
-    from workbench.train.jobs.process import Place
-    from workbench.train.teaching.designing import Distillation
 
     from ..base.marks import Marks
 
@@ -183,28 +181,11 @@ class PickerView(View):
 
     def start_transfer(self) -> threading.Thread | None:
         """Train the model that does not fit the data on them, with a new last layer, and open both."""
-        misfit = self._misfit
-        if misfit is None or self._making.running:
-            return None
-        from workbench.train.transfer import transfer
+        return None if self._misfit is None else self._making.start(transfer_onto(self._misfit))
 
-        title = f"Training {misfit.model.name} on {misfit.data.name}"
-        return self._making.start(title, lambda place: transfer(misfit.model, misfit.data, SETTINGS, place=place))
-
-    def start_teaching(self, content: dict[str, Any]) -> threading.Thread | None:
+    def start_teaching(self, wish: dict[str, Any]) -> threading.Thread | None:
         """Have the session's model teach the designed student, and open what comes of it."""
-        session = self.session
-        if session is None or self._making.running:
-            return None
-        from workbench.train.teaching.designing import Distillation, designed
-
-        def begin(place: Place | None) -> Distillation:
-            settings = {"epochs": int(content.get("epochs", 12))}
-            student = designed(design_from(content), session.data)
-            return Distillation(student, session.model, session.data, settings, place=place)
-
-        scale = f"width × {content.get('width', 1)}, depth × {content.get('depth', 1)}"
-        return self._making.start(f"{session.model.name} teaches a {content.get('base')} of {scale}", begin)
+        return None if self.session is None else self._making.start(teaching_by(self.session, wish))
 
     def _make(self, what: str, content: dict[str, Any]) -> None:
         """Do what was asked for with what waits for its partner, or with a design."""
@@ -342,20 +323,13 @@ class PickerView(View):
     def _upload(self, what: str, content: dict[str, Any], buffers: list[Any]) -> None:
         """Take one message of an upload; all but a cancel are answered."""
         ticket = int(content.get("ticket", 0))
-        key, received = str(ticket), 0
         try:
-            if what == "upload":
-                self._uploads.begin(key, str(content["name"]), int(content["files"]), int(content["bytes"]))
-            elif what == "piece":
-                received = self._uploads.write(key, content["parts"], memoryview(buffers[0]).cast("B"))
-            elif what == "uploaded":
+            arrived = self._uploads.take(what, str(ticket), content, buffers)
+            if isinstance(arrived, Path):
                 kind: Kind = "model" if content.get("kind") == "model" else "data"
-                self.open_part(kind, Source.at(self._uploads.finish(key), uploaded=True), ticket)
-                return
-            else:
-                self._uploads.cancel(key)
-                return
-            self.send({"received": ticket, "bytes": received})
+                self.open_part(kind, Source.at(arrived, uploaded=True), ticket)
+            elif what != "cancel":
+                self.send({"received": ticket, "bytes": arrived})
         except WorkbenchError as error:
             self.send({"opened": ticket, "problem": str(error)})
 
@@ -365,18 +339,11 @@ class PickerView(View):
         self._misfit = self._misfit if waiting else None
         with self.publishing():
             self.pending = (
-                {"kind": waiting[0], "name": waiting[1].name, "why": why, "transfers": self._transfers()}
+                {"kind": waiting[0], "name": waiting[1].name, "why": why, "transfers": told(self._misfit)}
                 if waiting else {}
             )  # fmt: skip
             if self.session is not None:
                 self._list(self.session)
-
-    def _transfers(self) -> dict[str, Any]:
-        """Return what could be trained on what, for the page; nothing where that would not help."""
-        if self._misfit is None:
-            return {}
-        model, data = self._misfit.model, self._misfit.data
-        return {"model": model.name, "data": data.name, "classes": len(data.classes), "images": len(data["train"])}
 
     def _done(self, wish: Wish, problem: str = "") -> None:
         """Tell the dialog, and the page whose link it was, that this is over."""

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.run.one_thread import one_thread
+
 #: Profiled runs, of which the quickest counts for each layer, and runs before them.
 RUNS, WARM = 8, 3
 _MARK = "workbench::"
@@ -35,20 +37,15 @@ def profile_torch(
     module: nn.Module, names: Sequence[str], image: Tensor, check: Callable[[], None] = lambda: None
 ) -> TorchProfile:
     """Return the profile of ``module`` on one normalised ``image`` ``(C, H, W)``, at one thread."""
-    threads = torch.get_num_threads()
     batch = image[None].contiguous()
     found: list[TorchProfile] = []
-    try:
-        torch.set_num_threads(1)
-        with torch.inference_mode(), _marked(module, names):
-            for run in range(WARM + RUNS):
-                check()
-                if run < WARM:
-                    module(batch)
-                else:
-                    found.append(_profiled(module, batch))
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), torch.inference_mode(), _marked(module, names):
+        for run in range(WARM + RUNS):
+            check()
+            if run < WARM:
+                module(batch)
+            else:
+                found.append(_profiled(module, batch))
     best = min(found, key=lambda one: one.ms)
     layers = {name: min(one.layers.get(name, float("inf")) for one in found) for name in best.layers}
     return TorchProfile(layers, best.operators, best.ms, max(one.peak_bytes for one in found))

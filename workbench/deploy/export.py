@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from workbench.measure.estimate import Estimate
 from workbench.measure.task import find_task
 from workbench.models.model import Model
 from workbench.recipe import Recipe
+from workbench.run.one_thread import one_thread
 from workbench.run.runner import Runner, TorchRunner
 
 from .benchmark.engines import KernelRow
@@ -198,9 +198,7 @@ def _run(runner: Runner, split: Split, normalize: Normalization, advance: Callab
 
 def _time(open_file: Callable[[], Runner], image: Tensor) -> float:
     """Return the median milliseconds of one image on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         runner, times = open_file(), list[float]()
         for _ in range(_WARMUP):
             runner.logits(image)
@@ -209,6 +207,4 @@ def _time(open_file: Callable[[], Runner], image: Tensor) -> float:
             start = time.perf_counter()
             runner.logits(image)
             times.append(1000 * (time.perf_counter() - start))
-    finally:
-        torch.set_num_threads(threads)
     return statistics.median(times)

@@ -50,6 +50,15 @@ class Moment:
         """The share of the training that is over, 0 to 1."""
         return self.step / max(1, self.total)
 
+    def at(self, share: float) -> int:
+        """Return the step, one of the training's, at which ``share`` of it is over."""
+        return min(round(share * self.total), self.total - 1)
+
+
+def cubic(share: float) -> float:
+    """Return how far a rise has come after ``share`` of its time, fast at first (Zhu and Gupta 2017)."""
+    return 1 - (1 - min(1.0, share)) ** 3
+
 
 @dataclass(frozen=True, eq=False)
 class Learning:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
+
+from workbench.run.one_thread import one_thread
 
 from .predict import Forecast, forecast, overhead_of
 from .run import PipelineRun, require_cores, run_pipeline
@@ -86,12 +87,8 @@ def compare_pipeline(
     give up. Raises ``PipelineError``.
     """
     require_cores(stages)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         blocks = measure_blocks(module, images[:microbatch])
-    finally:
-        torch.set_num_threads(threads)
     cuts = balance(blocks, stages)
     tell(0.1)
     alone = run_pipeline(module, images, microbatch=microbatch, microbatches=microbatches, rounds=rounds)

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from workbench.deploy.pipeline.compare import MOST_STAGES
 from workbench.deploy.pipeline.run import PipelineRun, run_pipeline, run_processes
 from workbench.deploy.pipeline.stages import PipelineError
+from workbench.run.one_thread import one_thread
 
 from .parts import part_of
 from .plan import SharePlan, plan_shares
@@ -96,12 +96,8 @@ def compare_shares(
     """
     if processes < 2:
         raise PipelineError("Layers are shared among 2 processes or more.")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         plan = plan_shares(module, images[:microbatch], processes)
-    finally:
-        torch.set_num_threads(threads)
     alone = run_pipeline(module, images, microbatch=microbatch, microbatches=microbatches, rounds=rounds)
     parts = [part_of(module, plan, place, processes) for place in range(processes)]
     shared = run_processes(parts, images, {"way": "shares"}, microbatch, microbatches, rounds)

@@ -14,15 +14,13 @@ these widths, and only a state that fits the budget is kept.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from .base import trained_technique
-from .taught import TaughtSettings
+from .taught import BesideSettings
 
 
-class LearnBitsSettings(TaughtSettings):
+class LearnBitsSettings(BesideSettings):
     """Settings of ``learn_bits``."""
 
     size: float = Field(
@@ -34,8 +32,6 @@ class LearnBitsSettings(TaughtSettings):
     search: float = Field(0.5, gt=0, lt=1, description="Share of the training in which the bits are still open.")
     strength: float = Field(3.0, ge=0, le=1e4, description="Loss of a model that is twice as large as it may be.")
     pace: float = Field(10.0, gt=0, le=1e4, description="Step size of the preferences, as a multiple of the weights'.")
-    optimizer: Literal["sgd", "adamw"] = Field("adamw", description="SGD with Nesterov momentum 0.9, or AdamW.")
-    learning_rate: float = Field(0.002, gt=0, le=10, description="Step size at its highest.")
     epochs: int = Field(6, ge=1, le=1000, description="Passes over the training images.")
 
     @model_validator(mode="after")

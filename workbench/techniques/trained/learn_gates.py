@@ -12,10 +12,10 @@ from typing import Literal
 from pydantic import Field
 
 from .base import trained_technique
-from .taught import TaughtSettings
+from .taught import BesideSettings
 
 
-class LearnGatesSettings(TaughtSettings):
+class LearnGatesSettings(BesideSettings):
     """Settings of ``learn_gates``."""
 
     strength: float = Field(
@@ -26,8 +26,6 @@ class LearnGatesSettings(TaughtSettings):
     )
     open: float = Field(0.9, gt=0, lt=1, description="Chance of a gate to be open at first.")
     pace: float = Field(10.0, gt=0, le=1e4, description="Step size of the gates, as a multiple of the weights'.")
-    optimizer: Literal["sgd", "adamw"] = Field("adamw", description="SGD with Nesterov momentum 0.9, or AdamW.")
-    learning_rate: float = Field(0.002, gt=0, le=10, description="Step size at its highest.")
     epochs: int = Field(8, ge=1, le=1000, description="Passes over the training images.")
 
 

@@ -14,10 +14,10 @@ from typing import Literal
 from pydantic import Field
 
 from .base import trained_technique
-from .taught import TaughtSettings
+from .taught import BesideSettings
 
 
-class LearnScoresSettings(TaughtSettings):
+class LearnScoresSettings(BesideSettings):
     """Settings of ``learn_scores``."""
 
     ratio: float = Field(0.8, ge=0, lt=1, description="Share of the weights that is left out in the end.")
@@ -30,8 +30,6 @@ class LearnScoresSettings(TaughtSettings):
     end: float = Field(0.4, gt=0, le=1, description="Share of the training after which the ratio is reached.")
     settle: float = Field(0.8, gt=0, le=1, description="Share of the training after which the choice stays what it is.")
     pace: float = Field(2.0, gt=0, le=1e4, description="Step size of the scores, as a multiple of the weights'.")
-    optimizer: Literal["sgd", "adamw"] = Field("adamw", description="SGD with Nesterov momentum 0.9, or AdamW.")
-    learning_rate: float = Field(0.002, gt=0, le=10, description="Step size at its highest.")
     epochs: int = Field(6, ge=1, le=1000, description="Passes over the training images.")
 
 

@@ -17,15 +17,13 @@ them out of the structure. The last layer keeps its outputs.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from .base import trained_technique
-from .taught import TaughtSettings
+from .taught import BesideSettings
 
 
-class PredictFiltersSettings(TaughtSettings):
+class PredictFiltersSettings(BesideSettings):
     """Settings of ``predict_filters``."""
 
     ratio: float = Field(0.5, ge=0, lt=1, description="Share of the filters that is dropped.")
@@ -36,8 +34,6 @@ class PredictFiltersSettings(TaughtSettings):
     floor: float = Field(0.1, ge=0, le=1, description="Share of each layer's filters that stays at least.")
     hidden: int = Field(16, ge=1, le=1024, description="Neurons of the network's hidden layer.")
     pace: float = Field(5.0, gt=0, le=1e4, description="Step size of the network, as a multiple of the weights'.")
-    optimizer: Literal["sgd", "adamw"] = Field("adamw", description="SGD with Nesterov momentum 0.9, or AdamW.")
-    learning_rate: float = Field(0.002, gt=0, le=10, description="Step size at its highest.")
     epochs: int = Field(6, ge=1, le=1000, description="Passes over the training images.")
 
 

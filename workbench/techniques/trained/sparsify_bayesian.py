@@ -24,15 +24,15 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from .base import trained_technique
-from .taught import TaughtSettings
+from .taught import BesideSettings
 
 
-class SparsifyBayesianSettings(TaughtSettings):
+class SparsifyBayesianSettings(BesideSettings):
     """Settings of ``sparsify_bayesian``."""
 
-    added: ClassVar[frozenset[str]] = TaughtSettings.added | {"prior", "groups", "bits"}
+    added: ClassVar[frozenset[str]] = BesideSettings.added | {"prior", "groups", "bits"}
     when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
-        **TaughtSettings.when, "groups": {"prior": ("normal_jeffreys",)},
+        **BesideSettings.when, "groups": {"prior": ("normal_jeffreys",)},
     }  # fmt: skip
 
     prior: Literal["log_uniform", "normal_jeffreys"] = Field(
@@ -52,8 +52,6 @@ class SparsifyBayesianSettings(TaughtSettings):
     )
     rise: float = Field(0.5, ge=0, le=1, description="Share of the training over which the divergence comes in.")
     pace: float = Field(10.0, gt=0, le=1e4, description="Step size of the variances, as a multiple of the weights'.")
-    optimizer: Literal["sgd", "adamw"] = Field("adamw", description="SGD with Nesterov momentum 0.9, or AdamW.")
-    learning_rate: float = Field(0.002, gt=0, le=10, description="Step size at its highest.")
     epochs: int = Field(10, ge=1, le=1000, description="Passes over the training images.")
 
 

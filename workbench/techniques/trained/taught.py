@@ -28,3 +28,10 @@ class TaughtSettings(FinetuneSettings):
     )
     temperature: float = Field(4.0, gt=0, le=100, description="How much probabilities are softened.")
     weight: float = Field(0.9, ge=0, le=1, description="The teacher's share of the loss; the labels have the rest.")
+
+
+class BesideSettings(TaughtSettings):
+    """Taught, with parameters that learn beside the weights: by AdamW, since their gradients are of another size."""
+
+    optimizer: Literal["sgd", "adamw"] = Field("adamw", description="SGD with Nesterov momentum 0.9, or AdamW.")
+    learning_rate: float = Field(0.002, gt=0, le=10, description="Step size at its highest.")

@@ -175,7 +175,7 @@ class LearnBits(Taught[LearnBitsSettings]):
         return moment.step > self._last(moment) and self._fits()
 
     def _last(self, moment: Moment) -> int:
-        return min(round(self.settings.search * moment.total), moment.total - 1)
+        return moment.at(self.settings.search)
 
     def _fits(self) -> bool:
         student = self._student

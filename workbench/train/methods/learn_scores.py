@@ -12,7 +12,7 @@ from workbench.techniques.trained import LearnScoresSettings
 from ..constraints.base import Constraint, Part
 from ..constraints.gates import Gated, gates_of, top
 from ..constraints.gradients import straight
-from ..method import Learning, Moment
+from ..method import Learning, Moment, cubic
 from .taught import Taught
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class LearnScores(Taught[LearnScoresSettings]):
         if moment.step > self._settled(moment):
             return
         gates = {name: gate for name, gate in gates_of(student).items() if isinstance(gate, Scored)}
-        risen = self._risen(moment)
+        risen = cubic(moment.step / max(1, self._last(moment)))
         if self.settings.scope == "global":
             _choose(list(gates.values()), risen * self.settings.ratio)
             return
@@ -72,15 +72,10 @@ class LearnScores(Taught[LearnScoresSettings]):
 
     def _last(self, moment: Moment) -> int:
         """Return the step at which the ratio is reached."""
-        return min(round(self.settings.end * moment.total), moment.total - 1)
+        return moment.at(self.settings.end)
 
     def _settled(self, moment: Moment) -> int:
         return max(self._last(moment), round(self.settings.settle * moment.total))
-
-    def _risen(self, moment: Moment) -> float:
-        """Return the share of the ratio that is left out now, by the cubic schedule of gradual pruning."""
-        share = min(1.0, moment.step / max(1, self._last(moment)))
-        return float(1 - (1 - share) ** 3)
 
 
 @torch.no_grad()

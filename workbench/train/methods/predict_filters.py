@@ -16,7 +16,7 @@ from workbench.techniques.trained import PredictFiltersSettings
 from ..constraints.base import Part
 from ..constraints.predictor import BehindGate, FilterGates, Predictor, Trials, choose
 from ..loop.objectives import Objective
-from ..method import Learning, Moment
+from ..method import Learning, Moment, cubic
 from .taught import Taught
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class PredictFilters(Taught[PredictFiltersSettings]):
             return
         begun = round(self.settings.wait * last)
         share = max(0, moment.step - begun) / max(1, last - begun)
-        choose(gates, self.settings.ratio * (1 - (1 - share) ** 3), self.settings.floor)
+        choose(gates, self.settings.ratio * cubic(share), self.settings.floor)
         for gate in gates.values():
             gate.final.fill_(moment.step == last)
 
@@ -98,7 +98,7 @@ class PredictFilters(Taught[PredictFiltersSettings]):
         return moment.step > self._last(moment)
 
     def _last(self, moment: Moment) -> int:
-        return min(round(self.settings.search * moment.total), moment.total - 1)
+        return moment.at(self.settings.search)
 
 
 def gates_of(student: Student) -> dict[str, FilterGates]:

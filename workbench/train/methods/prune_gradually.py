@@ -11,7 +11,7 @@ from workbench.techniques.trained import PruneGraduallySettings
 
 from ..constraints.base import Part
 from ..constraints.gates import Gated, gates_of, keep_best
-from ..method import Learning, Moment
+from ..method import Learning, Moment, cubic
 from .taught import Taught
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ class PruneGradually(Taught[PruneGraduallySettings]):
 
     def _last(self, moment: Moment) -> int:
         """Return the step at which the ratio is reached: one that is trained on afterwards."""
-        return min(round(self.settings.end * moment.total), moment.total - 1)
+        return moment.at(self.settings.end)
 
     def _risen(self, moment: Moment) -> float:
         """Return the share of the ratio that is pruned now."""
         share = min(1.0, moment.step / max(1, self._last(moment)))
         if self.settings.rise == "cubic":
-            return float(1 - (1 - share) ** 3)
+            return cubic(share)
         done = min(self.settings.rounds, int(share * self.settings.rounds) + 1)
         ratio = self.settings.ratio
         return (1 - (1 - ratio) ** (done / self.settings.rounds)) / ratio if ratio else 0.0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .base import Engine, EngineError, Feeds, Input, KernelRow, Runtime
-from .pytorch import TorchEngine
+from .pytorch import Callee, TorchEngine
 
 
 class CompiledEngine(TorchEngine):
@@ -24,7 +23,7 @@ class CompiledEngine(TorchEngine):
         self._module = torch.compile(self._module)
 
 
-class PackageEngine:
+class PackageEngine(Callee):
     """An AOTInductor package: machine code for the machine it was written on, and none of its operators' times."""
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -34,22 +33,10 @@ class PackageEngine:
         torch.set_num_threads(threads)
         self.version = f"torch {torch.__version__.split('+')[0]} AOTInductor"
         try:
-            self._model = aoti_load_package(str(path))
+            self._module = aoti_load_package(str(path))
         except Exception as error:  # RuntimeError and what its archive reader raises
             raise EngineError(f"'{path}' is no package of AOTInductor that torch {torch.__version__} loads.") from error
         self.inputs: tuple[Input, ...] = (Input("images", (), "float32"),)  # the package does not tell its shapes
-
-    def bind(self, feeds: Feeds) -> Callable[[], Any]:
-        """Return what runs the package once."""
-        import torch
-
-        values = [torch.from_numpy(value) for value in feeds.values()]
-
-        def run() -> Any:
-            with torch.inference_mode():
-                return self._model(*values)
-
-        return run
 
     def kernels(self, feeds: Feeds) -> Sequence[KernelRow]:
         """Return none."""

@@ -11,15 +11,10 @@ from .base import Engine, EngineError, Feeds, Input, KernelRow, Runtime
 _RUNS = 10
 
 
-class TorchEngine:
-    """A module in evaluation mode, in the memory order that PyTorch's CPU kernels prefer."""
+class Callee:
+    """What is called with tensors: a module, or what a compiler made of one."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(threads)
-        self.version = f"torch {torch.__version__.split('+')[0]}"
-        self._module, self.inputs = _exported(path) if path.suffix == ".pt2" else _packed(path)
+    _module: Any
 
     def bind(self, feeds: Feeds) -> Callable[[], Any]:
         """Return what runs the module once, without gradients."""
@@ -32,6 +27,17 @@ class TorchEngine:
                 return self._module(*values)
 
         return run
+
+
+class TorchEngine(Callee):
+    """A module in evaluation mode, in the memory order that PyTorch's CPU kernels prefer."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self.version = f"torch {torch.__version__.split('+')[0]}"
+        self._module, self.inputs = _exported(path) if path.suffix == ".pt2" else _packed(path)
 
     def kernels(self, feeds: Feeds) -> Sequence[KernelRow]:
         """Return PyTorch's own operators by the time they took themselves."""
