@@ -46,6 +46,20 @@ def test_narrower_and_shallower_students_run_and_need_less(name: str, fashion: D
     assert narrow.bytes >= 4 * narrow.parameters
 
 
+def test_a_student_that_overshoots_its_teacher_is_held_by_short_gradients(fashion: Dataset) -> None:
+    """The divergence's gradient grows with the distance of the logits, and LeNet-5 has no BatchNorm to bound them."""
+    teacher, settings = load_model("lenet5"), {"epochs": 2, "batch": 32, "augment": "none"}
+
+    def taught(**more: object) -> float:
+        student = designed(Design("lenet5", width=0.2), fashion)
+        job = Distillation(student, teacher, fashion, settings | more, place=Within()).job
+        return job.result().after.value
+
+    with pytest.raises(WorkbenchError, match=r"at step \d+: .* shorten gradients that explode: gradient_clip = 5\."):
+        taught(gradient_clip=None)
+    assert taught() > 0.5
+
+
 def test_a_student_is_taught_and_its_file_opens_by_itself(fashion: Dataset, tmp_path: Path) -> None:
     student = designed(Design("lenet300", width=0.2), fashion)
     teacher = load_model("lenet300")

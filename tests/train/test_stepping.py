@@ -67,6 +67,28 @@ def test_gradients_of_parts_add_up_to_those_of_the_batch(small_data: Dataset) ->
     assert any(not torch.equal(parts[name], tensor) for name, tensor in whole.items())  # it really was in parts
 
 
+def test_no_step_is_taken_on_a_gradient_longer_than_asked_for(
+    blocks: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[float] = []
+    step = Precision.step
+
+    def noted(self: Precision, optimizer: torch.optim.Optimizer) -> None:
+        gradients = [one.grad.flatten() for group in optimizer.param_groups for one in group["params"]]
+        lengths.append(float(torch.cat(gradients).norm()))
+        step(self, optimizer)
+
+    monkeypatch.setattr(Precision, "step", noted)
+    tensors_after(blocks, small_data, f"- {TUNED}}}")
+    free = lengths.copy()
+    lengths.clear()
+    tensors_after(blocks, small_data, f"- {TUNED}, gradient_clip: 0.1}}")
+    assert len(lengths) == len(free) == 20
+    assert max(lengths) == pytest.approx(0.1, rel=1e-3)
+    assert min(free) > 0.2
+    assert lengths[0] < free[0]
+
+
 @pytest.mark.parametrize("method", [TUNED, TUNED.replace("finetune: {", "distill: {loss: hint, ")])
 def test_checkpointed_blocks_learn_the_very_same_with_less_memory(
     method: str, blocks: Model, small_data: Dataset

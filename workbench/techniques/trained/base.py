@@ -40,13 +40,21 @@ class MissingTraining(WorkbenchError):
     """A recipe with a trained step that no job has trained yet."""
 
 
+def clipped(longest: float | None) -> Any:
+    """Return the field ``gradient_clip`` with a default (Pascanu, Mikolov and Bengio 2013)."""
+    return Field(
+        longest, gt=0, le=1e6,
+        description="Longest gradient of a step, as the norm over all that learns; a longer one is shortened to it.",
+    )  # fmt: skip
+
+
 class TrainingSettings(Settings):
     """How long and in which way to train; every trained technique has these."""
 
     added: ClassVar[frozenset[str]] = frozenset(
         {
             "minutes", "erase", "learn_from", "accumulate", "precision", "gradient_checkpointing",
-            "randaugment", "mix", "alpha",
+            "randaugment", "mix", "alpha", "gradient_clip",
         }
     )  # fmt: skip
     when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"alpha": {"mix": ("mixup", "cutmix")}}
@@ -92,6 +100,7 @@ class TrainingSettings(Settings):
         "fp32",
         description="Arithmetic of products; one of 16 bits is measured first and used where it is quicker.",
     )
+    gradient_clip: float | None = clipped(None)
     gradient_checkpointing: bool = Field(
         False, description="Compute what is inside a block a second time instead of keeping it: less memory, more time."
     )

@@ -16,6 +16,11 @@ steps before left it: self-distillation (Furlanello et al. 2018, "Born-Again Neu
 a far smaller student, assistants can stand (Mirzadeh et al. 2020): the same model, compressed less.
 
 The last four say nothing of answers, so the labels keep their whole weight beside them.
+
+Gradients are shortened to a norm of 5 unless said otherwise. Cross-entropy bounds the gradient at the logits; the
+divergence at a temperature tends to the logits' squared difference as the temperature grows (Hinton et al. 2015,
+section 2.1), which bounds nothing: a student whose logits overshoot is thrown back further than it came, and without
+BatchNorm it is no number any more after some dozen steps.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from pydantic import Field
 
 from workbench.models.zoo import ARCHITECTURES
 
-from .base import trained_technique
+from .base import clipped, trained_technique
 from .finetune import FinetuneSettings
 from .taught import Loss
 
@@ -40,7 +45,7 @@ class DistillSettings(FinetuneSettings):
         "temperature": {"loss": ("kl",)},
         "answers": {"loss": ("kl", "mse")},
     }
-    added: ClassVar[frozenset[str]] = FinetuneSettings.added | {"teacher", "answers", "assistants"}
+    added: ClassVar[frozenset[str]] = FinetuneSettings.added - {"gradient_clip"} | {"teacher", "answers", "assistants"}
 
     teacher: str = Field(
         "uncompressed", min_length=1, examples=["uncompressed", "itself", *ARCHITECTURES],
@@ -58,6 +63,7 @@ class DistillSettings(FinetuneSettings):
     answers: Literal["online", "cached"] = Field(
         "online", description="Run the teacher in each step, or once over all images, which must not be augmented."
     )
+    gradient_clip: float | None = clipped(5.0)
 
 
 DISTILL = trained_technique(

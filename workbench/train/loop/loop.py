@@ -199,7 +199,8 @@ class Trainer:
 
     def _not_a_number(self) -> str:
         course = self.course
-        sentence = f"The loss was no number any more at step {course.step}: take a smaller learning rate."
+        shorter = "" if self.settings.gradient_clip else ", or shorten gradients that explode: gradient_clip = 5"
+        sentence = f"The loss was no number any more at step {course.step}: take a smaller learning rate{shorter}."
         if not course.curve:
             raise WorkbenchError(sentence)
         return sentence

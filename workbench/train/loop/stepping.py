@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.techniques.trained import TrainingSettings
 
@@ -65,8 +65,16 @@ class Stepper:
         total = self._gradients(batch, self._precision, moment)
         self._precision.unscale(optimizer)
         method.after_backward(student, optimizer, moment)
+        self._clip()
         self._precision.step(optimizer)
         return total
+
+    def _clip(self) -> None:
+        """Shorten a gradient that is longer than the settings allow (Pascanu, Mikolov and Bengio 2013)."""
+        longest = self._settings.gradient_clip
+        if longest is not None:
+            learning = [tensor for group in self._optimizer.param_groups for tensor in group["params"]]
+            nn.utils.clip_grad_norm_(learning, longest)
 
     def state(self) -> dict[str, Any]:
         """Return plain data for a checkpoint."""
