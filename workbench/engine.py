@@ -33,6 +33,7 @@ from workbench.measure.flips import Flip, FlipFinder
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.model import Model
 from workbench.recipe import Recipe
+from workbench.rehearsal import Rehearsal
 from workbench.remembered import Remembered
 from workbench.run.courtesy import Courtesy
 from workbench.run.onnx_graph import OnnxGraph
@@ -111,6 +112,7 @@ class Engine:
         )  # fmt: skip
         self._remembered = Remembered(history, self.key, len(self.split), split, self._note)
         self._context = context_for(model, data)
+        self._rehearsal = Rehearsal(self.subject, self._context)
         self._compressing = threading.RLock()  # the context's caches are shared
         self._locks = None if history.path == ":memory:" else Path(history.path).parent / "locks"
         self.courtesy = Courtesy(self._locks and self._locks / "waiting")
@@ -188,11 +190,22 @@ class Engine:
         return latency
 
     def prepare(self, quiet: Callable[[], bool]) -> None:
-        """Find what the first move that removes channels would wait for, while it is ``quiet``.
+        """Find what first moves would wait for, while it is ``quiet``; raises ``Superseded`` where it no longer is.
 
         ``quiet`` is asked often, and may raise to end it.
         """
+
+        def check() -> None:
+            if not quiet():
+                raise Superseded
+
         self.subject.tracing.beforehand(quiet)
+        while self._rehearse(check):
+            self.courtesy.give_way(check)
+
+    def _rehearse(self, check: Check) -> bool:
+        with self._compressing:
+            return self._rehearsal.go_on(check)
 
     def learn_latency(self, cancelled: Callable[[], bool]) -> Iterator[None]:
         """Measure kernels that predictions lack, a few at a time; yield when predictions got better."""

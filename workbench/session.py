@@ -232,6 +232,11 @@ class Session:
         """
         return self._engine.on_target(self.recipe if recipe is None else recipe)
 
+    def prepare(self) -> None:
+        """Find now what first moves of a slider would wait for, rather than in the session's next quiet moments."""
+        self._engine.prepare(lambda: True)
+        self.learn_latency()
+
     def learn_latency(self) -> None:
         """Measure the kernels that predictions still lack on this machine, and wait for it."""
         for _ in self._engine.learn_latency(lambda: self.closed):

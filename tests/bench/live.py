@@ -1,13 +1,16 @@
 """How fast every live technique follows a slider: recipe set → size and latency, the first time and later.
 
-Each family's settings move at random in a session of its own. "First" is a recipe that was never asked for in
-it, "later" the same ones once more in another order; evaluation goes on beside, as it does on the page.
+Each family's settings move at random in a session of its own, which had a quiet moment to prepare itself. "First" is
+a recipe that nobody asked for in it before, "later" the same ones once more in another order; a move comes while the
+images of the one before are running, as it does on the page.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -17,11 +20,14 @@ from tests.bench.figures import first_figures
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.recipe import Recipe
+from workbench.rehearsal import examples
 from workbench.session import Session
 from workbench.techniques import Cost
 
 MODELS = ("lenet300", "lenet5", "resnet20")
 MOVES, MOST_MS = 24, 30.0
+#: Seconds from a move's figures to the next move: enough for its images to be running.
+PAUSE = 0.03
 
 Chance = np.random.Generator
 Family = Callable[[Chance], str]
@@ -121,25 +127,28 @@ def main() -> int:
     data = load_dataset("fashion_mnist")
     chosen = {name: family for name, family in FAMILIES.items() if options.only in name}
     print(f"recipe set → size and latency, ms; p95 of the first visits must be ≤ {MOST_MS:.0f}")
-    slow = [
-        f"{model}: {name}"
-        for model in options.models
-        for name, family in chosen.items()
-        if not _follows(model, name, family, data, options.moves)
-    ]
+    with tempfile.TemporaryDirectory() as folder:  # the dense models' answers are found once
+        slow = [
+            f"{model}: {name}"
+            for model in options.models
+            for name, family in chosen.items()
+            if not _follows(model, name, family, data, options.moves, f"{folder}/history.sqlite")
+        ]
     print(f"slower than {MOST_MS:.0f} ms: {'; '.join(slow) or 'none'}")
     return 1 if slow else 0
 
 
-def _follows(model: str, name: str, family: Family, data: Dataset, moves: int) -> bool:
+def _follows(model: str, name: str, family: Family, data: Dataset, moves: int, history: str) -> bool:
     chance = np.random.default_rng(0)
     texts = list(dict.fromkeys(family(chance) for _ in range(3 * moves)))[:moves]
-    recipes = [Recipe.parse(text) for text in texts]
+    prepared = {recipe.hash for recipe in examples()}  # not for the first time where they come
+    recipes = [recipe for recipe in map(Recipe.parse, texts) if recipe.hash not in prepared]
     assert all(recipe.cost is Cost.LIVE for recipe in recipes)
-    with Session(model, data, history=":memory:") as session:
+    with Session(model, data, history=history) as session:
         session.measure()
-        first = [first_figures(session, recipe, "size")["size"] for recipe in recipes]
-        later = [first_figures(session, recipes[place], "size")["size"] for place in chance.permutation(len(recipes))]
+        session.prepare()
+        first = [_until_figures(session, recipe) for recipe in recipes]
+        later = [_until_figures(session, recipes[place]) for place in chance.permutation(len(recipes))]
     (middle, late), (again, again_late) = (np.percentile(times, (50, 95)) for times in (first, later))
     verdict = "" if late <= MOST_MS else "  MISSED"
     print(
@@ -148,6 +157,13 @@ def _follows(model: str, name: str, family: Family, data: Dataset, moves: int) -
         flush=True,
     )
     return bool(late <= MOST_MS)
+
+
+def _until_figures(session: Session, recipe: Recipe) -> float:
+    """Return the milliseconds to size and latency, and leave the images a moment to begin."""
+    stamps = first_figures(session, recipe, "size", "latency")
+    time.sleep(PAUSE)
+    return max(stamps.values())
 
 
 if __name__ == "__main__":

@@ -1,19 +1,46 @@
-"""Times of single images and layers are taken on one thread, and the rest of the program keeps its own number."""
+"""Computing on one thread: to time single images and layers, and where several would only wait for each other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 import torch
+
+#: Values of a matrix up to which NumPy's linear algebra is sooner done on one thread than on several that must meet.
+SMALL = 2**18
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let PyTorch compute on one thread while inside."""
+    """Let PyTorch compute on one thread while inside; the rest of the program keeps its own number."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def one_blas_thread(values: int) -> Iterator[None]:
+    """Let NumPy's linear algebra on so many ``values`` compute on one thread while inside, where those are few.
+
+    Its threads spin while they wait for each other: where images run beside, a decomposition of 2 ms takes 200. The
+    number belongs to the process: where several threads are inside, the first one sets it and puts it back.
+    """
+    if values > SMALL:
+        yield
+        return
+    with _libraries().limit(limits=1):
+        yield
+
+
+@cache
+def _libraries() -> Any:
+    """Return the handle on what NumPy multiplies with; finding it takes 10 ms."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.run.one_thread import one_blas_thread
+
 Matrix = NDArray[np.float64]
 
 
@@ -60,5 +62,6 @@ def spectrum_of(matrix: NDArray[np.float32], gram: Matrix | None = None) -> Spec
 
 
 def _svd(matrix: Matrix) -> tuple[Matrix, NDArray[np.float64], Matrix]:
-    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    with one_blas_thread(matrix.size):
+        left, values, right = np.linalg.svd(matrix, full_matrices=False)
     return left, values, right

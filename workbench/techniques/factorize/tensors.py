@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.models.factors import Scheme
+from workbench.run.one_thread import one_blas_thread
 
 Array = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -112,7 +113,8 @@ def _snapped(rank: float, full: int, multiple: int) -> int:
 def directions(weight: Array) -> list[Doubles]:
     """Return the principal directions of each axis ``(size, size)``, those that tell most first."""
     even, _ = _even(weight)
-    return [_principal(_unfolded(even, axis)) for axis in range(weight.ndim)]
+    with one_blas_thread(weight.size):
+        return [_principal(_unfolded(even, axis)) for axis in range(weight.ndim)]
 
 
 def decompose(scheme: Scheme, weight: Array, ranks: Ranks, axes: Sequence[Doubles] | None = None) -> list[Array]:
@@ -121,7 +123,8 @@ def decompose(scheme: Scheme, weight: Array, ranks: Ranks, axes: Sequence[Double
     if scheme == "cp":
         first, *rest = _cp(even, ranks)
     else:
-        first, *rest = _FROM_DIRECTIONS[scheme](even, ranks, directions(weight) if axes is None else axes)
+        with one_blas_thread(weight.size):
+            first, *rest = _FROM_DIRECTIONS[scheme](even, ranks, directions(weight) if axes is None else axes)
     return [np.ascontiguousarray(link, np.float32) for link in (first * scale, *rest)]
 
 

@@ -1,0 +1,52 @@
+"""What a session prepares in quiet moments, and that it stops when it is no longer quiet."""
+
+from __future__ import annotations
+
+import pytest
+
+from workbench.bulletin import Superseded
+from workbench.compression import compress_subject, context_for
+from workbench.models.load import load_model
+from workbench.recipe import Recipe
+from workbench.rehearsal import Rehearsal
+from workbench.subject import Subject
+
+
+@pytest.fixture
+def subject() -> Subject:
+    return Subject.of(load_model("lenet5"), (1, 28, 28))
+
+
+@pytest.fixture(autouse=True)
+def _two_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [Recipe.parse("- factorize: {size: 0.5}"), Recipe.parse("- prune: {ratio: 0.5}")]
+    monkeypatch.setattr("workbench.rehearsal.examples", lambda: iter(few))
+
+
+def test_first_moves_find_what_was_prepared_and_get_the_same_bytes(subject: Subject) -> None:
+    recipe = Recipe.parse("- factorize: {size: 0.3}")
+    prepared, fresh = (context_for(subject.model, None) for _ in range(2))
+    rehearsal = Rehearsal(subject, prepared)
+    assert [rehearsal.go_on(lambda: None) for _ in range(3)] == [True, True, False]
+    kept = ("spectrum", f"{subject.hash}:fc1.weight", None)
+    assert kept in prepared.cache
+    assert kept not in fresh.cache
+    ours, theirs = (compress_subject(subject, recipe, context).archive for context in (prepared, fresh))
+    assert [part.pack() for part in ours.tensors.values()] == [part.pack() for part in theirs.tensors.values()]
+
+
+def test_an_example_that_was_given_up_is_carried_out_later(subject: Subject) -> None:
+    def busy() -> None:
+        raise Superseded
+
+    rehearsal = Rehearsal(subject, context_for(subject.model, None))
+    with pytest.raises(Superseded):
+        rehearsal.go_on(busy)
+    assert [rehearsal.go_on(lambda: None) for _ in range(3)] == [True, True, False]
+
+
+def test_what_a_model_refuses_is_passed_over(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = Recipe.parse("- prune: {granularity: 'n:m', n: 1, m: 7}")
+    monkeypatch.setattr("workbench.rehearsal.examples", lambda: iter([refused]))
+    rehearsal = Rehearsal(subject, context_for(subject.model, None))
+    assert [rehearsal.go_on(lambda: None) for _ in range(2)] == [True, False]

@@ -1,0 +1,55 @@
+"""What first moves of a slider would wait for, found in quiet moments.
+
+Many techniques first find what does not depend on how far a slider goes: the order of the weights, singular values,
+sums for k-means. Carrying out their examples before anyone asks leaves all of that in the cache.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+from workbench.compression import draft_for
+from workbench.errors import WorkbenchError
+from workbench.recipe import Recipe
+from workbench.subject import Subject
+from workbench.techniques import TECHNIQUES, Cost
+from workbench.techniques.context import Context
+
+#: Seconds of one processor for it in a session, at most: large models, which take longer, still have the first ones prepared.
+SECONDS = 5.0
+
+
+def examples() -> Iterator[Recipe]:
+    """Yield the example recipes of all techniques."""
+    for technique in TECHNIQUES.values():
+        yield from map(Recipe.parse, technique.examples)
+
+
+class Rehearsal:
+    """The examples of all live techniques, carried out on ``subject`` once; what is cached stays in ``context``."""
+
+    def __init__(self, subject: Subject, context: Context) -> None:
+        self._subject = subject
+        self._context = context
+        self._seconds = SECONDS
+
+    @cached_property
+    def _left(self) -> list[Recipe]:
+        return [recipe for recipe in examples() if recipe.cost is Cost.LIVE]
+
+    def go_on(self, check: Callable[[], None]) -> bool:
+        """Carry out one more example, given up where ``check`` raises; return whether there are others."""
+        if not self._left or self._seconds < 0:
+            return False
+        start = time.thread_time()
+        self._context.check = check
+        try:
+            draft_for(self._subject, self._left[-1], self._context)
+        except WorkbenchError:  # this model refuses it, and will when a person asks
+            pass
+        finally:
+            self._seconds -= time.thread_time() - start
+        self._left.pop()  # from the last to the first, whose findings are in most demand and so are dropped last
+        return True
