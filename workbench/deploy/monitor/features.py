@@ -37,8 +37,8 @@ def of_images(images: Values) -> Mapping[str, Values]:
     """Return the features of images ``(N, …)``, thinned or whole; neighbours are along the last axis."""
     flat = images.reshape(len(images), -1)
     brightness = _means(flat)
-    centred = flat - brightness[:, None]
-    contrast = np.sqrt(np.einsum("ij,ij->i", centred, centred) / flat.shape[1])
+    squares = np.einsum("ij,ij->i", flat, flat) / flat.shape[1]  # no centred copy, which the caches would not hold
+    contrast = np.sqrt(np.maximum(squares - brightness * brightness, 0))
     if images.shape[-1] == 1:
         return {"brightness": brightness, "contrast": contrast, "detail": np.zeros_like(brightness)}
     steps = images[..., 1:] - images[..., :-1]

@@ -1,8 +1,9 @@
 """A runner that is watched: what it is asked and what it answers, in windows, in bounded memory.
 
 While a prediction is served only its logits are kept, its time, and of one image in four some rows: a few
-instructions, since the runtime has just emptied the caches and each one is paid in full. Every ``WINDOW``
-predictions these are turned into statistics at once, and forgotten.
+instructions, since the runtime has just emptied the caches and each one is paid in full. One image at a time,
+which is what most services ask for, has a path of its own. Every ``WINDOW`` predictions these are turned into
+statistics at once, and forgotten.
 """
 
 from __future__ import annotations
@@ -75,20 +76,27 @@ class Monitor:
             Distributions({name: reference.samples[name] for name in names}) for names in (INPUTS, OUTPUTS)
         )
         self._means = {name: float(sample.mean()) for name, sample in reference.samples.items()}
-        self._shape = Size(reference.shape)
+        self._shape, self._single = Size(reference.shape), Size((1, *reference.shape))
         self._every = max(1, every)
         classes = len(reference.classes)
-        self._logits: list[NDArray[np.float32]] = []
+        self._logits: list[bytes] = []
         self._rows = thinning(reference.shape)
+        self._first = (0, *self._rows)
         kept = np.empty(reference.shape)[self._rows].shape
         self._images = np.zeros((-(-(WINDOW + PART) // EVERY), *kept), np.float32)
         self._times = array("d")  # NumPy reads it at once, a list number by number
         self._lock = threading.Lock()
-        self.predictions = self.alarm_count = self.failures = 0
+        self._closed = 0  # predictions of the windows before
+        self.alarm_count = self.failures = 0
         self.durations = Durations()
         self.classes = np.zeros(classes, np.int64)
         self.last: dict[str, Drift] = {}
         self.alarms: deque[Alarm] = deque(maxlen=REMEMBERED)
+
+    @property
+    def predictions(self) -> int:
+        """Images answered."""
+        return self._closed + len(self._times)
 
     def logits(self, images: Tensor) -> NDArray[np.float32]:
         """Return the runner's logits ``(N, classes)``, and remember them.
@@ -96,7 +104,8 @@ class Monitor:
         Raises ``MonitorError`` for images of another shape than the reference's; what the runner raises is
         counted and passed on.
         """
-        if images.shape[1:] != self._shape:
+        single = images.shape == self._single
+        if not single and images.shape[1:] != self._shape:
             raise MonitorError(f"Images must be of shape {tuple(self._shape)}, not {tuple(images.shape[1:])}.")
         start = time.perf_counter()
         try:
@@ -104,13 +113,14 @@ class Monitor:
         except Exception:
             self.failures += 1
             raise
-        each_ms = 1000 * (time.perf_counter() - start) / (len(found) or 1)
+        spent_ms = 1000 * (time.perf_counter() - start)
         with self._lock:
-            if len(found) == 1:  # most services ask for one image at a time
-                self._take(images, found, each_ms)
+            if single:
+                self._take_one(images, found, spent_ms)
             else:
                 for first in range(0, len(found), PART):
-                    self._take(images[first : first + PART], found[first : first + PART], each_ms)
+                    part = slice(first, first + PART)
+                    self._take(images[part], found[part], spent_ms / len(found))
         return found
 
     def stop(self) -> None:
@@ -135,6 +145,18 @@ class Monitor:
             }  # fmt: skip
         return told
 
+    def _take_one(self, image: Tensor, logits: NDArray[np.float32], ms: float) -> None:
+        """Remember one prediction: what ``_take`` does, in as few steps as can be."""
+        filled = len(self._times)
+        self._times.append(ms)
+        self._logits.append(logits.tobytes())  # the runtime's array goes back while it is in the cache
+        if not filled % EVERY:
+            self._images[filled // EVERY] = image.numpy()[self._first]
+        if self.shadow is not None:
+            self._offer(self.shadow, image, logits)
+        if filled + 1 >= WINDOW:
+            self._close_window()
+
     def _take(self, images: Tensor, logits: NDArray[np.float32], each_ms: float) -> None:
         """Remember ``PART`` predictions at most, which never reach beyond a window's end by more than themselves."""
         filled, count = len(self._times), len(logits)
@@ -143,26 +165,24 @@ class Monitor:
             chosen = images.numpy()[skip::EVERY][self._rows]
             row = (filled + skip) // EVERY
             self._images[row : row + len(chosen)] = chosen
+        self._times.extend([each_ms] * count)
+        self._logits.append(logits.tobytes())
         if self.shadow is not None:
-            self._offer(self.shadow, images.numpy(), logits)
-        self._logits.append(logits)  # the runtime's own array, which nobody writes to any more
-        if count == 1:
-            self._times.append(each_ms)
-        else:
-            self._times.extend([each_ms] * count)
-        self.predictions += count
+            self._offer(self.shadow, images, logits)
         if filled + count >= WINDOW:
             self._close_window()
 
-    def _offer(self, shadow: Shadow, images: NDArray[np.float32], logits: NDArray[np.float32]) -> None:
-        for place in range(-self.predictions % self._every, len(logits), self._every):
-            shadow.offer(images[place : place + 1].copy(), int(logits[place].argmax()))
+    def _offer(self, shadow: Shadow, images: Tensor, logits: NDArray[np.float32]) -> None:
+        """Offer every ``every``-th prediction of those just remembered, counted from the first one served."""
+        for place in range((len(logits) - self.predictions) % self._every, len(logits), self._every):
+            shadow.offer(images[place : place + 1].numpy().copy(), int(logits[place].argmax()))
 
     def _close_window(self) -> None:
-        logits, seen = np.concatenate(self._logits), -(-len(self._times) // EVERY)
+        seen = -(-len(self._times) // EVERY)
+        logits = np.frombuffer(b"".join(self._logits), np.float32).reshape(len(self._times), -1)
         answers = np.bincount(logits.argmax(1), minlength=len(self.classes))
         self.classes += answers
-        self.durations.add(np.array(self._times))
+        self.durations.add(self._times)
         compared = [
             *self._inputs.compare(of_images(self._images[:seen])),
             *self._outputs.compare(of_logits(logits)),
@@ -173,5 +193,6 @@ class Monitor:
             if drift.p < ALPHA:
                 self.alarm_count += 1
                 self.alarms.append(Alarm(self.predictions, drift))
+        self._closed += len(self._times)
         self._logits.clear()
         self._times = array("d")
