@@ -351,8 +351,8 @@ def test_a_parquet_row_that_is_no_image_is_named(tmp_path: Path) -> None:
     [
         ({"a": [1], "b": [2]}, "needs a column 'image'"),
         ({"image": [b"x"], "a": [1.5]}, "needs a column 'label'"),
-        ({"image": [b"x", None], "label": [1, 0]}, "1 rows have no image"),
-        ({"image": [b"x", b"y"], "label": [1, None]}, "1 rows have no label"),
+        ({"image": [b"x", None], "label": [1, 0]}, "1 row without an image"),
+        ({"image": [b"x", b"y"], "label": [1, None]}, "1 row without a label"),
         ({"image": ["a.png"], "label": [1]}, "must be the bytes"),
     ],
 )

@@ -9,7 +9,7 @@ function course(progress, about) {
   const { state, doing, share, left, seconds } = progress;
   if (state === "running") return `${number(100 * share, 0)} %${share > 0.02 && left != null ? ` · about ${duration(left)} left` : ""} · ${doing}`;
   if (state === "cancelled") return about.measured ? "Stopped; what was found so far stays." : "Stopped before anything was found.";
-  if (state === "done") return `Done after ${duration(seconds)}: ${about.measured} recipes measured in full, ${count(about.images)} images for each option`;
+  if (state === "done") return `Done after ${duration(seconds)}: ${plural(about.measured, "recipe")} measured in full, ${plural(about.images, "image")} for each option`;
   return "";
 }
 

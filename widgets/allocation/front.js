@@ -34,8 +34,8 @@ function frontView(model, chosen) {
     const running = state === "running";
     setText(start, running ? "Stop" : points.length ? "Search on" : "Search the front");
     setText(words, running && !done ? "Measuring what each layer bears."
-      : running ? `${done} of ${total} recipes measured${left != null ? ` · about ${duration(left)} left` : ""}`
-      : state === "done" ? `${points.length} of ${total} recipes measured are beaten by none` : state === "cancelled" ? "Stopped; it goes on from there." : "");
+      : running ? `${done} of ${plural(total, "recipe")} measured${left != null ? ` · about ${duration(left)} left` : ""}`
+      : state === "done" ? `${points.length} of ${plural(total, "recipe")} measured ${points.length === 1 ? "is" : "are"} beaten by none` : state === "cancelled" ? "Stopped; it goes on from there." : "");
     setText(problem, state === "failed" ? error : "");
     plot.toggleAttribute("hidden", !points.length);
     line.hidden = !points.length;

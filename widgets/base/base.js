@@ -20,6 +20,7 @@ const typed = (view, Kind) => (view && view.byteLength ? new Kind(view.buffer.sl
 
 const number = (value, digits) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const count = (value) => value.toLocaleString("en");
+const plural = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
 const percent = (share, digits = 1) => `${number(share * 100, digits)} %`;
 function bytes(size) {
   if (size == null) return "–";

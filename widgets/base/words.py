@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from workbench.counting import counted
+
 Fields = Mapping[str, Any]
 
 
@@ -55,7 +57,9 @@ def _share(fields: Fields) -> str:
         return ""
     if fields.get("method") == "hash":
         share = fields.get("buckets")
-        return "hash buckets, " + (f"{bits} bits a weight" if share is None else f"{_percent(share)} of the weights")
+        return "hash buckets, " + (
+            f"{counted(bits, 'bit')} a weight" if share is None else f"{_percent(share)} of the weights"
+        )
     vectors = f" vectors of {fields.get('block', 4)}" if fields.get("method") == "product" else ""
     return f"codebook of {fields.get('entries') or 2**bits}{vectors}"
 

@@ -124,7 +124,7 @@ function render({ model, el }) {
     setText(problem, model.get("problem"));
     form.hidden = !model.get("can_save") || Boolean(window.workbenchPage);
     parts.replaceChildren(...model.get("parts").flatMap(({ label, tensors, bytes: size }) => [
-      element("dt", {}, label, tensors ? element("span", { class: "wb-muted" }, ` ${count(tensors)} tensor${tensors === 1 ? "" : "s"}`) : ""),
+      element("dt", {}, label, tensors ? element("span", { class: "wb-muted" }, ` ${plural(tensors, "tensor")}`) : ""),
       element("dd", {}, `${count(size)} bytes`)]));
   }
   function drawLayers() {

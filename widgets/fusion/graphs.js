@@ -45,5 +45,5 @@ function fusionGraphs({ before, after }) {
     ...before.flatMap(([, inputs], place) => inputs.filter((source) => Math.abs(place - source) > 1 && placed.has(source)).map((source) => arc(left, placed.get(source), placed.get(place), -1))),
     ...after.flatMap(([, inputs], place) => inputs.filter((source) => place - source > 1).map((source) => arc(right + wide, kernelAt[source], kernelAt[place], 1))),
   ];
-  return svg("svg", { width: right + wide + 46, height: y + 4, role: "img", "aria-label": `${before.length} operators become ${after.length} kernels` }, ...skips, ...parts);
+  return svg("svg", { width: right + wide + 46, height: y + 4, role: "img", "aria-label": `${plural(before.length, "operator")} become ${plural(after.length, "kernel")}` }, ...skips, ...parts);
 }

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.counting import counted
+
 from ..base.plots import ACCENT, BASE, MUTED, legend_below, title
 
 if TYPE_CHECKING:
@@ -36,5 +38,5 @@ def plot_layers(area: FigureBase, session: Session) -> None:
         bits = f"{layers[row].bits} bit"
         zeros.annotate(bits, (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=6, color=MUTED)
     zeros.tick_params(labelleft=False)
-    title(sizes, f"{len(layers)} layers")
+    title(sizes, counted(len(layers), "layer"))
     legend_below(area, sizes)

@@ -114,7 +114,7 @@ function render({ model, el }) {
     placed.forEach((row, at) => row.setAttribute("aria-rowindex", at + 2));
     grid.setAttribute("aria-rowcount", shown.length + 1);
     nothing.hidden = shown.length > 0;
-    setText(found, shown.length < layers.length ? `${shown.length} of ${layers.length} layers` : `${layers.length} layers`);
+    setText(found, shown.length < layers.length ? `${shown.length} of ${plural(layers.length, "layer")}` : plural(layers.length, "layer"));
     enter(shown.includes(current) ? current : shown.find((index) => selected.has(index)) ?? shown[0] ?? 0);
     drawInSight();
     showBubble();

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workbench.counting import counted
+
 if TYPE_CHECKING:
     from workbench.session import Session
     from workbench.snapshot import Snapshot
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 def describe_model(session: Session, snapshot: Snapshot | None = None, remark: str = "") -> str:
     """Say how large the model is and how well it does uncompressed, then what loading it had to do."""
     parameters = sum(parameter.numel() for parameter in session.model.module.parameters())
-    facts = [f"{parameters:,} parameters", f"{len(session.layers)} layers"]
+    facts = [counted(parameters, "parameter"), counted(len(session.layers), "layer")]
     accuracy = snapshot.baseline.accuracy if snapshot is not None else None
     if accuracy is not None and accuracy.kind == "exact":
         facts.append(f"{100 * accuracy.value:.2f} % on {accuracy.split}, n = {accuracy.n:,}")

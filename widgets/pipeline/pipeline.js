@@ -61,7 +61,7 @@ function render({ model, el }) {
     stages.value = String(model.get("stages"));
     microbatch.value = String(model.get("microbatch"));
     for (const option of stages.options) option.disabled = count_ > 0 && Number(option.value) > count_;
-    setText(cores, count_ ? `${count_} core${count_ === 1 ? "" : "s"} here` : "");
+    setText(cores, count_ ? `${plural(count_, "core")} here` : "");
     stage.hidden = !here || !found.alone;
     stage.classList.toggle("wb-stale", !fresh);
     if (!stage.hidden && drawn !== found) { drawn = found; tell(found); }

@@ -24,7 +24,7 @@ function tableStage(model) {
       const chosen = data.selected.size;
       setText(ask, running ? "Stop" : shown === "pairs" ? "Measure the selected layers in pairs" : "Compare metrics that need no sweep");
       ask.disabled = !running && (shown === "pairs" ? chosen < 2 : !data.about.total);
-      setText(said, error || (running ? `${number(100 * share, 0)} %` : shown === "pairs" ? (chosen < 2 ? "Select two layers or more, in the layer table or with Ctrl in the map." : `${chosen} layers, ${(chosen * (chosen - 1)) / 2} pairs.`) : data.about.total ? "" : "Start a sweep first: the metrics are compared with it."));
+      setText(said, error || (running ? `${number(100 * share, 0)} %` : shown === "pairs" ? (chosen < 2 ? "Select two layers or more, in the layer table or with Ctrl in the map." : `${chosen} layers, ${plural((chosen * (chosen - 1)) / 2, "pair")}.`) : data.about.total ? "" : "Start a sweep first: the metrics are compared with it."));
       setText(about, TOLD[shown]);
       holder.setAttribute("aria-label", shown === "pairs" ? "Pairs of layers" : "Ranking of the layers");
       const table = shown === "pairs" ? pairsTable(model.get("pairs"), data) : rankingTable(model.get("ranking"), data);

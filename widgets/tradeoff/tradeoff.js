@@ -118,7 +118,7 @@ function render({ model, el }) {
     log.input.checked = model.get("log");
     near.input.checked = model.get("near");
     setText(problem, model.get("problem"));
-    const counted = `${count(shown.length)} ${shown.length === 1 ? "setting" : "settings"}, ${count(front.length)} on the Pareto front`;
+    const counted = `${plural(shown.length, "setting")}, ${count(front.length)} on the Pareto front`;
     canvas.setAttribute("aria-label", `${metric("y").title} against ${metric("x").title.toLowerCase()}: ${counted}`);
   }
 

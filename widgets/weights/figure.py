@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.counting import counted
+
 from ..base.plots import ACCENT, BASE, LINE, TEXT, legend_below, note, title
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def plot_channels(area: FigureBase, summary: ChannelSummary) -> None:
     legend_below(area, axes, columns=3)
     title(axes, summary.layer)
     gone = int(np.isnan(new_low).sum()) * summary.group
-    note(axes, f"{gone} of {summary.channels} channels removed" if gone else f"{summary.channels} channels")
+    note(axes, f"{gone} of {summary.channels} channels removed" if gone else counted(summary.channels, "channel"))
 
 
 def plot_posterior(area: FigureBase, summary: PosteriorSummary) -> None:

@@ -37,7 +37,7 @@ function thumbnails(choose) {
       const picture = vector("svg", { preserveAspectRatio: "none", "aria-hidden": "true" });
       picture.append(before, after, cut);
       const fact = element("small");
-      const node = element("div", { role: "option", class: "wb-thumb", tabindex: "-1", title: `${name} · ${type} · ${count(params)} weights` },
+      const node = element("div", { role: "option", class: "wb-thumb", tabindex: "-1", title: `${name} · ${type} · ${plural(params, "weight")}` },
         picture, element("span", {}, name), fact);
       const item = { name, place, node, picture, before, after, cut, fact, inSight: false, drawn: null };
       node.item = item;

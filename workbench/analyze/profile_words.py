@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from workbench.counting import counted
 from workbench.recipe import Recipe
 
 from .profile import LayerProfile, Profile
@@ -133,7 +134,8 @@ def _does_not(profile: Profile) -> list[str]:
     if len(idle) > len(profile.layers) / 3:
         together = sum(layer.share or 0 for layer in idle)
         sentences.append(
-            f"{len(idle)} layers take {together:.0%} of the time together: leave them as they are for speed."
+            f"{counted(len(idle), 'layer')} with {together:.0%} of the time together: for speed, leave alone what "
+            "takes so little."
         )
     if profile.peak_bytes > profile.weight_bytes:
         sentences.append("Fewer bits for weights do not lower the peak of memory: activations make it.")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 from .common import Verbs, add_json
@@ -137,7 +138,7 @@ def _export(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"file": options.file, "settings": len(rows)}))
     else:
-        print(f"{len(rows):,} settings in {options.file}")
+        print(f"{counted(len(rows), 'setting')} in {options.file}")
     return 0
 
 

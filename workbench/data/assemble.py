@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 from .checks import capital, encode_labels, shown, to_images, to_labels
@@ -108,7 +109,7 @@ def _normalization(train: Tensor, options: Options, what: str) -> tuple[Normaliz
         given = options.normalization
         if len(given.mean) not in (1, channels):
             raise WorkbenchError(
-                f"The normalisation has {len(given.mean)} channels and the images of {what} have {channels}."
+                f"The normalisation has {counted(len(given.mean), 'channel')} and the images of {what} have {channels}."
             )
         return given, f"Normalisation as given: {given}."
     if train.dtype == torch.uint8:

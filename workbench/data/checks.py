@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 from .dataset import UNLABELLED, shown_shape
@@ -53,7 +54,7 @@ def to_labels(given: object, count: int, what: str) -> NDArray[Any]:
             f"rows, their argmax)."
         )
     if len(labels) != count:
-        raise WorkbenchError(f"{capital(what)} has {count:,} images but {len(labels):,} labels.")
+        raise WorkbenchError(f"{capital(what)} has {counted(count, 'image')} but {counted(len(labels), 'label')}.")
     if labels.dtype.kind == "O":
         labels = _of_objects(labels, what)
     if labels.dtype.kind in "US":

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 from .dataset import Split
@@ -129,7 +130,7 @@ def _divide(split: Split, shares: list[float], names: tuple[str, ...], seed: int
     if len(scarce):
         number = int(scarce[0])
         raise WorkbenchError(
-            f"Class '{names[number]}' of {what} has only {counts[number]} images; "
+            f"Class '{names[number]}' of {what} has only {counted(int(counts[number]), 'image')}; "
             f"it takes at least {needed} to have one in each split."
         )
     _, groups = np.unique(fingerprints(split.images), return_inverse=True)

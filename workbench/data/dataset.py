@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 #: `test`: what figures are reported on. `validation`: never trained on; searches and early stopping
@@ -65,7 +66,7 @@ class Normalization:
         """Return float32 images ``(N, C, H, W)``; ``uint8`` input is divided by 255 first."""
         if images.shape[1] != len(self.mean) != 1:
             raise WorkbenchError(
-                f"The normalisation has {len(self.mean)} channels and the images have {images.shape[1]}; "
+                f"The normalisation has {counted(len(self.mean), 'channel')} and the images have {images.shape[1]}; "
                 f"give one mean and std per channel."
             )
         scaled = images.float().div_(255) if images.dtype == torch.uint8 else images.float()

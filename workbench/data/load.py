@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 from .arrays import is_in_memory, load_in_memory
@@ -122,7 +123,7 @@ def _with(dataset: Dataset, options: Options, where: str) -> Dataset:
         return dataset
     if len(options.normalization.mean) not in (1, dataset.image_shape[0]):
         raise WorkbenchError(
-            f"The normalisation has {len(options.normalization.mean)} channels and the images of dataset "
+            f"The normalisation has {counted(len(options.normalization.mean), 'channel')} and the images of dataset "
             f"'{dataset.name}' have {dataset.image_shape[0]}."
         )
     return dataclasses.replace(dataset, normalization=options.normalization)

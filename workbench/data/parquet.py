@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 from .assemble import Part, assemble
@@ -118,7 +119,7 @@ def _bytes_of(column: pa.ChunkedArray, path: Path) -> list[Encoded]:
             f"The images in '{shown(path)}' are {column.type}; they must be the bytes of encoded images."
         )
     if column.null_count:
-        raise WorkbenchError(f"In '{shown(path)}' {column.null_count:,} rows have no image; remove them.")
+        raise WorkbenchError(f"In '{shown(path)}' {counted(column.null_count, 'row')} without an image: remove them.")
     return [(f"{path.name}, row {row}", value) for row, value in enumerate(column.to_pylist())]
 
 
@@ -127,7 +128,7 @@ def _labels_of(column: pa.ChunkedArray, path: Path) -> NDArray[Any]:
         return np.full(len(column), UNLABELLED)
     if column.null_count:
         raise WorkbenchError(
-            f"In '{shown(path)}' {column.null_count:,} rows have no label; remove them, or the whole column."
+            f"In '{shown(path)}' {counted(column.null_count, 'row')} without a label: remove them, or the whole column."
         )
     labels: NDArray[Any] = column.to_numpy()
     return labels

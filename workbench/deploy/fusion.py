@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.counting import counted
 from workbench.deploy.benchmark import Interval, benchmark
 from workbench.deploy.benchmark.engines import EngineError, find_runtime
 from workbench.measure.latency.measured import open_session
@@ -287,7 +288,8 @@ def _sum(ops: Sequence[str]) -> str:
 
 def render_fusion(found: Fusion) -> list[str]:
     """Return the fusion as lines for a terminal."""
-    lines = [f"  fusion in {found.runtime}: {len(found.before)} operators become {len(found.after)} kernels"]
+    before, after = counted(len(found.before), "operator"), counted(len(found.after), "kernel")
+    lines = [f"  fusion in {found.runtime}: {before} become {after}"]
     lines += [f"    {count:>3} × {pattern}" for pattern, count in found.patterns.most_common()]
     for word, counts in (("removed", found.removed), ("added", found.added)):
         if counts:

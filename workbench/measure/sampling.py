@@ -68,6 +68,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 from .answers import Answers
@@ -134,7 +135,8 @@ class Sampler:
         n = len(logits) if n is None else n
         if n not in self.looks or len(logits) < n:
             raise WorkbenchError(
-                f"Cannot estimate from {len(logits)} rows of logits at n = {n}; n must be one of {self.looks}."
+                f"Cannot estimate from {counted(len(logits), 'row')} of logits at n = {n}; n must be one of "
+                f"{self.looks}."
             )
         index = self.order[:n]
         answers = Answers(np.asarray(logits)[:n], self.labels[index], self.predicted[index])

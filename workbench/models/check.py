@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.counting import counted
+
 from .layers import CONVOLUTIONS, LAYER_TYPES, run_zeros
 from .model import ModelError, listed
 
@@ -141,7 +143,7 @@ def _outputs(module: nn.Module, output: Any, classes: int | Sequence[str] | None
     count = classes if isinstance(classes, int) else len(classes)
     if output.shape[1] != count:
         return (
-            f"{name} tells {output.shape[1]} classes apart, and the dataset has {count}: choose data with "
+            f"{name} tells {counted(output.shape[1], 'class')} apart, and the dataset has {count}: choose data with "
             "the classes the model was trained on.",
         )
     return ()

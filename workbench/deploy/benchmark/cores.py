@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 #: Seconds for which the cores are watched before the idlest are chosen.
@@ -16,7 +17,7 @@ def choose_cores(count: int) -> tuple[int, ...]:
     """Return ``count`` cores that this process may use; raise ``WorkbenchError`` where there are fewer."""
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     if not 1 <= count <= len(allowed):
-        cores = f"{len(allowed)} core{'s' if len(allowed) > 1 else ''}"
+        cores = counted(len(allowed), "core")
         raise WorkbenchError(f"{count} threads were asked for, and this process may use {cores}: give 1 to {cores}.")
     before = busy_ticks()
     time.sleep(_WATCH)

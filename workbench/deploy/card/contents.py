@@ -9,6 +9,7 @@ from typing import Any
 
 from workbench.analyze.classes import Change, points, wilson
 from workbench.analyze.comparison_report import NO_LABELS
+from workbench.counting import counted
 from workbench.measure.estimate import Size
 from workbench.techniques import Cost
 
@@ -94,7 +95,7 @@ def _sizes(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
 
 def _steps(facts: Facts) -> str:
     count = len(facts.recipe.steps)
-    hashed = f"{count} step{'s' if count != 1 else ''}; hash of the fully resolved recipe: {facts.recipe.hash}."
+    hashed = f"{counted(count, 'step')}; hash of the fully resolved recipe: {facts.recipe.hash}."
     return " ".join([hashed, *facts.setting.snapshot.notes])
 
 
@@ -118,7 +119,8 @@ def _behaviour(facts: Facts) -> Iterator[Block]:
         for row in ordered[:_CLASSES]
     )  # fmt: skip
     yield Table(("class", "dense", "compressed", "change in points", "lost / won", "p"), rows)
-    more = f" {len(ordered) - _CLASSES} classes that changed less are left out." if len(ordered) > _CLASSES else ""
+    left = len(ordered) - _CLASSES
+    more = f" {counted(left, 'class')} that changed less {'is' if left == 1 else 'are'} left out." if left > 0 else ""
     yield Paragraph(
         "The worst first; p is that the class lost no more than chance and no more than the others would, adjusted for "
         f"all classes.{more}"

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 _ROUNDS, _WARM = 5, 2
@@ -57,7 +58,9 @@ def balance(blocks: Sequence[Block], stages: int) -> list[str]:
     ['b']
     """
     if not 1 <= stages <= len(blocks):
-        raise PipelineError(f"A model of {len(blocks)} blocks cannot be cut into {stages} stages.")
+        raise PipelineError(
+            f"A model of {counted(len(blocks), 'block')} cannot be cut into {counted(stages, 'stage')}."
+        )
     sums = [0.0]
     for block in blocks:
         sums.append(sums[-1] + block.ms)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from workbench.counting import counted
 from workbench.deploy.pipeline.compare import MOST_STAGES
 from workbench.deploy.pipeline.run import PipelineRun, run_pipeline, run_processes
 from workbench.deploy.pipeline.stages import PipelineError
@@ -72,7 +73,7 @@ class ShareComparison:
         return (
             f"At most {plan.total_ms / self._computing:.2f}× is possible: {plan.shared_ms / plan.total_ms:.0%} of the "
             f"time is in layers that can be shared out. Measured was {self.speedup:.2f}×: adding up the outputs of "
-            f"{sums} layer{'s' if sums > 1 else ''}, and waiting for the other process, takes {self.waiting:.0%} of "
+            f"{counted(sums, 'layer')}, and waiting for the other process, takes {self.waiting:.0%} of "
             "the time."
         )
 

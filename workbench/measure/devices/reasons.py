@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workbench.counting import counted
+
 from .calibrate import Forecast
 from .roofline import Dtype, seconds
 from .target import Target
@@ -55,8 +57,8 @@ def _sparse(target: Target, change: Change) -> list[str]:
         return ["2:4 sparsity gains nothing here: this device has no sparse instructions."]
     if change.two_of_four and sparsity is not None:
         return [
-            f"2:4 sparsity in {change.two_of_four} layers: products up to {sparsity.promised:g}× faster by the data "
-            f"sheet, {sparsity.practice:g}× counted, as networks see in practice."
+            f"2:4 sparsity in {counted(change.two_of_four, 'layer')}: products up to {sparsity.promised:g}× faster by "
+            f"the data sheet, {sparsity.practice:g}× counted, as networks see in practice."
         ]
     if change.sparsity > 0:
         return ["Masked weights gain nothing: kernels are dense and multiply the zeros too."]
@@ -77,7 +79,7 @@ def _what_remains(target: Target, change: Change) -> str:
     times, slopes = seconds(work, target.machine, dtype, u)
     overhead, memory = slopes[:, -1].sum() / times.sum(), slopes[:, -2].sum() / times.sum()
     if overhead > _NOTABLE:
-        return f"No faster: {overhead:.0%} of the time is the cost of starting {len(times)} kernels."
+        return f"No faster: {overhead:.0%} of the time is the cost of starting {counted(len(times), 'kernel')}."
     if memory > _NOTABLE:
         return f"No faster: {memory:.0%} of the time is moving data, not multiplying."
     if dtype == "int8" and change.before[1] == "float":

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.counting import counted
 from workbench.data.paths import user_folder
 from workbench.measure.estimate import Latency
 from workbench.measure.latency.kernel import Kernel
@@ -84,8 +85,8 @@ class Target:
     def to_json(self) -> dict[str, Any]:
         """Return the entry of ``workbench devices --json``."""
         description = self.description
-        reach = "wide interval" if not self.anchors else f"{self.anchors} measurements"
-        threads = f"{description.threads} thread{'s' if description.threads > 1 else ''}"
+        reach = "wide interval" if not self.anchors else counted(self.anchors, "measurement")
+        threads = counted(description.threads, "thread")
         overhead = self.machine.overhead * 1e6 * float(np.exp(self.belief.mean[len(TERMS) - 1]))
         return {
             **description.model_dump(mode="json", exclude={"table", "anchors"}), "kind": "described",

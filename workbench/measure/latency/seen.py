@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.counting import counted
+
 from .graph import Shape
 from .kernel import Dtype, Kernel
 from .measured import open_session, time_once
@@ -110,7 +112,7 @@ def _kernel(node: Node, weights: Weights) -> Kernel:
         gates = {"LSTM": 4, "GRU": 3}.get(node.op, 1)
         steps, ways, batch, hidden = written
         macs = steps * batch * ways * gates * hidden * (read[-1] + hidden)
-        kind = f"{node.op} of {steps} steps"
+        kind = f"{node.op} of {counted(steps, 'step')}"
         return Kernel(name, kind, dtype, "seen", read[-1], hidden, (), (), batch=batch * ways, macs=macs, bytes=size,
                       weight=weight)  # fmt: skip
     ranks = ",".join(f"{len(shape)}d" for shape in node.read)

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.counting import counted
 from workbench.encodings.artefacts import Artefact
 from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Estimate
@@ -182,7 +183,7 @@ class Trainer:
         self._report(course)
         patience = self.settings.patience
         if patience is not None and epoch + 1 - course.best_epoch >= patience:
-            return f"No better validation accuracy for {patience} epochs."
+            return f"No better validation accuracy for {counted(patience, 'epoch')}."
         return ""
 
     def _out_of_time(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.counting import counted
 from workbench.techniques.trained import TrainingSettings
 
 from ..method import Method, Moment
@@ -147,8 +148,8 @@ class Stepper:
 
         seconds = seconds_of({"plain": plain, "again": again}, check)
         return (
-            f"Gradient checkpointing of {count} blocks: a step's tensors take {within / 1e6:.1f} MB at most instead of "
-            f"{without / 1e6:.1f} MB, and a step {seconds['again'] / seconds['plain']:.2f} times as long."
+            f"Gradient checkpointing of {counted(count, 'block')}: a step's tensors take {within / 1e6:.1f} MB at most "
+            f"instead of {without / 1e6:.1f} MB, and a step {seconds['again'] / seconds['plain']:.2f} times as long."
         )
 
     def _pass(self, batch: Batch, precision: Precision) -> Callable[[], None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from workbench.counting import counted
 from workbench.data.dataset import Dataset, Normalization
 from workbench.errors import WorkbenchError
 from workbench.models.load import load_model
@@ -66,7 +67,9 @@ def _fitting(
             "width): take one trained on images of that size."
         ) from error
     if not isinstance(answers, Tensor) or answers.ndim != 2 or answers.shape[1] != len(data.classes):
-        found = f"{answers.shape[1]} classes" if isinstance(answers, Tensor) and answers.ndim == 2 else "other things"
+        found = (
+            counted(answers.shape[1], "class") if isinstance(answers, Tensor) and answers.ndim == 2 else "other things"
+        )
         raise WorkbenchError(
             f"The teacher {name} tells {found} apart, and {data.name} has {len(data.classes)}: take a teacher of "
             "these classes, or give it a new last layer first (workbench train --transfer)."
