@@ -105,6 +105,16 @@ class Evaluator:
             return np.empty((0, 1), np.float32)
         return runner.logits(self._normalize(self.split.images[torch.from_numpy(indices)]).contiguous())
 
+    def correct(self, runner: Runner, check: Check = lambda: None) -> int:
+        """Return how many of the split's images are told right; ``check`` is called between batches, and may raise."""
+        labels = self.split.labels if self._order is None else self.split.labels[self._order]
+        right = seen = 0
+        for logits in self.batches(runner):
+            check()
+            right += int((logits.argmax(1) == labels[seen : seen + len(logits)].numpy()).sum())
+            seen += len(logits)
+        return right
+
     def looks(self, runner: Runner, sampler: Sampler, check: Check) -> Iterator[tuple[Figures, Logits]]:
         """Yield the figures at each look of ``sampler``, with the logits so far; the last is exact."""
         collected: list[Logits] = []

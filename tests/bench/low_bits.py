@@ -17,7 +17,7 @@ import torch
 from tests.bench.record import Figure, keep
 from workbench.compressed import CompressedModel
 from workbench.compression import compress_subject, context_for
-from workbench.data.dataset import Dataset, Split
+from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.evaluation import Evaluator
 from workbench.models.load import load_model
@@ -70,8 +70,8 @@ class Bench:
         """Return the accuracy on a whole split."""
         if split not in self._evaluators:
             self._evaluators[split] = Evaluator(self._subject, self._data[split], self._normalization)
-        evaluator, part = self._evaluators[split], self._data[split]
-        return 100 * _correct(evaluator, compressed, part) / len(part)
+        evaluator = self._evaluators[split]
+        return 100 * evaluator.correct(evaluator.runner(compressed)) / len(self._data[split])
 
 
 def main() -> int:
@@ -151,16 +151,6 @@ def _report(rows: list[Row]) -> bool:
         f"({back / lost if lost else 1:.0%}) come back, must be ≥ 50 %; worse than plain: {', '.join(worse) or 'none'}"
     )
     return bool(worse) or back < 0.5 * lost
-
-
-def _correct(evaluator: Evaluator, compressed: CompressedModel, split: Split) -> int:
-    runner = evaluator.runner(compressed)
-    labels = split.labels.numpy()
-    right = done = 0
-    for logits in evaluator.batches(runner):
-        right += int((logits.argmax(1) == labels[done : done + len(logits)]).sum())
-        done += len(logits)
-    return right
 
 
 if __name__ == "__main__":

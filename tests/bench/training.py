@@ -84,11 +84,7 @@ class Bench:
             self._evaluators[split] = Evaluator(self._subject, self.data[split], self._normalization)
         evaluator = self._evaluators[split]
         compressed = compress_subject(self._subject, recipe, context_for(self.model, self.data))
-        runner, right, seen = evaluator.free_runner(compressed), 0, 0
-        for logits in evaluator.batches(runner):
-            labels = self.data[split].labels[seen : seen + len(logits)].numpy()
-            right, seen = right + int((logits.argmax(1) == labels).sum()), seen + len(logits)
-        return 100 * right / seen
+        return 100 * evaluator.correct(evaluator.free_runner(compressed)) / len(self.data[split])
 
 
 def with_seed(recipe: Recipe, seed: int) -> Recipe:

@@ -210,18 +210,15 @@ class _Accuracy:
     """The accuracy of recipes on the validation split."""
 
     def __init__(self, model: Model, data: Dataset, job: Job[Any]) -> None:
-        self._subject, self._split, self._check = Subject.of(model, data.image_shape), data["validation"], job.check
+        split = data["validation"]
+        self._subject, self._count, self._check = Subject.of(model, data.image_shape), len(split), job.check
         self._context = context_for(model, data, job.check)
-        self._evaluator = Evaluator(self._subject, self._split, model.normalization or data.normalization)
+        self._evaluator = Evaluator(self._subject, split, model.normalization or data.normalization)
 
     def __call__(self, recipe: Recipe) -> Estimate:
         compressed = compress_subject(self._subject, recipe, self._context)
-        runner, right, seen = self._evaluator.free_runner(compressed), 0, 0
-        for logits in self._evaluator.batches(runner):
-            self._check()
-            right += int((logits.argmax(1) == self._split.labels[seen : seen + len(logits)].numpy()).sum())
-            seen += len(logits)
-        return Estimate.exact(right / max(1, seen), seen, "validation")
+        right = self._evaluator.correct(self._evaluator.free_runner(compressed), self._check)
+        return Estimate.exact(right / self._count, self._count, "validation")
 
 
 def _work(rung: Rung, images: int) -> float:

@@ -1,0 +1,42 @@
+"""Evaluating a whole split, in whatever order its images are run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.compression import compress_subject, context_for
+from workbench.data.load import load_dataset
+from workbench.evaluation import Evaluator
+from workbench.models.load import load_model
+from workbench.recipe import Recipe
+from workbench.subject import Subject
+
+
+def test_as_many_are_right_in_any_order_as_the_labels_say() -> None:
+    model, data = load_model("lenet300"), load_dataset("fashion_mnist")
+    assert data.normalization is not None
+    subject, split = Subject.of(model, data.image_shape), data["validation"].take(torch.arange(500))
+    compressed = compress_subject(subject, Recipe.parse("- quantize: {bits: 3}"), context_for(model, data))
+    evaluator = Evaluator(subject, split, data.normalization)
+    answers = compressed.module(data.normalization(split.images)).argmax(1)
+    wanted = int((answers == split.labels).sum())
+    assert 0 < wanted < len(split)
+    assert evaluator.correct(evaluator.free_runner(compressed)) == wanted
+    evaluator.set_order(np.random.default_rng(0).permutation(len(split)))
+    assert evaluator.correct(evaluator.free_runner(compressed)) == wanted
+
+
+def test_counting_ends_where_the_check_says_so() -> None:
+    model, data = load_model("lenet300"), load_dataset("fashion_mnist")
+    assert data.normalization is not None
+    subject = Subject.of(model, data.image_shape)
+    evaluator = Evaluator(subject, data["validation"], data.normalization)
+    compressed = compress_subject(subject, Recipe(), context_for(model, data))
+
+    def check() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluator.correct(evaluator.free_runner(compressed), check)
