@@ -40,6 +40,7 @@ class PlannedKernels:
         self._normalization = normalization
         self._block = block
         self._planned: dict[Hashable, tuple[Kernel, ...]] = {}
+        self._met: dict[Kernel, None] = {}
         #: Reads kernels off runs, where the rules of ``measure.latency`` don't follow the graph.
         self.seen: SeenKernels | None = None
 
@@ -64,6 +65,10 @@ class PlannedKernels:
             return (*plain, *self.seen.dense_int8)
         return (*plain, *fused_kernels(self._plain, self._subject.image_shape, int8=True, block=self._block()))
 
+    def met(self) -> tuple[Kernel, ...]:
+        """The kernels of the structures planned so far: some may be of kinds that no baseline has (factors, say)."""
+        return tuple(self._met)
+
     def of(self, compressed: CompressedModel | None, block: int | None = None) -> tuple[Kernel, ...]:
         """Return the kernels that run for ``compressed``, or for the baseline.
 
@@ -84,6 +89,8 @@ class PlannedKernels:
             if len(self._planned) > KEPT:
                 self._planned.clear()
             found = self._planned[key] = self._plan(compressed, own, shapes, int8, block)
+            if block == self._block():
+                self._met.update(dict.fromkeys(found))
         return found
 
     def baseline_file(self) -> ModelProto:

@@ -174,7 +174,7 @@ class LatencyEstimator:
         table = self._open()
         # kernels that were read off a run are sized up together, by one run of the whole
         unsized = self._kernels.seen is not None and self._anchor is None
-        return len(table.wanted(kernels)) + table.unseen(kernels) + unsized
+        return len(table.wanted(kernels, self._kernels.met())) + table.unseen(kernels) + unsized
 
     def learn(self, cancelled: Callable[[], bool], seconds: float = 20) -> None:
         """Measure unknown kernels for at most so many seconds; what was measured is kept on disk."""
@@ -182,7 +182,7 @@ class LatencyEstimator:
             if self._kernels.seen is not None:
                 self._kernels.seen.observe(self._open(), self._kernels.of(None))
                 self._anchor = self._anchor or self._measure_baseline()
-            self._open().grow(self._kernels.all(), seconds=seconds, cancelled=cancelled)
+            self._open().grow(self._kernels.all(), self._kernels.met(), seconds=seconds, cancelled=cancelled)
 
     def work(self, compressed: CompressedModel) -> tuple[Work, Dtype]:
         """Return what a described device would have to do for one image, and in which number type.

@@ -1,9 +1,10 @@
 """Predicted against measured latency of random recipes on this machine, over the zoo and the gallery of odd models.
 
-What a Session foretells, with kernels measured afresh and nothing known of the recipes. A model's recipes (filters
-pruned alone and with 8 bits, int8, masks, low rank) are measured beside its dense file in one interleaved run
-(rule of rejection: ``measure_interleaved``), and what is predicted is scaled by the dense file's figure of that
-run: drift of the machine is in both. Noisy recipes are measured again, then given up and counted.
+What a Session foretells once it had time to measure kernels. They are measured afresh, each on its own: no model
+runs before its latency is predicted. A model's recipes (filters pruned alone and with 8 bits, int8, masks, low
+rank) are then measured beside its dense file in one interleaved run (rule of rejection: ``measure_interleaved``),
+and what is predicted is scaled by the dense file's figure of that run: drift of the machine is in both. Noisy
+recipes are measured again, then given up and counted.
 """
 
 from __future__ import annotations
@@ -97,13 +98,16 @@ def _compare(name: str, count: int) -> tuple[list[Row], int]:
     normalization = model.normalization or data.normalization
     graphs = Evaluator(subject, data["test"], normalization).graphs
     estimator, context = LatencyEstimator(subject, graphs, data, normalization), context_for(model, data)
-    estimator.learn(lambda: False, seconds=90)
     dense = compress_subject(subject, Recipe(), context)
     chosen = []
+    files = [estimator.file(dense)]
     for kind, recipe in _recipes(name, count):
-        with contextlib.suppress(WorkbenchError):  # a technique that finds nothing to do in this model says so
-            chosen.append((kind, compress_subject(subject, recipe, context)))
-    files = [estimator.file(dense), *(estimator.file(one) for _, one in chosen)]
+        with contextlib.suppress(WorkbenchError):  # a technique with nothing to do in this model, or a file, says so
+            compressed = compress_subject(subject, recipe, context)
+            files.append(estimator.file(compressed))
+            chosen.append((kind, compressed))
+            estimator.predict(compressed)  # meets its kernels, as a Session does before it learns
+    estimator.learn(lambda: False, seconds=180)
     rows: dict[int, Row] = {}
     for _ in range(ATTEMPTS):
         baseline, *measured = measure_interleaved(files, data.image_shape)

@@ -23,6 +23,7 @@ from workbench.measure.latency import (
     predict_latency,
     this_machine,
 )
+from workbench.measure.latency.cache import WeightCache, measure_cache, weight_bytes
 from workbench.measure.latency.measured import LatencyError, median_interval
 from workbench.measure.latency.profiler import Calibration
 from workbench.measure.latency.signature import place
@@ -46,7 +47,7 @@ def measured_table(lenet: onnx.ModelProto, tmp_path_factory: pytest.TempPathFact
 
 def made_up_table(times: dict[Kernel, float]) -> KernelTable:
     table = KernelTable(this_machine())
-    table.calibration = NOTHING
+    table.calibration, table.cache = NOTHING, WeightCache()
     for kernel, ns in times.items():
         signature, point = place(kernel, table.block)
         table._learn({signature: {point: (ns, 0)}})
@@ -68,6 +69,52 @@ def test_a_measured_kernel_is_predicted_exactly() -> None:
     kernel = convolution(32, 32)
     table = made_up_table({kernel: 5000, convolution(16, 16): 2000, convolution(64, 64): 30000})
     assert kernel_times([kernel], table)[0].ns == pytest.approx(5000, rel=1e-3)
+
+
+def test_weights_that_leave_the_cache_are_charged_by_the_byte_and_once() -> None:
+    kernel = replace(convolution(64, 64), weight="conv")
+    table = made_up_table({kernel: 5000})
+    size = 64 * 64 * 9 * 4
+    assert weight_bytes(kernel) == size
+    table.cache = WeightCache((size, 2 * size), (0.0, 0.05))
+    once, again = kernel_times([kernel, replace(kernel, name="again")], table)
+    assert (once.ns, again.ns) == (pytest.approx(5000, rel=1e-3),) * 2, "all of it fits"
+    apart = kernel_times([kernel, replace(kernel, weight="another")], table)
+    assert [time.ns for time in apart] == [pytest.approx(5000 + 0.05 * size, rel=1e-3)] * 2
+    wide = replace(kernel, bytes=2 * size)
+    assert kernel_times([wide], table)[0].ns == pytest.approx(5000 + 0.05 * size, rel=1e-3), "activations take room too"
+    assert table.ns_per_byte(10 * size) == table.ns_per_byte(2 * size)
+
+
+def test_the_cache_is_measured_on_chains_that_outgrow_it() -> None:
+    found = measure_cache(stop=lambda: True)
+    assert found.sizes[0] == 512 << 10
+    assert list(found.sizes) == sorted(found.sizes)
+    assert found.ns_per_byte[0] == 0
+    assert all(0 <= cost < 10 for cost in found.ns_per_byte)
+    assert WeightCache.from_json(found.to_json()).least(found).sizes == found.sizes
+    with pytest.raises(ValueError, match="no sizes"):
+        WeightCache.from_json([])
+
+
+def test_kernels_that_only_a_recipe_has_are_measured_when_it_was_met(tmp_path: Path) -> None:
+    table = open_table(tmp_path)
+    grouped = replace(convolution(8, 8, "plain"), groups=4)
+    line = replace(grouped, image=(32,), output_image=(32,), window=(3,), stride=(1,), groups=1)
+    reduced = Kernel("r", "ReduceMean", "fp32", "", 8, 8, (8, 8), ())
+    odd = [
+        grouped,
+        line,
+        reduced,
+        replace(reduced, batch=4),
+        Kernel("t", "Tanh", "fp32", "plain", 8, 8, (8, 8), (8, 8)),
+    ]
+    assert len(table.wanted([], odd)) == len(odd)
+    table.grow([], odd, seconds=20)
+    assert all(entry.known for entry in kernel_times(odd, table))
+    assert table.wanted([], odd) == []
+    unbuildable = replace(grouped, inputs=9)  # channels that the groups do not divide
+    assert table.wanted([], [unbuildable]) == []
 
 
 def test_a_bilinear_cost_is_interpolated_exactly() -> None:
@@ -116,7 +163,7 @@ def test_a_damaged_table_counts_as_empty_and_is_replaced(content: bytes, tmp_pat
     path.write_bytes(content)
     table = open_table(tmp_path)
     assert table.signatures() == ()
-    table.calibration = NOTHING
+    table.calibration, table.cache = NOTHING, WeightCache()
     table._learn({"Gemm fp32 batch 1": {(4, 4): (100.0, 2)}})
     table.save()
     assert open_table(tmp_path).signatures() == ("Gemm fp32 batch 1",)
@@ -125,7 +172,7 @@ def test_a_damaged_table_counts_as_empty_and_is_replaced(content: bytes, tmp_pat
 def test_writers_do_not_lose_each_others_kernels(tmp_path: Path) -> None:
     tables = [open_table(tmp_path) for _ in range(8)]
     for index, table in enumerate(tables):
-        table.calibration = NOTHING
+        table.calibration, table.cache = NOTHING, WeightCache()
         table._learn({f"kernel {index}": {(1, 1): (100.0, 1)}})
     threads = [threading.Thread(target=table.save) for table in tables]
     for thread in threads:
@@ -140,7 +187,7 @@ def test_an_unwritable_folder_is_no_error(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     table = KernelTable(this_machine(), blocked / "kernels.json")
-    table.calibration = NOTHING
+    table.calibration, table.cache = NOTHING, WeightCache()
     table.save()
 
 

@@ -2,8 +2,9 @@
 
 Within a signature the time is fitted as ``a + b·x + c·y + d·x·y`` (all ≥ 0; for a convolution: a call,
 reading, writing, multiplying), and the fit is then corrected by the measured points nearby, so that it
-is exact where something was measured. Kernels of signatures that were never measured are guessed from
-their arithmetic and traffic, and the interval is wide.
+is exact where something was measured. Weights that the cache cannot keep are charged by the byte
+(``cache.py``). Kernels of signatures that were never measured are guessed from their arithmetic and traffic, and
+the interval is wide.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from workbench.measure.estimate import Latency
 
+from .cache import fetched, working_set
 from .kernel import Kernel
 from .signature import CONVOLUTIONS, PRODUCTS, Place, place
 from .table import KernelTable, Point
@@ -25,7 +27,7 @@ from .table import KernelTable, Point
 #: kernels' signatures measured, and for the part of the time whose signature was not.
 KNOWN, UNKNOWN = 0.15, 0.6
 #: A call of an operator that was never measured, in nanoseconds, and bytes it moves per nanosecond.
-_CALL, _BANDWIDTH = 1500.0, 8.0
+_CALL, _BANDWIDTH = 500.0, 24.0
 #: Multiply-accumulates per nanosecond of a product that was never measured.
 _MACS = {"fp32": 30.0, "int8": 60.0}
 
@@ -82,11 +84,17 @@ _interpolations: weakref.WeakKeyDictionary[KernelTable, _Interpolation] = weakre
 
 
 def kernel_times(kernels: Sequence[Kernel], table: KernelTable) -> tuple[KernelTime, ...]:
-    """Return each kernel's predicted time, in order."""
+    """Return each kernel's predicted time, in order, as one network runs them.
+
+    Where the network's weights do not all stay in the cache, fetching its own is in a kernel's time.
+    """
     known = _interpolations.get(table)
     if known is None or known.version != table.version:
         known = _interpolations[table] = _Interpolation(table.version)
-    return tuple(known.time(kernel, table) for kernel in kernels)
+    weights = fetched(kernels)
+    cost = table.ns_per_byte(working_set(kernels, weights))
+    times = (known.time(kernel, table) for kernel in kernels)
+    return tuple(replace(time, ns=time.ns + size * cost) for time, size in zip(times, weights, strict=True))
 
 
 def predict_latency(

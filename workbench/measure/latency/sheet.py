@@ -9,15 +9,23 @@ import numpy as np
 
 from .graph import Shape
 from .kernel import Kernel
+from .signature import CONVOLUTIONS, PRODUCTS
 
-_SINGLE = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "Add", "ReduceMean"})
+_POOLS = frozenset({"MaxPool", "AveragePool"})
+_SINGLE = frozenset({"GlobalAveragePool", "Add", "ReduceMean", "Relu", "Sigmoid", "Tanh", "HardSigmoid"})
 
 
 def can_build(kernel: Kernel) -> bool:
     """Whether a parade can hold this kernel."""
-    if kernel.type == "Conv":
-        return kernel.groups == 1 and len(kernel.image) == 2
-    return kernel.type in _SINGLE | {"DepthwiseConv", "Gemm", "MatMul"}
+    if kernel.layout == "seen":
+        return False
+    if kernel.type in PRODUCTS and kernel.type != "Conv":
+        return True
+    sizes = len(kernel.image)
+    if kernel.type in CONVOLUTIONS or kernel.type in _POOLS:
+        whole = kernel.inputs % kernel.groups == 0 == kernel.outputs % kernel.groups
+        return whole and sizes == len(kernel.output_image) == len(kernel.window) > 0
+    return kernel.type in _SINGLE and sizes > 0
 
 
 class Sheet:
@@ -74,9 +82,9 @@ class Sheet:
 
     def convolve(self, name: str, kernel: Kernel, source: str) -> str:
         """Add a convolution with all it takes in; return the name of its result."""
-        depthwise = kernel.type == "DepthwiseConv"
-        shape = (kernel.outputs, 1 if depthwise else kernel.inputs, *kernel.window)
-        attributes = {**_windows(kernel), "group": kernel.outputs if depthwise else 1}
+        groups = kernel.outputs if kernel.type == "DepthwiseConv" else kernel.groups
+        shape = (kernel.outputs, kernel.inputs // groups, *kernel.window)
+        attributes = {**_windows(kernel), "group": groups}
         self.weighted("Conv", name, source, shape, attributes)
         for op in kernel.fused:
             inputs = [name]
@@ -101,7 +109,8 @@ class Sheet:
         if shape not in self.sources:
             name = f"source{len(self.sources)}"
             entry = self.feed((batch, 1, *image))
-            self.weighted("Conv", name, entry, (channels, 1, 1, 1), {"kernel_shape": [1, 1]})
+            ones = (1,) * len(image)
+            self.weighted("Conv", name, entry, (channels, 1, *ones), {"kernel_shape": ones})
             self.sources[shape] = self.settle(name)
         return self.sources[shape]
 
@@ -190,8 +199,8 @@ def chain(length: int) -> Any:
 
 def _settings(kernel: Kernel) -> dict[str, Any]:
     if kernel.type == "ReduceMean":
-        return {"axes": [2, 3]}
-    return {} if kernel.type == "GlobalAveragePool" else _windows(kernel)
+        return {"axes": list(range(2, 2 + len(kernel.image)))}
+    return _windows(kernel) if kernel.type in _POOLS else {}
 
 
 def _windows(kernel: Kernel) -> dict[str, Any]:

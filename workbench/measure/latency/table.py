@@ -1,19 +1,15 @@
 """Kernel times of this machine, measured once and kept on disk.
 
-A table belongs to one processor, version of ONNX Runtime and number of threads. It is a JSON file:
-signature → list of (coordinates, nanoseconds under the profiler, inputs of the node). It grows in the
-background with the kernels that a model may need. Writers replace the file whole, after taking in what
-others wrote meanwhile; a file that cannot be read counts as empty, since everything in it can be
-measured again.
+A table belongs to one processor, version of ONNX Runtime and number of threads: signature → coordinates →
+nanoseconds under the profiler, and inputs of the node. It grows in the background with the kernels that a model
+may need. Writers replace its file whole (``stored.py``), after taking in what others wrote meanwhile; a file that
+cannot be read counts as empty, since everything in it can be measured again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import math
-import os
 import tempfile
 import threading
 import time
@@ -23,23 +19,25 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.data.alone import alone
 
+from .cache import WeightCache, measure_cache, weight_bytes
 from .device import Device, cpu_identity, this_machine
 from .graph import Shape
 from .kernel import Kernel
+from .measured import LatencyError
 from .signature import PRODUCTS, place
-from .variants import variants
+from .variants import bare, variants
 
 if TYPE_CHECKING:
     from .profiler import Calibration
+    from .stored import Raw
 
 Point = tuple[int, int]
-#: Nanoseconds under the profiler, and the node's number of inputs.
-Raw = tuple[float, int]
 
-_FORMAT = 1
 #: Kernels measured in one graph, and bytes of weights that they may have together: more would push
 #: each other out of the cache, which a small model's weights do not.
 _PARADE, _PARADE_BYTES = 12, 1 << 18
+#: Measured kernels of a kind that are enough for those whose time is nearly a straight line.
+_FEW = 6
 #: Times that each kernel is measured while the machine is quiet, and times at most.
 _QUIET, _VISITS = 2, 4
 
@@ -47,13 +45,14 @@ _QUIET, _VISITS = 2, 4
 class KernelTable:
     """What is known of a machine's kernels. Safe to read while another thread grows it.
 
-    ``block``: channels in a block of ONNX Runtime's layout here. ``version`` goes up whenever something
-    was learnt.
+    ``block``: channels in a block of ONNX Runtime's layout here. ``cache``: what weights cost that do not stay near;
+    None until it is measured. ``version`` goes up whenever something was learnt.
     """
 
     def __init__(self, device: Device, path: Path | None = None, *, block: int = 16) -> None:
         self.device, self.path, self.block = device, path, block
         self.calibration: Calibration | None = None
+        self.cache: WeightCache | None = None
         self.version = 0
         self._points: dict[str, dict[Point, Raw]] = {}
         self._lock = threading.Lock()
@@ -63,6 +62,10 @@ class KernelTable:
     def run_ns(self) -> float:
         """Nanoseconds that a run costs beside its kernels."""
         return self.calibration.run_ns if self.calibration else 5000.0
+
+    def ns_per_byte(self, touched: int) -> float:
+        """Return what a byte of weights costs a network whose runs touch so many bytes; see ``cache.py``."""
+        return self.cache.cost(touched) if self.cache else 0.0
 
     def points(self, signature: str) -> Mapping[Point, float]:
         """Return what was measured under ``signature``: coordinates → nanoseconds."""
@@ -77,17 +80,25 @@ class KernelTable:
         with self._lock:
             return tuple(self._points)
 
-    def wanted(self, kernels: Iterable[Kernel]) -> list[Kernel]:
-        """Return the kernels to be measured before recipes on ``kernels`` can be predicted well."""
+    def wanted(self, kernels: Iterable[Kernel], met: Iterable[Kernel] = ()) -> list[Kernel]:
+        """Return the kernels to be measured before recipes on ``kernels`` can be predicted well.
+
+        Of those that recipes have ``met``, where few of their kind are known.
+        """
         from .sheet import can_build
 
         missing: dict[tuple[str, Point], Kernel] = {}
-        for kernel in variants(kernels, self.block):
+
+        def take(kernel: Kernel, *, always: bool) -> None:
             signature, point = place(kernel, self.block)
             known = self._points.get(signature, {})
-            simple = kernel.type not in PRODUCTS and kernel.type != "DepthwiseConv"
-            if can_build(kernel) and point not in known and not (simple and len(known) >= 6):
+            if point not in known and (always or len(known) < _FEW) and can_build(kernel):
                 missing.setdefault((signature, point), kernel)
+
+        for kernel in variants(kernels, self.block):
+            take(kernel, always=kernel.type in PRODUCTS or kernel.type == "DepthwiseConv")
+        for kernel in met:
+            take(bare(kernel), always=False)
         return list(missing.values())
 
     def unseen(self, kernels: Iterable[Kernel]) -> int:
@@ -110,6 +121,7 @@ class KernelTable:
     def grow(
         self,
         kernels: Iterable[Kernel],
+        met: Iterable[Kernel] = (),
         *,
         seconds: float = 20.0,
         cancelled: Callable[[], bool] = lambda: False,
@@ -128,7 +140,7 @@ class KernelTable:
         with self._growing, one:
             if self.path is not None and self._take_in(self.path):  # another process may have grown it
                 self.version += 1
-            wanted = self.wanted(kernels)
+            wanted = self.wanted(kernels, met)
             if not wanted or stop():
                 return 0
             self._calibrate(stop)
@@ -152,7 +164,11 @@ class KernelTable:
                 if stop():
                     return measured
                 calm = canary.calm()
-                for timed in run_parade(parade):
+                try:
+                    nodes = run_parade(parade)
+                except LatencyError:  # these stay unknown; the others are measured
+                    continue
+                for timed in nodes:
                     signature, point = _entry(timed, self.block)
                     self._learn({signature: {point: (timed.node.ns, timed.node.inputs)}})
                 measured += len(parade) if visits == 0 else 0
@@ -166,8 +182,12 @@ class KernelTable:
     def _calibrate(self, stop: Callable[[], bool]) -> None:
         from .profiler import calibrate
 
-        found = calibrate(stop)
-        self.calibration = found.least(self.calibration) if self.calibration else found
+        self._hold(calibrate(stop), self.cache or measure_cache(stop))
+
+    def _hold(self, calibration: Calibration, cache: WeightCache) -> None:
+        """Take in what was measured; of two figures for one thing the smaller, since noise only adds."""
+        self.calibration = calibration.least(self.calibration) if self.calibration else calibration
+        self.cache = cache.least(self.cache)
 
     def _learn(self, found: Mapping[str, Mapping[Point, Raw]]) -> None:
         """Take in measurements; of two for one point the smaller, since noise only adds."""
@@ -179,35 +199,36 @@ class KernelTable:
 
     def save(self) -> None:
         """Write the table, merged with what is on disk. A full disk is no error: it stays in memory."""
+        from .stored import Stored, locked, replace_table
+
         if self.path is None:
             return
+        about = {
+            "cpu": cpu_identity(), "device": self.device.name, "runtime": self.device.runtime,
+            "threads": self.device.threads,
+        }  # fmt: skip
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with _file_lock(self.path.with_suffix(".lock")):
+            with locked(self.path.with_suffix(".lock")):
                 self._take_in(self.path)
-                _replace(self.path, self._to_json())
+                if self.calibration is None or self.cache is None:
+                    return
+                with self._lock:
+                    points = {signature: dict(own) for signature, own in self._points.items()}
+                stored = Stored(self.block, self.calibration, self.cache, points)
+                replace_table(self.path, stored.to_json(about))
 
     def _take_in(self, path: Path) -> bool:
         """Merge a table file into this table; return whether it could be read."""
-        stored = _read(path)
+        from .stored import read_table
+
+        stored = read_table(path)
         if stored is None:
             return False
-        self.block, calibration, points = stored
-        self.calibration = calibration.least(self.calibration) if self.calibration else calibration
-        self._learn(points)
+        self.block = stored.block
+        self._hold(stored.calibration, stored.cache)
+        self._learn(stored.points)
         return True
-
-    def _to_json(self) -> dict[str, Any]:
-        with self._lock:
-            kernels = {
-                signature: [[*point, round(ns), inputs] for point, (ns, inputs) in sorted(points.items())]
-                for signature, points in sorted(self._points.items())
-            }
-        return {
-            "format": _FORMAT, "cpu": cpu_identity(), "device": self.device.name,
-            "runtime": self.device.runtime, "threads": self.device.threads, "block": self.block,
-            "calibration": self.calibration.to_json() if self.calibration else None, "kernels": kernels,
-        }  # fmt: skip
 
 
 def open_table(folder: Path | None = None) -> KernelTable:
@@ -253,27 +274,21 @@ def find_block() -> int:
 
 
 def _parades(kernels: Sequence[Kernel]) -> Iterable[list[Kernel]]:
-    """Cut into groups of one dtype, type and image size, for a graph each, given kernels first."""
+    """Cut into groups of one dtype, type, image size and batch, for a graph each, given kernels first."""
     groups: dict[Any, list[Kernel]] = {}
     for kernel in kernels:
         layout = kernel.layout if kernel.type in ("Conv", "DepthwiseConv") else ""
-        key = (kernel.dtype, kernel.type, layout, kernel.image, "Add" in kernel.fused)
+        key = (kernel.dtype, kernel.type, layout, kernel.image, kernel.batch, "Add" in kernel.fused)
         groups.setdefault(key, []).append(kernel)
     for group in groups.values():
         parade: list[Kernel] = []
         for kernel in group:
-            full = sum(map(_weight_bytes, [*parade, kernel])) > _PARADE_BYTES
+            full = sum(map(weight_bytes, [*parade, kernel])) > _PARADE_BYTES
             if parade and (full or len(parade) == _PARADE):
                 yield parade
                 parade = []
             parade.append(kernel)
         yield parade
-
-
-def _weight_bytes(kernel: Kernel) -> int:
-    if kernel.type not in PRODUCTS:
-        return 0
-    return kernel.inputs * kernel.outputs * math.prod(kernel.window) * (4 if kernel.dtype == "fp32" else 1)
 
 
 def _entry(timed: Any, block: int) -> tuple[str, Point]:
@@ -283,43 +298,3 @@ def _entry(timed: Any, block: int) -> tuple[str, Point]:
     if timed.type in ("GlobalAveragePool", "MaxPool", "AveragePool"):
         words.append("last" if timed.dtype == "int8" else "blocked" if timed.blocked else "plain")
     return " ".join(words), timed.node.elements
-
-
-def _read(path: Path) -> tuple[int, Calibration, dict[str, dict[Point, Raw]]] | None:
-    """Return block, calibration and points of a table file; None if it is missing or damaged."""
-    from .profiler import Calibration
-
-    try:
-        stored = json.loads(path.read_text())
-        if stored["format"] != _FORMAT:
-            return None
-        points = {
-            str(signature): {(int(row[0]), int(row[1])): (float(row[2]), int(row[3])) for row in rows}
-            for signature, rows in stored["kernels"].items()
-        }
-        calibration = {name: float(value) for name, value in stored["calibration"].items()}
-        return int(stored["block"]), Calibration(**calibration), points
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return None
-
-
-def _replace(path: Path, content: dict[str, Any]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def _file_lock(path: Path) -> Any:
-    """Keep other processes from writing meanwhile, where the system can; replacing is atomic anyway."""
-    with path.open("w") as file:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -19,14 +19,14 @@ _UNEVEN = (0.95, 0.6, 0.3)
 
 def variants(kernels: Iterable[Kernel], block: int) -> list[Kernel]:
     """Return the kernels to measure, the given ones first."""
-    given = list(dict.fromkeys(_bare(kernel) for kernel in kernels))
+    given = list(dict.fromkeys(bare(kernel) for kernel in kernels))
     found = dict.fromkeys(given)
     for kernel in given:
         found.update(dict.fromkeys(_of(kernel, block)))
     return list(found)
 
 
-def _bare(kernel: Kernel) -> Kernel:
+def bare(kernel: Kernel) -> Kernel:
     """Leave out what does not decide the time, so that equal kernels are equal."""
     return replace(kernel, name="", weight="", macs=0, bytes=0, fused=taken_in(kernel))
 
