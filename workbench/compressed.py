@@ -23,6 +23,7 @@ from workbench.errors import WorkbenchError
 from workbench.measure.pictures import WeightPair
 from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
 from workbench.models.edits import (
+    BinarizeInput,
     Edit,
     QuantizeInput,
     QuantizeInputByBatch,
@@ -315,11 +316,12 @@ class CompressedModel:
 
 def input_grids(edits: Iterable[Edit]) -> dict[str, InputGrid]:
     """Return layer → the grid on which what enters it is rounded."""
-    quantized = (edit for edit in edits if isinstance(edit, QuantizeInput))
-    return {
-        edit.layer: InputGrid(edit.bits, edit.scale, edit.zero_point, isinstance(edit, QuantizeInputByBatch))
-        for edit in quantized
-    }
+    return {edit.layer: _grid(edit) for edit in edits if isinstance(edit, QuantizeInput)}
+
+
+def _grid(edit: QuantizeInput) -> InputGrid:
+    centre = edit.centre if isinstance(edit, BinarizeInput) else None
+    return InputGrid(edit.bits, edit.scale, edit.zero_point, isinstance(edit, QuantizeInputByBatch), centre)
 
 
 def build_module(original: nn.Module, edits: Any, tensors: Mapping[str, Tensor]) -> nn.Module:

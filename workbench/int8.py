@@ -46,10 +46,11 @@ def write_int8(graph: OnnxGraph, compressed: CompressedModel, images: Tensor) ->
     ``graph`` is its graph without tensors, ``images`` are normalised ``(n, C, H, W)`` and of all classes. Raises
     ``QuantizationError`` where ONNX Runtime cannot quantize the graph.
     """
-    model = graph.build(compressed.tensors)
+    two_values = {layer: grid for layer, grid in compressed.grids.items() if grid.centre is not None}
+    model = graph.build(compressed.tensors, two_values)
     grids: dict[str, ValueGrid] = {}
     for layer, grid in compressed.grids.items():
-        if grid.by_batch:
+        if grid.by_batch or layer in two_values:
             continue
         widened = ValueGrid(grid.scale, grid.zero_point)
         if grid.bits < 8:  # the same range, in the steps of 8 bits

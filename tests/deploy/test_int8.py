@@ -82,6 +82,7 @@ def test_codes_are_kept_where_they_are_signed_8_bit_integers(codes: Codes, kept:
         ("- quantize: {bits: 4, activations: {bits: 6}}", "Activations of 6 bits are kept in 8"),
         ("- quantize: {bits: 4, format: nf, activations: {bits: 8}}", "on no uniform grid"),
         ("- quantize: {activations: {mode: dynamic}}", "calibrated once"),
+        ("- quantize: {activations: {mode: binary}}", "Inputs of two values are told apart in float"),
     ],
 )
 def test_what_the_file_has_otherwise_than_the_recipe_is_said(written: Write, recipe: str, said: str) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from workbench.compression import compress
 from workbench.data.dataset import Dataset
-from workbench.models.edits import InputQuantizer, QuantizeInput
+from workbench.models.edits import BinarizeInput, InputQuantizer, QuantizeInput
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.train.constraints.inputs import LearnedInput
@@ -80,6 +80,45 @@ def test_learned_grids_of_inputs_are_stored(how: str, small_model: Model, small_
         right = (tuned.module(split.images).argmax(1) == split.labels).float().mean()
     assert float(right) == pytest.approx(trained.after.value, abs=0.01)
     assert trained.after.value > 0.85
+
+
+@pytest.mark.parametrize("how", ["no", "step"])
+def test_a_binary_input_passes_gradients_within_a_standard_deviation(how: str) -> None:
+    """Rastegari et al. 2016: the sign's gradient is that of x where it is within one, behind a BatchNorm."""
+    edit, values = BinarizeInput("fc", scale=0.8, centre=0.5), torch.tensor([[-2.0, -0.4, 0.4, 0.6, 1.4, 1.6]])
+    layer, values = nn.Linear(6, 1), values.requires_grad_()
+    grid = InputQuantizer(edit) if how == "no" else LearnedInput(edit, how, learn_offset=True)
+    (rounded,) = grid(layer, (values,))
+    torch.testing.assert_close(rounded.detach(), torch.tensor([[-0.3, -0.3, -0.3, 1.3, 1.3, 1.3]]))
+    (rounded * torch.tensor([1.0, 1, 1, 1, 1, 2])).sum().backward()
+    assert values.grad is not None
+    torch.testing.assert_close(values.grad, torch.tensor([[0.0, 1, 1, 1, 1, 0]]))
+    if isinstance(grid, LearnedInput):
+        assert grid.scale.grad is not None
+        assert grid.centre.grad is not None
+        assert float(grid.scale.grad) == pytest.approx((4 - 3) / math.sqrt(6))  # the signs, by how much they count
+        assert float(grid.centre.grad) == pytest.approx((1 + 2) / math.sqrt(6))  # what lies beyond
+
+
+@pytest.mark.parametrize("offsets", [False, True])
+def test_binary_weights_and_inputs_learn_together(offsets: bool, small_model: Model, small_data: Dataset) -> None:
+    before = "- quantize: {format: binary, activations: {mode: binary}}\n"
+    recipe = Recipe.parse(
+        f"{before}- finetune: {{epochs: 3, batch: 16, augment: none, learning_rate: 0.05, learn_inputs: step, "
+        f"learn_offsets: {offsets}}}"
+    )
+    trained = train(small_model, small_data, recipe, place=Within()).result()
+    plain, tuned = compress(small_model, before, small_data), compress(small_model, recipe, small_data)
+    for old, new in zip(plain.edits, tuned.edits, strict=True):
+        assert isinstance(old, BinarizeInput)
+        assert isinstance(new, BinarizeInput)
+        assert new.scale != old.scale
+        assert (new.centre != old.centre) == offsets
+    split = small_data["validation"]
+    with torch.no_grad():
+        right = (tuned.module(split.images).argmax(1) == split.labels).float().mean()
+    assert float(right) == pytest.approx(trained.after.value, abs=0.01)
+    assert trained.after.value > trained.before.value + 0.1
 
 
 def test_frozen_batchnorm_keeps_its_statistics(small_model: Model, small_data: Dataset) -> None:

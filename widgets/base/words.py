@@ -43,7 +43,8 @@ def _quantize(fields: Fields) -> str:
     details += ["per tensor"] if fields.get("per") == "tensor" else []
     activations = fields.get("activations")
     if activations is not None:
-        details.append(f"activations {activations.get('bits', 8)} bit")
+        binary = activations.get("mode") == "binary"
+        details.append("activations binary" if binary else f"activations {activations.get('bits', 8)} bit")
     return ", ".join([width, *details])
 
 

@@ -73,8 +73,10 @@ def int8_remarks(source: Source) -> Iterator[str]:
     ]
     if floats:
         yield f"The weights of {some(floats)} are on no uniform grid in the recipe; in this file they have 8 bits."
-    narrow = sorted({grid.bits for grid in compressed.grids.values() if grid.bits < 8})
+    narrow = sorted({grid.bits for grid in compressed.grids.values() if grid.bits < 8 and grid.centre is None})
     if narrow:
         yield f"Activations of {narrow[0]} bits are kept in 8, over the same range: integer kernels have no fewer."
+    if any(grid.centre is not None for grid in compressed.grids.values()):
+        yield "Inputs of two values are told apart in float, then kept in 8 bits: no kernel here counts bits."
     if any(grid.by_batch for grid in compressed.grids.values()):
         yield "Ranges taken from each batch are calibrated once in this file: its grids are fixed."

@@ -3,14 +3,16 @@
 An edit names layers and channels, never code, so that it can be stored in an archive and replayed on
 a fresh copy of the architecture. ``Slice`` keeps some of the channels of one layer; a pruned channel
 is several slices, one for every layer that the dependency graph couples. ``QuantizeInput`` rounds
-what enters a layer to a uniform grid. ``Factorize`` (see ``factors``) puts a chain of smaller layers in
-the place of one; ``Remove`` and ``Shorten`` (see ``removal``) take whole parts out.
+what enters a layer to a uniform grid, ``BinarizeInput`` to two values. ``Factorize`` (see ``factors``)
+puts a chain of smaller layers in the place of one; ``Remove`` and ``Shorten`` (see ``removal``) take
+whole parts out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import pi, sqrt
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -55,11 +57,30 @@ class QuantizeInputByBatch(QuantizeInput):
     zero_point: int = 0
 
 
+@dataclass(frozen=True)
+class BinarizeInput(QuantizeInput):
+    """Give the input of ``layer`` two values: ``centre + scale`` above ``centre``, ``centre - scale`` elsewhere.
+
+    That is ``scale * sign(x)`` of what is centred first (Rastegari et al. 2016, "XNOR-Net", section 3.2, where a
+    BatchNorm does it). The gradient is passed straight through within ``REACH`` scales of the centre: one standard
+    deviation of a normal input, which is what the paper's bounds of ±1 are behind its BatchNorm.
+    """
+
+    bits: int = 1
+    scale: float = 1.0
+    zero_point: int = 0
+    centre: float = 0.0
+
+
+#: Standard deviations of a normal variable in its mean magnitude.
+REACH = sqrt(pi / 2)
+
 Edit: TypeAlias = Slice | QuantizeInput | Factorize | Remove | Shorten
 _KINDS: dict[str, type[Edit]] = {
     "slice": Slice,
     "quantize_input": QuantizeInput,
     "quantize_input_by_batch": QuantizeInputByBatch,
+    "binarize_input": BinarizeInput,
     "factorize": Factorize,
     "remove": Remove,
     "shorten": Shorten,
@@ -187,6 +208,8 @@ class InputQuantizer:
         edit = self.edit
         if isinstance(edit, QuantizeInputByBatch):
             return _round_to_own_range(values, edit.bits)
+        if isinstance(edit, BinarizeInput):
+            return _two_values(values, edit)
         codes = torch.round(values / edit.scale).add_(edit.zero_point).clamp_(0, 2**edit.bits - 1)
         rounded = codes.sub_(edit.zero_point).mul_(edit.scale)
         if not (values.requires_grad and torch.is_grad_enabled()):
@@ -208,6 +231,18 @@ def _round_to_own_range(values: Tensor, bits: int) -> Tensor:
     zero_point = torch.round(-low / scale)
     codes = torch.round(values / scale).add_(zero_point).clamp_(0, 2**bits - 1)
     return codes.sub_(zero_point).mul_(scale)
+
+
+def _two_values(values: Tensor, edit: BinarizeInput) -> Tensor:
+    """Round to the two values of ``edit``; indices stay as they are."""
+    if not values.is_floating_point():
+        return values
+    centre, scale = edit.centre, edit.scale
+    rounded = torch.where(values > centre, centre + scale, centre - scale).to(values.dtype)
+    if not (values.requires_grad and torch.is_grad_enabled()):
+        return rounded
+    within = values.clamp(centre - REACH * scale, centre + REACH * scale)
+    return within + (rounded - within).detach()
 
 
 def edit_to_json(edit: Edit) -> dict[str, Any]:

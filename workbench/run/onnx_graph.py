@@ -46,12 +46,16 @@ class ExportError(WorkbenchError):
 
 @dataclass(frozen=True)
 class InputGrid:
-    """The grid on which what enters a layer is rounded (unsigned codes); ``by_batch``: each batch's own."""
+    """The grid on which what enters a layer is rounded (unsigned codes); ``by_batch``: each batch's own.
+
+    With a ``centre`` there are two values, a scale above and below it.
+    """
 
     bits: int
     scale: float
     zero_point: int
     by_batch: bool = False
+    centre: float | None = None
 
 
 class OnnxGraph:
@@ -332,6 +336,8 @@ def _round_to_grid(graph: GraphProto, value: str, grid: InputGrid, number: int) 
     prefix = f"{GRID}{number}"
     if grid.by_batch:
         return _round_to_own_range(graph, value, grid.bits, prefix)
+    if grid.centre is not None:
+        return _round_to_two_values(graph, value, grid.centre, grid.scale, prefix)
     low, high = -grid.zero_point, 2**grid.bits - 1 - grid.zero_point
     for name, number_ in (("scale", grid.scale), ("low", low), ("high", high)):
         graph.initializer.append(numpy_helper.from_array(np.asarray(number_, np.float32), f"{prefix}.{name}"))
@@ -343,6 +349,22 @@ def _round_to_grid(graph: GraphProto, value: str, grid: InputGrid, number: int) 
         helper.make_node("Mul", [steps[2], f"{prefix}.scale"], [steps[3]], steps[3]),
     ]
     return nodes, steps[3]
+
+
+def _round_to_two_values(
+    graph: GraphProto, value: str, centre: float, scale: float, prefix: str
+) -> tuple[list[NodeProto], str]:
+    """Return the nodes that give ``value`` one of two values, as ``InputQuantizer`` does."""
+    from onnx import helper, numpy_helper
+
+    for name, number in (("centre", centre), ("upper", centre + scale), ("lower", centre - scale)):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(number, np.float32), f"{prefix}.{name}"))
+    above, result = f"{prefix}.above", f"{prefix}.value"
+    nodes = [
+        helper.make_node("Greater", [value, f"{prefix}.centre"], [above], above),
+        helper.make_node("Where", [above, f"{prefix}.upper", f"{prefix}.lower"], [result], result),
+    ]
+    return nodes, result
 
 
 def _round_to_own_range(graph: GraphProto, value: str, bits: int, prefix: str) -> tuple[list[NodeProto], str]:

@@ -13,13 +13,20 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 import workbench as wb
-from workbench.models.edits import InputQuantizer, QuantizeInputByBatch, edit_from_json, edit_to_json
+from workbench.models.edits import (
+    BinarizeInput,
+    Edit,
+    InputQuantizer,
+    QuantizeInputByBatch,
+    edit_from_json,
+    edit_to_json,
+)
 from workbench.models.zoo import ARCHITECTURES
 from workbench.run.observe import HISTOGRAM_BINS
 from workbench.run.onnx_graph import export_graph
 from workbench.run.runner import OnnxRunner
 from workbench.techniques.base import Cost
-from workbench.techniques.quantize.inputs import clip
+from workbench.techniques.quantize.inputs import clip, middle
 from workbench.techniques.quantize.settings import ActivationSettings
 
 SHAPE = (1, 28, 28)
@@ -81,8 +88,9 @@ def test_constant_inputs_are_no_trouble() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.fc(x.flatten(1)[:, :4] * 0)
 
-    for observer in ("minmax", "percentile", "mse", "entropy"):
-        text = f"- quantize: {{activations: {{observer: {observer}}}}}"
+    ways = [f"observer: {observer}" for observer in ("minmax", "percentile", "mse", "entropy")]
+    for way in [*ways, "mode: binary"]:
+        text = f"- quantize: {{activations: {{{way}}}}}"
         found = wb.compress(Constant().eval(), text, "fashion_mnist").module(torch.rand(2, *SHAPE))
         assert bool(found.isfinite().all())
 
@@ -122,16 +130,60 @@ def test_onnx_and_torch_round_each_batch_alike(name: str, bits: int, tmp_path: P
         assert np.array_equal(loaded.module(images).numpy(), expected)
 
 
-def test_edits_come_back_from_the_file() -> None:
-    edit = QuantizeInputByBatch("fc", 6)
+@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+def test_binary_inputs_and_weights_run_alike_in_onnx_and_come_back_from_the_file(name: str, tmp_path: Path) -> None:
+    ours = wb.compress(name, "- quantize: {format: binary, activations: {mode: binary}}", "fashion_mnist")
+    data = wb.load_dataset("fashion_mnist")
+    images = data.normalization(data["test"].images[:6])
+    seen: dict[str, Tensor] = {}
+    for layer, module in ours.module.named_modules():
+        if layer in ours.grids:
+            module.register_forward_hook(lambda _, inputs, __, layer=layer: seen.update({layer: inputs[0]}))
+    with torch.inference_mode():
+        expected = ours.module(images).numpy()
+    assert seen.keys() == ours.grids.keys() == {layer.name for layer in ours.layers}
+    for layer, values in seen.items():
+        grid = ours.grids[layer]
+        assert grid.centre is not None
+        found = set(values.unique().tolist())
+        assert found <= {float(np.float32(grid.centre + sign * grid.scale)) for sign in (-1, 1)}
+    assert len(seen["conv1"].unique()) == 2
+    found = OnnxRunner(export_graph(wb.load_model(name).module, SHAPE).build(ours.tensors, ours.grids)).logits(images)
+    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+    loaded = wb.load_compressed(ours.save(tmp_path / "small.wbz"))
+    with torch.inference_mode():
+        assert np.array_equal(loaded.module(images).numpy(), expected)
+
+
+def test_two_values_are_the_mean_and_the_mean_distance_from_it() -> None:
+    """No other scale about the mean is nearer to the values (Rastegari et al. 2016, equations 3 to 6)."""
+    torch.manual_seed(0)
+    values = torch.randn(50_000).relu() + 0.5
+    centre, scale = middle(*histogram(values))
+    assert centre == pytest.approx(float(values.mean()), rel=1e-3)
+    assert scale == pytest.approx(float((values - values.mean()).abs().mean()), rel=1e-3)
+
+    def error(distance: float) -> float:
+        edit = BinarizeInput("x", scale=distance, centre=centre)
+        (found,) = InputQuantizer(edit)(nn.Identity(), (values,))
+        return float((found - values).square().mean())
+
+    assert error(scale) < min(error(0.9 * scale), error(1.1 * scale))
+
+
+@pytest.mark.parametrize("edit", [QuantizeInputByBatch("fc", 6), BinarizeInput("fc", scale=0.3, centre=-0.1)])
+def test_edits_come_back_from_the_file(edit: Edit) -> None:
     assert edit_from_json(edit_to_json(edit)) == edit
-    assert type(edit_from_json(edit_to_json(edit))) is QuantizeInputByBatch
+    assert type(edit_from_json(edit_to_json(edit))) is type(edit)
 
 
 def test_dynamic_ranges_are_live_and_have_no_observer() -> None:
     assert wb.Recipe.parse("- quantize: {activations: {mode: dynamic}}").cost == Cost.LIVE
     with pytest.raises(wb.WorkbenchError, match="nothing to observe by mse"):
         wb.Recipe.parse("- quantize: {activations: {mode: dynamic, observer: mse}}")
+    assert wb.Recipe.parse("- quantize: {activations: {mode: binary}}").cost == Cost.CALIBRATED
+    with pytest.raises(wb.WorkbenchError, match="no range to observe by mse; leave observer out"):
+        wb.Recipe.parse("- quantize: {activations: {mode: binary, observer: mse}}")
 
 
 def test_recipes_measured_before_keep_their_hash() -> None:

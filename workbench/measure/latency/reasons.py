@@ -71,6 +71,8 @@ def _unchanged(sparsity: float, bits: float | None, activation_bits: int | None,
 
 
 def _why_not_int8(bits: float, activation_bits: int | None) -> str:
+    if bits == activation_bits == 1:
+        return "no runtime here has kernels that count equal bits: products of binary inputs and weights run in fp32"
     if bits < 8:
         return f"{bits:g}-bit weights are unpacked to fp32 to run"
     if activation_bits is None and bits == 8:

@@ -32,6 +32,7 @@ class ActivationSettings(Settings):
     """How the inputs of a layer are quantized."""
 
     added: ClassVar[frozenset[str]] = frozenset({"mode"})
+    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"bits": {"mode": ("static", "dynamic")}}
 
     bits: int = Field(8, ge=4, le=8, description="Bits of what enters each layer.")
     observer: Observer = Field(
@@ -42,14 +43,21 @@ class ActivationSettings(Settings):
     percentile: float = Field(
         99.99, gt=50, le=100, description="Share of the values inside the range, in percent (percentile observer)."
     )
-    mode: Literal["static", "dynamic"] = Field(
-        "static", description="Calibrate the ranges once, or take them anew from every batch, which needs no data."
+    mode: Literal["static", "dynamic", "binary"] = Field(
+        "static",
+        description="Calibrate the ranges once; take them anew from every batch, which needs no data; or give inputs "
+        "two values, above and below their calibrated mean (binary; XNOR-Net with binary weights), whatever bits says.",
     )
 
     @model_validator(mode="after")
-    def _dynamic_ranges_are_the_batchs(self) -> ActivationSettings:
+    def _only_static_ranges_are_observed(self) -> ActivationSettings:
         if self.mode == "dynamic" and self.observer != "minmax":
             raise ValueError(f"dynamic ranges are each batch's own, so there is nothing to observe by {self.observer}")
+        if self.mode == "binary" and self.observer != "minmax":
+            raise ValueError(
+                f"binary inputs lie about their mean, so there is no range to observe by {self.observer}; leave "
+                "observer out"
+            )
         return self
 
 

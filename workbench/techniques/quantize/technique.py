@@ -169,7 +169,7 @@ def _span(weight: Tensor, axis: int | None) -> tuple[NDArray[np.float32], NDArra
 
 
 def _cost(settings: QuantizeSettings) -> Cost:
-    observed = settings.activations is not None and settings.activations.mode == "static"
+    observed = settings.activations is not None and settings.activations.mode != "dynamic"
     return Cost.CALIBRATED if observed or settings.rounding in LEARNED else Cost.LIVE
 
 
@@ -196,6 +196,7 @@ QUANTIZE = Technique(
         "- quantize: {format: fp8_e4m3}",
         "- quantize: {format: fixed, bits: 8}",
         "- quantize: {format: ternary}",
+        "- quantize: {format: binary, activations: {mode: binary}}",
     ),
     dial=Dial("bits", AS_IT_IS, (8, 7, 6, 5, 4, 3, 2, 1), {"format": None}),
 )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from pydantic import Field
 
 from workbench.errors import WorkbenchError
-from workbench.models.edits import QuantizeInput
+from workbench.models.edits import BinarizeInput, QuantizeInput
 
 from ..base import Cost, Settings, Technique
 from ..posterior import Posterior
@@ -165,7 +165,8 @@ def put_learned(draft: Draft, artefact: Artefact, how: str) -> None:
     """Put an artefact's tensors into ``draft``: ``NAME`` is a new value, ``NAME|PART`` what a storage learned.
 
     The part ``kept`` is false where a weight was pruned while it learned; ``LAYER|input`` is the step of the grid
-    on which a layer's input is rounded, ``LAYER|input_zero`` the code of zero where that was learned. A part ``grid``
+    on which a layer's input is rounded, ``LAYER|input_zero`` the code of zero where that was learned, and
+    ``LAYER|input_centre`` the middle of two values. A part ``grid``
     says that the weight is now stored on one; ``mean`` and ``variance`` are its posterior.
     """
     parts: dict[str, dict[str, Any]] = {}
@@ -201,6 +202,10 @@ def _on_grid(learned: Mapping[str, Any]) -> Codes:
 
 def _put_input(draft: Draft, layer: str, learned: Mapping[str, Any]) -> None:
     for edit in draft.edits:
+        if isinstance(edit, BinarizeInput) and edit.layer == layer:
+            centre = float(learned.get("input_centre", edit.centre))
+            draft.quantize_input(replace(edit, scale=float(learned["input"]), centre=centre))
+            return
         if type(edit) is QuantizeInput and edit.layer == layer:
             zero = int(learned.get("input_zero", edit.zero_point))
             draft.quantize_input(replace(edit, scale=float(learned["input"]), zero_point=zero))

@@ -6,7 +6,8 @@ unrounded selves learn, by the straight-through estimator (Bengio et al. 2013): 
 Quantization"), and so may those of the layers' inputs, or where these are cut (Choi et al. 2018, "PACT"); with
 ``learn_offsets`` the grids move as well (Bhalgat et al. 2020, "LSQ+"). Binary and ternary weights keep their
 whole selves beside and take signs and scales anew in every pass (Rastegari et al. 2016, "XNOR-Net"; Li et al.
-2016), or learn a scale for each sign with ``two_scales`` (Zhu et al. 2017, "Trained Ternary Quantization").
+2016), also beside binary inputs, or learn a scale for each sign with ``two_scales`` (Zhu et al. 2017, "Trained
+Ternary Quantization").
 
 BatchNorm can keep the statistics it has, from the beginning or late in quantization-aware training, and its
 factors can be folded into the weights before they are rounded, as a runtime folds them (Jacob et al. 2018;

@@ -1,5 +1,9 @@
 """Grids of layers' inputs that learn: their step (LSQ), their offset too (LSQ+), or where they are cut (PACT).
 
+Of inputs of two values (XNOR-Net) the distance of both from their middle learns, and the middle where offsets do: by
+the gradient of the result, as in Bulat and Tzimiropoulos 2019 ("XNOR-Net++"), who let scales learn instead of
+computing them from each image.
+
 A learned step gets the gradient of the rounded value (Esser et al. 2020, equation 3, scaled as there), a learned
 offset that of the values beyond the grid's ends (Bhalgat et al. 2020, "LSQ+", equation 5); it is kept at whole
 steps, so that zero stays on the grid. A learned cut gets the gradient of the values beyond it alone (Choi et al.
@@ -15,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.models.edits import Edit, InputQuantizer, QuantizeInput
+from workbench.models.edits import REACH, BinarizeInput, Edit, InputQuantizer, QuantizeInput, QuantizeInputByBatch
 
 from .gradients import slower, straight, whole_zero
 
@@ -25,9 +29,11 @@ class LearnedInput(nn.Module):
 
     def __init__(self, edit: QuantizeInput, how: str, learn_offset: bool = False) -> None:
         super().__init__()
-        self.edit, self.how = edit, how
+        self.edit, self.how = edit, "binary" if isinstance(edit, BinarizeInput) else how
         self.most = 2**edit.bits - 1
         self.scale = nn.Parameter(torch.tensor(float(edit.scale)))
+        if isinstance(edit, BinarizeInput):
+            self.centre = nn.Parameter(torch.tensor(float(edit.centre)), requires_grad=learn_offset)
         offset = torch.tensor(-edit.zero_point * float(edit.scale))
         self.offset = nn.Parameter(offset) if learn_offset and how == "step" else None
 
@@ -39,9 +45,11 @@ class LearnedInput(nn.Module):
 
     @torch.no_grad()
     def learned(self) -> dict[str, Tensor]:
-        """Return the step, as ``input``, and the code of zero where it learned, as ``input_zero``."""
+        """Return the step, as ``input``, with ``input_zero`` (zero's code) or ``input_centre`` where these learned."""
         step = self._positive()
         found = {"input": step.double()}
+        if self.how == "binary" and self.centre.requires_grad:
+            found["input_centre"] = self.centre.double()
         if self.offset is not None:
             found["input_zero"] = whole_zero(self.offset, step, self.most).double()
         return found
@@ -50,7 +58,17 @@ class LearnedInput(nn.Module):
         return self.scale.clamp_min(torch.finfo(torch.float32).eps)
 
     def _round(self, values: Tensor) -> Tensor:
+        if self.how == "binary":
+            return self._binary(values)
         return self._cut(values) if self.how == "cut" else self._step(values)
+
+    def _binary(self, values: Tensor) -> Tensor:
+        share = 1 / sqrt(max(1.0, values[0].numel()))
+        scale, centre = slower(self._positive(), share), slower(self.centre, share)
+        signs = torch.where(values > centre.detach(), 1.0, -1.0)
+        place = ((values - centre) / scale.detach()).clamp(-REACH, REACH)
+        rounded: Tensor = centre + straight(place, signs) * scale
+        return rounded
 
     def _cut(self, values: Tensor) -> Tensor:
         zero, scale = self.edit.zero_point, self._positive()
@@ -79,7 +97,7 @@ def learn_inputs(
     """Put a learned grid in the place of each fixed one of ``body``; return them by layer."""
     found = {}
     for edit in edits:
-        if type(edit) is QuantizeInput:
+        if isinstance(edit, QuantizeInput) and not isinstance(edit, QuantizeInputByBatch):
             hooks = body.get_submodule(edit.layer)._forward_pre_hooks
             for key, hook in hooks.items():
                 if isinstance(hook, InputQuantizer):
