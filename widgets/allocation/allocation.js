@@ -98,6 +98,7 @@ function render({ model, el }) {
     bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
     bar.classList.toggle("wb-quiet", !running);
     const words = course(progress, about);
+    bar.classList.toggle("wb-idle", !words);
     setText(text, words);
     setText(done, running ? "" : words);
     setText(problem, model.get("problem") || (progress.state === "failed" ? progress.error : ""));

@@ -40,7 +40,8 @@ function modelGraph(onSelect) {
     drawing.setAttribute("width", size.width * zoom);
     drawing.setAttribute("height", size.height * zoom);
   }
-  const whole = () => scale(Math.min(1.6, (scroller.clientWidth - 4) / size.width || 1));
+  // Wide enough to be read; what is then out of sight is scrolled to.
+  const whole = () => scale(Math.max(0.85, Math.min(1.6, (scroller.clientWidth - 4) / size.width || 1)));
   closer.addEventListener("click", () => scale(zoom * 1.25));
   wider.addEventListener("click", () => scale(zoom / 1.25));
   fit.addEventListener("click", whole);

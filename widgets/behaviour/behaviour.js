@@ -1,7 +1,7 @@
 // What the model does differently: one question at a time, of the present setting against another one.
 
 const QUESTIONS = {
-  classes: "Which classes pay? A class is called hurt when it lost more than chance explains, and more than the other classes did; both tests hold for all classes together at 5 %.",
+  classes: "Which classes pay? Hurt is one that lost more than chance explains, and more than the others did; tested at 5 % for all classes together.",
   confusion: "Which class is taken for which, and what moved between the two settings?",
   calibration: "Is the model as sure as it is right? Compression often leaves accuracy and takes calibration.",
   teacher: "How much of its teacher is in the student? The teacher is the model that the last distillation learned from; without one, the dense model.",

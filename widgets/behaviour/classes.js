@@ -41,8 +41,10 @@ function classesPart() {
     root,
     show(data) {
       found = data;
-      setText(sentence, data.sentence);
-      sentence.classList.toggle("wb-hurting", data.rows.some((row) => row.hurt));
+      const hurt = data.rows.filter((row) => row.hurt).length; // which, the table tells
+      const overall = `; all images together changed by ${inPoints(data.overall[0])} points`;
+      setText(sentence, hurt ? `${hurt} of ${data.rows.length} classes ${hurt === 1 ? "is" : "are"} hurt beyond chance${overall}.` : data.sentence);
+      sentence.classList.toggle("wb-hurting", hurt > 0);
       draw();
     },
   };

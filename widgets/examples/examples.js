@@ -41,7 +41,7 @@ function renderWhole(model, el) {
     return { node, root: element("span", { class: "wb-choice" }, element("label", { for: node.id }, label), node) };
   };
   const kind = select("kind", "Show");
-  kind.node.append(element("option", { value: "" }, "all"), ...Object.entries({ lost: "lost", won: "won back", other: "wrong either way" }).map(([value, text]) => element("option", { value }, text)));
+  kind.node.append(element("option", { value: "" }, "all"), ...Object.entries({ lost: "lost", won: "won back", other: "wrong both times" }).map(([value, text]) => element("option", { value }, text)));
   const label = select("class", "Truly");
   const order = select("order", "Order");
   order.node.append(element("option", { value: "" }, "as they came"), element("option", { value: "sure" }, "surest first"));
@@ -55,7 +55,7 @@ function renderWhole(model, el) {
   const own = ownImage(model);
   el.replaceChildren(element("div", { class: "wb-examples wb-card" },
     element("div", { class: "wb-seen-images" },
-      element("div", { class: "wb-head" }, element("h2", {}, "Images whose answer changed"), kind.root, label.root, order.root), summary, list),
+      element("div", { class: "wb-head" }, element("h2", {}, "Changed answers"), kind.root, label.root, order.root), summary, list),
     own.root));
 
   const cards = new Map();

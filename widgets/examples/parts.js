@@ -3,7 +3,7 @@
 const KINDS = {
   lost: { glyph: "✕", text: "lost", title: "lost: only the dense model is right" },
   won: { glyph: "✓", text: "won back", title: "won back: only the compressed model is right" },
-  other: { glyph: "≠", text: "both wrong", title: "wrong either way: the answer changed, and neither is right" },
+  other: { glyph: "≠", text: "both wrong", title: "wrong both times: the answer changed, and neither is right" },
   bare: { glyph: "≠", text: "changed", title: "the answer changed; which is right is not known, for want of a label" },
 };
 const COLUMNS = 7;
@@ -54,7 +54,7 @@ function summaryOf(about, told) {
   if (counts) {
     const all = counts[0] + counts[1] + counts[2];
     if (all && about.labelled === false) return `${count(all)} of ${count(total)} answers changed; which are right is not known, for want of labels.`;
-    return all ? `${count(all)} of ${count(total)} answers changed: ${count(counts[0])} lost, ${count(counts[1])} won back, ${count(counts[2])} wrong either way.` : `No answer of ${count(total)} changed.`;
+    return all ? `${count(all)} of ${count(total)} answers changed: ${count(counts[0])} lost, ${count(counts[1])} won back, ${count(counts[2])} wrong both times.` : `No answer of ${count(total)} changed.`;
   }
   if (settled) return told ? `${percent(changed ?? 0)} of ${count(total)} answers changed.` : `No answer of ${count(total)} changed.`;
   return changed == null ? "Running the first images." : `About ${percent(changed)} of the answers change, by ${count(n)} of ${count(total)} images.`;

@@ -17,7 +17,7 @@ def describe_model(session: Session, snapshot: Snapshot | None = None, remark: s
     facts = [counted(parameters, "parameter"), counted(len(session.layers), "layer")]
     accuracy = snapshot.baseline.accuracy if snapshot is not None else None
     if accuracy is not None and accuracy.kind == "exact":
-        facts.append(f"{100 * accuracy.value:.2f} % on {accuracy.split}, n = {accuracy.n:,}")
+        facts.append(f"{100 * accuracy.value:.2f} % on {accuracy.split}")
     return " · ".join([*facts, *([remark] if remark else []), *session.model.notes])
 
 

@@ -75,10 +75,10 @@ function harmLine(onMore) {
     root.dataset.hurt = hurt.map(({ name }) => name).join();
     root.classList.toggle("wb-hurting", hurt.length > 0);
     more.hidden = !judged;
-    setText(lead, hurt.length ? `▼ ${hurt.length === 1 ? "A class is" : `${hurt.length} classes are`} hurt beyond chance, in points:` : "");
-    const named = hurt.slice(0, NAMED).map(({ name, value, low, high }) => `${name} ${signed(value)} (${signed(low)} to ${signed(high)})`);
+    setText(lead, hurt.length ? `▼ ${hurt.length === 1 ? "A class is" : `${hurt.length} classes are`} hurt beyond chance:` : "");
+    const named = hurt.slice(0, NAMED).map(({ name, value, low, high }, place) => `${name} ${signed(value)}${place ? "" : ` points (${signed(low)} to ${signed(high)})`}`);
     if (hurt.length > NAMED) named.push(`${hurt.length - NAMED} more`);
-    setText(list, hurt.length ? `${named.join(" · ")}; all images ${signed(harm.overall.value)}`
+    setText(list, hurt.length ? `${named.join(", ")}; all images ${signed(harm.overall.value)}`
       : judged ? `No class is hurt beyond chance, by all ${count(harm.n)} images.`
       : bare ? "Without labels it is not known which answers are right, nor which classes are hurt."
       : present ? "Uncompressed: there is nothing to compare yet." : "Which classes are hurt is known once every image was run.");
@@ -211,9 +211,11 @@ function render({ model, el }) {
     headline(latency, text, unit);
     const change = base ? base.value / value : null;
     setText(latency.change, change == null ? "" : Math.abs(change - 1) < 0.03 ? "same as dense" : change > 1 ? `${number(change, 1)}× faster` : `${number(1 / change, 1)}× slower`);
-    setText(reason, figure.reason || `batch ${figure.batch}, ${titleOf(figure.runtime)}, ${figure.device}`);
-    reason.title = reason.textContent;
-    setText(why, figure.reason);
+    const [runtime, version] = figure.runtime.split(" ");
+    const conditions = `${figure.batch === 1 ? "one image at a time" : `batches of ${figure.batch}`}, in ${titleOf(runtime)}${version ? ` ${version}` : ""}`;
+    setText(reason, figure.reason || conditions);
+    reason.title = figure.reason || `${conditions}, on ${figure.device}`;
+    setText(why, figure.reason || `Latency is that of ${conditions}, on this machine.`);
     setText(measured, figure.measured ? `measured ${milliseconds(figure.measured.value)} (${number(figure.measured.low, 2)}–${number(figure.measured.high, 2)})` : "not measured yet");
     const top = Math.max(value, high, base?.value ?? 0, figure.measured?.high ?? 0) * 1.08;
     place(latency.marks.fill, 0, value / top);

@@ -213,12 +213,14 @@ function render({ model, el }) {
     setText(start, running ? "Stop" : data.about.total ? "Run again" : "Start");
     start.classList.toggle("wb-running", running);
     begin.disabled = running;
+    start.style.visibility = empty.hidden ? "" : "hidden"; // one button to start with: the one under the question
     const share = running ? progress.share : data.about.total && progress.state !== "cancelled" ? 1 : progress.share || 0;
     bar.firstChild.style.width = `${100 * share}%`;
     bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
     const text = courseText(data, progress, shown, model.get("mode"));
     bar.setAttribute("aria-valuetext", text || "not started");
     bar.classList.toggle("wb-quiet", !running);
+    bar.classList.toggle("wb-idle", !text);
     setText(course, text);
     setText(done, running ? "" : text);
     setText(problem, model.get("problem") || progress.error || "");

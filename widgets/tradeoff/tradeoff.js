@@ -41,7 +41,7 @@ function render({ model, el }) {
     element("div", { class: "wb-head" }, element("h2", {}, "Trade-off"), up.root, across.root, log.root, near.root, filter, scope.root),
     problem,
     element("div", { class: "wb-legend", "aria-hidden": "true" },
-      ...[["exact", "measured on every image"], ["sampled", "left while sampled, with interval"], ["front", "Pareto front"], ["dense", "dense"], ["present", "now"]]
+      ...[["exact", "measured on every image"], ["sampled", "sampled, with interval"], ["front", "Pareto front"], ["dense", "dense"], ["present", "now"]]
         .map(([name, text]) => element("span", {}, element("i", { class: `wb-${name}` }), text))),
     element("div", { class: "wb-plot-box" }, ground, canvas, comparison.root),
     element("div", { class: "wb-told" }, element("div", { class: "wb-lines" }, words, figures), go),

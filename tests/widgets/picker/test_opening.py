@@ -89,7 +89,7 @@ def test_what_was_loaded_is_told_with_splits_normalisation_and_accuracy(live: Fa
     for fact in ("test 10,000", "validation 5,000", "train 10,000", "mean 0.286; std 0.353"):
         assert fact in view.data_facts
     facts = wait_until(view, "model_facts", lambda text: "%" in text)
-    for fact in ("32 parameters", "20 layers", "93.10 % on test, n = 10,000"):
+    for fact in ("32 parameters", "20 layers", "93.10 % on test"):
         assert fact in facts
     view.close()
 
