@@ -18,7 +18,7 @@ from workbench.analyze.report import render_sensitivity, sensitivity_report
 from workbench.analyze.sensitivity import measure_sensitivity
 from workbench.cli import main
 from workbench.errors import WorkbenchError
-from workbench.history.table import to_row
+from workbench.history.table import ancestors, to_csv, to_row
 from workbench.search.budget import Budget
 from workbench.search.job import AllocationJob
 from workbench.search.report import allocation_report, render_allocation
@@ -57,9 +57,14 @@ def test_the_figure_is_agreement_and_there_is_no_accuracy(session: Session) -> N
 def test_what_the_history_keeps_has_no_accuracy_either(session: Session) -> None:
     session.measure(RECIPE)
     record = session.records()[-1]
+    assert record.accuracy is record.loss is record.top5 is None
+    assert record.score == record.agreement < 1
     row = to_row(session.key, record)
     assert row["accuracy"] is row["loss"] is None
-    assert row["agreement"] < 1
+    assert row["agreement"] == record.agreement
+    assert to_csv([row]).splitlines()[1].split(",")[10:14] == ["", "", "", f"{record.agreement}"]
+    ancestor = ancestors(session.history.record, record)[0]
+    assert (ancestor["accuracy"], ancestor["agreement"]) == (None, 1.0)
 
 
 def test_a_sweep_ranks_by_what_needs_no_label(session: Session) -> None:

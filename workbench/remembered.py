@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -95,13 +96,14 @@ class Remembered:
         recipe, size = first.recipe, first.size
         self._figures[recipe.hash], self._flips[recipe.hash] = figures, flips
         self.keep_logits(recipe, logits)
+        labelled = self._key.labelled
         record = Record(
             recipe_hash=recipe.hash,
             recipe=recipe.to_json(),
             n=figures.accuracy.n,
-            accuracy=figures.accuracy.value,
-            top5=figures.top5.value if figures.top5 else None,
-            loss=figures.loss.value,
+            accuracy=figures.accuracy.value if labelled else None,
+            top5=figures.top5.value if labelled and figures.top5 else None,
+            loss=figures.loss.value if labelled else None,
             agreement=figures.agreement.value,
             bytes=size.bytes,
             dense_fp32_bytes=size.dense_fp32_bytes,
@@ -133,7 +135,8 @@ class Remembered:
 
         top5 = None if record.top5 is None else exact(record.top5)
         self._records[recipe.hash] = record.id
-        return Figures(exact(record.accuracy), exact(record.agreement), exact(record.loss), top5), predictions
+        loss = nan if record.loss is None else record.loss
+        return Figures(exact(record.score), exact(record.agreement), exact(loss), top5), predictions
 
     def take_back(self, recipe: Recipe, figures: Figures, flips: tuple[Flip, ...]) -> None:
         """Remember here what was recalled."""

@@ -10,6 +10,7 @@ import torch
 from scipy.stats import spearmanr
 
 import workbench as wb
+from workbench.analyze.keeping import pack_sensitivity, unpack_sensitivity
 from workbench.analyze.ordering import deciding_cells, find_standing
 from workbench.analyze.sensitivity import measure_sensitivity
 from workbench.errors import WorkbenchError
@@ -63,7 +64,7 @@ def test_covariance_is_that_over_many_orders() -> None:
 
 
 def test_going_on_where_it_says_brings_the_order_that_it_says() -> None:
-    reached = []
+    reached, inside = [], []
     for seed in range(12):
         strata, before, right = population(seed)
         n = np.full((LAYERS, LEVELS), 64)
@@ -77,9 +78,15 @@ def test_going_on_where_it_says_brings_the_order_that_it_says() -> None:
             n = np.where(chosen, 2 * n, n)
         assert standing.sure_of >= 0.95
         assert n.mean() < IMAGES / 2
+        place, low, high = standing.places.T
+        assert ((low <= place) & (place <= high)).all()
+        assert sorted(place) == list(range(1, LAYERS + 1))
+        true_place = np.argsort(np.argsort(truth)) + 1
+        inside.append(np.mean((low <= true_place) & (true_place <= high)))
         reached.append(spearmanr(standing.score, truth).statistic)
     assert np.mean(reached) > 0.95
     assert np.mean(np.array(reached) > 0.94) > 0.7
+    assert np.mean(inside) > 0.9
 
 
 def test_cells_that_are_exact_or_harmless_are_not_chosen() -> None:
@@ -118,6 +125,11 @@ def test_a_sweep_goes_on_until_the_order_is_sure_and_then_runs_nothing_more(sess
     there = measure_sensitivity(session, executor="inline", **asked).result()
     np.testing.assert_array_equal(there.n, found.n)
     np.testing.assert_array_equal(there.value, found.value)
+    place, low, high = found.places.T
+    assert (low <= place).all()
+    assert (np.argsort(place) == np.argsort(-found.lost.mean(1), kind="stable")).all()
+    np.testing.assert_array_equal(unpack_sensitivity(pack_sensitivity(found)).places, found.places)
+    assert found.to_json()["layers"][0]["rank"] == {"value": place[0], "low": low[0], "high": high[0]}
     again = measure_sensitivity(session, start=found, **asked).result()
     np.testing.assert_array_equal(again.n, found.n)
 

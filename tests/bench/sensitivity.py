@@ -23,6 +23,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from tests.bench.evaluation import _evaluate
+from tests.bench.record import Figure, keep
 from workbench.analyze.sensitivity import Sensitivity, measure_sensitivity
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
@@ -37,6 +38,7 @@ def main() -> int:
     """Print the times and their ratios; return 1 where the sweep misses what it must reach."""
     torch.set_num_threads(2)
     data = load_dataset("fashion_mnist")
+    start = time.perf_counter()
     with Session(MODEL, data, history=":memory:") as session:
         session.measure()
         session.give_way(lambda: False)
@@ -67,7 +69,35 @@ def main() -> int:
         f"order of the layers by the points lost in the mean: Spearman {order:.3f}, must be ≥ {ORDER:g} (promised: "
         f"{near.order:.3f} in nine of ten); by the intervals alone {before_order:.3f}"
     )
-    return 0 if max(loop / seconds, busy / used) >= WANTED and order >= ORDER else 1
+    figures = _figures(max(loop / seconds, busy / used), order, before_order, near, exact)
+    lost = {"layers": list(near.layers), "near": _lost(near), "exact": _lost(exact), "images": near.n.tolist()}
+    keep("sensitivity", figures, data=data.name, seeds=[0], seconds=time.perf_counter() - start, runs=[lost])
+    return 0 if all(figure.reached for figure in figures) else 1
+
+
+def _figures(faster: float, order: float, before: float, near: Sensitivity, exact: Sensitivity) -> list[Figure]:
+    """Return what is kept in the record."""
+    size = f"{MODEL}, {len(near.layers)} layers × {len(near.levels)} ratios to ± 1 point"
+    held = np.mean((near.low <= exact.value) & (exact.value <= near.high))
+    return [
+        Figure(
+            f"Sweep of {size} against a loop of full evaluations", f"≥ {WANTED:g}× faster",
+            f"{faster:.1f}×, on {near.n.mean():,.0f} images a cell of {near.total:,}", faster >= WANTED,
+        ),
+        Figure(
+            f"Order of the layers, sweep of {size} against every image", f"Spearman ≥ {ORDER:g}",
+            f"{order:.3f} ({before:.3f} with the intervals alone)", order >= ORDER,
+        ),
+        Figure(
+            f"Accuracies on every image inside the intervals of the sweep of {size}", "≥ 95 %",
+            f"{held:.1%} of {near.n.size}", bool(held >= 0.95),
+        ),
+    ]  # fmt: skip
+
+
+def _lost(found: Sensitivity) -> list[float]:
+    """Return the points each layer loses in the mean over the levels."""
+    return [round(100 * float(lost), 4) for lost in found.lost.mean(1)]
 
 
 def _order(near: Sensitivity, exact: Sensitivity) -> float:

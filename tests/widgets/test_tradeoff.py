@@ -96,7 +96,7 @@ def test_the_present_setting_narrows_and_then_joins_as_exact(view: TradeoffView,
     settle(view, session)
     exact = told(view)["60 % pruned · 4 bit"]
     assert KINDS[int(exact["kind"])] == "exact"
-    assert exact["low"] == exact["high"] == exact["accuracy"]
+    assert exact["low"] == exact["high"] == exact["score"]
     assert view.present_words == "60 % pruned · 4 bit"
 
 
@@ -106,7 +106,7 @@ def test_a_setting_left_while_sampled_stays_until_it_is_measured(view: TradeoffV
     wait_until(view, "added", bool)
     left = told(view)["3 bit"]
     assert KINDS[int(left["kind"])] == "sampled"
-    assert left["low"] < left["accuracy"] < left["high"]
+    assert left["low"] < left["score"] < left["high"]
     assert left["n"] == 128
     settle(view, session, "- quantize: {bits: 3}")
     again = told(view)["3 bit"]

@@ -44,4 +44,5 @@ class Offers:
 
 def _text(record: Record) -> str:
     words = record.name or in_words(json.loads(record.recipe))
-    return f"{'★ ' if record.starred else ''}{words} ({100 * record.accuracy:.2f} %)"
+    like = "" if record.judged == "accuracy" else " as dense"
+    return f"{'★ ' if record.starred else ''}{words} ({100 * record.score:.2f} %{like})"

@@ -81,6 +81,8 @@ def about(found: Sensitivity | None, metric: str) -> dict[str, Any]:
         "baseline": found.baseline.value,
         "metric": described(found, metric),
         "split": found.baseline.split,
+        "order": 1.0 if found.exact else found.order,
+        "places": None if (places := found.ranking()) is None else places.tolist(),
         "total": found.total,
         "fewest": int(found.n.min()),
         "most": int(known.max()) if known.size else 0,

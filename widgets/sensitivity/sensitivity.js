@@ -5,7 +5,7 @@ const HINTS = {
   only: "Each layer is compressed alone, the others stay dense. Click a cell, or press Enter on it, to set the layer to that level.",
   others: "All layers are compressed but the one named, which tells what sparing it gives back. Click a cell, or press Enter on it, to set that layer.",
 };
-const ABOUT = "A layer that loses little bears more compression. A cell's figure is of this model on the split named here, measured and not predicted; it is hatched while its 95 % interval is wider than ± 1 point and ± a fifth of the loss. “To ± 0.5 points” stops a cell once its interval is that narrow, or a tenth of its loss. Once a sweep is through, the accuracy of a recipe is foreseen from it before any image is run.";
+const ABOUT = "A layer that loses little bears more compression. A cell's figure is of this model on the split named here, measured and not predicted; it is hatched while its 95 % interval is wider than ± 1 point and ± a fifth of the loss. “To ± 0.5 points” stops a cell once its interval is that narrow, or a tenth of its loss; cells that decide the order of the layers go on until that order's rank correlation with the one on every image is 0.95, nine times out of ten. Once a sweep is through, the accuracy of a recipe is foreseen from it before any image is run.";
 
 function choice(name, label, options, chosen, onChange) {
   const group = element("div", { class: "wb-choice", role: "radiogroup", "aria-label": label });
@@ -92,7 +92,18 @@ function inWords(data, { row, column }, whole = false) {
   const lost = Math.abs(cell.lost) < 0.005 ? "as the dense model" : `${number(Math.abs(cell.lost), 2)} points ${cell.lost > 0 ? "lost" : "gained"}`;
   const range = cell.n === total ? "exact" : `95 % interval ${number(100 * cell.low, 1)} to ${number(100 * cell.high, 1)} %`;
   const locked = whole && data.locked.has(row) ? ", locked" : "";
-  return `${where}${locked}: ${percent(cell.value, 2)}, ${lost}, ${range}, ${seen}`;
+  return `${where}${locked}: ${percent(cell.value, 2)}, ${lost}, ${range}, ${seen}${placeText(data, row)}`;
+}
+
+// A layer's place by its mean loss, with the places between which it surely lies.
+function placeText({ about, layers }, row) {
+  if (!about.places) return "";
+  const [place, low, high] = about.places[row];
+  return ` · layer ${place} of ${layers.length} by its mean loss${low < high ? ` (95 %: ${low} to ${high})` : ""}`;
+}
+
+function orderText({ about }) {
+  return about.order == null || about.order === 1 ? "" : ` · layers in order to a rank correlation of ${number(about.order, 2)}`;
 }
 
 function courseText(data, state, technique, mode) {
@@ -105,12 +116,12 @@ function courseText(data, state, technique, mode) {
   if (progress.state === "running") {
     const left = progress.left == null || progress.share === 0 ? "" : ` · about ${duration(progress.left)} left`;
     const which = progress.technique === shown ? "" : progress.technique === "other mode" ? `${data.modes[state.mode]}: ` : `${data.dials[progress.technique]}: `;
-    return `${which}${number(100 * progress.share, 0)} %${left}${progress.technique === shown && seen ? ` · ${seen}` : ""}`;
+    return `${which}${number(100 * progress.share, 0)} %${left}${progress.technique === shown && seen ? ` · ${seen}${orderText(data)}` : ""}`;
   }
   if (!about.total) return progress.technique === shown && progress.state === "cancelled" ? "Stopped before anything was measured." : "";
   if (about.fewest === about.total) return `Exact: all ${count(about.total)} ${about.split} images${took}`;
-  if (progress.technique === shown && progress.state === "cancelled") return `Stopped, and valid as it stands: ${seen}`;
-  return `Done: ${seen}${took}`;
+  if (progress.technique === shown && progress.state === "cancelled") return `Stopped, and valid as it stands: ${seen}${orderText(data)}`;
+  return `Done: ${seen}${orderText(data)}${took}`;
 }
 
 function render({ model, el }) {

@@ -1,7 +1,7 @@
 // The tables beside the map: the layers as each metric ranks them, and the pairs that do not add up.
 
 const TOLD = {
-  ranking: "Layers from the most sensitive to the least, as measured; a cell is a metric's rank of the layer, and the darker, the further from the measured one. Spearman: 1 where a metric orders the layers as the measured loss does.",
+  ranking: "Layers from the most sensitive to the least, as measured; a cell is a metric's rank of the layer, and the darker, the further from the measured one. Spearman: 1 where a metric orders the layers as the measured loss does. Place: by the loss in the mean over the levels, and between which places the layer lies with 95 %.",
   pairs: "What two layers compressed together lose beyond what each loses alone, in points: above zero the pair is worse than its sum, below zero one hides the other's damage. The diagonal is each layer's own loss. Grey: within its 95 % interval of zero.",
 };
 
@@ -33,18 +33,25 @@ function tableStage(model) {
   };
 }
 
+function placeSpan([place, low, high]) {
+  return low < high ? `${place} (${low}–${high})` : String(place);
+}
+
 function rankingTable({ rows, drop, metrics }, data) {
   if (!rows) return null;
   const count = rows.length;
-  const head = element("tr", {}, element("th", { scope: "col" }, "layer"), element("th", { scope: "col", class: "wb-measured" }, "points lost"),
+  const places = data.about.places;
+  const head = element("tr", {}, element("th", { scope: "col" }, "layer"), ...(places ? [element("th", { scope: "col" }, "place")] : []),
+    element("th", { scope: "col", class: "wb-measured" }, "points lost"),
     ...metrics.map(({ label, problem }) => element("th", { scope: "col", title: problem || "", class: problem ? "wb-none" : "" }, element("span", {}, label))));
-  const line = (name, text) => element("tr", { class: "wb-told" }, element("th", { scope: "row" }, name), element("td", {}, ""), ...metrics.map((metric) => element("td", {}, text(metric))));
+  const line = (name, text) => element("tr", { class: "wb-told" }, element("th", { scope: "row" }, name), ...(places ? [element("td", {}, "")] : []), element("td", {}, ""), ...metrics.map((metric) => element("td", {}, text(metric))));
   const told = [
     line("Spearman", ({ spearman }) => (spearman == null ? "–" : number(spearman, 2))),
     line("cost", ({ of_runs: ofRuns, seconds }) => (ofRuns ? "sweep" : seconds == null ? "–" : `${number(seconds, 1)} s`)),
     line("needs labels", ({ label_free: free }) => (free ? "no" : "yes")),
   ];
   const body = rows.map((row, place) => element("tr", { class: data.selected.has(row) ? "wb-chosen" : "" }, element("th", { scope: "row" }, data.layers[row]),
+    ...(places ? [element("td", { class: "wb-place" }, placeSpan(places[row]))] : []),
     element("td", { class: "wb-measured" }, number(drop[row], 1).replace("-", "−")),
     ...metrics.map(({ ranks }) => {
       const rank = ranks[row];

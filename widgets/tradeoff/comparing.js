@@ -8,7 +8,7 @@ function comparisonTable(onClose) {
   root.hidden = true;
   close.addEventListener("click", onClose);
   const figures = [
-    ["Accuracy", (one) => one.accuracy, (value, one) => percent(value, 2) + (one.high > one.low ? ` (${percent(one.low)} to ${percent(one.high)})` : ""), true],
+    ["Accuracy", (one) => one.score, (value, one) => percent(value, 2) + (one.high > one.low ? ` (${percent(one.low)} to ${percent(one.high)})` : ""), true],
     ["Packed file", (one) => one.bytes, bytes, false],
     ["Runtime file", (one) => one.runtime_bytes, bytes, false],
     ["Latency, predicted", (one) => one.ms, milliseconds, false],
@@ -16,6 +16,8 @@ function comparisonTable(onClose) {
     ["Same answers as dense", (one) => one.agreement, (value) => percent(value, 1), true],
     ["Loss", (one) => one.loss, (value) => number(value, 4), false],
   ];
+  // Without labels there is no accuracy and no loss, and the share of the dense model's answers stands first.
+  const unlabelled = [["Same answers as dense", ...figures[0].slice(1)], ...figures.slice(1, 5)];
   const section = (title, span) => element("tr", { class: "wb-section" }, element("th", { colspan: span, scope: "colgroup" }, title));
 
   function figureRow([title, read, show, higher], settings) {
@@ -40,7 +42,7 @@ function comparisonTable(onClose) {
       const span = settings.length + 1;
       body.replaceChildren(element("table", {},
         element("thead", {}, element("tr", {}, element("th"), ...settings.map((one) => element("th", { scope: "col" }, one.words)))),
-        element("tbody", {}, ...figures.map((figure) => figureRow(figure, settings)),
+        element("tbody", {}, ...(found.judged === "agreement" ? unlabelled : figures).map((figure) => figureRow(figure, settings)),
           section("Recipe, against the first", span),
           element("tr", {}, element("th"), ...found.differences.map((texts, at) => element("td", {}, at ? (texts.length ? element("ul", {}, ...texts.map((text) => element("li", {}, text))) : "the same") : "–"))),
           ...(found.layers.length ? [section("Layers", span), ...found.layers.map(layerRow)] : []))));

@@ -30,6 +30,7 @@ def compare_trials(session: Session, trials: Sequence[Trial]) -> dict[str, Any]:
     tables = [_layers(session, trial) for trial in trials]
     names = list(dict.fromkeys(name for table in tables for name in table))
     return {
+        "judged": "accuracy" if session.key.labelled else "agreement",
         "settings": [_figures(trial) for trial in trials],
         "differences": [[str(one) for one in diff_recipes(recipes[0], recipe)] for recipe in recipes],
         "layers": [{"name": name, "cells": [table.get(name) for table in tables]} for name in names],
@@ -37,10 +38,10 @@ def compare_trials(session: Session, trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def _figures(trial: Trial) -> dict[str, Any]:
-    latency, accuracy = trial.latency, trial.accuracy
+    latency, score = trial.latency, trial.score
     return {
-        "words": trial.name or trial.words, "accuracy": accuracy.value, "low": accuracy.low, "high": accuracy.high,
-        "n": accuracy.n, "bytes": trial.bytes, "runtime_bytes": trial.runtime_bytes,
+        "words": trial.name or trial.words, "score": score.value, "low": score.low, "high": score.high,
+        "n": score.n, "bytes": trial.bytes, "runtime_bytes": trial.runtime_bytes,
         "ms": latency.ms if latency else None, "measured_ms": trial.measured_ms, "loss": trial.loss,
         "agreement": trial.agreement, "recipe": Recipe.parse(json.loads(trial.recipe)).to_yaml().strip(),
     }  # fmt: skip

@@ -40,7 +40,7 @@ class Measure:
 
 MEASURES = {
     "accuracy": Measure(
-        "Accuracy (%)", True, 100, lambda trial: trial.accuracy.value,
+        "Accuracy (%)", True, 100, lambda trial: trial.score.value,
         lambda snapshot: snapshot.baseline.score.value if snapshot.baseline.score else nan,
     ),
     "size": Measure(
@@ -89,18 +89,25 @@ def draw_tradeoff(
         *([value] for value in dense), "D", ms=4.5, mew=0.5, mec="white", color=plots.MUTED, label="dense", zorder=4
     )
     _mark_present(axes, snapshot, trials, across, up)
-    axes.set(xlabel=across.label, ylabel=up.label)
+    axes.set(xlabel=_label(x, snapshot), ylabel=_label(y, snapshot))
     _scale(axes, log, x, y)
     axes.grid(True, which="major", color=plots.LINE, lw=0.5)
     axes.set_axisbelow(True)
     axes.legend(loc="best", handlelength=1.4)
 
 
+def _label(name: str, snapshot: Snapshot) -> str:
+    """Return what an axis says; without labels the score is the agreement."""
+    baseline = snapshot.baseline
+    unlabelled = baseline.accuracy is None and baseline.agreement is not None
+    return MEASURES["agreement" if name == "accuracy" and unlabelled else name].label
+
+
 def _draw_sampled(axes: Axes, sampled: Sequence[Trial], x: str, y: str) -> None:
     def errors(name: str) -> Floats | None:
         if name != "accuracy":
             return None
-        spans = [(t.accuracy.value - t.accuracy.low, t.accuracy.high - t.accuracy.value) for t in sampled]
+        spans = [(t.score.value - t.score.low, t.score.high - t.score.value) for t in sampled]
         return np.maximum(np.array(spans, np.float64).T, 0) * 100
 
     axes.errorbar(

@@ -1,7 +1,7 @@
 // The settings as the page holds them: unpacking, the store that takes additions, the figures one can look
 // at, and the Pareto front (workbench/measure/pareto.py is its twin).
 
-const COLUMNS = ["place", "accuracy", "low", "high", "n", "kind", "bytes", "ms", "msLow", "msHigh", "measured", "minutes", "mine", "parent", "runtime", "agreement", "loss", "kept", "starred", "deleted"];
+const COLUMNS = ["place", "score", "low", "high", "n", "kind", "bytes", "ms", "msLow", "msHigh", "measured", "minutes", "mine", "parent", "runtime", "agreement", "loss", "kept", "starred", "deleted"];
 const SAMPLED = 1, EXACT = 2;
 
 function unpack(view, words = []) {
@@ -39,7 +39,7 @@ function pointStore(model) {
 
 const METRICS = {
   accuracy: {
-    title: "Accuracy", higher: true, value: (p) => p.accuracy, low: (p) => p.low, high: (p) => p.high,
+    title: "Accuracy", higher: true, value: (p) => p.score, low: (p) => p.low, high: (p) => p.high,
     show: (value, p) => (Number.isFinite(value) ? percent(value, p && p.kind === EXACT ? 2 : 1) : "–"), tick: (value, step) => percent(value, step < 0.00999 ? 1 : 0),
   },
   size: {

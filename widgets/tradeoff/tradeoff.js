@@ -75,12 +75,12 @@ function render({ model, el }) {
     present = one("present");
     if (present) present.words = model.get("present_words");
     const [x, y] = [metric("x"), metric("y")];
-    near10 = model.get("near") && dense && Number.isFinite(dense.accuracy) ? dense.accuracy - 0.1 : -1;
-    const now = [store.version(), dense?.accuracy, dense?.bytes, dense?.ms, near10, filter.value, ...["x", "y", "log", "scope"].map((name) => model.get(name))].join();
+    near10 = model.get("near") && dense && Number.isFinite(dense.score) ? dense.score - 0.1 : -1;
+    const now = [store.version(), dense?.score, dense?.bytes, dense?.ms, near10, filter.value, ...["x", "y", "log", "scope"].map((name) => model.get(name))].join();
     if (now !== gathered) { // else only the present setting has moved
       gathered = now;
       stale = true;
-      const known = (p) => p && Number.isFinite(x.value(p)) && Number.isFinite(y.value(p)) && p.accuracy >= near10;
+      const known = (p) => p && Number.isFinite(x.value(p)) && Number.isFinite(y.value(p)) && p.score >= near10;
       const within = { all: () => true, session: (p) => p.mine, starred: (p) => p.starred }[model.get("scope")];
       const words = filter.value.trim().toLowerCase();
       shown = store.points.filter((p) => known(p) && !p.deleted && within(p) && (!words || `${p.name} ${p.recipe}`.toLowerCase().includes(words)));
@@ -96,7 +96,7 @@ function render({ model, el }) {
   }
 
   function rescale(x, y) {
-    const held = [...shown, dense, present && present.accuracy >= near10 ? present : null].filter(Boolean);
+    const held = [...shown, dense, present && present.score >= near10 ? present : null].filter(Boolean);
     const smooth = !matchMedia("(prefers-reduced-motion: reduce)").matches;
     for (const [scale, which] of [[xAxis, x], [yAxis, y]]) {
       const values = held.map(which.value).filter(Number.isFinite);
@@ -132,9 +132,9 @@ function render({ model, el }) {
   function tellOf(p) {
     const half = p.high - p.low > 0 ? ` ± ${number((p.high - p.low) * 50, 1)} points` : "";
     const timed = Number.isFinite(p.ms) ? milliseconds(p.ms) + (Number.isFinite(p.measured) ? `, measured ${milliseconds(p.measured)}` : "") : "";
-    const accuracy = Number.isFinite(p.accuracy) ? `${METRICS.accuracy.show(p.accuracy, p)}${half}${p.kind === 0 ? " predicted" : ""}` : "";
+    const score = Number.isFinite(p.score) ? `${METRICS.accuracy.show(p.score, p)}${half}${p.kind === 0 ? " predicted" : ""}` : "";
     const images = p.n ? `${count(p.n)} images` : "";
-    return [accuracy, METRICS.size.show(p.bytes), timed, images, whenOf(p)].filter(Boolean).join(" · ");
+    return [score, METRICS.size.show(p.bytes), timed, images, whenOf(p)].filter(Boolean).join(" · ");
   }
   function tell() {
     const p = chosen || present;

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 class Trial:
     """One setting and its figures; ``recipe`` is its JSON, ``when`` seconds since 1970.
 
+    ``score`` is the accuracy, or the agreement with the dense model where the images have no labels.
     ``latency`` has no interval (``low`` and ``high`` are NaN) where only the history knows it.
     ``parent`` is the hash of the setting it was reached from. ``mine``: tried in this session. ``identity`` is its
     number in the history, None while it is not there; a person may give it a ``name``, star and delete it.
@@ -36,7 +37,7 @@ class Trial:
 
     recipe_hash: str
     recipe: str
-    accuracy: Estimate
+    score: Estimate
     bytes: int
     latency: Latency | None
     measured_ms: float | None
@@ -54,7 +55,7 @@ class Trial:
     @property
     def exact(self) -> bool:
         """Whether the whole split was run."""
-        return self.accuracy.kind == "exact"
+        return self.score.kind == "exact"
 
     def is_within(self, scope: str) -> bool:
         """Return whether it is of ``session``, ``starred``, or of ``all``."""
@@ -72,8 +73,8 @@ class Trials:
     Every change is noted in a log, so that a page need only be told what is new.
     """
 
-    def __init__(self, split: str, labelled: bool = True) -> None:
-        self._split, self._labelled = split, labelled
+    def __init__(self, split: str) -> None:
+        self._split = split
         self._lock = threading.Lock()
         self._places: dict[str, int] = {}
         self._trials: list[Trial] = []
@@ -152,14 +153,14 @@ class Trials:
         return Trial(
             recipe_hash=record.recipe_hash,
             recipe=record.recipe,
-            accuracy=Estimate.exact(record.accuracy, record.n, self._split),
+            score=Estimate.exact(record.score, record.n, self._split),
             bytes=record.bytes,
             latency=None if ms is None else Latency("", "", 1, ms, nan, nan, "predicted"),
             measured_ms=record.measured_ms,
             when=record.time,
             parent=self._hashes.get(record.parent or 0),
             runtime_bytes=record.runtime_bytes,
-            loss=record.loss if self._labelled else None,
+            loss=record.loss,
             agreement=record.agreement,
             identity=record.id,
             name=record.name,
@@ -169,10 +170,7 @@ class Trials:
 
 
 def trial_of(snapshot: Snapshot, recipe: Recipe | None = None) -> Trial | None:
-    """Return the setting of ``snapshot`` with its figures so far, or None while it has no accuracy.
-
-    Where the images have no labels, what is held as its accuracy is the agreement.
-    """
+    """Return the setting of ``snapshot`` with its figures so far, or None while it has none."""
     recipe = recipe or snapshot.recipe
     if snapshot.score is None or snapshot.size is None or snapshot.error:
         return None
@@ -180,7 +178,7 @@ def trial_of(snapshot: Snapshot, recipe: Recipe | None = None) -> Trial | None:
     return Trial(
         recipe_hash=recipe.hash,
         recipe=recipe.to_json(),
-        accuracy=snapshot.score,
+        score=snapshot.score,
         bytes=snapshot.size.bytes,
         latency=snapshot.latency,
         measured_ms=measured.ms if measured else None,

@@ -41,7 +41,7 @@ METRICS = ("accuracy", "size", "latency", "runtime", "agreement", "loss")
 KINDS = ("predicted", "sampled", "exact")
 #: What a row of the packed figures holds; float32 each, NaN where it is not known.
 COLUMNS = (
-    "place", "accuracy", "low", "high", "n", "kind", "bytes", "ms", "ms_low", "ms_high", "measured_ms",
+    "place", "score", "low", "high", "n", "kind", "bytes", "ms", "ms_low", "ms_high", "measured_ms",
     "minutes", "mine", "parent", "runtime_bytes", "agreement", "loss", "kept", "starred", "deleted",
 )  # fmt: skip
 #: What the plot can be saved as from the page.
@@ -100,7 +100,7 @@ class TradeoffView(View):
 
     def begin(self, session: Session) -> None:
         """Forget the settings of the Session before; listen to this one also while nobody looks."""
-        self._trials = trials = Trials(session.key.split, session.key.labelled)
+        self._trials = trials = Trials(session.key.split)
         self._keeper = Keeper(session, trials)
         self._told = False
         self.labelled = session.key.labelled
@@ -257,10 +257,10 @@ class TradeoffView(View):
 
 
 def _row(trial: Trial, trials: Trials, epoch: float) -> list[float]:
-    latency, accuracy = trial.latency, trial.accuracy
+    latency, score = trial.latency, trial.score
     return [
-        trials.place(trial.recipe_hash), accuracy.value, accuracy.low, accuracy.high, accuracy.n,
-        KINDS.index(accuracy.kind), trial.bytes,
+        trials.place(trial.recipe_hash), score.value, score.low, score.high, score.n,
+        KINDS.index(score.kind), trial.bytes,
         *((latency.ms, latency.low, latency.high) if latency else (nan, nan, nan)),
         nan if trial.measured_ms is None else trial.measured_ms,
         (trial.when - epoch) / 60, trial.mine, trials.place(trial.parent),
@@ -270,12 +270,12 @@ def _row(trial: Trial, trials: Trials, epoch: float) -> list[float]:
 
 
 def _present_row(snapshot: Snapshot, trials: Trials, epoch: float) -> list[float]:
-    accuracy = snapshot.score or snapshot.predicted
+    score = snapshot.score or snapshot.predicted
     latency, measured = snapshot.latency, snapshot.measured_latency
     return [
         trials.place(snapshot.recipe_hash),
-        *((accuracy.value, accuracy.low, accuracy.high, accuracy.n, KINDS.index(accuracy.kind))
-          if accuracy else (nan, nan, nan, 0, 0)),
+        *((score.value, score.low, score.high, score.n, KINDS.index(score.kind))
+          if score else (nan, nan, nan, 0, 0)),
         snapshot.size.bytes if snapshot.size else nan,
         *((latency.ms, latency.low, latency.high) if latency else (nan, nan, nan)),
         measured.ms if measured else nan, nan, True, -1,
@@ -287,10 +287,10 @@ def _present_row(snapshot: Snapshot, trials: Trials, epoch: float) -> list[float
 
 def _baseline_row(snapshot: Snapshot) -> list[float]:
     baseline = snapshot.baseline
-    accuracy, size, latency = baseline.score, baseline.size, baseline.latency
+    score, size, latency = baseline.score, baseline.size, baseline.latency
     return [
         -1,
-        *((accuracy.value, accuracy.low, accuracy.high, accuracy.n) if accuracy else (nan, nan, nan, 0)),
+        *((score.value, score.low, score.high, score.n) if score else (nan, nan, nan, 0)),
         KINDS.index("exact"),
         size.bytes if size else nan,
         *((latency.ms, latency.low, latency.high) if latency else (nan, nan, nan)),

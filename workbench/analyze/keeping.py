@@ -118,6 +118,7 @@ def pack_sensitivity(found: Sensitivity) -> bytes:
         "images": len(found.answers.power) if found.answers else 0,
     }  # fmt: skip
     arrays: dict[str, Any] = {name: getattr(found, name) for name in ("value", "low", "high", "n")}
+    arrays |= {} if found.places is None else {"places": found.places}
     arrays |= {f"measured.{name}": np.stack(entry) for name, entry in found.measured.items()}
     if found.answers is not None:
         cells = _partly(found)
@@ -157,7 +158,7 @@ def _read(header: dict[str, Any], arrays: dict[str, Any]) -> Sensitivity:
     baseline = Estimate(**header["baseline"])
     found = Sensitivity(
         Question(**fields), baseline, measured=measured, loss=header["loss"], power=header["power"],
-        labelled=header.get("labelled", True), order=header.get("ranked"),
+        labelled=header.get("labelled", True), order=header.get("ranked"), places=arrays.get("places"),
         allowance=header.get("allowance", 0.0), **figures,
     )  # fmt: skip
     if header["order"] is None:

@@ -130,16 +130,27 @@ def render_sensitivity(report: dict[str, Any]) -> str:
         f"{report['runtime']}",
         f"points {'lost' if report['labelled'] else 'of agreement lost'} against {baseline['value']:.2%} with "
         f"{report['technique']} on {_MODES[report['mode']]}, "
-        f"{report['setting']} at",
-        " ".join([" " * width, *(f"{level!s:>7}" for level in layers[0]["setting"])]),
+        f"{report['setting']} at" + ("; place, 1 the most sensitive, with 95 % interval" if layers[0]["rank"] else ""),
+        " ".join(
+            [" " * width, *(f"{level!s:>7}" for level in layers[0]["setting"]), "  place" * bool(layers[0]["rank"])]
+        ),
     ]
     for layer in layers:
         lost = [100 * (baseline["value"] - estimate["value"]) for estimate in layer[told]]
-        lines.append(" ".join([layer["name"].ljust(width), *(f"{points:7.2f}" for points in lost)]))
+        lines.append(" ".join([layer["name"].ljust(width), *(f"{points:7.2f}" for points in lost), _place(layer)]))
     if report["order"] is not None and report["order"] < 1:
         lines.append(f"order of the layers: rank correlation with that on all images ≥ {report['order']:.2f} (90 %)")
     lines += _metric_lines(report.get("metrics", [])) + _pair_lines(report.get("pairs"))
     return "\n".join(lines)
+
+
+def _place(layer: dict[str, Any]) -> str:
+    """Return a layer's place in the order, and between which it surely lies."""
+    rank = layer["rank"]
+    if rank is None:
+        return ""
+    span = f"{rank['low']}–{rank['high']}" if rank["low"] < rank["high"] else ""
+    return f"  {rank['value']:>3}  {span}".rstrip()
 
 
 def _metric_lines(metrics: list[dict[str, Any]]) -> list[str]:

@@ -165,7 +165,7 @@ def _look_back(surrogate: AccuracySurrogate, session: Session, footing: Footing)
             same = recipe.hash == record.recipe_hash  # not where a version calibrated otherwise
             if same and record.n == len(session.split) and surrogate.covers(recipe):
                 draft = draft_for(footing.subject, recipe, footing.context)
-                surrogate.note_past(recipe, draft.thresholds, draft.edits, record.accuracy)
+                surrogate.note_past(recipe, draft.thresholds, draft.edits, record.score)
 
 
 def _records(session: Session) -> list[Record]:

@@ -229,7 +229,7 @@ class _Sweep:
         if wanted is None or not found.known:
             return wanted is None
         standing = self._standing()
-        self._found = replace(found, order=standing.sure_of, allowance=self._enough)
+        self._found = replace(found, order=standing.sure_of, places=standing.places, allowance=self._enough)
         self._publish()
         spent = bool(self._enough) and self._spent() >= self._enough
         return standing.sure_of >= wanted or spent or bool((found.n >= self._looks[-1]).all())

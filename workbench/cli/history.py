@@ -99,7 +99,7 @@ def _show(options: argparse.Namespace) -> int:
     print(_line(row))
     print(f"  {row['model']} on {row['data']}, {row['n']:,} {row['split']} images, {row['runtime']}, {row['time']}")
     for ancestor in row["ancestors"]:
-        print(f"  from {ancestor['id']}: {ancestor['accuracy']:.2%}  {_recipe(ancestor)}")
+        print(f"  from {ancestor['id']}: {_score(ancestor).strip()}  {_recipe(ancestor)}")
     for layer in row["layers"]:
         print(f"  {layer['name']:24} {layer['bytes']:>10,} B  {layer['sparsity']:6.1%} zeros  {layer['bits']:g} bit")
     return 0

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .schema import MIGRATIONS, format_of
+from .schema import UNJUDGE, format_of
 
 #: Rows asked for one at a time after the last that could be read in order, at most.
 REACH = 20_000
@@ -26,13 +26,13 @@ def salvage(damaged: Path, into: sqlite3.Connection) -> int:
     with contextlib.closing(sqlite3.connect(damaged, isolation_level=None)) as source:
         try:
             source.execute("PRAGMA writable_schema = ON")  # else a file that was cut off is refused as a whole
-            version = format_of(source)
+            first = format_of(source) == 1  # which kept predictions beside the figures
             before = into.total_changes
             into.execute("BEGIN IMMEDIATE")
-            _copy(source, into, "settings", drop=("predictions",) if version in MIGRATIONS else ())
+            _copy(source, into, "settings", drop=("predictions",) if first else ())
             into.execute("UPDATE settings SET parent = NULL WHERE parent NOT IN (SELECT id FROM settings)")
-            kept = "settings" if version in MIGRATIONS else "details"
-            _copy_details(source, into, kept)
+            into.execute(UNJUDGE)
+            _copy_details(source, into, "settings" if first else "details")
             _copy(source, into, "findings")
             _copy(source, into, "baselines")
             into.execute("COMMIT")

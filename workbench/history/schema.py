@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import sqlite3
 
-FORMAT = 2
+from .values import WITHOUT_LABELS
+
+FORMAT = 3
 
 #: Marks a file as ours ("wbhy"), so that no other program's database is written to.
 APPLICATION = 0x77626879
 
 _SETTINGS = """
-CREATE TABLE settings (
+CREATE TABLE {name} (
     id INTEGER PRIMARY KEY,
     parent INTEGER REFERENCES settings(id),
     time REAL NOT NULL,
     model TEXT NOT NULL, model_hash TEXT NOT NULL,
     data TEXT NOT NULL, data_hash TEXT NOT NULL, split TEXT NOT NULL,
     runtime TEXT NOT NULL, recipe_hash TEXT NOT NULL, recipe TEXT NOT NULL,
-    n INTEGER NOT NULL, accuracy REAL NOT NULL, top5 REAL, loss REAL NOT NULL, agreement REAL NOT NULL,
+    n INTEGER NOT NULL, accuracy REAL{judged}, top5 REAL, loss REAL{judged}, agreement REAL NOT NULL,
     bytes INTEGER NOT NULL, dense_fp32_bytes INTEGER NOT NULL, runtime_bytes INTEGER, entropy_bytes INTEGER,
     latency_ms REAL, measured_ms REAL,
-    versions TEXT NOT NULL DEFAULT '{}',
+    versions TEXT NOT NULL DEFAULT '{{}}',
     name TEXT NOT NULL DEFAULT '', starred INTEGER NOT NULL DEFAULT 0, deleted REAL,
     UNIQUE (model_hash, data_hash, split, runtime, recipe_hash)
 )"""
+#: Those of format 2, which kept agreement as accuracy where there were no labels.
+_SETTINGS_2 = _SETTINGS.format(name="settings", judged=" NOT NULL")
 
 # Apart from the settings, so that thousands of them are read without turning over their predictions.
 _DETAILS = """
@@ -55,24 +59,35 @@ CREATE TABLE findings (
     UNIQUE (model_hash, data_hash, split, runtime, kind, question)
 )"""
 
-TABLES = (_SETTINGS, _DETAILS, _BASELINES, _FINDINGS)
+TABLES = (_SETTINGS.format(name="settings", judged=""), _DETAILS, _BASELINES, _FINDINGS)
 
 _COLUMNS_1 = (
     "id, parent, time, model, model_hash, data, data_hash, split, runtime, recipe_hash, recipe, n, accuracy, top5, "
     "loss, agreement, bytes, dense_fp32_bytes, runtime_bytes, entropy_bytes, latency_ms, measured_ms"
 )
 
+#: Takes agreement out where formats 1 and 2 called it accuracy: where the images have no labels.
+UNJUDGE = f"UPDATE settings SET accuracy = NULL, top5 = NULL, loss = NULL WHERE data_hash LIKE '%{WITHOUT_LABELS}'"
+
 #: Format → the statements that make the next one of it.
 MIGRATIONS = {
     1: (
         "ALTER TABLE settings RENAME TO settings_1",
-        _SETTINGS,
+        _SETTINGS_2,
         _DETAILS,
         _FINDINGS,
         f"INSERT INTO settings ({_COLUMNS_1}) SELECT {_COLUMNS_1} FROM settings_1",
         "INSERT INTO details (setting, predictions) SELECT id, predictions FROM settings_1",
         "DROP TABLE settings_1",
-    )
+    ),
+    # the new table is made beside the old, since renaming the old would take the other tables' references with it
+    2: (
+        _SETTINGS.format(name="settings_3", judged=""),
+        "INSERT INTO settings_3 SELECT * FROM settings",
+        "DROP TABLE settings",
+        "ALTER TABLE settings_3 RENAME TO settings",
+        UNJUDGE,
+    ),
 }
 
 

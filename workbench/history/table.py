@@ -92,20 +92,16 @@ def ancestors(find: Callable[[int], Record], record: Record) -> list[Row]:
             record = find(record.parent)
         except HistoryError:  # lost with a part of a damaged file
             break
-        facts = {name: getattr(record, name) for name in ("id", "name", "accuracy", "bytes")}
+        facts = {name: getattr(record, name) for name in ("id", "name", "accuracy", "agreement", "bytes")}
         chain.append({**facts, "recipe": json.loads(record.recipe)})
     return chain
 
 
 def to_row(key: Key, record: Record) -> Row:
-    """Return a setting as plain data; ``time`` is ISO 8601 in UTC, ``seconds`` the same since 1970.
-
-    Of images without labels, accuracy, top-5 and loss are None.
-    """
+    """Return a setting as plain data; ``time`` is ISO 8601 in UTC, ``seconds`` the same since 1970."""
     told_otherwise = ("recipe", "time", "deleted", "versions")
     return {
         **{name: value for name, value in vars(record).items() if name not in told_otherwise},
-        **({} if key.labelled else dict.fromkeys(("accuracy", "top5", "loss"))),
         "recipe": json.loads(record.recipe),
         "time": _iso(record.time),
         "seconds": record.time,

@@ -50,7 +50,8 @@ class Key:
 class Record:
     """One measured setting. Accuracy, top-5 and agreement are shares, loss is mean cross-entropy.
 
-    Of images without labels (``Key.labelled``) these are judged by the dense model's answers: accuracy is agreement.
+    Of images without labels (``Key.labelled``) there is no accuracy, top-5 or loss, only the ``agreement``: the share
+    answered like the dense model.
 
     ``parent`` is the id of the setting it came from, ``time`` seconds since 1970, ``versions`` what measured
     it (empty where that was not noted yet). A person may give it a ``name``, star it, and delete it;
@@ -60,9 +61,9 @@ class Record:
     recipe_hash: str
     recipe: str
     n: int
-    accuracy: float
+    accuracy: float | None
     top5: float | None
-    loss: float
+    loss: float | None
     agreement: float
     bytes: int
     dense_fp32_bytes: int
@@ -77,6 +78,16 @@ class Record:
     name: str = ""
     starred: bool = False
     deleted: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What settings are judged by: the accuracy, or the agreement where the images have no labels."""
+        return self.agreement if self.accuracy is None else self.accuracy
+
+    @property
+    def judged(self) -> str:
+        """What ``score`` is: ``accuracy``, or ``agreement``."""
+        return "agreement" if self.accuracy is None else "accuracy"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from .facts import Facts
 
 #: Classes and layers shown at most; the rest is counted.
 _CLASSES, _LAYERS = 20, 60
+#: What settings are judged by, in words.
+_JUDGED = {"accuracy": "accuracy", "agreement": "as the dense model"}
 #: What a zoo's card says that tells a reader nothing, or is said already.
 _PRIVATE = frozenset({"sha256", "name", "dataset", "seconds", "threads", "machine"})
 
@@ -209,11 +211,13 @@ def _told(published: Any) -> Iterator[tuple[str, Any]]:
 
 def _history(facts: Facts) -> Iterator[Block]:
     rows = tuple(
-        (str(record.id), record.name or _recipe(record.recipe), f"{record.accuracy:.2%}", _bytes(record.bytes),
+        (str(record.id), record.name or _recipe(record.recipe), f"{record.score:.2%}", _bytes(record.bytes),
          time.strftime("%Y-%m-%d %H:%M", time.gmtime(record.time)))
         for record in facts.path
     )  # fmt: skip
-    yield Table(("setting", "recipe or name", "accuracy", "packed", "measured (UTC)"), rows, numbers=2)
+    yield Table(
+        ("setting", "recipe or name", _JUDGED[facts.record.judged], "packed", "measured (UTC)"), rows, numbers=2
+    )
     versions = ", ".join(f"{name} {version}" for name, version in sorted(facts.record.versions.items()))
     if versions:
         yield Paragraph(f"Measured with {versions}.")
