@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.techniques.trained import TrainSparseSettings
 
 from ..constraints.base import Part
-from ..constraints.gates import Gated, forget_momentum, free_values, gates_of
+from ..constraints.gates import Gated, forget_momentum, free_values, gates_of, largest
 from ..method import Learning, Moment
 from .taught import Taught
 
@@ -35,7 +35,7 @@ class TrainSparse(Taught[TrainSparseSettings]):
         densities = self._densities({name: tuple(gate.kept.shape) for name, gate in gates.items()})
         for place, (name, gate) in enumerate(gates.items()):
             count = round(densities[name] * gate.kept.numel())
-            gate.kept.copy_(_largest(_chance(gate.kept, self.settings.seed, place), count))
+            gate.kept.copy_(largest(_chance(gate.kept, self.settings.seed, place), count))
 
     def before_step(self, student: Student, optimizer: Any, moment: Moment) -> None:
         """Ask for the gradient of all weights, where they are about to be exchanged."""
@@ -88,18 +88,12 @@ def _exchange(gate: Gated, wish: Tensor, share: float) -> None:
     count = min(count, int(missing.sum()))
     if count == 0:
         return
-    smallest = _largest(gate.magnitudes().neg().masked_fill(missing, -torch.inf), count)
-    grown = _largest(wish.masked_fill(gate.kept, -torch.inf), count)
+    smallest = largest(gate.magnitudes().neg().masked_fill(missing, -torch.inf), count)
+    grown = largest(wish.masked_fill(gate.kept, -torch.inf), count)
     values = free_values(gate)
     if values is not None:
         values.masked_fill_(grown | smallest, 0.0)
     gate.kept.copy_((gate.kept & ~smallest) | grown)
-
-
-def _largest(scores: Tensor, count: int) -> Tensor:
-    mask = torch.zeros(scores.numel(), dtype=torch.bool)
-    mask[scores.flatten().argsort(descending=True, stable=True)[:count]] = True
-    return mask.view_as(scores)
 
 
 def _chance(like: Tensor, seed: int, place: int) -> Tensor:
