@@ -78,9 +78,9 @@ def test_weights_that_leave_the_cache_are_charged_by_the_byte_and_once() -> None
     assert weight_bytes(kernel) == size
     table.cache = WeightCache((size, 2 * size), (0.0, 0.05))
     once, again = kernel_times([kernel, replace(kernel, name="again")], table)
-    assert (once.ns, again.ns) == (pytest.approx(5000, rel=1e-3),) * 2, "all of it fits"
+    assert [once.ns, again.ns] == pytest.approx([5000, 5000], rel=1e-3), "all of it fits"
     apart = kernel_times([kernel, replace(kernel, weight="another")], table)
-    assert [time.ns for time in apart] == [pytest.approx(5000 + 0.05 * size, rel=1e-3)] * 2
+    assert [time.ns for time in apart] == pytest.approx([5000 + 0.05 * size] * 2, rel=1e-3)
     wide = replace(kernel, bytes=2 * size)
     assert kernel_times([wide], table)[0].ns == pytest.approx(5000 + 0.05 * size, rel=1e-3), "activations take room too"
     assert table.ns_per_byte(10 * size) == table.ns_per_byte(2 * size)

@@ -10,6 +10,8 @@ import workbench as wb
 from tests.gallery import CLASSES, CLASSIFIERS, SHAPE, build
 from workbench.compression import compress_subject, context_for
 from workbench.evaluation import Evaluator
+from workbench.int8 import write_int8
+from workbench.measure.latency.measured import open_session
 from workbench.recipe import Recipe
 from workbench.run.runner import TorchRunner
 from workbench.subject import Subject
@@ -32,7 +34,9 @@ def data() -> wb.Dataset:
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_the_evaluator_answers_as_the_module_does(name: str, data: wb.Dataset) -> None:
+def test_the_evaluator_answers_as_the_module_does(
+    name: str, data: wb.Dataset, capfd: pytest.CaptureFixture[str]
+) -> None:
     model = wb.load_model(build(name))
     subject, context = Subject.of(model, SHAPE), context_for(model, data)
     normalization = model.normalization or data.normalization
@@ -49,3 +53,19 @@ def test_the_evaluator_answers_as_the_module_does(name: str, data: wb.Dataset) -
         loose = 0.05 if compressed.grids else 1e-4
         assert float(np.abs(ours - expected).max()) <= loose * max(1.0, float(np.abs(expected).max())), text
     assert (evaluator.runtime == "torch") == (name in NOT_EXPORTED), evaluator.why_torch
+    assert capfd.readouterr().out == "", "stdout is for what commands answer"
+
+
+@pytest.mark.parametrize("name", ["transposed", "depth_multiplier", "conv3d"])
+def test_the_int8_file_answers_as_its_simulation_does(name: str, data: wb.Dataset) -> None:
+    model = wb.load_model(build(name))
+    subject, context = Subject.of(model, SHAPE), context_for(model, data)
+    normalization = model.normalization or data.normalization
+    compressed = compress_subject(subject, Recipe.parse(RECIPES[-1]), context)
+    graph = Evaluator(subject, data.splits["test"], normalization).graphs.of(compressed)
+    assert graph is not None
+    images = normalization(data.splits["test"].images)
+    session = open_session(write_int8(graph, compressed, images))
+    (ours,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    expected = compressed.fresh_module()(images).detach().numpy()
+    assert float(np.abs(ours - expected).max()) <= 0.01 * float(np.abs(expected).max())

@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -248,18 +249,21 @@ def _export_by_tracing(module: nn.Module, example: Tensor) -> ModelProto:
     import onnx
 
     buffer = io.BytesIO()
-    torch.onnx.export(
-        module,
-        (example,),
-        buffer,  # type: ignore[arg-type]
-        dynamo=False,
-        opset_version=OPSET,
-        do_constant_folding=False,
-        training=torch.onnx.TrainingMode.PRESERVE,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
-    )
+    # torch asks whether its log is on without calling the question, takes that for a yes, and then prints the whole
+    # graph of a model that it cannot express on stdout
+    with mock.patch.object(torch._C, "_jit_is_onnx_log_enabled", None, create=True):
+        torch.onnx.export(
+            module,
+            (example,),
+            buffer,  # type: ignore[arg-type]
+            dynamo=False,
+            opset_version=OPSET,
+            do_constant_folding=False,
+            training=torch.onnx.TrainingMode.PRESERVE,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
+        )
     return onnx.load_from_string(buffer.getvalue())
 
 

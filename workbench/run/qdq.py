@@ -77,7 +77,7 @@ def export_int8(
         try:
             quantize_static(
                 folded, str(path), _Reader(folded, calibration), quant_format=QuantFormat.QDQ,
-                per_channel=True, op_types_to_quantize=_quantized_kinds(),
+                per_channel=True, op_types_to_quantize=_quantized_kinds(), nodes_to_exclude=_left_in_float(folded),
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax, extra_options=options,
             )  # fmt: skip
@@ -106,6 +106,18 @@ def _quantized_kinds() -> list[str]:
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     return sorted({*QDQRegistry, *QLinearOpsRegistry} - {"LayerNormalization", "InstanceNormalization"})
+
+
+def _left_in_float(model: onnx.ModelProto) -> list[str]:
+    """Return the nodes whose bias the quantizer cannot round: in a grouped transposed convolution a scale of the
+    weight belongs to an output of every group. Their weights keep the values they have, in float32."""
+    groups = {
+        node.name: entry.i
+        for node in model.graph.node
+        for entry in node.attribute
+        if node.op_type == "ConvTranspose" and len(node.input) == 3 and entry.name == "group"
+    }
+    return [name for name, count in groups.items() if count > 1]
 
 
 def _overrides(
