@@ -17,7 +17,7 @@ from workbench.subject import Subject
 from workbench.techniques import TECHNIQUES, Cost
 from workbench.techniques.context import Context
 
-#: Seconds of one processor for it in a session, at most: large models, which take longer, still have the first ones prepared.
+#: Seconds of one processor for it in a session, at most; of large models, which take longer, the first are prepared.
 SECONDS = 5.0
 
 
