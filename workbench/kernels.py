@@ -13,7 +13,7 @@ from workbench.graphs import Graphs
 from workbench.int8 import runs_int8
 from workbench.models.edits import Slice
 from workbench.run.onnx_graph import OnnxGraph
-from workbench.seen import SeenKernels
+from workbench.seen import SeenKernels, rounded
 from workbench.subject import Subject
 
 if TYPE_CHECKING:
@@ -58,12 +58,15 @@ class PlannedKernels:
 
     def all(self) -> tuple[Kernel, ...]:
         """The baseline's kernels in fp32 and in int8; other channel counts are derived from them."""
+        return (*self.of(None), *self.dense_int8())
+
+    def dense_int8(self) -> tuple[Kernel, ...]:
+        """The baseline's kernels in int8; none where they cannot be told."""
         from workbench.measure.latency import fused_kernels
 
-        plain = self.of(None)
         if self.seen is not None:
-            return (*plain, *self.seen.dense_int8)
-        return (*plain, *fused_kernels(self._plain, self._subject.image_shape, int8=True, block=self._block()))
+            return self.seen.dense_int8
+        return fused_kernels(self._plain, self._subject.image_shape, int8=True, block=self._block())
 
     def met(self) -> tuple[Kernel, ...]:
         """The kernels of the structures planned so far: some may be of kinds that no baseline has (factors, say)."""
@@ -93,10 +96,11 @@ class PlannedKernels:
                 self._met.update(dict.fromkeys(found))
         return found
 
-    def baseline_file(self) -> ModelProto:
-        """Return the dense model as ONNX."""
+    def baseline_file(self, *, int8: bool = False) -> ModelProto:
+        """Return the dense model as ONNX; the one in ``int8`` is for timing. Raises ``WorkbenchError`` without one."""
         assert self._graphs.plain is not None
-        return self._graphs.plain.build(self._subject.model.module.state_dict())
+        model = self._graphs.plain.build(self._subject.model.module.state_dict())
+        return rounded(model, self._data, self._normalization) if int8 else model
 
     def _plan(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from workbench.measure.devices.reasons import Change
     from workbench.measure.devices.roofline import Dtype
     from workbench.measure.devices.work import Work
-    from workbench.measure.latency import Kernel, KernelTable
+    from workbench.measure.latency import Anchor, Kernel, KernelTable
 
 
 class LatencyEstimator:
@@ -48,7 +49,9 @@ class LatencyEstimator:
         self._data = data
         self._normalization = normalization
         self._table: KernelTable | None = None
+        #: What the dense model was measured at, in int8 too.
         self._anchor: Latency | None = None
+        self._int8_anchor: Latency | None = None
         self._sizes: dict[Hashable, int] = {}
         self._kernels = PlannedKernels(subject, graphs, data, normalization, lambda: self._open().block)
         self._predicted: dict[Hashable, Latency] = {}
@@ -101,10 +104,10 @@ class LatencyEstimator:
 
         table = self._open()
         before, after = self._kernels.of(None), self._kernels.of(compressed)
-        anchor = (before, self._anchor) if self._anchor else None
 
         def predict(kernels: tuple[Kernel, ...]) -> Latency:
-            key = (kernels, table.version, self._anchor)
+            anchor = self._anchor_for(before, kernels)
+            key = (kernels, table.version, anchor)
             found = self._predicted.get(key)  # other threads may clear it at any moment
             if found is None:
                 if len(self._predicted) > KEPT:
@@ -117,8 +120,8 @@ class LatencyEstimator:
     def measure(self, compressed: CompressedModel) -> Latency:
         """Return the measured latency of the exported model at batch 1, one thread, on this machine.
 
-        The baseline is measured beside it: the reason compares the two, and later predictions are
-        scaled by what was predicted and measured for the baseline.
+        The baseline is measured beside it (for an int8 file the baseline in int8 too): the reason compares the two,
+        and later predictions are scaled by what was predicted and measured for the baseline.
         """
         from workbench.measure.latency import measure_latency
 
@@ -127,14 +130,23 @@ class LatencyEstimator:
         if not compressed.recipe:
             return measured
         self._anchor = measure_latency(self._kernels.baseline_file(), self._subject.image_shape)
+        if runs_int8(compressed):
+            with contextlib.suppress(WorkbenchError):  # as a whole the dense model may not have such a file
+                self._int8_anchor = measure_latency(self._kernels.baseline_file(int8=True), self._subject.image_shape)
         if not self._kernels.are_known:
             return measured
         before, after = self._kernels.of(None), self._kernels.of(compressed)
         return self._explained(before, after, self._anchor, measured, compressed)
 
-    def scale_by(self, baseline: Latency) -> None:
-        """Scale later predictions by what the baseline was measured at, as ``measure`` does."""
-        self._anchor = baseline
+    def scale_by(self, baseline: Latency, int8: Latency | None = None) -> None:
+        """Scale later predictions by what the baseline and its ``int8`` file were measured at, as ``measure`` does."""
+        self._anchor, self._int8_anchor = baseline, int8
+
+    def _anchor_for(self, before: tuple[Kernel, ...], kernels: tuple[Kernel, ...]) -> Anchor | None:
+        """Return the measured baseline that a prediction is scaled by: of the same number type where there is one."""
+        if self._int8_anchor is not None and any(kernel.dtype == "int8" for kernel in kernels):
+            return self._kernels.dense_int8(), self._int8_anchor
+        return (before, self._anchor) if self._anchor is not None else None
 
     def time_shares(self, compressed: CompressedModel) -> dict[str, float]:
         """Return weight name → share of the predicted time, for weights with a kernel of their own."""

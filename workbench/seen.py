@@ -60,8 +60,16 @@ class SeenKernels:
             table.observe(self._rounded(model), self._subject.image_shape)
 
     def _rounded(self, model: ModelProto) -> ModelProto:
-        from workbench.run.qdq import export_int8
+        return rounded(model, self._data, self._normalization)
 
-        if "calibration" not in self._data.splits:
-            raise WorkbenchError("An int8 file needs calibration data, and this dataset has none.")
-        return export_int8(model, self._normalization(self._data["calibration"].images[:FEW]).numpy())
+
+def rounded(model: ModelProto, data: Dataset, normalization: Normalization) -> ModelProto:
+    """Return ``model`` in int8, on grids from a few calibration images: for its kernels, not for its answers.
+
+    Raises ``WorkbenchError`` where there are no such images, or ONNX Runtime cannot quantize it.
+    """
+    from workbench.run.qdq import export_int8
+
+    if "calibration" not in data.splits:
+        raise WorkbenchError("An int8 file needs calibration data, and this dataset has none.")
+    return export_int8(model, normalization(data["calibration"].images[:FEW]).numpy())

@@ -2,9 +2,10 @@
 
 What a Session foretells once it had time to measure kernels. They are measured afresh, each on its own: no model
 runs before its latency is predicted. A model's recipes (filters pruned alone and with 8 bits, int8, masks, low
-rank) are then measured beside its dense file in one interleaved run (rule of rejection: ``measure_interleaved``),
-and what is predicted is scaled by the dense file's figure of that run: drift of the machine is in both. Noisy
-recipes are measured again, then given up and counted.
+rank) are then measured beside its dense files (float and int8) in one interleaved run (rule of rejection:
+``measure_interleaved``), and what is predicted is scaled by the dense file's figure of that run, as ``measure``
+has it in a Session: drift of the machine is in both. Noisy recipes are measured again, then given up and counted.
+The dense files themselves are not judged.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ def _compare(name: str, count: int) -> tuple[list[Row], int]:
     estimator, context = LatencyEstimator(subject, graphs, data, normalization), context_for(model, data)
     dense = compress_subject(subject, Recipe(), context)
     chosen = []
-    files = [estimator.file(dense)]
+    in_int8 = compress_subject(subject, Recipe.parse([INT8]), context)
+    files = [estimator.file(dense), estimator.file(in_int8)]
     for kind, recipe in _recipes(name, count):
         with contextlib.suppress(WorkbenchError):  # a technique with nothing to do in this model, or a file, says so
             compressed = compress_subject(subject, recipe, context)
@@ -110,8 +112,8 @@ def _compare(name: str, count: int) -> tuple[list[Row], int]:
     estimator.learn(lambda: False, seconds=180)
     rows: dict[int, Row] = {}
     for _ in range(ATTEMPTS):
-        baseline, *measured = measure_interleaved(files, data.image_shape)
-        estimator.scale_by(baseline.latency)
+        baseline, rounded, *measured = measure_interleaved(files, data.image_shape)
+        estimator.scale_by(baseline.latency, None if rounded.noisy else rounded.latency)
         for place, ((kind, compressed), found) in enumerate(zip(chosen, measured, strict=True)):
             if place in rows or baseline.noisy or found.noisy:
                 continue
@@ -132,11 +134,11 @@ def _recipes(name: str, count: int) -> Iterator[tuple[str, Recipe]]:
         ratio = round(chance.uniform(0.15, 0.75), 3)
         filters = {"prune": {"granularity": "filter", "ratio": ratio, "scope": chance.choice(("layer", "global")),
                              "multiple": chance.choice((8, 8, 4, 1))}}  # fmt: skip
-        kinds = {
-            "filters": [filters], "filters, int8": [filters, INT8], "int8": [INT8], "filters again": [filters],
-            "filters, int8 again": [filters, INT8], "masks": [{"prune": {"ratio": ratio}}],
+        kinds: dict[str, list[object]] = {
+            "filters": [filters], "filters, int8": [filters, INT8], "low rank": [{"factorize": {}}],
+            "masks": [{"prune": {"ratio": ratio}}], "filters again": [filters], "filters, int8 again": [filters, INT8],
             "filters of some layers": [{"prune": {**filters["prune"], "layers": ["*1*", "*fc*"]}}],
-            "low rank": [{"factorize": {}}],
+            "masks, int8": [{"prune": {"ratio": ratio}}, INT8],
         }  # fmt: skip
         kind = list(kinds)[place % len(kinds)]
         yield f"{kind} {ratio:.2f}", Recipe.parse(kinds[kind])

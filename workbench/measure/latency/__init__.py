@@ -11,12 +11,13 @@ from .device import Device, this_machine
 from .graph import Graph, GraphError, read_graph, resize
 from .kernels import Kernel, fused_kernels
 from .measured import Interleaved, LatencyError, measure_interleaved, measure_latency
-from .predict import KernelTime, kernel_times, predict_latency
+from .predict import Anchor, KernelTime, kernel_times, predict_latency
 from .reasons import explain
 from .seen import seen_kernels
 from .table import KernelTable, open_table
 
 __all__ = [
+    "Anchor",
     "Device",
     "Graph",
     "GraphError",

@@ -23,6 +23,9 @@ from .kernel import Kernel
 from .signature import CONVOLUTIONS, PRODUCTS, Place, place
 from .table import KernelTable, Point
 
+#: The kernels of a related model, and what it was measured at.
+Anchor = tuple[Sequence[Kernel], Latency]
+
 #: Half-width of the 95 % interval as a share of the figure, from tests/bench/latency.py: with all
 #: kernels' signatures measured, and for the part of the time whose signature was not.
 KNOWN, UNKNOWN = 0.15, 0.6
@@ -101,7 +104,7 @@ def predict_latency(
     kernels: Sequence[Kernel],
     table: KernelTable,
     *,
-    anchor: tuple[Sequence[Kernel], Latency] | None = None,
+    anchor: Anchor | None = None,
 ) -> Latency:
     """Predict the latency of ``kernels``, as kind "predicted".
 
@@ -125,7 +128,7 @@ def predict_latency(
     return figure
 
 
-def _correction(anchor: tuple[Sequence[Kernel], Latency], kernels: Sequence[Kernel], table: KernelTable) -> float:
+def _correction(anchor: Anchor, kernels: Sequence[Kernel], table: KernelTable) -> float:
     """Return measured ÷ predicted of the anchor; its square root for kernels of another number type."""
     known, measured = anchor
     predicted = table.run_ns + sum(entry.ns for entry in kernel_times(known, table))
