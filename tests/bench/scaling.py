@@ -1,7 +1,9 @@
 """A sweep on one and on two workers of a Dask cluster and of a process pool, and what a task costs beside its work.
 
 A worker is a process that keeps one core busy: one thread of Dask, one of PyTorch and one of ONNX Runtime, which is
-checked by the processor time it used. All sweeps must give the figures of the one that runs in this process, to the
+checked by the processor time it used. What the machine itself gives is told first: pieces of the same work, without
+looks and without a scheduler, in one process and in two; cores that share caches, or are two threads of one, give less
+than twice. All sweeps must give the figures of the one that runs in this process, to the
 digit. The workers of a cluster live on from one sweep to the next, so they have imported what they need before the
 time counts; a pool starts with each sweep, so its time is told from the first answer on, and as a whole. From the
 overhead of a task and the time of one, the README tells how many workers a scheduler can keep busy.
@@ -26,7 +28,10 @@ import numpy as np
 import psutil
 import torch
 
+from workbench.analyze.cells import Piece, RemoteKit
+from workbench.analyze.finding import Question
 from workbench.analyze.sensitivity import Sensitivity, measure_sensitivity
+from workbench.analyze.variants import VariantSource
 from workbench.errors import WorkbenchError
 from workbench.run.cluster import Cluster
 from workbench.run.executor import Executor, Processes
@@ -34,6 +39,8 @@ from workbench.session import Session
 
 MODEL, TASKS, TOLERANCE, ROUNDS = "resnet20", 300, 0.02, 2
 VALUES = (0.3, 0.5, 0.7, 0.9)
+#: Images and pieces of what the machine itself gives.
+CEILING_IMAGES, CEILING_PIECES = 4096, 16
 #: Two workers on two cores that nothing else uses; the scheduler and this process take their share.
 LEAST_SPEEDUP = 1.5
 
@@ -66,6 +73,8 @@ def main() -> int:
     with Session(MODEL, "fashion_mnist", history=":memory:") as session:
         session.measure()
         session.give_way(lambda: False)
+        ceiling = _ceiling(session)
+        print(f"two processes that wait for nothing are {ceiling:.2f}× as fast as one on this machine", flush=True)
         here = _sweep(session, "inline").found
         kept = True
         for name, run in (("Dask", _on_cluster), ("pool", _in_pool)):
@@ -95,6 +104,25 @@ def _judge(name: str, here: Sensitivity, rounds: list[dict[int, Run]]) -> bool:
     gained = best[1] / best[2]
     print(f"{name}: two workers are {gained:.2f}× as fast as one, must be ≥ {LEAST_SPEEDUP}", flush=True)
     return gained >= LEAST_SPEEDUP
+
+
+def _ceiling(session: Session) -> float:
+    """Return how many times as fast two processes do the pieces of a sweep as one, where none waits for another."""
+    footing = session.footing()
+    question = Question("prune", "ratio", VALUES, (session.layers[0].name,))
+    layout = VariantSource(footing).lay_out([question.recipe(question.layers[0], level) for level in VALUES])
+    kit = RemoteKit.of(footing, question, (layout,), session.split.images, session.normalization, session.data)
+    columns, size = ((0, tuple(range(len(VALUES)))),), CEILING_IMAGES // CEILING_PIECES
+    pieces = [Piece(columns, size * number, size * (number + 1)) for number in range(CEILING_PIECES)]
+    seconds = []
+    for workers in (1, 2):
+        crew = Processes(workers).open(kit)
+        list(crew.run(pieces[: 2 * workers]))  # each has started, and opened the kit
+        start = time.perf_counter()
+        list(crew.run(pieces))
+        seconds.append(time.perf_counter() - start)
+        crew.close()
+    return seconds[0] / seconds[1]
 
 
 def _sweep(session: Session, executor: str | Executor, processes: Sequence[psutil.Process] = ()) -> Run:

@@ -120,6 +120,15 @@ def test_bad_input_ends_with_a_sentence_and_changes_nothing(
     assert not history.record(1).starred
 
 
+@pytest.mark.parametrize("arguments", [("star", "1"), ("name", "1", "best"), ("delete", "1")])
+def test_a_read_only_file_is_not_said_to_be_changed(
+    path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    path.chmod(0o444)
+    assert main(["history", *arguments, "--history", str(path)]) == 2
+    assert "is read-only, so nothing in it can be changed" in capsys.readouterr().err
+
+
 def test_a_history_file_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["history", "list", "--history", str(tmp_path / "none.sqlite")]) == 2
     assert "There is no history file" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.search.allocation import Allocation
 from workbench.search.budget import Budget, Kind
+from workbench.search.front import FrontJob
 from workbench.search.job import AllocationJob
 from workbench.search.options import METHODS, plan_for
 from workbench.session import Session
@@ -107,6 +109,19 @@ def test_other_budgets_are_kept_too(session: Session, kind: Kind, limit: float, 
 def test_a_budget_that_cannot_be_met_names_the_nearest_that_can(session: Session) -> None:
     with pytest.raises(WorkbenchError, match=r"9,000 bytes cannot be met .* nearest that can is [\d,]+ bytes\.$"):
         AllocationJob(session, Budget("bytes", 9_000), ["quantize"]).result()
+
+
+def test_what_the_recipes_other_steps_save_counts(session: Session) -> None:
+    base = wb.Recipe.parse("- prune: {granularity: filter, scope: layer, ratio: 0.6}")
+    answer = AllocationJob(session, Budget("bytes", 18_000), ["quantize"], base=base, repair=False).result().best
+    assert answer.recipe.steps[0] == base.steps[0]
+    assert 13_000 < answer.cost <= 18_000
+
+
+def test_a_scheduler_that_is_not_there_is_said_before_anything_runs(session: Session) -> None:
+    for job in (partial(AllocationJob, session, Budget("bytes", 60_000)), partial(FrontJob, session)):
+        with pytest.raises(WorkbenchError, match="No scheduler answers"):
+            job(executor="tcp://127.0.0.1:1")
 
 
 def test_locks_that_make_a_budget_impossible_are_named(session: Session) -> None:

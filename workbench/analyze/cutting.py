@@ -18,11 +18,14 @@ from .cells import Piece, spans
 
 #: Multiply-accumulates of a piece that goes to another process, at most or nearly so: about a second on one core,
 #: which is how long it takes to be cancelled, and what is lost with a worker that dies.
-FAR_PIECE = 20_000_000_000
-#: And at least, about a tenth of a second: sending one and its answers takes some 10 ms.
-LEAST_PIECE = 4_000_000_000
-#: Pieces of a look for each worker: with so many, the last one keeps the others waiting for little.
-EACH = 6
+FAR_PIECE = 40_000_000_000
+#: And at least, about a fifth of a second: sending one and its answers takes some 10 ms of all processes together.
+LEAST_PIECE = 8_000_000_000
+#: A piece is at most what is left of the look over so many pieces for each worker: the first ones are large, as few as
+#: can be, and the last ones small, so that the last of all keeps the others waiting for little.
+EACH = 2
+#: A piece's rows take so many times what the dense network takes, which every piece runs anew, at least.
+OWN = 4
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,16 @@ def cut_for_others(
     if not loads:
         return
     an_image = sum(load.work for load in loads) + trunk
-    aim = min(FAR_PIECE, max(LEAST_PIECE, an_image * (stop - start) / (EACH * workers)))
-    batches = max(1, int(aim / an_image / batch))
-    room = max(aim - trunk * batch, aim / 2)  # for rows, in a piece of one batch
-    parts = 1 if batches > 1 else math.ceil((an_image - trunk) * batch / room)
-    rows = _dealt(loads, min(parts, len(loads)))
-    for first, last in spans(start, stop, batches * batch):
-        for part in rows:
+    first = start
+    while first < stop:
+        aim = min(FAR_PIECE, max(LEAST_PIECE, an_image * (stop - first) / (EACH * workers)))
+        batches = max(1, int(aim / an_image / batch))
+        last = min(stop, first + batches * batch)
+        room = max(aim - trunk * batch, OWN * trunk * batch)  # for rows, in a piece of one batch
+        parts = 1 if batches > 1 else math.ceil((an_image - trunk) * (last - first) / room)
+        for part in _dealt(loads, min(parts, len(loads))):
             yield Piece(tuple((load.place, load.columns) for load in part), first, last)
+        first = last
 
 
 def _dealt(loads: Sequence[Load], parts: int) -> list[list[Load]]:

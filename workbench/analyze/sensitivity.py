@@ -126,6 +126,9 @@ def what_to_vary(technique: str, setting: str | None, values: Sequence[Any] | No
     setting = setting or (dial.setting if dial else None)
     if setting is None:
         raise WorkbenchError(f"'{technique}' has no setting that stands for how hard it compresses: name one.")
+    fields = TECHNIQUES[technique].settings.model_fields
+    if setting not in fields:
+        raise WorkbenchError(f"'{technique}' has no setting '{setting}'; there are {', '.join(fields)}.")
     if values is None and (dial is None or setting != dial.setting):
         raise WorkbenchError(f"Which values of '{setting}' are to be tried? There is no usual choice.")
     levels = tuple(dict.fromkeys(values if values is not None else dial.levels if dial else ()))

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +38,6 @@ from .keeping import Keeper, take_over
 from .ordering import LEAST_LAYERS, Standing, deciding_cells, find_standing
 from .pauses import Host, Pauses
 from .variants import Layout, VariantSource
-
-if TYPE_CHECKING:
-    from workbench.measure.strata import Look
 
 #: A cell is settled once its half-width is at most this share of what it lost, with a tolerance.
 RELATIVE = 0.1
@@ -105,12 +101,21 @@ def _measure(job: SensitivityJob) -> Sensitivity:
 
 @dataclass
 class _Row:
-    """One layer: what its variants need, the columns that are still measured, and pieces that are under way."""
+    """One layer: what its variants need, and the columns that are still measured."""
 
     place: int
     layout: Layout
     open: list[int] = field(default_factory=list)
-    taken: tuple[int, ...] = ()
+
+
+@dataclass
+class _Stretch:
+    """Columns of one row and the images from one look to the next; ``missing`` pieces of it are under way."""
+
+    row: _Row
+    columns: tuple[int, ...]
+    start: int
+    stop: int
     missing: int = 0
 
 
@@ -146,7 +151,7 @@ class _Sweep:
         crew = self._job.executor.open(self._kit(tuple(row.layout for row in rows)))
         try:
             for start, stop in pairwise((0, *self._looks)):
-                self._take_look(crew, rows, start, stop)
+                self._run(crew, [self._stretches(rows, start, stop)])
             self._put_in_order(crew, rows)
         finally:
             self._pauses.stopped = True  # the threads end at their next pause
@@ -191,37 +196,39 @@ class _Sweep:
             row.open = [column for column in row.layout.changed if not settled[row.place, column]]
         return not any(row.open for row in rows)
 
-    def _take_look(self, crew: Crew[Piece, Told], rows: list[_Row], start: int, stop: int) -> None:
-        """Run images ``start..stop`` through the cells that are known no further than ``start``."""
-        taken = []
-        for row in rows:
-            row.taken = tuple(column for column in row.open if self._found.n[row.place, column] == start)
-            if row.taken:
-                taken.append(row)
-        pieces = list(self._cut(taken, start, stop))
-        for row in taken:
-            row.missing = sum(any(place == row.place for place, _ in piece.cells) for piece in pieces)
-        look = None if stop == self._total else self._sampler.strata.look(stop)
-        by_place = {row.place: row for row in taken}
-        for number, told in crew.run(pieces):
-            self._note(pieces[number], told)
-            for place, _ in pieces[number].cells:
-                row = by_place[place]
-                row.missing -= 1
-                if row.missing == 0:
-                    self._estimate(row, stop, look)
+    def _stretches(self, rows: list[_Row], start: int, stop: int) -> list[_Stretch]:
+        """Return what takes the open cells that are known as far as ``start`` on to ``stop``."""
+        n = self._found.n
+        columns = [tuple(column for column in row.open if n[row.place, column] == start) for row in rows]
+        return [_Stretch(row, taken, start, stop) for row, taken in zip(rows, columns, strict=True) if taken]
+
+    def _run(self, crew: Crew[Piece, Told], looks: list[list[_Stretch]]) -> None:
+        """Run the stretches, of one look in each list; all of them are handed out before any is waited for."""
+        work: list[tuple[Piece, list[_Stretch]]] = []
+        for stretches in filter(None, looks):
+            by_place = {each.row.place: each for each in stretches}
+            for piece in self._cut(stretches):
+                through = [by_place[place] for place, _ in piece.cells]
+                for each in through:
+                    each.missing += 1
+                work.append((piece, through))
+        for number, told in crew.run([piece for piece, _ in work]):
+            piece, through = work[number]
+            self._note(piece, told)
+            for each in through:
+                each.missing -= 1
+                if each.missing == 0:
+                    self._estimate(each)
             self._pauses.take()
 
     def _put_in_order(self, crew: Crew[Piece, Told], rows: list[_Row]) -> None:
         """Take the cells that decide the layers' order a look further, again and again, until it is sure enough."""
         self._enough = self._enough or MOST_MORE * self._spent()
         while not self._is_ordered():
-            n = self._found.n.copy()
-            chosen = deciding_cells(self._standing(), n, self._looks, self._work)
-            for start, stop in pairwise(self._looks):
-                for row in rows:
-                    row.open = [int(column) for column in np.flatnonzero(chosen[row.place] & (n[row.place] == start))]
-                self._take_look(crew, rows, start, stop)
+            chosen = deciding_cells(self._standing(), self._found.n, self._looks, self._work)
+            for row in rows:
+                row.open = np.flatnonzero(chosen[row.place]).tolist()
+            self._run(crew, [self._stretches(rows, start, stop) for start, stop in pairwise(self._looks)])
 
     def _is_ordered(self) -> bool:
         """Note how sure the layers' order is; return whether that is enough, or as much as can be had."""
@@ -243,8 +250,9 @@ class _Sweep:
         """Return the multiply-accumulates that the cells took, those of earlier sweeps included."""
         return float((np.where(self._same, 0, self._found.n) * self._work).sum())
 
-    def _cut(self, rows: list[_Row], start: int, stop: int) -> Iterator[Piece]:
-        loads = [Load(row.place, row.taken, row.layout.macs) for row in rows]
+    def _cut(self, stretches: list[_Stretch]) -> Iterator[Piece]:
+        start, stop = stretches[0].start, stretches[0].stop
+        loads = [Load(each.row.place, each.columns, each.row.layout.macs) for each in stretches]
         executor = self._job.executor
         if not executor.remote:
             return cut_here(loads, start, stop, self._batch, self._chunk)
@@ -264,9 +272,10 @@ class _Sweep:
                 self._answers.arrays[name][place, list(columns), piece.first : piece.last] = values
             self._advance(float(self._work[place, 0]) * len(columns) * (piece.last - piece.first))
 
-    def _estimate(self, row: _Row, n: int, look: Look | None) -> None:
-        """Set the figures of the cells of a row that were taken to ``n`` images; close those that are settled."""
-        columns = list(row.taken)
+    def _estimate(self, stretch: _Stretch) -> None:
+        """Set the figures of the cells that a stretch took further; close those that are settled."""
+        row, columns, n = stretch.row, list(stretch.columns), stretch.stop
+        look = None if n == self._total else self._sampler.strata.look(n)
         answers = {name: values[row.place, columns, :n] for name, values in self._answers.arrays.items()}
         figures = figures_of(self._sampler, answers, look)
         if not self._found.labelled:

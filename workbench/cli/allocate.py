@@ -43,12 +43,14 @@ def add(verbs: Verbs[Any]) -> None:
 def _allocate(options: argparse.Namespace) -> int:
     from workbench.models.load import load_model
     from workbench.recipe import Recipe
-    from workbench.search.front import FrontJob
+    from workbench.search.front import FrontJob, require_front
     from workbench.search.job import AllocationJob
     from workbench.search.report import allocation_report, render_allocation
     from workbench.session import Session
 
     budget = _budget(options)
+    if options.front is not None:
+        require_front(options.front)  # before an answer is found that it would take along
     asked = [name for given in options.technique for name in given.split(",")]
     base = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     model = load_model(options.model, architecture=options.architecture)

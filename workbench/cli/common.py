@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from workbench.jobs import Job, Progress
     from workbench.models.model import Model
 
+#: Seconds from one line of progress to the next where standard error is a file or a pipe.
+LOG_PACE = 10.0
+
 Verbs = argparse._SubParsersAction  # what add_subparsers gives; argparse has no public name for it
 
 
@@ -65,14 +68,19 @@ def read_recipe(path: str) -> str:
 
 
 def follow(job: Job[Any]) -> None:
-    """Tell a job's progress on one line of standard error, where a person is looking."""
-    if not sys.stderr.isatty():
-        return
+    """Tell a job's progress on standard error: on one line where a person is looking, else a line now and then."""
+    looked_at = sys.stderr.isatty()
+    told = 0.0
 
     def tell(progress: Progress) -> None:
+        nonlocal told
         left = f", {progress.left:.0f} s left" if progress.left is not None else ""
-        print(f"\r{job.name}: {progress.share:.0%}{left}\x1b[K", end="", file=sys.stderr, flush=True)
-        if progress.state != "running":
-            print(file=sys.stderr)
+        text = f"{job.name}: {progress.share:.0%}{left}"
+        if looked_at:
+            end = "" if progress.state == "running" else "\n"
+            print(f"\r{text}\x1b[K", end=end, file=sys.stderr, flush=True)
+        elif progress.state == "running" and progress.seconds - told >= LOG_PACE:
+            told = progress.seconds
+            print(text, file=sys.stderr, flush=True)
 
     job.subscribe(tell)

@@ -105,14 +105,21 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _name(options: argparse.Namespace) -> int:
+def _open_to_change(options: argparse.Namespace) -> History:
     history = _open(options)
+    if not history.lasting:
+        raise WorkbenchError(f"The history file '{history.path}' is read-only, so nothing in it can be changed.")
+    return history
+
+
+def _name(options: argparse.Namespace) -> int:
+    history = _open_to_change(options)
     history.rename(options.id, options.name)
     return _told(history, [options.id], options.json)
 
 
 def _change(options: argparse.Namespace) -> int:
-    history = _open(options)
+    history = _open_to_change(options)
     if options.action in ("star", "unstar"):
         for identity in options.ids:
             history.record(identity)  # all of them, or none
@@ -155,7 +162,8 @@ def _line(row: dict[str, Any]) -> str:
     marks = ("★ " if row["starred"] else "") + ("(deleted) " if row["deleted"] else "")
     name = f"{row['name']}: " if row["name"] else ""
     return (
-        f"{row['id']:>6}  {_score(row)}  {row['bytes']:>10,} B  {timed:>9}  {row['model']}  {marks}{name}{_recipe(row)}"
+        f"{row['id']:>6}  {_score(row)}  {row['bytes']:>10,} B  {timed:>9}  {row['model']}, "
+        f"{row['split']}  {marks}{name}{_recipe(row)}"
     )
 
 

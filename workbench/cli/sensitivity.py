@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
@@ -71,19 +72,30 @@ def _sweep(session: Session, options: argparse.Namespace, values: list[Any] | No
         setting=options.setting,
         values=values,
         layers=options.layers.split(",") if options.layers else None,
-        tolerance=options.tolerance / 100 if options.tolerance else None,
+        tolerance=_tolerance(options),
         recipe=recipe,
         mode=options.mode,
         executor=options.scheduler or options.executor,
+        keep=True,
     )
     follow(job)
     found = job.result()
+    if job.trouble:
+        print(f"workbench: {job.trouble}", file=sys.stderr)
     report = sensitivity_report(session, found)
     if options.metrics:
         comparison = RankingJob(session, found)
         follow(comparison)
         report["metrics"] = [each.to_json() for each in rank_metrics(found, comparison.result())]
     return report
+
+
+def _tolerance(options: argparse.Namespace) -> float | None:
+    """Return the share that ``--tolerance`` means, which is given in points; 0 asks for every image."""
+    points = options.tolerance
+    if points is not None and not points >= 0:
+        raise WorkbenchError(f"The tolerance is {points:g} points, but it should be above 0.")
+    return points / 100 if points else None
 
 
 def _pairs(session: Session, options: argparse.Namespace, values: list[Any] | None, recipe: Recipe) -> dict[str, Any]:
@@ -101,7 +113,7 @@ def _pairs(session: Session, options: argparse.Namespace, values: list[Any] | No
         setting=options.setting,
         level=values[0] if values else None,
         settings=shared_settings(recipe, options.technique, setting),
-        tolerance=options.tolerance / 100 if options.tolerance else None,
+        tolerance=_tolerance(options),
         executor=options.scheduler or options.executor,
     )
     follow(job)

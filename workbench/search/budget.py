@@ -26,7 +26,8 @@ class Budget:
     def __post_init__(self) -> None:
         if not math.isfinite(self.limit) or self.limit < 0 or (self.limit == 0 and self.kind != "drop"):
             least = "0 or more" if self.kind == "drop" else "above 0"
-            raise WorkbenchError(f"The budget is {self.limit:g} {_UNITS[self.kind]}, but it should be {least}.")
+            limit = 100 * self.limit if self.kind == "drop" else self.limit
+            raise WorkbenchError(f"The budget is {limit:g} {_UNITS[self.kind]}, but it should be {least}.")
 
     @property
     def counted(self) -> Kind:

@@ -1,6 +1,7 @@
 """What each option truly costs: bytes that were encoded, kernels that would run, multiply-accumulates.
 
-An option's cost is what the whole model costs with it less what it costs without; nothing is estimated from formulas.
+An option's cost is what the whole model costs with it less what it costs without, on top of the recipe's other steps;
+nothing is estimated from formulas.
 Where channels go, layers change on either side, so that what two units cost together is found too, for those that meet
 in a layer. Once a whole recipe is chosen its own cost is found, and what the sum was off by (a file has one header) is
 put into the problem's fixed part, until the recipe keeps the budget.
@@ -49,23 +50,27 @@ def cost_of(snapshot: Snapshot, kind: Kind) -> float:
 
 
 class Costs:
-    """The costs of a plan's options in one ``kind``; ``told`` is called with the share that is done."""
+    """The costs of a plan's options in one ``kind``; ``told`` is called with the share that is done.
+
+    ``plain`` is what the model costs where nothing is chosen, the other steps of the recipe included.
+    """
 
     def __init__(self, bed: Testbed, plan: Plan, kind: Kind, told: Callable[[float], None] = lambda _: None) -> None:
         self._bed, self._plan, self._kind = bed, plan, kind
-        self.dense = self._cost(Recipe())
+        self._ground = plan.ground
+        self.plain = self._cost(self._ground)
         self._known: dict[tuple[str, Option, str, Option], float] = {}
         work = [(unit, option) for unit in plan.units for option in unit.options]
         found: dict[tuple[str, Option], float] = {}
         for number, (unit, option) in enumerate(work):
-            found[unit.name, option] = self._cost(plan.alone(unit, option)) - self.dense
+            found[unit.name, option] = self._cost(plan.alone(unit, option, self._ground)) - self.plain
             told(number / len(work))
         self.alone = tuple(np.array([found[unit.name, option] for option in unit.options]) for unit in plan.units)
         self.pairs = tuple(self._pairs())
 
     def problem(self, damage: tuple[Floats, ...]) -> Problem:
         """Return the problem with these costs."""
-        return Problem(damage, self.alone, self.dense, self.pairs)
+        return Problem(damage, self.alone, self.plain, self.pairs)
 
     def true(self, choice: Choice) -> float:
         """Return what the recipe of ``choice`` costs as a whole."""
@@ -99,7 +104,20 @@ class Costs:
                 continue
             seen.add(choice)
             problem = replace(problem, fixed=problem.fixed + true - problem.cost_of(choice))
-        return best
+        return best or self._cheapest(problem, budget, solve)
+
+    def _cheapest(
+        self, problem: Problem, budget: float, solve: Callable[[Problem, float], Choice | None]
+    ) -> Choice | None:
+        """Return what ``solve`` finds where the sum is as the whole of the cheapest choice, None if that is too much.
+
+        So it is found where calibrated steps make the model smaller than the sum of its parts.
+        """
+        cheapest = problem.cheapest()
+        if cheapest is None:
+            return None
+        choice = solve(replace(problem, fixed=problem.fixed + self.true(cheapest) - problem.cost_of(cheapest)), budget)
+        return choice if choice is not None and self.true(choice) <= budget else None
 
     def _cost(self, recipe: Recipe) -> float:
         if self._kind == "bytes":  # the file's alone, without the latency
@@ -151,12 +169,12 @@ class Costs:
             ]
             for one in ours
         ]  # fmt: skip
-        return np.array(both) - self.dense
+        return np.array(both) - self.plain
 
     def _together(self, first: Unit, one: Option, second: Unit, other: Option) -> float:
         key = first.name, one, second.name, other
         if key not in self._known:
-            self._known[key] = self._cost(self._plan.both(first, one, second, other))
+            self._known[key] = self._cost(self._plan.both(first, one, second, other, self._ground))
         return self._known[key]
 
     def _meeting(self) -> list[set[str]]:

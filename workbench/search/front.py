@@ -24,6 +24,7 @@ from workbench.errors import WorkbenchError
 from workbench.jobs import Cancelled, Job
 from workbench.measure.estimate import Estimate
 from workbench.recipe import Recipe
+from workbench.run.executor import executor_for
 
 from .budget import Budget
 from .costs import Costs
@@ -94,20 +95,35 @@ class FrontJob(Job[tuple[FrontPoint, ...]]):
         repair: bool = True,
         executor: str | Executor | None = None,
     ) -> None:
-        if trials < 1:
-            raise WorkbenchError(f"A front of {trials} trials has nothing on it; let it be 1 or more.")
-        try:
-            import optuna
-        except ImportError as error:
-            raise WorkbenchError(
-                'Fronts are searched by Optuna, which is not installed: pip install "compression-workbench[search]"'
-            ) from error
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        require_front(trials)
         session.data[SPLIT]
-        self.session, self.trials, self.repair, self.executor = session, trials, repair, executor
+        self.session, self.trials, self.repair = session, trials, repair
+        self.executor = executor_for(executor)
+        self._owned = self.executor is not executor
         self.latest: tuple[FrontPoint, ...] = ()
         base, chosen = session.recipe if base is None else base, tuple(methods) or USUAL
-        super().__init__("front", lambda _: _Evolution(self, chosen, seed, base, tuple(locked)).run(), trials)
+        evolution = _Evolution(self, chosen, seed, base, tuple(locked))
+        super().__init__("front", lambda _: self._carry_out(evolution), trials)
+
+    def _carry_out(self, evolution: _Evolution) -> tuple[FrontPoint, ...]:
+        try:
+            return evolution.run()
+        finally:
+            if self._owned:
+                self.executor.close()
+
+
+def require_front(trials: int) -> None:
+    """Raise ``WorkbenchError`` where no front of so many ``trials`` can be searched here."""
+    if trials < 1:
+        raise WorkbenchError(f"A front of {trials} trials has nothing on it; let it be 1 or more.")
+    try:
+        import optuna
+    except ImportError as error:
+        raise WorkbenchError(
+            'Fronts are searched by Optuna, which is not installed: pip install "compression-workbench[search]"'
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class _Evolution:
@@ -250,7 +266,7 @@ class _Evolution:
         problem = costs.problem(damages(found, plan))
         cheapest = problem.cheapest()
         assert cheapest is not None
-        least, most = problem.cost_of(cheapest), costs.dense
+        least, most = problem.cost_of(cheapest), costs.plain
         budgets = [least * (most / least) ** (step / (SEEDS + 1)) for step in range(1, SEEDS + 1)]
         return [choice for choice in map(problem.solve, budgets) if choice is not None]
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from workbench.errors import WorkbenchError
 from workbench.jobs import Cancelled, Job
 from workbench.recipe import Recipe
+from workbench.run.executor import executor_for
 
 from .aims import SOLVERS, Ground, LeastCost, LeastHarm
 from .allocation import Allocation, Answer, lost_by, measured, remark
@@ -69,12 +70,22 @@ class AllocationJob(Job[Allocation]):
         repair: bool = True,
         executor: str | Executor | None = None,
     ) -> None:
-        self.session, self.budget, self.repair, self.executor = session, budget, repair, executor
+        self.session, self.budget, self.repair = session, budget, repair
+        self.executor = executor_for(executor)  # a scheduler that is not there is said at once
+        self._owned = self.executor is not executor
         self.latest: Allocation | None = None
         self.doing = ""
         base = session.recipe if base is None else base
         session.data[SPLIT]  # said at once where there is none
-        super().__init__("allocation", lambda _: _Search(self, tuple(methods), base, tuple(locked)).run())
+        search = _Search(self, tuple(methods), base, tuple(locked))
+        super().__init__("allocation", lambda _: self._carry_out(search))
+
+    def _carry_out(self, search: _Search) -> Allocation:
+        try:
+            return search.run()
+        finally:
+            if self._owned:
+                self.executor.close()
 
 
 class _Search:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.editing import dial_values, step_of, without
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
-from workbench.techniques import TECHNIQUES
+from workbench.techniques import TECHNIQUES, Cost
 
 from .budget import Budget
 from .problem import Choice
@@ -136,14 +136,19 @@ class Plan:
         }
         return self._recipe(chosen, self.base)
 
-    def alone(self, unit: Unit, option: Option) -> Recipe:
-        """Return the recipe in which one unit alone is compressed, and nothing else is done."""
-        return self._recipe(dict.fromkeys(unit.layers, option), Recipe())
+    @property
+    def ground(self) -> Recipe:
+        """What options are costed on top of: the steps of ``base`` that run no image."""
+        return Recipe(tuple(step for step in self.base.steps if step.cost in (Cost.LIVE, Cost.FITTED)))
 
-    def both(self, first: Unit, one: Option, second: Unit, other: Option) -> Recipe:
-        """Return the recipe in which two units alone are compressed."""
+    def alone(self, unit: Unit, option: Option, ground: Recipe | None = None) -> Recipe:
+        """Return the recipe in which one unit alone is compressed, on top of ``ground`` or of nothing."""
+        return self._recipe(dict.fromkeys(unit.layers, option), ground or Recipe())
+
+    def both(self, first: Unit, one: Option, second: Unit, other: Option, ground: Recipe) -> Recipe:
+        """Return the recipe in which two units alone are compressed, on top of ``ground``."""
         chosen = {**dict.fromkeys(first.layers, one), **dict.fromkeys(second.layers, other)}
-        return self._recipe(chosen, Recipe())
+        return self._recipe(chosen, ground)
 
     def choice_of(self, option: Option) -> Choice:
         """Return the choice in which every free unit takes ``option``, without what cannot be done to it."""
