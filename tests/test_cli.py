@@ -110,6 +110,20 @@ def test_saving_where_it_cannot_is_one_sentence(capsys: pytest.CaptureFixture[st
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("more", [("--method", "finetune"), ("--transfer",), ("--climb", "1")])
+def test_training_is_not_begun_where_its_file_cannot_be(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    (tmp_path / "taken").write_text("")
+    out = str(tmp_path / "taken" / "x.safetensors")
+    status, _, err = run(capsys, "train", "--model", "lenet300", "--data", "fashion_mnist", "--out", out, *more)
+    assert status == 2
+    assert err.startswith(f"workbench: There can be no file '{out}'")
+    status, _, err = run(capsys, "train", "--model", "nosuch", "--data", "fashion_mnist", "--out", str(tmp_path), *more)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "is a folder: let --out name a file in it" in err
+
+
 def test_sensitivity_prints_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(
         capsys, "sensitivity", "--model", "lenet300", "--data", "fashion_mnist", "--technique", "quantize",

@@ -186,7 +186,9 @@ def test_a_wild_label_is_refused_where_no_classes_were_given(make_pair: MakePair
 def test_a_gap_in_the_labels_is_refused_unless_the_classes_are_given(make_pair: MakePair) -> None:
     images, labels = make_pair()
     labels = np.where(labels == 1, 3, labels)
-    assert "is of class '1'" in refused((images, labels))
+    said = refused((images, labels))
+    assert "is of class '1'" in said
+    assert "although labels go up to 3; correct them, add images" in said
     assert "No image in dataset 'arrays' is of class 'b'." in load_dataset((images, labels), classes="abcd").notes
 
 

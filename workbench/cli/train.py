@@ -49,6 +49,8 @@ def _train(options: argparse.Namespace) -> int:
     from workbench.recipe import Recipe
     from workbench.train.jobs.job import train
 
+    if options.out:
+        _make_room(options.out)
     if options.transfer:
         return _transfer(options)
     if options.design:
@@ -74,6 +76,25 @@ def _train(options: argparse.Namespace) -> int:
     said = " ".join(part for part in (trained.stopped, trained.note) if part)
     print(json.dumps(report, indent=1) if options.json else f"{_sentence(report)} {said}".strip())
     return 0
+
+
+def _make_room(out: str) -> None:
+    """Make the folder of the file ``out``, before minutes of training rather than after.
+
+    Raises ``WorkbenchError`` where there can be none.
+    """
+    from pathlib import Path
+
+    folder = Path(out).absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkbenchError(
+            f"There can be no file '{out}', since {folder} is no folder and can't be made one ({error.strerror}): "
+            "choose another --out."
+        ) from error
+    if Path(out).is_dir():
+        raise WorkbenchError(f"'{out}' is a folder: let --out name a file in it.")
 
 
 def _explicit(model: Any, data: Any, recipe: Any) -> Any:

@@ -88,8 +88,10 @@ def _check_classes(found: Mapping[str, Split], names: tuple[str, ...], what: str
         where = f"the {key} set of {what}" if len(found) > 1 else what
         said = f"No image in {where} is of class {_listed(empty)}"
         if not declared:
+            counted = names == tuple(map(str, range(len(names))))  # up to the highest label, which may be a wrong one
+            known = f"labels go up to {len(names) - 1}; correct them," if counted else "the class is known;"
             raise WorkbenchError(
-                f"{said}, although the class is known; add images or, if this is meant, name all classes with classes=."
+                f"{said}, although {known} add images or, if this is meant, name all classes with classes=."
             )
         notes.append(f"{said}.")
     return notes
