@@ -30,3 +30,13 @@ def test_ties_zeros_and_tiny_values_are_counted() -> None:
     assert ranking.smallest(3 * each + 1) == (0.5, 6 * each)
     assert ranking.smallest(6 * each) == (0.5, 6 * each)
     assert ranking.smallest(7 * each) == (2.0, 7 * each)
+
+
+@pytest.mark.parametrize("size", [1000, SORTED + 1])
+def test_the_last_of_tied_magnitudes_are_found_where_they_are(size: int) -> None:
+    magnitudes = np.random.default_rng(size).integers(0, size // 10, size).astype(np.float32)
+    ranking = Ranking(magnitudes)
+    for magnitude in (0.0, 7.0, float(size // 20)):
+        places = np.flatnonzero(magnitudes == magnitude)
+        assert ranking.last(magnitude, 3).tolist() == places[-3:].tolist()
+        assert ranking.last(magnitude, size).tolist() == places.tolist()

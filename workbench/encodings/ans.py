@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.encodings.base import Array, Description, Encoding, EncodingError, Shape, read_field, register
 from workbench.encodings.integers import BYTE_FILLING, Packed
+from workbench.encodings.once import once
 
 #: 2**(i / 16) for i from 0 to 15, in units of 2**-15.
 _MANTISSAS = (
@@ -35,6 +35,8 @@ _MANTISSAS = (
 _STEPS = len(_MANTISSAS)
 #: What each byte of a table of frequencies stands for, as multiples of the least.
 _WEIGHTS = np.array([0.0, *(math.ldexp(_MANTISSAS[byte % _STEPS], byte // _STEPS) for byte in range(1, 256))])
+#: Their logarithms to the base 2; 0 for a symbol that never occurs.
+_WIDTHS = np.log2(np.maximum(_WEIGHTS, 1))
 
 
 @register
@@ -67,29 +69,29 @@ class Ans(Encoding):
     def _symbols(self) -> NDArray[np.uint8]:
         return np.frombuffer(self.inner.pack(), np.uint8) if self.joined else np.ravel(self.inner.codes)
 
-    @cached_property
+    @once
     def _bytes(self) -> bytes:
         return _encode(self._symbols, self._low, self._table) if self._counts.size else b""
 
-    @cached_property
+    @once
     def _counts(self) -> NDArray[np.int64]:
         return self.inner.byte_counts if self.joined else self.inner.counts
 
-    @cached_property
+    @once
     def _low(self) -> int:
-        return int(np.flatnonzero(self._counts)[0])
+        return _lowest(self._counts)
 
-    @cached_property
+    @once
     def _table(self) -> NDArray[np.uint8]:
         return _frequencies(self._counts[self._low :])
 
-    @cached_property
+    @once
     def expected_bytes(self) -> float:
         """Size that the frequencies alone say: `nbytes`, or up to four less, without coding anything."""
         if not self._counts.size:
             return 0.0
-        used, weights = self._counts[self._low :], _WEIGHTS[self._table]
-        bits = int(used.sum()) * math.log2(float(weights.sum())) - float(used @ np.log2(np.maximum(weights, 1)))
+        used, table = self._counts[self._low :], self._table
+        bits = int(used.sum()) * math.log2(float(_WEIGHTS[table].sum())) - float(used @ _WIDTHS[table])
         return 2 + len(used) + bits / 8
 
     def pack(self) -> bytes:
@@ -129,14 +131,14 @@ def encode_symbols(symbols: Array) -> bytes:
     if not symbols.size:
         return b""
     counts = np.bincount(symbols)
-    low = int(np.flatnonzero(counts)[0])
+    low = _lowest(counts)
     return _encode(symbols, low, _frequencies(counts[low:]))
 
 
 def _encode(symbols: Array, low: int, table: NDArray[np.uint8]) -> bytes:
     """Code flat symbols, the lowest of which is ``low``, under a table of frequencies."""
     coder = _coder(None)
-    coder.encode_reverse(symbols.astype(np.int32) - np.int32(low), _model(table))
+    coder.encode_reverse(np.subtract(symbols, np.int32(low), dtype=np.int32), _model(table))
     words: bytes = coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
     return bytes([low, low + len(table) - 1]) + table.tobytes() + words
 
@@ -160,10 +162,20 @@ def decode_symbols(data: bytes, size: int, count: int) -> NDArray[np.uint8]:
     return np.asarray(symbols + low, np.uint8)
 
 
+def _lowest(counts: NDArray[np.int64]) -> int:
+    return int((counts != 0).argmax())
+
+
 def _frequencies(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Round each count's share of all to a sixteenth of a power of two."""
-    steps = np.rint(255 + _STEPS * (np.log2(np.maximum(counts, 1)) - math.log2(int(counts.sum()))))
-    return (np.maximum(steps, 1) * (counts > 0)).astype(np.uint8)
+    steps = np.log2(np.maximum(counts, 1))  # in place from here on: every tensor has several codes to try
+    steps -= math.log2(int(counts.sum()))
+    steps *= _STEPS
+    steps += 255
+    np.rint(steps, out=steps)
+    np.maximum(steps, 1, out=steps)
+    steps *= counts > 0
+    return steps.astype(np.uint8)
 
 
 def _model(table: NDArray[np.uint8]) -> Any:

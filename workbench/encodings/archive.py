@@ -22,7 +22,6 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from workbench.encodings.base import Array, Encoding, Shape, format_of, size_of,
 from workbench.encodings.choose import entropy_bound_bytes
 from workbench.encodings.entropy import compress_text, decompress_bytes
 from workbench.encodings.files import write_atomically
+from workbench.encodings.once import once
 from workbench.errors import WorkbenchError
 
 MAGIC = b"\x89WBZ"
@@ -101,7 +101,7 @@ class Archive:
                 " nothing was changed, choose another place or free some space"
             ) from error
 
-    @cached_property
+    @once
     def _header(self) -> bytes:
         try:
             text = json.dumps(self._header_data(), separators=(",", ":"), sort_keys=True, allow_nan=False)

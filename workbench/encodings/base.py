@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from workbench.encodings.once import once
 from workbench.errors import WorkbenchError
 
 Array = NDArray[Any]
@@ -93,7 +93,7 @@ class Encoding(ABC):
     def describe(self) -> dict[str, Any]:
         """Say in plain JSON data how to read the bytes; the shape is kept beside it, not in it."""
 
-    @cached_property
+    @once
     def entry(self) -> Entry:
         """What an archive asks of it, worked out once: most tensors stay as they are from recipe to recipe."""
         description, size = self.describe(), self.nbytes

@@ -19,7 +19,6 @@ was then rounded to zero costs nothing either. The mask only says which values a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +33,7 @@ from workbench.encodings.grid import Grid
 from workbench.encodings.hashed import Hashed
 from workbench.encodings.integers import BYTE_FILLING, Packed, code_type
 from workbench.encodings.levels import Levels, blank_of
+from workbench.encodings.once import once
 from workbench.encodings.slices import spread
 from workbench.encodings.sparse import (
     Bitmask,
@@ -223,15 +223,15 @@ class _Places:
         self.left = left
         self.kept = int(np.count_nonzero(left))
 
-    @cached_property
+    @once
     def positions(self) -> NDArray[np.int64]:
         return np.flatnonzero(self.left)
 
-    @cached_property
+    @once
     def bits(self) -> Packed:
         return mask_bits(self.left)
 
-    @cached_property
+    @once
     def compressed(self) -> Entropy:
         return Entropy(self.bits)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from workbench.encodings.base import (
     read_field,
     register,
 )
+from workbench.encodings.once import once
 
 STORED: dict[str, np.dtype[Any]] = {
     "float64": np.dtype("<f8"),
@@ -88,7 +88,7 @@ class Dense(Encoding):
         """
         return self._entropy
 
-    @cached_property
+    @once
     def _entropy(self) -> float:
         kept = int(np.count_nonzero(nonzero_bits(self.values)))
         return mask_entropy_bytes(self.values.size, kept) + kept * self.values.dtype.itemsize

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import zstandard
@@ -32,6 +32,7 @@ from workbench.encodings.base import (
     size_of,
     unpack,
 )
+from workbench.encodings.once import once
 
 
 @register
@@ -49,7 +50,7 @@ class Entropy(Encoding):
     def decode(self, background: ArrayLike = 0) -> Array:
         return self.inner.decode(background)
 
-    @cached_property
+    @once
     def _bytes(self) -> bytes:
         return compress_bytes(self.inner.pack())
 

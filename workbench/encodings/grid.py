@@ -9,7 +9,6 @@ it, so that decoding gives the simulated weights bit for bit (Jacob et al. 2018,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,6 +27,7 @@ from workbench.encodings.base import (
 )
 from workbench.encodings.dense import Dense
 from workbench.encodings.integers import Packed
+from workbench.encodings.once import once
 from workbench.encodings.slices import slice_count, spread
 
 
@@ -108,7 +108,7 @@ class Grid(Encoding):
     def _scales(self) -> Dense:
         return Dense(self.scale, "float32")
 
-    @cached_property
+    @once
     def _zeros(self) -> Packed | None:
         """Zero points in the fewest bits; None where all are equal: the description holds the one."""
         if self.zero_point.size <= 1 or (self.zero_point == self.zero_point[0]).all():

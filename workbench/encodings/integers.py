@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,6 +30,7 @@ from workbench.encodings.base import (
     register,
     zero_order_bytes,
 )
+from workbench.encodings.once import once
 
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 16)
 """Code widths in bits."""
@@ -62,7 +63,7 @@ class Packed(Encoding):
     def decode(self, background: ArrayLike = 0) -> Array:
         return self.codes.astype(self.codes.dtype.newbyteorder("="), order="C", copy=True)
 
-    @cached_property
+    @once
     def _bytes(self) -> bytes:
         return pack_codes(np.ravel(self.codes), self.bits)
 
@@ -73,12 +74,12 @@ class Packed(Encoding):
     def nbytes(self) -> int:
         return (self.codes.size * self.bits + 7) // 8
 
-    @cached_property
+    @once
     def byte_counts(self) -> NDArray[np.int64]:
         """How often each packed byte occurs, up to the highest that does."""
         return np.bincount(np.frombuffer(self.pack(), np.uint8))
 
-    @cached_property
+    @once
     def counts(self) -> NDArray[np.int64]:
         """How often each code occurs, up to the highest that does."""
         if self.bits not in BYTE_FILLING or not self.codes.size:
@@ -87,7 +88,7 @@ class Packed(Encoding):
         counts[0] -= 8 // self.bits * self.nbytes - self.codes.size
         return counts[: int(np.flatnonzero(counts)[-1]) + 1]
 
-    @cached_property
+    @once
     def _entropy(self) -> float:
         return zero_order_bytes(self.counts)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +34,7 @@ from workbench.encodings.base import (
     unpack,
 )
 from workbench.encodings.integers import Packed
+from workbench.encodings.once import once
 
 INDEX_BITS = range(2, 9)
 """Widths, in bits, a relative index may have."""
@@ -54,12 +54,12 @@ class _Sparse(Encoding):
         if self.mask.dtype != np.bool_ or self.values.shape != (self.kept,):
             raise EncodingError(f"{self.kept} positions are kept, the values' shape is {self.values.shape}")
 
-    @cached_property
+    @once
     def kept(self) -> int:
         """Number of positions kept."""
         return int(np.count_nonzero(self.mask))
 
-    @cached_property
+    @once
     def _positions(self) -> NDArray[np.int64]:
         return np.flatnonzero(self.mask)
 

@@ -19,12 +19,10 @@ class Ranking:
 
     def __init__(self, magnitudes: NDArray[np.float32]) -> None:
         self._bits = magnitudes.view(np.uint32)
-        self._sorted = len(magnitudes) <= SORTED
-        if self._sorted:
-            self._bits = np.sort(self._bits)
-            return
-        self._upper = (self._bits >> 16).astype(np.uint16)
-        self._upto = np.cumsum(np.bincount(self._upper))
+        self._sorted = np.sort(self._bits) if len(magnitudes) <= SORTED else None
+        if self._sorted is None:
+            self._upper = (self._bits >> 16).astype(np.uint16)
+            self._upto = np.cumsum(np.bincount(self._upper))
 
     def __len__(self) -> int:
         return len(self._bits)
@@ -32,14 +30,19 @@ class Ranking:
     @property
     def nbytes(self) -> int:
         """Bytes that it holds."""
-        return self._bits.nbytes + (0 if self._sorted else self._upper.nbytes + self._upto.nbytes)
+        more = (self._upper, self._upto) if self._sorted is None else (self._sorted,)
+        return self._bits.nbytes + sum(array.nbytes for array in more)
 
     def smallest(self, count: int) -> tuple[float, int]:
         """Return the ``count``-th smallest magnitude (from 1), and how many are no larger than it."""
-        inside, before = self._bits, 0
-        if not self._sorted:
+        inside, before = self._sorted, 0
+        if inside is None:
             bucket = int(np.searchsorted(self._upto, count))
             before = int(self._upto[bucket - 1]) if bucket else 0
             inside = np.sort(self._bits[self._upper == bucket])
         found = inside[count - before - 1]
         return float(found.view(np.float32)), before + int(np.searchsorted(inside, found, "right"))
+
+    def last(self, magnitude: float, count: int) -> NDArray[np.int64]:
+        """Return the places, in order, of the last ``count`` (1 or more) magnitudes that are exactly this one."""
+        return np.flatnonzero(self._bits == np.float32(magnitude).view(np.uint32))[-count:]

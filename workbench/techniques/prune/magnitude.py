@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +29,7 @@ def prune_smallest(draft: Draft, names: Sequence[str], settings: PruneSettings, 
     pools = [names] if settings.scope == "global" else [[name] for name in names]
     for pool in pools:
         weights = list(dict.fromkeys(weight for name in pool for weight in draft.layers[name].weights))
-        threshold, surplus = settings.threshold, 0
+        threshold, surplus, spared = settings.threshold, 0, {}
         if threshold is None:
             ranking = _ranked(draft, weights, context)
             count = round(settings.ratio * len(ranking))
@@ -36,7 +37,7 @@ def prune_smallest(draft: Draft, names: Sequence[str], settings: PruneSettings, 
                 continue
             threshold, no_larger = ranking.smallest(count)
             surplus = no_larger - count if threshold else 0  # what is zero already may as well be pruned
-        spared = _last_ties(draft, weights, threshold, surplus)
+            spared = _last_ties(draft, weights, ranking, threshold, surplus)
         how = f"prune {threshold!r}, {surplus} spared, of {' '.join(map(draft.version, weights))}"
         how = hashlib.sha256(how.encode()).hexdigest()
         for weight in weights:
@@ -53,14 +54,15 @@ def _ranked(draft: Draft, weights: list[str], context: Context) -> Ranking:
     )
 
 
-def _last_ties(draft: Draft, weights: list[str], threshold: float, surplus: int) -> dict[str, Tensor]:
+def _last_ties(draft: Draft, weights: list[str], ranking: Ranking, threshold: float, surplus: int) -> dict[str, Tensor]:
     """Return weight → flat places of the last ``surplus`` values whose magnitude is exactly the threshold."""
-    spared: dict[str, Tensor] = {}
-    for weight in reversed(weights):
-        if surplus <= 0:
-            break
-        tied = (draft.tensors[weight].abs() == threshold).flatten().nonzero().flatten()[-surplus:]
-        if len(tied):
-            spared[weight] = tied
-            surplus -= len(tied)
+    if surplus <= 0:
+        return {}
+    ends = np.cumsum([draft.tensors[weight].numel() for weight in weights])
+    places = ranking.last(threshold, surplus)
+    owners = np.searchsorted(ends, places, "right")
+    spared = {}
+    for owner in np.unique(owners).tolist():
+        inside = places[owners == owner] - (ends[owner - 1] if owner else 0)
+        spared[weights[owner]] = torch.from_numpy(inside)
     return spared
