@@ -20,12 +20,47 @@ COLUMNS = ("figure", "must be", "measured", "", "data", "seeds", "seconds", "com
 VERDICTS = {True: "reached", False: "**missed**", None: ""}
 
 
+EXPORTS = """
+## Exports
+
+Each model of the zoo in each format, judged in the format's own runtime on this machine: accuracy there and of the \
+torch simulation of the same recipe, in percent; size of all files; milliseconds of an image on one thread, beside \
+other work. “–”: not run here.
+
+"""
+EXPORT_COLUMNS = ("model", "format", "accuracy", "simulated", "same answers", "bytes", "ms", "int8 kernels")
+
+
 def page() -> str:
     """Return the page's Markdown."""
-    rows = [row for record in read_records().values() for row in _rows(record)]
-    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *map(_line, rows)]
-    about = sorted({_about(record) for record in read_records().values()})
-    return HEAD + "\n".join(lines) + "\n\nMeasured on: " + "; ".join(about) + ".\n"
+    records = read_records()
+    rows = [row for record in records.values() for row in _rows(record)]
+    about = sorted({_about(record) for record in records.values()})
+    told = "\n\nMeasured on: " + "; ".join(about) + ".\n"
+    exported = [
+        _export(name.removeprefix("exports_"), run)
+        for name, record in records.items()
+        if name.startswith("exports_")
+        for run in record["runs"]
+    ]
+    return HEAD + _table(COLUMNS, rows) + told + EXPORTS + _table(EXPORT_COLUMNS, exported) + "\n"
+
+
+def _export(model: str, run: dict[str, Any]) -> list[str]:
+    why = run.get("failed") or run.get("refused")
+    if why:
+        return [model, run["format"], why, *["–"] * 5]
+    known = "accuracy" in run
+    kernels = f"{run['int8_kernels']} of {run['kernels']}" if run.get("kernels") else "–"
+    return [
+        model, run["format"], f"{run['accuracy']:.2f}" if known else "–", f"{run['simulated']:.2f}",
+        f"{run['agreement']:.2f}" if known else "–", f"{run['bytes']:,}", f"{run['ms']:.2f}" if run.get("ms") else "–",
+        kernels,
+    ]  # fmt: skip
+
+
+def _table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
+    return "\n".join([_line(columns), _line(["---"] * len(columns)), *map(_line, rows)])
 
 
 def _rows(record: dict[str, Any]) -> list[list[str]]:

@@ -53,16 +53,22 @@ def test_every_cut_has_its_cost_and_another_link_only_prices_them_anew(
     sending = plan["cuts"][1]
     assert 0 < sending["bytes"] < sending["raw_bytes"] / 4 + 8
     monkeypatch.setattr(view, "launch", lambda *_: pytest.fail("a link needs nothing measured"))
-    view.set_state({"link": {"name": "own", "mbps": 0.1, "rtt_ms": 100}, "slowdown": 1.0})
+    view.set_state({"link": {"name": "own", "mbps": 0.1, "rtt_ms": 100}, "device": "this-machine"})
     assert view.plan["best"] == "logits", "over so slow a link nothing should be sent"
     other = view.plan["cuts"][1]
     assert other["network_ms"] == pytest.approx(100 + 8 * (sending["bytes"] + 9) / 100, rel=0.01)
-    assert other["device_ms"] == pytest.approx(sending["device_ms"] / 10, abs=1e-3)
+    foretold = next(pace for pace in view.machines if pace["device"] == "raspberry-pi-4")
+    assert foretold["low"] < foretold["slower"] < foretold["high"]
+    assert other["device_ms"] == pytest.approx(sending["device_ms"] / foretold["slower"], rel=0.02, abs=1e-3)
+    view.set_state({"slowdown": 10.0})
+    assert view.plan["cuts"][1]["device_ms"] == pytest.approx(10 * other["device_ms"], rel=0.02, abs=1e-3)
     view.set_state({"link": {"name": "own", "mbps": "much"}})
     assert "megabits a second" in view.problem
     view.set_state({"link": {"name": "own", "mbps": 0, "rtt_ms": 1}})
     assert "must be positive" in view.problem
-    view.set_state({"link": {"name": "wifi"}, "slowdown": 10.0})
+    view.set_state({"device": "toaster", "slowdown": None})
+    assert "no device 'toaster'" in view.problem
+    view.set_state({"link": {"name": "wifi"}, "device": "raspberry-pi-4"})
     assert view.problem == ""
     assert view.plan == plan
     assert view.save(tmp_path / "cuts.svg").stat().st_size > 3_000

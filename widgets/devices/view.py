@@ -134,6 +134,7 @@ def _row(one: Outlook) -> dict[str, Any]:
     energy = one.energy
     return {
         "device": one.device, "title": one.title, "runtime": one.runtime, "reason": one.reason, "anchors": one.anchors,
+        "caution": one.caution,
         "ratio": _short(one.ratio.ms, one.ratio.low, one.ratio.high), "ms": _short(one.ms.ms, one.ms.low, one.ms.high),
         "mj": energy and _short(energy.mj, energy.low, energy.high),
     }  # fmt: skip

@@ -27,5 +27,5 @@ def draw_cuts(area: FigureBase, plan: dict[str, Any]) -> None:
     axes.set_xticks(range(len(cuts)), [cut["name"] for cut in cuts], rotation=90)
     axes.legend()
     link = plan["network"]
-    told = f"{link['name']}: {link['mbps']:g} Mbit/s, {link['rtt_ms']:g} ms; device {plan['slowdown']:g}× slower"
+    told = f"{link['name']}: {link['mbps']:g} Mbit/s, {link['rtt_ms']:g} ms; device {plan['slowdown']:.3g}× slower"
     plots.note(axes, f"{told}; values of {plan['bits']} bits, {plan['images']} images")

@@ -16,8 +16,8 @@ function render({ model, el }) {
   const mbps = numberField(10, { min: 0.01, step: "any", "aria-label": "Megabits a second" });
   const rtt = numberField(20, { min: 0, step: "any", "aria-label": "Milliseconds there and back" });
   const own = element("span", { class: "wb-pick" }, mbps, "Mbit/s", rtt, "ms");
-  const slowdown = numberField(model.get("slowdown"), { min: 0.01, step: "any" });
-  const speedup = numberField(model.get("speedup"), { min: 0.01, step: "any" });
+  const device = machineField("Device", "slowdown", "× slower than this machine", (pace) => pace.slower);
+  const server = machineField("Server", "speedup", "× faster than this machine", (pace) => 1 / pace.slower);
   const bits = choice([2, 3, 4, 5, 6, 7, 8].map((value) => [value, `${value} bit`]));
   const slider = element("input", { type: "range", min: 0, max: 1, step: 1, "aria-label": "Cut" });
   const where = element("output", { class: "wb-where" });
@@ -31,17 +31,43 @@ function render({ model, el }) {
     element("div", {}, chart.root, element("div", { class: "wb-cut-slider" }, slider), element("div", { class: "wb-picks" }, where, best, run)), figures, tried, note);
   el.replaceChildren(element("div", { class: "wb-study wb-split wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Split inference"), element("p", { class: "wb-muted" }, "The first layers on a device, the rest on a server: what does each cut cost, from image to answer?")),
-    element("div", { class: "wb-picks" }, pick("Network", network), own, pick("Device is", slowdown), "× slower than this machine", pick("Server is", speedup), "× faster", pick("Sent in", bits)),
+    element("div", { class: "wb-picks" }, pick("Device", device.machine), device.typed, pick("Network", network), own, pick("Server", server.machine), server.typed, pick("Sent in", bits)),
     line.root, line.problem, stage));
   let chosen = null;
 
+  // A machine is chosen, and a factor foretold of it; a factor typed by hand counts instead.
+  function machineField(title, factor, words, paceOf) {
+    const machine = choice([]);
+    const value = numberField("", { min: 0.01, step: "any", "aria-label": `${title}: times ${factor === "slowdown" ? "slower" : "faster"} than this machine` });
+    const name = title.toLowerCase();
+    const known = () => model.get("machines").find((pace) => pace.device === model.get(name));
+    machine.addEventListener("change", () => {
+      const own = machine.value === "own";
+      if (!own) model.set(name, machine.value);
+      set(factor, own ? Number(value.value) || 1 : null);
+    });
+    value.addEventListener("change", () => set(factor, Number(value.value)));
+    function update() {
+      if (machine.options.length <= 1) machine.replaceChildren(...choice([...model.get("machines").map((pace) => [pace.device, pace.title]), ["own", "by hand"]]).children);
+      const [typed, pace] = [model.get(factor), known()];
+      machine.value = typed == null ? model.get(name) : "own";
+      if (document.activeElement !== value) value.value = typed ?? (pace?.slower == null ? "" : Number(paceOf(pace).toPrecision(3)));
+    }
+    const reach = () => {
+      const pace = known();
+      if (model.get(factor) != null || pace?.slower == null || pace.low === pace.high) return "";
+      const [least, most] = [paceOf(pace), paceOf({ slower: pace.low }), paceOf({ slower: pace.high })].slice(1).sort((a, b) => a - b);
+      return `${title}: ${rounded(least)} to ${rounded(most)} times (90 %), foretold from ${pace.anchors ? "published measurements" : "its data sheet alone"}. `;
+    };
+    return { machine, typed: element("span", { class: "wb-pick" }, value, words), update, reach };
+  }
   function move(at) { chosen = model.get("plan").cuts[at]?.name ?? null; update(); }
   function linked() {
     own.hidden = network.value !== "own";
     set("link", network.value === "own" ? { name: "own", mbps: Number(mbps.value), rtt_ms: Number(rtt.value) } : { name: network.value });
   }
   for (const node of [network, mbps, rtt]) node.addEventListener("change", linked);
-  for (const [node, name] of [[slowdown, "slowdown"], [speedup, "speedup"], [bits, "bits"]]) node.addEventListener("change", () => set(name, Number(node.value)));
+  bits.addEventListener("change", () => set("bits", Number(bits.value)));
   slider.addEventListener("input", () => move(Number(slider.value)));
   best.addEventListener("click", () => { chosen = model.get("plan").best; update(); slider.focus(); });
   run.addEventListener("click", () => model.send({ do: "run", cut: chosen }));
@@ -64,7 +90,8 @@ function render({ model, el }) {
     network.value = link.name;
     own.hidden = link.name !== "own";
     bits.value = String(model.get("bits"));
-    for (const [node, name] of [[slowdown, "slowdown"], [speedup, "speedup"]]) if (document.activeElement !== node) node.value = model.get(name);
+    device.update();
+    server.update();
     const shown = here && plan.cuts;
     stage.hidden = !shown;
     stage.classList.toggle("wb-stale", Boolean(shown) && !fresh);
@@ -83,9 +110,9 @@ function render({ model, el }) {
     run.disabled = running || !fresh || cut.name === "logits";
     const mine = trial.recipe && trial.recipe === model.get("shown").recipe;
     setText(tried, mine ? `Run at ${trial.cut}: ${trial.images} images, ${trial.equal ? "every answer to the digit that of one process" : "other answers than in one process"}; ${rounded(trial.ms)} ms and ${bytes(Math.round(trial.bytes))} an image over this machine's own network.` : "");
-    setText(note, `Halves are measured on this machine, one thread, and scaled by your factors; bytes are those of ${plan.images} test images, rounded to ${plan.bits} bit and entropy-coded. ${plan.network.name in LINKS ? `${LINKS[plan.network.name]}: round figures for links of its kind, not measured.` : ""}`);
+    setText(note, `Halves are measured on this machine, one thread, and scaled by these factors. ${device.reach()}${server.reach()}Bytes are those of ${plan.images} test images, rounded to ${plan.bits} bit and entropy-coded. ${plan.network.name in LINKS ? `${LINKS[plan.network.name]}: round figures for links of its kind, not measured.` : ""}`);
   }
-  const traits = onTraits(model, [...STUDIED, "networks", "plan", "trial", "link", "slowdown", "speedup", "bits"], update, { frame: true });
+  const traits = onTraits(model, [...STUDIED, "networks", "plan", "trial", "link", "machines", "device", "server", "slowdown", "speedup", "bits"], update, { frame: true });
   const looks = onLooks(chart.root, () => { if (!stage.hidden) update(); });
   const unseen = reportVisibility(model, el);
   update();

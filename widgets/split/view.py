@@ -1,12 +1,13 @@
 """Split inference: the first layers on a device, the rest on a server, and what each cut costs over a link.
 
 What the cuts need is measured once for a setting; over another link, or with another device, they are priced
-anew without running anything. The cut chosen can be run as two processes over a socket.
+anew without running anything. How fast device and server are is foretold of the machines chosen, or typed by
+hand. The cut chosen can be run as two processes over a socket.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -23,42 +24,56 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
     from workbench.deploy.format import Source
+    from workbench.deploy.split.machines import Yardstick
     from workbench.deploy.split.plan import CutFigures
     from workbench.recipe import Recipe
     from workbench.session import Session
 
+HERE = "this-machine"
 #: Images whose values are sent while cuts are measured, that span the grids, and that a real run sends.
 IMAGES, CALIBRATION, RUN = 64, 64, 32
 #: Digits of a time, of bytes and of a share that a page needs.
 _ROUNDED = {"device_ms": 4, "network_ms": 4, "server_ms": 4, "total_ms": 4, "bytes": 0, "agreement": 4}
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What was measured of a setting: its cuts, and the whole."""
+
+    cuts: tuple[CutFigures, ...]
+    yardstick: Yardstick
+
+
 class SplitView(StudyView):
     """``plan`` holds every cut's figures for the link and the machines chosen; ``trial`` is the last real run.
 
-    ``link`` names a network, or gives one's own ``mbps`` and ``rtt_ms``; ``slowdown`` says how many times slower
-    than this machine the device is, ``speedup`` how many times faster the server.
+    ``link`` names a network, or gives one's own ``mbps`` and ``rtt_ms``. ``device`` and ``server`` name machines
+    of ``machines``, which holds how they compare to this one; where ``slowdown`` (of the device) or ``speedup``
+    (of the server) is given, that counts instead.
     """
 
     _esm = script("base/study.js", "split/chart.js", "split/split.js")
     _css = style("base/study.css", "split/split.css")
-    of_page = StudyView.of_page | {"link", "slowdown", "speedup", "bits"}
+    of_page = StudyView.of_page | {"link", "device", "server", "slowdown", "speedup", "bits"}
 
     figure_size = (plots.DOUBLE, 2.6)
 
     networks: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     link = traitlets.Dict({"name": "wifi"}).tag(sync=True, echo_update=False)
-    slowdown = traitlets.Float(10.0).tag(sync=True, echo_update=False)
-    speedup = traitlets.Float(1.0).tag(sync=True, echo_update=False)
+    device = traitlets.Unicode("raspberry-pi-4").tag(sync=True, echo_update=False)
+    server = traitlets.Unicode(HERE).tag(sync=True, echo_update=False)
+    slowdown = traitlets.Float(None, allow_none=True).tag(sync=True, echo_update=False)
+    speedup = traitlets.Float(None, allow_none=True).tag(sync=True, echo_update=False)
+    machines: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     bits = traitlets.Int(8, min=1, max=8).tag(sync=True, echo_update=False)
     images = traitlets.Int(IMAGES).tag(sync=True)
     plan = traitlets.Dict().tag(sync=True)
     trial = traitlets.Dict().tag(sync=True)
 
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
-        self._figures: tuple[CutFigures, ...] = ()
+        self._finding: Finding | None = None
         super().__init__(session, **traits)
-        self.observe(lambda _: self._price_anew(), ["link", "slowdown", "speedup"])
+        self.observe(lambda _: self._price_anew(), ["link", "device", "server", "slowdown", "speedup"])
         self.observe(lambda _: self.refresh(), "bits")
 
     def wish(self) -> tuple[Any, ...]:
@@ -69,11 +84,13 @@ class SplitView(StudyView):
         """Forget the cuts of the Session before."""
         from workbench.deploy.split.plan import NETWORKS
 
-        self._figures, self.plan, self.trial = (), {}, {}
+        self._finding, self.plan, self.trial = None, {}, {}
+        self.machines = self.machines or [_named(name, title) for name, title in _machines().items()]
         self.networks = self.networks or [asdict(network) for network in NETWORKS.values()]
 
-    def study(self, session: Session, recipe: Recipe, job: Job[Show]) -> tuple[CutFigures, ...]:
-        """Measure every cut of the model under ``recipe``."""
+    def study(self, session: Session, recipe: Recipe, job: Job[Show]) -> Finding:
+        """Measure every cut of the model under ``recipe``, and the whole, by which machines are compared."""
+        from workbench.deploy.split.machines import Yardstick
         from workbench.deploy.split.plan import measure_cuts
 
         def tell(share: float) -> None:
@@ -83,12 +100,13 @@ class SplitView(StudyView):
         source, graph = _graph(session, recipe)
         assert source.calibration is not None
         images = session.normalization(session.split.images[:IMAGES])
-        return measure_cuts(graph, source.calibration[:CALIBRATION], images, self.bits, tell)
+        yardstick = Yardstick.of(source.graph.build(source.compressed.tensors, {}), images[:1])
+        return Finding(measure_cuts(graph, source.calibration[:CALIBRATION], images, self.bits, tell), yardstick)
 
-    def show(self, finding: tuple[CutFigures, ...]) -> None:
-        """Price the cuts for the present link."""
-        if finding is not self._figures:
-            self._figures, self.trial = finding, {}
+    def show(self, finding: Finding) -> None:
+        """Price the cuts for the present link and machines."""
+        if finding is not self._finding:
+            self._finding, self.trial = finding, {}
         self._price()
 
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
@@ -126,21 +144,41 @@ class SplitView(StudyView):
             self._price()
 
     def _price(self) -> None:
-        if not self._figures:
+        finding = self._finding
+        if finding is None:
             return
+        from workbench.deploy.split.machines import pace_of, paces
         from workbench.deploy.split.plan import price_cuts
+        from workbench.measure.devices import targets
 
         try:
+            self.machines = [_rounded(pace.to_json()) for pace in paces(targets(), finding.yardstick)]
+            slowdown = pace_of(self.device, finding.yardstick).slower if self.slowdown is None else self.slowdown
+            speedup = 1 / pace_of(self.server, finding.yardstick).slower if self.speedup is None else self.speedup
             plan = price_cuts(
-                self._figures, _network(self.link), slowdown=self.slowdown, speedup=self.speedup, bits=self.bits,
-                images=IMAGES,
-            ).to_json()  # fmt: skip
+                finding.cuts, _network(self.link), slowdown=slowdown, speedup=speedup, bits=self.bits, images=IMAGES
+            ).to_json()
         except WorkbenchError as refused:
             self.problem = str(refused)
             return
         for cut in plan["cuts"]:
             cut.update({name: round(cut[name], digits) for name, digits in _ROUNDED.items()})
         self.plan = plan
+
+
+def _machines() -> dict[str, str]:
+    from workbench.measure.devices.target import device_titles
+
+    return {HERE: "this machine", **device_titles()}
+
+
+def _named(name: str, title: str) -> dict[str, Any]:
+    """Return a machine of which nothing is foretold before the model has been timed here."""
+    return {"device": name, "title": title, "slower": None, "low": None, "high": None, "anchors": 0}
+
+
+def _rounded(pace: dict[str, Any]) -> dict[str, Any]:
+    return {**pace, **{name: float(f"{pace[name]:.3g}") for name in ("slower", "low", "high")}}
 
 
 def _network(link: dict[str, Any]) -> Any:

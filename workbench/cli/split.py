@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 from .common import Verbs, add_json, add_subject, read_recipe
@@ -24,11 +25,18 @@ def add(verbs: Verbs[Any]) -> None:
         "--mbps", type=float, metavar="X", help="megabits a second from the device, instead of the network's"
     )
     verb.add_argument("--rtt-ms", type=float, metavar="X", help="milliseconds there and back, instead of the network's")
+    for name, told in (("device", "runs the first layers"), ("server", "runs the rest")):
+        verb.add_argument(
+            f"--{name}", dest=name, default="this-machine", metavar="NAME",
+            help=f"what {told}: this-machine (default), or one of 'workbench devices'",
+        )  # fmt: skip
     verb.add_argument(
-        "--slowdown", type=float, default=1.0, metavar="X",
-        help="how many times slower the device is than this machine on one thread (default: 1)",
+        "--slowdown", type=float, metavar="X",
+        help="how many times slower the device is than this machine on one thread, instead of what is foretold of it",
     )  # fmt: skip
-    verb.add_argument("--speedup", type=float, default=1.0, metavar="X", help="how many times faster the server is")
+    verb.add_argument(
+        "--speedup", type=float, metavar="X", help="how many times faster the server is, instead of what is foretold"
+    )
     verb.add_argument("--bits", type=int, default=8, metavar="B", help="bits of each value sent (default: 8)")
     verb.add_argument("--images", type=int, default=256, metavar="N", help="images that are sent (default: 256)")
     verb.add_argument(
@@ -40,6 +48,7 @@ def add(verbs: Verbs[Any]) -> None:
 
 def _split(options: argparse.Namespace) -> int:
     from workbench.data.load import load_dataset
+    from workbench.deploy.split.machines import Yardstick, pace_of
     from workbench.deploy.split.parts import find_part, parts_of
     from workbench.deploy.split.plan import plan_split
     from workbench.deploy.split.trial import try_split
@@ -55,19 +64,27 @@ def _split(options: argparse.Namespace) -> int:
         raise WorkbenchError(f"'{data.name}' has no calibration images, which the grid of a sent value needs.")
     graph = source.graph.build(source.compressed.tensors, source.compressed.grids)
     images = source.normalization(data[options.split].images[: max(1, options.images)])
+    yardstick = Yardstick.of(source.graph.build(source.compressed.tensors, {}), images[:1])
+    device, server = pace_of(options.device, yardstick), pace_of(options.server, yardstick)
+    slowdown = device.slower if options.slowdown is None else options.slowdown
+    speedup = 1 / server.slower if options.speedup is None else options.speedup
     plan = plan_split(
-        graph, source.calibration, images, network, slowdown=options.slowdown, speedup=options.speedup,
-        bits=options.bits, tell=_tell,
-    )  # fmt: skip
+        graph, source.calibration, images, network, slowdown=slowdown, speedup=speedup, bits=options.bits, tell=_tell
+    )
     trial = None
     if options.cut:
         sending = min((cut for cut in plan.cuts if cut.bytes), key=lambda cut: cut.total_ms)
         part = find_part(parts_of(graph), sending.name if options.cut == "best" else options.cut)
         trial = try_split(part, source.calibration, images, options.bits)
-    report = {"model": model.name, "dataset": data.name, "recipe": recipe.to_data(), **plan.to_json()}
+    report = {
+        "model": model.name, "dataset": data.name, "recipe": recipe.to_data(), **plan.to_json(),
+        "device": None if options.slowdown is not None else device.to_json(),
+        "server": None if options.speedup is not None else server.to_json(),
+    }  # fmt: skip
+    told = [pace.sentence for pace, typed in ((device, options.slowdown), (server, options.speedup)) if typed is None]
     if trial is not None:
         report["run"] = trial.to_json()
-    print(json.dumps(report, indent=1) if options.json else _table(report))
+    print(json.dumps(report, indent=1) if options.json else _table(report, [line for line in told if line]))
     return 0
 
 
@@ -90,12 +107,14 @@ def _tell(share: float) -> None:
         print(f"\rsplit: {share:.0%}\x1b[K", end="" if share < 1 else "\n", file=sys.stderr, flush=True)
 
 
-def _table(report: dict[str, Any]) -> str:
+def _table(report: dict[str, Any], told: list[str]) -> str:
     network = report["network"]
     link = f"{network['name']} ({network['mbps']:g} Mbit/s, {network['rtt_ms']:g} ms there and back)"
     lines = [
-        f"{report['model']} over {link}, a device {report['slowdown']:g}× slower than this machine;",
-        f"one image, values of {report['bits']} bits:",
+        f"{report['model']} over {link}, a device {report['slowdown']:.3g}× slower than this machine and a server "
+        f"{report['speedup']:.3g}× faster;",
+        *told,
+        f"one image, values of {counted(report['bits'], 'bit')}:",
         f"{'cut behind':<40}{'sent':>9}{'device ms':>11}{'network ms':>12}{'server ms':>11}{'total ms':>10}{'same':>8}",
     ]
     for cut in report["cuts"]:
@@ -107,6 +126,6 @@ def _table(report: dict[str, Any]) -> str:
     run = report.get("run")
     if run is not None:
         same = "the same answers to the digit" if run["equal"] else "other answers"
-        told = f"{run['images']} images, {same} as in one, {run['ms']:.2f} ms each"
-        lines.append(f"Run as two processes at '{run['cut']}': {told}.")
+        answers = f"{counted(run['images'], 'image')}, {same} as in one, {run['ms']:.2f} ms each"
+        lines.append(f"Run as two processes at '{run['cut']}': {answers}.")
     return "\n".join(lines)

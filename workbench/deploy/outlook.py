@@ -14,7 +14,8 @@ from workbench.measure.devices.reasons import Change, explain_on
 class Outlook:
     """One device. ``ratio``: time ÷ the dense model's there; ``ms`` of one image; both with 90 % intervals.
 
-    ``reason`` says why nothing is gained, where that is so; ``anchors`` counts the measurements behind it.
+    ``reason`` says why nothing is gained, where that is so; ``caution`` what to know before believing the figures;
+    ``anchors`` counts the measurements behind them.
     """
 
     device: str
@@ -25,6 +26,7 @@ class Outlook:
     energy: Energy | None
     reason: str
     anchors: int
+    caution: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -45,6 +47,7 @@ def look_ahead(
                 target.name, target.description.title, target.description.runtime, ratio,
                 target.forecast(*change.after), target.energy(target.latency_of(*change.after)),
                 explain_on(target, change, ratio), target.anchors,
+                target.caution,
             )
         )  # fmt: skip
     return tuple(found)

@@ -1,8 +1,8 @@
 """What each cut costs: time on the device, bytes and time on the wire, time on the server.
 
 Times of the halves are measured here, one image on one thread, as medians of runs in turns; the device's
-is scaled by how much slower it is than this machine, the server's by how much faster. Bytes are those of
-real values of test images, rounded and coded as ``wire`` sends them.
+is scaled by how much slower it is than this machine, the server's by how much faster: see ``machines``. Bytes
+are those of real values of test images, rounded and coded as ``wire`` sends them.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ class SplitPlan:
     cuts: tuple[CutCost, ...]
     network: Network
     slowdown: float
+    speedup: float
     bits: int
     images: int
 
@@ -112,8 +113,8 @@ class SplitPlan:
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return {
-            "network": asdict(self.network), "slowdown": self.slowdown, "bits": self.bits, "images": self.images,
-            "best": self.best.name, "cuts": [cut.to_json() for cut in self.cuts],
+            "network": asdict(self.network), "slowdown": self.slowdown, "speedup": self.speedup, "bits": self.bits,
+            "images": self.images, "best": self.best.name, "cuts": [cut.to_json() for cut in self.cuts],
         }  # fmt: skip
 
 
@@ -166,7 +167,7 @@ def price_cuts(
         )
         for cut in figures
     )  # fmt: skip
-    return SplitPlan(cuts, network, slowdown, bits, images)
+    return SplitPlan(cuts, network, slowdown, speedup, bits, images)
 
 
 def measure_cuts(
