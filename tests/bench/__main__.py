@@ -30,6 +30,7 @@ COMMANDS = (
     "evaluation",
     "sensitivity",
     "allocation",
+    "joint",
     "deep_compression",
     "zoo_int8",
     "exports",

@@ -102,8 +102,9 @@ function placeText({ about, layers }, row) {
   return ` · layer ${place} of ${layers.length} by its mean loss${low < high ? ` (95 %: ${low} to ${high})` : ""}`;
 }
 
+// How sure the layers' order is: its rank correlation with the one on every image, as nine draws of ten reach it.
 function orderText({ about }) {
-  return about.order == null || about.order === 1 ? "" : ` · layers in order to a rank correlation of ${number(about.order, 2)}`;
+  return about.order == null || about.order === 1 ? "" : ` · order ${number(about.order, 2)}`;
 }
 
 function courseText(data, state, technique, mode) {
@@ -233,6 +234,7 @@ function render({ model, el }) {
     bar.classList.toggle("wb-quiet", !running);
     bar.classList.toggle("wb-idle", !text);
     setText(course, text);
+    course.title = text + (orderText(data) && text ? ". Order: rank correlation of the layers' order with the one on every image, at least, nine times out of ten" : "");
     setText(done, running ? "" : text);
     setText(problem, model.get("problem") || progress.error || "");
     if (active && (active.row >= data.layers.length || active.column >= data.levels.length)) active = null;

@@ -25,12 +25,17 @@ function tableStage(model) {
       setText(ask, running ? "Stop" : shown === "pairs" ? "Measure the selected layers in pairs" : "Compare metrics that need no sweep");
       ask.disabled = !running && (shown === "pairs" ? chosen < 2 : !data.about.total);
       setText(said, error || (running ? `${number(100 * share, 0)} %` : shown === "pairs" ? (chosen < 2 ? "Select two layers or more, in the layer table or with Ctrl in the map." : `${chosen} layers, ${plural((chosen * (chosen - 1)) / 2, "pair")}.`) : data.about.total ? "" : "Start a sweep first: the metrics are compared with it."));
-      setText(about, TOLD[shown]);
+      setText(about, TOLD[shown] + (shown === "ranking" ? orderTold(data) : ""));
       holder.setAttribute("aria-label", shown === "pairs" ? "Pairs of layers" : "Ranking of the layers");
       const table = shown === "pairs" ? pairsTable(model.get("pairs"), data) : rankingTable(model.get("ranking"), data);
       holder.replaceChildren(...(table ? [table] : []));
     },
   };
+}
+
+function orderTold({ about }) {
+  if (about.order == null) return "";
+  return about.order === 1 ? " Every image was run, so the order is exact." : ` Nine times out of ten the order's rank correlation with the one on every image is ${number(about.order, 2)} or more.`;
 }
 
 function placeSpan([place, low, high]) {
