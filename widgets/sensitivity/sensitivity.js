@@ -217,6 +217,7 @@ function render({ model, el }) {
     el.firstChild.classList.toggle("wb-curves-shown", !isMap());
     const asTable = ["ranking", "pairs"].includes(model.get("form"));
     tables.show(model.get("form"), data);
+    readout.hidden = asTable;
     empty.hidden = something || asTable;
     grid.classList.toggle("wb-blank", !something || asTable);
     grid.tabIndex = something && !asTable ? 0 : -1;

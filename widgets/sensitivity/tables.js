@@ -1,7 +1,7 @@
 // The tables beside the map: the layers as each metric ranks them, and the pairs that do not add up.
 
 const TOLD = {
-  ranking: "Layers from the most sensitive to the least, as measured; a cell is a metric's rank of the layer, and the darker, the further from the measured one. Spearman: 1 where a metric orders the layers as the measured loss does. Place: by the loss in the mean over the levels, and between which places the layer lies with 95 %.",
+  ranking: "From the most sensitive layer down; place by its mean loss, with 95 % interval. A cell is a metric's rank of the layer, the darker, the further from the measured one.",
   pairs: "What two layers compressed together lose beyond what each loses alone, in points: above zero the pair is worse than its sum, below zero one hides the other's damage. The diagonal is each layer's own loss. Grey: within its 95 % interval of zero.",
 };
 
@@ -35,7 +35,7 @@ function tableStage(model) {
 
 function orderTold({ about }) {
   if (about.order == null) return "";
-  return about.order === 1 ? " Every image was run, so the order is exact." : ` Nine times out of ten the order's rank correlation with the one on every image is ${number(about.order, 2)} or more.`;
+  return about.order === 1 ? " Every image was run, so the order is exact." : ` The order's rank correlation with the one on every image: ${number(about.order, 2)} or more, nine times out of ten.`;
 }
 
 function placeSpan([place, low, high]) {
