@@ -180,6 +180,7 @@ def test_another_setting_than_the_dial_can_be_varied(session: Session) -> None:
         ({"technique": "recalibrate"}, "no setting that stands for how hard"),
         ({"values": [0.5, 1.2]}, "ratio is 1.2"),
         ({"values": []}, "At least one value"),
+        ({"setting": "colour"}, "'prune' has no setting 'colour'; there are criterion"),
         ({"setting": "norm"}, "Which values of 'norm'"),
         ({"setting": "colour", "values": ["red"]}, "colour"),
         ({"layers": ["fc9"]}, "'fc9' matches no layer"),

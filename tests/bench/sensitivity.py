@@ -69,20 +69,23 @@ def main() -> int:
         f"order of the layers by the points lost in the mean: Spearman {order:.3f}, must be ≥ {ORDER:g} (promised: "
         f"{near.order:.3f} in nine of ten); by the intervals alone {before_order:.3f}"
     )
-    figures = _figures(max(loop / seconds, busy / used), order, before_order, near, exact)
+    figures = _figures(loop / seconds, busy / used, order, before_order, near, exact)
     lost = {"layers": list(near.layers), "near": _lost(near), "exact": _lost(exact), "images": near.n.tolist()}
     keep("sensitivity", figures, data=data.name, seeds=[0], seconds=time.perf_counter() - start, runs=[lost])
     return 0 if all(figure.reached for figure in figures) else 1
 
 
-def _figures(faster: float, order: float, before: float, near: Sensitivity, exact: Sensitivity) -> list[Figure]:
-    """Return what is kept in the record."""
+def _figures(
+    clock: float, processor: float, order: float, before: float, near: Sensitivity, exact: Sensitivity
+) -> list[Figure]:
+    """Return what is kept in the record: how many times faster by the clock and by the processor, and the order."""
     size = f"{MODEL}, {len(near.layers)} layers × {len(near.levels)} ratios to ± 1 point"
     held = np.mean((near.low <= exact.value) & (exact.value <= near.high))
     return [
         Figure(
             f"Sweep of {size} against a loop of full evaluations", f"≥ {WANTED:g}× faster",
-            f"{faster:.1f}×, on {near.n.mean():,.0f} images a cell of {near.total:,}", faster >= WANTED,
+            f"{clock:.1f}× by the clock, {processor:.1f}× by the processor's time, "
+            f"on {near.n.mean():,.0f} images a cell of {near.total:,}", max(clock, processor) >= WANTED,
         ),
         Figure(
             f"Order of the layers, sweep of {size} against every image", f"Spearman ≥ {ORDER:g}",
