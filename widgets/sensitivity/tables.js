@@ -51,7 +51,7 @@ function rankingTable({ rows, drop, metrics }, data) {
     ...metrics.map(({ label, problem }) => element("th", { scope: "col", title: problem || "", class: problem ? "wb-none" : "" }, element("span", {}, label))));
   const line = (name, text) => element("tr", { class: "wb-told" }, element("th", { scope: "row" }, name), ...(places ? [element("td", {}, "")] : []), element("td", {}, ""), ...metrics.map((metric) => element("td", {}, text(metric))));
   const told = [
-    line("Spearman", ({ spearman }) => (spearman == null ? "–" : number(spearman, 2))),
+    line("Spearman", ({ spearman }) => (spearman == null ? "–" : number(spearman, 2).replace("-", "−"))),
     line("cost", ({ of_runs: ofRuns, seconds }) => (ofRuns ? "sweep" : seconds == null ? "–" : `${number(seconds, 1)} s`)),
     line("needs labels", ({ label_free: free }) => (free ? "no" : "yes")),
   ];
