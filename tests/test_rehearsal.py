@@ -10,6 +10,7 @@ from workbench.models.load import load_model
 from workbench.recipe import Recipe
 from workbench.rehearsal import Rehearsal
 from workbench.subject import Subject
+from workbench.techniques.context import Cache
 
 
 @pytest.fixture
@@ -49,4 +50,11 @@ def test_what_a_model_refuses_is_passed_over(subject: Subject, monkeypatch: pyte
     refused = Recipe.parse("- prune: {granularity: 'n:m', n: 1, m: 7}")
     monkeypatch.setattr("workbench.rehearsal.examples", lambda: iter([refused]))
     rehearsal = Rehearsal(subject, context_for(subject.model, None))
+    assert [rehearsal.go_on(lambda: None) for _ in range(2)] == [True, False]
+
+
+def test_nothing_more_is_found_once_the_cache_is_nearly_full(subject: Subject) -> None:
+    context = context_for(subject.model, None)
+    context.cache = Cache(budget=1)
+    rehearsal = Rehearsal(subject, context)
     assert [rehearsal.go_on(lambda: None) for _ in range(2)] == [True, False]

@@ -36,10 +36,12 @@ from workbench.recipe import Recipe
 from workbench.rehearsal import Rehearsal
 from workbench.remembered import Remembered
 from workbench.run.courtesy import Courtesy
+from workbench.run.one_thread import one_openmp_thread
 from workbench.run.onnx_graph import OnnxGraph
 from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Baseline, Snapshot
 from workbench.subject import Subject
+from workbench.techniques import Cost
 from workbench.techniques.context import Context
 from workbench.techniques.order import remarks_on
 
@@ -130,7 +132,9 @@ class Engine:
             found = self._models.pop(recipe.hash, None)
             if found is None:
                 self._context.check = check
-                found = compress_subject(self.subject, recipe, self._context)
+                # what runs no image is too small to be shared out among threads
+                with one_openmp_thread() if recipe.cost is Cost.LIVE else nullcontext():
+                    found = compress_subject(self.subject, recipe, self._context)
             self._models[recipe.hash] = found
             while len(self._models) > KEPT_MODELS:
                 self._models.pop(next(iter(self._models)))
@@ -204,7 +208,7 @@ class Engine:
             self.courtesy.give_way(check)
 
     def _rehearse(self, check: Check) -> bool:
-        with self._compressing:
+        with self._compressing, one_openmp_thread():
             return self._rehearsal.go_on(check)
 
     def learn_latency(self, cancelled: Callable[[], bool]) -> Iterator[None]:

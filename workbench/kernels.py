@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset, Normalization
@@ -41,6 +42,7 @@ class PlannedKernels:
         self._block = block
         self._planned: dict[Hashable, tuple[Kernel, ...]] = {}
         self._met: dict[Kernel, None] = {}
+        self._own: WeakKeyDictionary[OnnxGraph, Graph] = WeakKeyDictionary()
         #: Reads kernels off runs, where the rules of ``measure.latency`` don't follow the graph.
         self.seen: SeenKernels | None = None
 
@@ -110,17 +112,26 @@ class PlannedKernels:
         int8: bool,
         block: int,
     ) -> tuple[Kernel, ...]:
-        from workbench.measure.latency import fused_kernels, read_graph, resize
+        from workbench.measure.latency import fused_kernels, resize
 
         if self.seen is not None:
             is_dense = own is None and not shapes
             return (self.seen.dense_int8 if is_dense and int8 else ()) or self.seen.of(compressed, int8)
         graph = self._plain
         if compressed is not None and own is not None:
-            graph = read_graph(own.build(compressed.tensors))
+            graph = self._resized_own(own, compressed, shapes)
         elif shapes:
             graph = resize(graph, shapes)
         return fused_kernels(graph, self._subject.image_shape, int8=int8, block=block)
+
+    def _resized_own(self, own: OnnxGraph, compressed: CompressedModel, shapes: dict[str, tuple[int, ...]]) -> Graph:
+        """Return a graph of other nodes than the dense one's as ``compressed`` has it; each is read once."""
+        from workbench.measure.latency import read_graph, regroup, resize
+
+        read = self._own.get(own)
+        if read is None:
+            read = self._own[own] = read_graph(own.build(compressed.tensors))
+        return regroup(resize(read, shapes), own.groups(compressed.tensors))
 
     @cached_property
     def _plain(self) -> Graph:

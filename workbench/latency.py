@@ -17,7 +17,7 @@ from workbench.graphs import Graphs
 from workbench.int8 import runs_int8
 from workbench.kernels import KEPT, PlannedKernels, shapes_in
 from workbench.measure.estimate import Latency
-from workbench.run.onnx_file import onnx_file
+from workbench.run.onnx_file import onnx_file, width
 from workbench.run.onnx_graph import OnnxGraph
 from workbench.subject import Subject
 from workbench.techniques.context import Context
@@ -66,7 +66,7 @@ class LatencyEstimator:
             return None
         # raw bytes: the file's size depends on shapes and types, not on values
         shapes = tuple(shapes_in(graph, compressed).items())
-        codes = tuple((name, item.bits, item.axis, item.group) for name, item in compressed.codes.items())
+        codes = tuple((name, width(item.bits), item.axis, item.group) for name, item in compressed.codes.items())
         tables = tuple((name, table.layout) for name, table in compressed.tables.items())
         key = (shapes, codes, tables, tuple(compressed.casts.items()))
         size = self._sizes.get(key)
@@ -211,7 +211,7 @@ class LatencyEstimator:
         return self.target.ratio(change.before, change.after), self.target.energy(self._on(self.target, compressed))
 
     def _sparse(self, compressed: CompressedModel) -> tuple[str, ...]:
-        from workbench.measure.devices.sparse import two_of_four
+        from workbench.measure.two_of_four import two_of_four
 
         if not _masks(compressed):
             return ()

@@ -19,6 +19,8 @@ from workbench.techniques.context import Context
 
 #: Seconds of one processor for it in a session, at most; of large models, which take longer, the first are prepared.
 SECONDS = 5.0
+#: Share of the cache to fill at most: beyond it, what was found first would soon be dropped.
+FULL = 0.75
 
 
 def examples() -> Iterator[Recipe]:
@@ -28,7 +30,7 @@ def examples() -> Iterator[Recipe]:
 
 
 class Rehearsal:
-    """The examples of all live techniques, carried out on ``subject`` once; what is cached stays in ``context``."""
+    """The first steps of all live examples, carried out on ``subject`` once; what is cached stays in ``context``."""
 
     def __init__(self, subject: Subject, context: Context) -> None:
         self._subject = subject
@@ -37,19 +39,21 @@ class Rehearsal:
 
     @cached_property
     def _left(self) -> list[Recipe]:
-        return [recipe for recipe in examples() if recipe.cost is Cost.LIVE]
+        # what a second step finds holds for one setting of the first only
+        first = dict.fromkeys(Recipe(recipe.steps[:1]) for recipe in examples())
+        return [recipe for recipe in first if recipe.cost is Cost.LIVE]
 
     def go_on(self, check: Callable[[], None]) -> bool:
         """Carry out one more example, given up where ``check`` raises; return whether there are others."""
-        if not self._left or self._seconds < 0:
+        if not self._left or self._seconds < 0 or self._context.cache.filled > FULL:
             return False
         start = time.thread_time()
         self._context.check = check
         try:
-            draft_for(self._subject, self._left[-1], self._context)
+            draft_for(self._subject, self._left[0], self._context)
         except WorkbenchError:  # this model refuses it, and will when a person asks
             pass
         finally:
             self._seconds -= time.thread_time() - start
-        self._left.pop()  # from the last to the first, whose findings are in most demand and so are dropped last
+        self._left.pop(0)
         return True

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.run.one_thread import SMALL, one_blas_thread, one_thread
+from workbench.run.one_thread import SMALL, one_blas_thread, one_openmp_thread, one_thread
 
 threadpoolctl = pytest.importorskip("threadpoolctl")
 
@@ -29,6 +29,22 @@ def test_pytorch_has_its_threads_back_afterwards() -> None:
     with one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
+
+
+def test_only_the_thread_that_is_inside_has_one_openmp_thread() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    seen: list[int] = []
+    try:
+        with one_openmp_thread():
+            assert torch.get_num_threads() == 1
+            thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+            thread.start()
+            thread.join(10)
+        assert torch.get_num_threads() == 2
+        assert seen == [2]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_small_matrices_are_decomposed_on_one_thread_and_large_ones_on_all() -> None:

@@ -181,10 +181,14 @@ class WithProducts(dict[str, Tensor]):
     to float tolerance. Only the links' own names are there to be listed.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], factors: Mapping[str, Factorize]) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(tensors)
-        self._factors = dict(factors)
+        self._factors: dict[str, Factorize] = {}
         self._products: dict[str, tuple[list[Tensor], Tensor]] = {}
+
+    def add(self, edit: Factorize) -> None:
+        """Answer for the layer that ``edit`` replaced, too."""
+        self._factors[edit.layer] = edit
 
     def __missing__(self, name: str) -> Tensor:
         layer, _, local = name.rpartition(".")

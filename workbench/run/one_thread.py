@@ -25,6 +25,18 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
+def one_openmp_thread() -> Iterator[None]:
+    """Let PyTorch's own operations compute on one thread in the thread that is inside; others keep their number.
+
+    Small tensors are done before a second thread has woken up, and where others want the processor, one waits for it
+    at each operation.
+    """
+    torch.get_num_threads()  # what else sets this thread's number at its first operation
+    with _libraries("openmp").limit(limits=1):
+        yield
+
+
+@contextmanager
 def one_blas_thread(values: int) -> Iterator[None]:
     """Let NumPy's linear algebra on so many ``values`` compute on one thread while inside, where those are few.
 
@@ -34,13 +46,13 @@ def one_blas_thread(values: int) -> Iterator[None]:
     if values > SMALL:
         yield
         return
-    with _libraries().limit(limits=1):
+    with _libraries("blas").limit(limits=1):
         yield
 
 
 @cache
-def _libraries() -> Any:
-    """Return the handle on what NumPy multiplies with; finding it takes 10 ms."""
+def _libraries(kind: str) -> Any:
+    """Return the handle on the libraries that compute on several threads; finding them takes 10 ms."""
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController().select(user_api="blas")
+    return ThreadpoolController().select(user_api=kind)

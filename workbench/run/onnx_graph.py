@@ -95,11 +95,18 @@ class OnnxGraph:
         model.CopyFrom(self._skeleton)
         for name in self.names if only is None else only:
             model.graph.initializer.append(to_proto(name, tensors[name]))
-        for index, weight in self._depthwise:
-            _set_groups(model.graph.node[index], tensors[weight].shape[0])
+        groups = self.groups(tensors)
+        for index, _ in self._depthwise:
+            node = model.graph.node[index]
+            _set_groups(node, groups[node.input[1]])
         if grids:
             self._insert_grids(model.graph, grids)
         return model
+
+    def groups(self, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+        """Return the weight of each convolution whose groups follow from ``tensors`` → how many it has."""
+        nodes = self._skeleton.graph.node
+        return {nodes[index].input[1]: tensors[counted].shape[0] for index, counted in self._depthwise}
 
     def values(self, layer: str) -> tuple[str, ...]:
         """Return the names of the values that enter ``layer``; empty where it was not found."""

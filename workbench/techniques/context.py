@@ -41,6 +41,11 @@ class Cache:
             self._bytes -= self._entries.popitem(last=False)[1][1]
         return value
 
+    @property
+    def filled(self) -> float:
+        """The share of the budget that is used."""
+        return self._bytes / self._budget
+
     def __contains__(self, key: Any) -> bool:
         """Whether something is kept under ``key``."""
         return key in self._entries

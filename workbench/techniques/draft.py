@@ -64,6 +64,7 @@ class Draft:
         self._uncut_channels = channels
         self._versions: dict[str, str] = {}
         self._kept: dict[tuple[int, ...], tuple[Tensor, str]] = {}
+        self._unbuilt: dict[str, Factorize] = {}
 
     @cached_property
     def _modules(self) -> dict[str, nn.Module]:
@@ -88,11 +89,24 @@ class Draft:
 
     def output_axis(self, layer: str) -> int:
         """Return the axis of the layer's weight that counts its outputs."""
-        return 1 if isinstance(self._modules[layer], nn.modules.conv._ConvTransposeNd) else 0
+        if layer in self._unbuilt:
+            return 0
+        return 1 if isinstance(self.module(layer), nn.modules.conv._ConvTransposeNd) else 0
 
     def module(self, layer: str) -> nn.Module:
         """Return the layer as the model has it; its tensors are those before any step."""
+        for name in (layer, layer.rpartition(".")[0]):
+            edit = self._unbuilt.pop(name, None)
+            if edit is not None:
+                self._build_links(edit)
         return self._modules[layer]
+
+    def _build_links(self, edit: Factorize) -> None:
+        """Make the links of a factorized layer; a slider, which asks for sizes, seldom needs them."""
+        with torch.device("meta"), Uninitialized():
+            chain = factor_modules(self._modules[edit.layer], edit)
+        self._modules[edit.layer] = chain
+        self._modules |= {f"{edit.layer}.{name}": link for name, link in chain.named_children()}
 
     def is_named_twice(self, module: nn.Module) -> bool:
         """Whether the model reaches ``module``, one of its own, by several names."""
@@ -157,7 +171,7 @@ class Draft:
         if edit.keep not in self._kept:
             self._kept[edit.keep] = torch.tensor(edit.keep), f"slice {edit.keep}"
         keep, how = self._kept[edit.keep]
-        for name, axis, places in slice_tensors(self.tensors, self._modules[edit.layer], edit, keep):
+        for name, axis, places in slice_tensors(self.tensors, self.module(edit.layer), edit, keep):
             for kept in (self.zeroed, self.rewritten, self.unrounded):
                 if name in kept:
                     kept[name] = kept[name].index_select(axis, places)
@@ -193,14 +207,11 @@ class Draft:
             self._remove(bias)
             self.tensors[moved], self._versions[moved] = value, version
             self._put(moved, storage)
-        with torch.device("meta"), Uninitialized():
-            chain = factor_modules(self._modules[edit.layer], edit)
-        self._modules.update(
-            {edit.layer: chain, **{f"{edit.layer}.{name}": link for name, link in chain.named_children()}}
-        )
+        self._unbuilt[edit.layer] = edit
         self.layers[edit.layer] = replace(layer, weight=names[0], shape=tuple(weights[0].shape), weights=names)
-        factors = {other.layer: other for other in (*self.edits, edit) if isinstance(other, Factorize)}
-        self.tensors = WithProducts(self.tensors, factors)
+        if not isinstance(self.tensors, WithProducts):
+            self.tensors = WithProducts(self.tensors)
+        self.tensors.add(edit)
         rounded = [other for other in self.edits if isinstance(other, QuantizeInput) and other.layer == edit.layer]
         self.edits = [*(other for other in self.edits if other not in rounded), edit, *rounded]
 

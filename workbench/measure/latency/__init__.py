@@ -8,7 +8,7 @@ a graph; a ``KernelTable`` holds what such kernels take here; ``predict_latency`
 from __future__ import annotations
 
 from .device import Device, this_machine
-from .graph import Graph, GraphError, read_graph, resize
+from .graph import Graph, GraphError, read_graph, regroup, resize
 from .kernels import Kernel, fused_kernels
 from .measured import Interleaved, LatencyError, measure_interleaved, measure_latency
 from .predict import Anchor, KernelTime, kernel_times, predict_latency
@@ -34,6 +34,7 @@ __all__ = [
     "open_table",
     "predict_latency",
     "read_graph",
+    "regroup",
     "resize",
     "seen_kernels",
     "this_machine",

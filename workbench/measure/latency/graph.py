@@ -98,6 +98,19 @@ def resize(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
     return replace(graph, weights={**graph.weights, **shapes})
 
 
+def regroup(graph: Graph, groups: Mapping[str, int]) -> Graph:
+    """Return ``graph`` whose convolutions with the weights ``groups`` names have so many groups."""
+    if not groups:
+        return graph
+    nodes = (
+        replace(node, attributes={**node.attributes, "group": groups[node.inputs[1]]})
+        if node.op == "Conv" and node.inputs[1] in groups
+        else node
+        for node in graph.nodes
+    )
+    return replace(graph, nodes=tuple(nodes))
+
+
 def infer_shapes(graph: Graph, image_shape: Shape | None = None, batch: int = 1) -> dict[str, Shape]:
     """Return tensor name → shape for a batch of images ``(C, H, W)``."""
     image = image_shape or graph.image_shape

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +25,8 @@ Array = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ranks = tuple[int, ...]
 
+#: Ranks grow together, in so many steps.
+SHARES = 1024
 #: CP's alternating least squares stops after so many rounds, or where the error hardly falls.
 ROUNDS, TOLERANCE = 100, 1e-6
 #: What keeps its equations solvable where components coincide.
@@ -92,6 +95,7 @@ def weights_of(scheme: Scheme, ranks: Ranks, shape: tuple[int, ...]) -> int:
     return total + (widths[-2] * widths[-1] if scheme == "tucker" else 0)
 
 
+@lru_cache(maxsize=1024)  # a model's layers are of few shapes
 def ranks_for(scheme: Scheme, shape: tuple[int, ...], most: int, multiple: int) -> Ranks:
     """Return the largest ranks, all the same share of the full ones, whose links have at most ``most`` weights."""
     full = full_ranks(scheme, shape)
@@ -99,9 +103,9 @@ def ranks_for(scheme: Scheme, shape: tuple[int, ...], most: int, multiple: int) 
     def ranks(share: float) -> Ranks:
         return attained(scheme, tuple(_snapped(share * rank, rank, multiple) for rank in full), shape)
 
-    shares = np.linspace(0.0, 1.0, 1025)[1:]
-    fitting = bisect_right(shares, most, key=lambda share: weights_of(scheme, ranks(share), shape))
-    return ranks(float(shares[max(0, fitting - 1)]))
+    shares = range(1, SHARES + 1)
+    fitting = bisect_right(shares, most, key=lambda share: weights_of(scheme, ranks(share / SHARES), shape))
+    return ranks(max(1, fitting) / SHARES)
 
 
 def _snapped(rank: float, full: int, multiple: int) -> int:
@@ -146,21 +150,26 @@ def _principal(matrix: Doubles) -> Doubles:
     return np.asarray(np.linalg.eigh(matrix @ matrix.T)[1][:, ::-1])
 
 
-def _projected(weight: Doubles, factors: Sequence[Doubles], but: int | None = None) -> Doubles:
-    """Return the weight in the coordinates of the first axes' ``factors``, one of them left out."""
-    for axis, factor in enumerate(factors):
-        if axis != but:
-            weight = np.moveaxis(np.tensordot(weight, factor, (axis, 0)), -1, axis)
-    return weight
+def _along_axis(weight: Doubles, factor: Doubles, axis: int) -> Doubles:
+    """Return the weight with one axis in the coordinates of ``factor`` (size, rank)."""
+    before, after = weight.shape[:axis], weight.shape[axis + 1 :]
+    found = factor.T @ weight.reshape(-1, weight.shape[axis], math.prod(after))
+    return found.reshape(*before, factor.shape[1], *after)
 
 
 def _fitted(weight: Doubles, ranks: Ranks, axes: Sequence[Doubles]) -> tuple[Doubles, list[Doubles]]:
     """Return core and factors of the first axes, each of these fitted to the others once."""
     factors = [directions[:, :rank] for directions, rank in zip(axes, ranks, strict=False)]
+    core = weight  # in the coordinates of the factors that are fitted already
     for axis, rank in enumerate(ranks):
         if rank < weight.shape[axis]:
-            factors[axis] = _principal(_unfolded(_projected(weight, factors, but=axis), axis))[:, :rank]
-    return _projected(weight, factors), factors
+            rest = core
+            for other in range(axis + 1, len(ranks)):
+                if ranks[other] < weight.shape[other]:  # turned whole, an axis tells the others nothing
+                    rest = _along_axis(rest, factors[other], other)
+            factors[axis] = _principal(_unfolded(rest, axis))[:, :rank]
+        core = _along_axis(core, factors[axis], axis)
+    return core, factors
 
 
 def _tucker2(weight: Doubles, ranks: Ranks, axes: Sequence[Doubles]) -> list[Any]:
@@ -199,7 +208,8 @@ def _cp(weight: Any, ranks: Ranks) -> list[Any]:
 def _tt(weight: Doubles, ranks: Ranks, axes: Sequence[Doubles]) -> list[Any]:
     inputs, outputs = axes[1][:, : ranks[0]], axes[0][:, : ranks[-1]]
     kernel, points = weight.shape[2:], (1,) * (weight.ndim - 2)
-    left = np.moveaxis(_projected(weight, (outputs, inputs)), 0, -1)  # (bond, kernel axes, bond)
+    left = _along_axis(_along_axis(weight, outputs, 0), inputs, 1)
+    left = np.moveaxis(left, 0, -1)  # (bond, kernel axes, bond)
     links = [inputs.T.reshape(*inputs.T.shape, *points)]
     for axis, bond in enumerate(ranks[1:-1]):
         rows = left.reshape(len(left) * kernel[axis], -1)

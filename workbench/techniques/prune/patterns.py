@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,13 +48,14 @@ def prune_n_of_m(
         tell_left(draft, unjudged, "wanda needs the inputs of Linear layers and convolutions")
 
 
-def keep_n_of_m(scores: Tensor, n: int, m: int, output_axis: int) -> Tensor:
-    """Return which of ``scores`` (a weight's shape) are not among the n largest of their m, the first of equals."""
+def ranks_of_m(scores: Tensor, m: int, output_axis: int) -> Tensor:
+    """Return how many of its m each of ``scores`` comes after (uint8 to m = 256), by size and then by place."""
     axis = _input_axis(scores, output_axis)
-    groups = scores.movedim(axis, -1).unflatten(-1, (-1, m))
-    order = groups.argsort(dim=-1, descending=True, stable=True)
-    pruned = torch.ones(groups.shape, dtype=torch.bool).scatter_(-1, order[..., :n], False)
-    return pruned.flatten(-2).movedim(-1, axis)
+    groups = np.ascontiguousarray(scores.movedim(axis, -1).numpy()).reshape(-1, m)
+    order = np.argsort(-groups, axis=1, kind="stable")
+    ranks = np.empty(groups.shape, np.uint8 if m <= 256 else np.int64)
+    np.put_along_axis(ranks, order, np.arange(m, dtype=ranks.dtype)[None], axis=1)
+    return torch.from_numpy(ranks).view(scores.movedim(axis, -1).shape).movedim(-1, axis)
 
 
 def _prune_layer(draft: Draft, name: str, settings: PruneSettings, evidence: Evidence, context: Context) -> bool:
@@ -63,14 +65,15 @@ def _prune_layer(draft: Draft, name: str, settings: PruneSettings, evidence: Evi
         version = draft.version(weight)
         axis = draft.output_axis(name)
 
-        def choose(weight: str, axis: int) -> Tensor | None:
+        def rank(weight: str, axis: int) -> Tensor | None:
             scores = importance(draft, weight, settings, evidence, lambda values: values)
-            return None if scores is None else keep_n_of_m(scores, settings.n, settings.m, axis)
+            return None if scores is None else ranks_of_m(scores, settings.m, axis)
 
-        key = ("n:m", settings.criterion, settings.norm, settings.seed, settings.n, settings.m, version, evidence.key)
-        pruned = context.cache.get(key, partial(choose, weight, axis))
-        if pruned is not None:
-            draft.zero(weight, pruned, hashlib.sha256(repr(key).encode()).hexdigest())
+        key = ("n:m", settings.criterion, settings.norm, settings.seed, settings.m, version, evidence.key)
+        ranks = context.cache.get(key, partial(rank, weight, axis))
+        if ranks is not None:
+            how = hashlib.sha256(repr((settings.n, key)).encode()).hexdigest()
+            draft.zero(weight, torch.from_numpy(ranks.numpy() >= settings.n), how)
             judged = True
     return judged
 
