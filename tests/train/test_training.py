@@ -63,9 +63,10 @@ def test_a_training_that_is_killed_goes_on_to_the_numbers_of_an_unbroken_one(
     monkeypatch.setenv("WORKBENCH_HOME", f"{tmp_path}/other")
     place = Apart()
     job = train(small_model, small_data, recipe, place=place)
-    _kill_after_an_epoch(job, place)
+    groups = _kill_after_an_epoch(job, place)
     with pytest.raises(WorkbenchError, match="ended by itself"):
         job.result()
+    assert groups[0] != os.getpgid(0)  # what interrupts this process does not reach it
     with pytest.raises(MissingTraining):
         compress(small_model, recipe, small_data)
     again = train(small_model, small_data, recipe, place=Within())
@@ -74,16 +75,18 @@ def test_a_training_that_is_killed_goes_on_to_the_numbers_of_an_unbroken_one(
     assert all(torch.equal(resumed[name], tensor) for name, tensor in unbroken.items())
 
 
-def _kill_after_an_epoch(job: TrainingJob, place: Apart) -> None:
-    killed = []
+def _kill_after_an_epoch(job: TrainingJob, place: Apart) -> list[int]:
+    """Kill the job's process once its curve has begun; return, when it has, its group of processes."""
+    killed: list[int] = []
 
     def kill(_: object) -> None:
         if job.curve and place.process and not killed:
-            killed.append(True)
+            killed.append(os.getpgid(place.process.pid))
             os.kill(place.process.pid, signal.SIGKILL)
 
     job.subscribe(kill)
     kill(None)
+    return killed
 
 
 def test_a_cancelled_training_keeps_its_place(small_model: Model, small_data: Dataset) -> None:

@@ -136,6 +136,7 @@ def _start(request: Request) -> subprocess.Popen[bytes]:
     worker = subprocess.Popen(
         [sys.executable, "-m", "workbench.train.jobs.worker"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=child_environment(),
+        process_group=0,  # Ctrl-C is for this process; the worker keeps what it has once its input ends
     )  # fmt: skip
     asked = cloudpickle.dumps(request)
     assert worker.stdin is not None
