@@ -60,7 +60,8 @@ def _figure(pairs: list[tuple[Run, Run]]) -> Figure:
     )
     return Figure(
         f"Variational dropout against gradual magnitude pruning, {MODEL}", f"ahead at ≥ {RATIO:g}×, or said not to be",
-        f"ahead in {len(ahead)} of {len(small)} at ≥ {RATIO:g}×. Size and accuracy: {curve}",
+        f"{'ahead' if 2 * len(ahead) > len(small) else 'not ahead'}: more accurate in {len(ahead)} of {len(small)} at "
+        f"≥ {RATIO:g}×. Size and accuracy: {curve}",
         bool(small),
     )  # fmt: skip
 
