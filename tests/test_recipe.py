@@ -125,6 +125,8 @@ def test_a_pattern_that_matches_nothing_is_named() -> None:
         ("- prune: {}\n- quantize: {bits: 99}", ["Step 2 (quantize)"]),
         ("- prune: {overrides: {fc: {ratio: 3}}}", ["override of 'fc'", "ratio is 3"]),
         ("- prune: {overrides: [fc]}", ["overrides must map"]),
+        ("- quantize: {activations: 8}", ["activations is 8", "settings of its own like {bits: 8}"]),
+        ("- quantize: {activations: {mode: dynamic, observer: mse}}", ["(quantize), activations: dynamic ranges"]),
         ("- prune: {layers: 3}", ["layers must be a list"]),
         ("prune", ["A recipe is a list of steps"]),
         ("- {prune: {}, quantize: {}}", ["one technique"]),
@@ -160,3 +162,17 @@ def test_every_setting_has_help_and_every_example_parses(name: str) -> None:
     assert bool(technique.examples) == (technique.cost(technique.settings()) is not Cost.TRAINED)
     for example in technique.examples:
         assert Recipe.parse(example).steps
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- factorize: {size: 0.5, overrides: {fc: {rank: 4}}}", {"rank": 4}),
+        ("- share: {bits: 4, overrides: {fc: {entries: 24}}}", {"entries": 24}),
+        ("- prune: {threshold: 0.1, overrides: {fc: {macs: 0.5}}}", {"macs": 0.5}),
+    ],
+)
+def test_an_override_may_say_how_hard_in_other_words(text: str, expected: dict[str, float]) -> None:
+    recipe = Recipe.parse(text)
+    assert recipe.steps[0].settings_of("fc").model_dump(exclude_unset=True) == expected
+    assert Recipe.parse(recipe.to_yaml()) == recipe

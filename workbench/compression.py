@@ -19,6 +19,7 @@ from workbench.recipe import Recipe
 from workbench.subject import Subject
 from workbench.techniques.context import Cache, Context
 from workbench.techniques.draft import Draft
+from workbench.techniques.finite import require_finite
 
 
 def compress(
@@ -76,7 +77,9 @@ def draft_for(subject: Subject, recipe: Recipe, context: Context) -> Draft:
     )
     for step in recipe.steps:
         context.check()
-        step.definition.apply(draft, step.resolve(draft.layers), context)
+        settings = step.resolve(draft.layers)
+        require_finite(draft, step.definition, settings, context.cache)
+        step.definition.apply(draft, settings, context)
     return draft
 
 

@@ -45,7 +45,8 @@ def with_settings(recipe: Recipe, technique: str, settings: Mapping[str, Any]) -
     >>> with_settings(Recipe(), "prune", {"ratio": 0.4, "scope": "global"}).to_data()
     [{'prune': {'ratio': 0.4}}]
     """
-    return _edited(recipe, technique, lambda fields, _: _tidy(technique, {**fields, **settings}))
+    kind = TECHNIQUES[technique].settings
+    return _edited(recipe, technique, lambda fields, _: _tidy(technique, kind.merged(fields, settings)))
 
 
 def without(recipe: Recipe, technique: str) -> Recipe:
@@ -158,7 +159,7 @@ def without_layers(recipe: Recipe, layers: Iterable[str], technique: str | None 
         kept = {override.pattern: override.to_data() for override in step.overrides if override.pattern not in names}
         if technique not in (None, step.technique) or len(kept) == len(step.overrides):
             steps.append(data)
-        elif kept or not _is_idle(step):
+        elif kept or not step.definition.leaves(step.settings):
             rest = {key: value for key, value in data[step.technique].items() if key != "overrides"}
             steps.append({step.technique: {**rest, **({"overrides": kept} if kept else {})}})
     return Recipe.parse(steps)
@@ -178,18 +179,6 @@ def without_stale_training(before: Recipe, after: Recipe) -> tuple[Recipe, tuple
         gone = not same and step.cost is Cost.TRAINED and step in before.steps
         (stale if gone else kept).append(step)
     return Recipe(tuple(kept)), tuple(stale)
-
-
-def _is_idle(step: Step) -> bool:
-    """Return whether ``step`` does nothing to layers without settings of their own."""
-    dial, known = step.definition.dial, step.definition.settings.model_fields
-    # what is optional acts beside the dial: a threshold, quantized activations
-    optional = [name for name, setting in known.items() if setting.default is None]
-    return (
-        dial is not None
-        and getattr(step.settings, dial.setting) == dial.neutral
-        and all(getattr(step.settings, name) is None for name in optional)
-    )
 
 
 def _edited(recipe: Recipe, technique: str, edit: Any) -> Recipe:

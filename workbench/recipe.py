@@ -105,7 +105,8 @@ class Step:
             return self.settings
         merged = self.settings.model_dump(exclude_unset=True)
         for override in matching:
-            merged.update(override.settings.model_dump(include=set(override.changed)))
+            changes = override.settings.model_dump(include=set(override.changed))
+            merged = self.definition.settings.merged(merged, changes)
         return _validate(self.definition, merged, f"step '{self.technique}', overrides of '{name}'")
 
 
@@ -217,7 +218,8 @@ def _parse_overrides(label: str, technique: Technique[Any], settings: Settings, 
         if not isinstance(changes, Mapping):
             raise RecipeError(f"In {label}, the override of '{pattern}' must be settings like {{ratio: 0.2}}.")
         where = f"{label}, override of '{pattern}'"
-        merged = _validate(technique, {**settings.model_dump(exclude_unset=True), **changes}, where)
+        fields = technique.settings.merged(settings.model_dump(exclude_unset=True), changes)
+        merged = _validate(technique, fields, where)
         overrides.append(Override(str(pattern), merged, tuple(sorted(changes))))
     return tuple(overrides)
 
@@ -241,4 +243,8 @@ def _explain(error: ValidationError, technique: Technique[Any], where: str) -> s
     message = message[0].lower() + message[1:]
     if not path:
         return f"{where}: {message}."
+    if first["type"] in ("model_type", "model_attributes_type"):
+        return f"{where}: {path} is {first['input']!r}, but it should be settings of its own like {{bits: 8}}."
+    if isinstance(first["input"], Mapping):
+        return f"{where}, {path}: {message}."
     return f"{where}: {path} is {first['input']!r}, but {message.replace('input should', 'it should')}."

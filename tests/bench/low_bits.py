@@ -12,8 +12,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from tests.bench.record import Figure, keep
 from workbench.compressed import CompressedModel
 from workbench.compression import compress_subject, context_for
@@ -78,7 +76,6 @@ def main() -> int:
     """Print the table; return 1 where what must be reached is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=sorted(ARCHITECTURES), metavar="MODEL")
-    torch.set_num_threads(2)
     data = load_dataset("fashion_mnist")
     rows: list[Row] = []
     failed = False

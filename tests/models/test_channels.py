@@ -249,6 +249,26 @@ def test_two_groups_that_meet_in_a_concatenation_make_one_edit_of_its_reader() -
     assert edits["d", "in"] == (*range(16), 17, 18, 27)
 
 
+class Gated(nn.Module):
+    """The halves of one layer's outputs are multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expand = nn.Linear(784, 24)
+        self.fc = nn.Linear(12, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.expand(x.flatten(1)).chunk(2, 1)
+        return self.fc(value * gate.sigmoid())
+
+
+def test_chunks_that_are_multiplied_keep_the_same_places() -> None:
+    ours = halved(build(Gated))
+    kept = {(edit.layer, edit.side): edit.keep for edit in ours.edits}
+    assert kept["expand", "out"] == (*kept["fc", "in"], *(12 + place for place in kept["fc", "in"]))
+    assert len(kept["fc", "in"]) == 6
+
+
 def test_every_group_of_a_grouped_convolution_keeps_the_same_places() -> None:
     ours = halved(build(Grouped))
     kept = {(edit.layer, edit.side): edit.keep for edit in ours.edits}
@@ -322,4 +342,4 @@ def test_what_can_be_neither_traced_nor_probed_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setattr(tp.DependencyGraph, "build_dependency", fail)
     graph = trace_channels(build(Rows), SHAPE)
     assert not graph.groups
-    assert graph.refused == {"*": "its channels could not be traced (ZeroDivisionError)"}
+    assert graph.refused == {"*": "its channels could not be traced (layer 'lstm' is called twice, or gives no tensor)"}

@@ -202,14 +202,6 @@ def test_a_rank_above_the_full_one_is_refused(module: nn.Module) -> None:
         compress(module, "- factorize: {rank: 40}", image_shape=SHAPE)
 
 
-def test_weights_that_are_nan_are_refused_by_name() -> None:
-    layer = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    with torch.no_grad():
-        layer[1].weight[0, 0] = torch.nan
-    with pytest.raises(WorkbenchError, match=r"1\.weight are NaN or infinite"):
-        compress(layer, "- factorize: {}", image_shape=SHAPE)
-
-
 def test_zero_weights_give_zero_factors() -> None:
     layer = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     nn.init.zeros_(layer[1].weight)

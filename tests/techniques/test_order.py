@@ -11,6 +11,7 @@ from workbench.history import History
 from workbench.measure.devices.target import find_target
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
+from workbench.techniques import TECHNIQUES
 from workbench.techniques.order import remarks, remarks_on
 
 
@@ -77,3 +78,35 @@ def test_choosing_a_device_with_the_instructions_takes_the_remark_away() -> None
     assert any("This machine has instructions for no pattern" in note for note in here.notes)
     engine.target = find_target("a100-sxm")
     assert not any("instructions" in note for note in engine.refresh_latency(here).notes)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("- quantize: {bits: 4, group_size: 16}", "group_size changes nothing with per channel"),
+        ("- quantize: {bits: 16, scheme: symmetric}", "scheme changes nothing with bits 16"),
+        ("- prune: {ratio: 0.4, threshold: 0.1}", "ratio changes nothing with threshold 0.1"),
+        ('- prune: {granularity: "n:m", overrides: {fc: {granularity: weight, m: 8}}}', "m changes nothing with"),
+        ("- factorize: {images: 64}", "images changes nothing with weighted off"),
+        ("- quantize: {activations: {percentile: 99}}", "activations.percentile changes nothing with activations.obs"),
+        ("- share: {seed: 4}", "seed changes nothing with start linear"),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_told(recipe: str, words: str) -> None:
+    (said,) = remarks(Recipe.parse(recipe).steps)
+    assert words in said
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES)
+def test_nothing_is_said_of_the_examples(technique: str) -> None:
+    for example in TECHNIQUES[technique].examples:
+        assert remarks(Recipe.parse(example).steps) == ()
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    ["- share: {seed: 4, start: random}", "- share: {seed: 4, method: hash}", "- prune: {criterion: obs}",
+     "- quantize: {format: integer, bits: 16, scheme: symmetric}", "- prune: {block_rows: 4}"],
+)  # fmt: skip
+def test_nothing_is_said_of_settings_that_matter_or_are_at_their_default(recipe: str) -> None:
+    assert remarks(Recipe.parse(recipe).steps) == ()

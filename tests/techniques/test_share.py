@@ -120,14 +120,6 @@ def test_a_layer_of_equal_weights_is_kept_exactly(value: float) -> None:
     assert torch.equal(ours.module[1].weight, layer[1].weight)
 
 
-def test_weights_that_are_nan_are_refused_by_name() -> None:
-    layer = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    with torch.no_grad():
-        layer[1].weight[0, 0] = torch.nan
-    with pytest.raises(WorkbenchError, match=r"1\.weight are NaN or infinite"):
-        compress(layer, "- share: {}", image_shape=SHAPE)
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -178,15 +178,6 @@ def test_a_layer_of_equal_weights_is_kept_exactly(how: str, value: float) -> Non
     assert torch.equal(compress(layer, f"- share: {{{how}}}", image_shape=SHAPE).module[1].weight, layer[1].weight)
 
 
-@pytest.mark.parametrize("how", ["method: product", "method: hash"])
-def test_weights_that_are_nan_are_refused_by_name(how: str) -> None:
-    layer = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    with torch.no_grad():
-        layer[1].weight[0, 0] = torch.nan
-    with pytest.raises(WorkbenchError, match=r"1\.weight are NaN or infinite"):
-        compress(layer, f"- share: {{{how}}}", image_shape=SHAPE)
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

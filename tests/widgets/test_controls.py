@@ -10,7 +10,7 @@ from tests.widgets.fake_session import FakeSession
 from widgets import ControlsView, ScoreboardView
 from widgets.base.marks import marks_of
 from widgets.controls.presets import PRESETS
-from widgets.controls.state import controls_from_recipe, edited
+from widgets.controls.state import ControlsState, controls_from_recipe, edited
 from workbench.editing import own_setting, with_layer
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
@@ -172,3 +172,68 @@ def test_leaving_obs_leaves_the_scope_that_it_brought():
     state = replace(controls_from_recipe(recipe), advanced={"prune": {"criterion": "magnitude"}})
     left = edited(recipe, state, ["advanced.prune.criterion"])
     assert left.to_data() == [{"prune": {"ratio": 0.5}}]
+
+
+def touch(*moves: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the recipe after moves of controls, one after another: dotted names are advanced settings."""
+    recipe, state = Recipe(), ControlsState()
+    for move_ in moves:
+        advanced = {technique: dict(settings) for technique, settings in state.advanced.items()}
+        for name, value in move_.items():
+            technique, _, setting = name.partition(".")
+            if setting:
+                advanced.setdefault(technique, {})[setting] = value
+        own = {name: value for name, value in move_.items() if "." not in name}
+        state = replace(state, advanced=advanced, **own)
+        recipe = edited(recipe, state, [name if name in own else f"advanced.{name}" for name in move_])
+        state = controls_from_recipe(recipe, state)
+    return recipe.to_data()
+
+
+@pytest.mark.parametrize(
+    ("moves", "expected"),
+    [
+        ([{"bits": 4}, {"quantize.rounding": "gptq"}, {"quantize.format": "kmeans"}],
+         {"quantize": {"bits": 4, "format": "kmeans"}}),
+        ([{"bits": 4}, {"quantize.range": "mse"}, {"bits": 16}], {"quantize": {"bits": 16}}),
+        ([{"bits": 4}, {"quantize.per": "group"}, {"quantize.format": "fixed"}],
+         {"quantize": {"bits": 4, "format": "fixed"}}),
+        ([{"bits": 4}, {"quantize.format": "binary"}], {"quantize": {"bits": 1, "format": "binary"}}),
+        ([{"bits": 4}, {"quantize.format": "nf"}, {"bits": 3}], {"quantize": {"bits": 3, "format": "nf"}}),
+        ([{"bits": 4}, {"quantize.format": "nf"}, {"bits": 1}], {"quantize": {"bits": 1}}),
+        ([{"bits": 4, "method": "share"}, {"share.entries": 24}], {"share": {"entries": 24}}),
+        ([{"bits": 4, "method": "share"}, {"share.entries": 24}, {"bits": 3}], {"share": {"bits": 3}}),
+        ([{"bits": 4, "method": "share"}, {"share.method": "hash"}, {"share.buckets": 0.5}],
+         {"share": {"method": "hash", "buckets": 0.5}}),
+        ([{"ratio": 40}, {"prune.threshold": 0.1}], {"prune": {"threshold": 0.1}}),
+        ([{"ratio": 40}, {"prune.threshold": 0.1}, {"prune.macs": 0.5}], {"prune": {"macs": 0.5}}),
+        ([{"ratio": 40}, {"prune.threshold": 0.1}, {"ratio": 60}], {"prune": {"ratio": 0.6}}),
+        ([{"ratio": 40}, {"prune.threshold": 0.1}, {"prune.criterion": "obs"}],
+         {"prune": {"criterion": "obs", "scope": "layer"}}),
+        ([{"ratio": 40}, {"prune.scope": "row"}, {"granularity": "filter"}],
+         {"prune": {"granularity": "filter", "ratio": 0.4}}),
+        ([{"ratio": 40, "granularity": "n:m"}, {"prune.n": 4, "prune.m": 8}],
+         {"prune": {"granularity": "n:m", "ratio": 0.4, "n": 4, "m": 8}}),
+        ([{"activations": True}, {"quantize.activations.observer": "mse"}, {"quantize.activations.mode": "dynamic"}],
+         {"quantize": {"bits": 8, "activations": {"bits": 8, "observer": "minmax", "percentile": 99.99,
+                                                  "mode": "dynamic"}}}),
+    ],
+)  # fmt: skip
+def test_what_a_moved_control_rules_out_goes_back_to_its_default(
+    moves: list[dict[str, Any]], expected: dict[str, Any]
+) -> None:
+    assert touch(*moves) == [expected]
+
+
+def test_the_page_is_told_what_was_put_back(session: FakeSession) -> None:
+    view = ControlsView(session)
+    wait_until(view, "follow", bool)
+    move(view, ratio=40)
+    view.state = {
+        **view.state, "advanced": {"prune": {"threshold": 0.1, "macs": 0.5}},
+        "touched": ["advanced.prune.threshold", "advanced.prune.macs"], "seq": 7,
+    }  # fmt: skip
+    view.close()
+    assert session.recipe == Recipe.parse("- prune: {macs: 0.5}")
+    assert view.follow["advanced"]["prune"] == {"macs": 0.5}
+    assert (view.follow["ratio"], view.follow["seq"]) == (40, 7)

@@ -25,3 +25,15 @@ def test_kinds_and_ranges_come_from_the_settings_type() -> None:
 def test_an_optional_choice_offers_nothing_first() -> None:
     fields = {field["name"]: field for field in fields_of(TECHNIQUES["quantize"])}
     assert fields["format"]["options"][0] is None
+
+
+def test_settings_say_when_they_matter() -> None:
+    fields = {field["name"]: field for field in fields_of(TECHNIQUES["quantize"])}
+    assert fields["bits"]["when"] == []
+    assert fields["group_size"]["when"] == [{"per": ["group"]}]
+    assert fields["activations.observer"]["when"] == [{"activations.mode": ["static"]}]
+    assert [list(condition) for condition in fields["range"]["when"]] == [["format", "bits"], ["format"]]
+    for technique in TECHNIQUES.values():
+        known = {field["name"] for field in fields_of(technique)} | {"activations"}
+        named = {name for field in fields_of(technique) for condition in field["when"] for name in condition}
+        assert named <= known

@@ -97,16 +97,25 @@ function render({ model, el }) {
     return state.advanced?.[technique]?.[name] ?? fields.find((item) => item.technique === technique && item.field.name === name)?.field.default;
   }
 
+  // The size of a codebook that is given as such, and not in bits.
+  function bookSize() {
+    const [entries, buckets] = [present("share", "entries"), present("share", "buckets")];
+    return entries != null ? `${entries} values` : buckets != null ? `${+(100 * buckets).toFixed(1)} % of values` : "";
+  }
+
   function show() {
     ratio.input.value = state.ratio;
     const shown = `${Number(state.ratio.toFixed(1))}`;
     const pattern = state.granularity === "n:m" ? `${present("prune", "n")}:${present("prune", "m")}` : "";
-    ratio.output.textContent = state.ratio ? pattern || `${shown} %` : "off";
-    ratio.input.setAttribute("aria-valuetext", state.ratio ? pattern || `${shown} percent` : "off");
+    // the control moved last counts: a threshold or a share of the MACs takes the place of the ratio
+    const instead = pattern || (present("prune", "threshold") != null ? "by threshold" : present("prune", "macs") != null ? "by MACs" : "");
+    ratio.output.textContent = state.ratio ? instead || `${shown} %` : "off";
+    ratio.input.setAttribute("aria-valuetext", state.ratio ? instead || `${shown} percent` : "off");
     ratio.input.toggleAttribute("data-off", !state.ratio);
     bits.input.value = positions.indexOf(state.bits) + 1;
-    bits.output.textContent = showBits(state.bits);
-    bits.input.setAttribute("aria-valuetext", state.bits === off ? "off, 32-bit floating point" : showBits(state.bits));
+    const counted = state.method === "share" && state.bits !== off ? bookSize() : "";
+    bits.output.textContent = counted || showBits(state.bits);
+    bits.input.setAttribute("aria-valuetext", counted || (state.bits === off ? "off, 32-bit floating point" : showBits(state.bits)));
     bits.input.toggleAttribute("data-off", state.bits === off);
     fill(ratio.input);
     fill(bits.input);
@@ -119,7 +128,7 @@ function render({ model, el }) {
       const options = field.choices && field.choices.options[String(said(field.choices.by))];
       allow(options);
       const [head, inner] = field.name.split(".");
-      apply((!inner || said(head) != null) && Object.entries(field.when).every(([name, values]) => values.includes(said(name) ?? null)));
+      apply((!inner || said(head) != null) && matters(field, said));
       const value = valueOf(technique, field);
       // what the others rule out is put back by the kernel, and shown so at once
       put(!options || options.includes(value) ? value : options.includes(field.default) ? field.default : options[0]);
@@ -180,7 +189,8 @@ function render({ model, el }) {
 
   function change(changes, ...names) {
     state = { ...state, ...changes };
-    for (const name of names.length ? names : Object.keys(changes)) touched.add(name);
+    // in the order in which they were touched last: of two that rule each other out the later one counts
+    for (const name of names.length ? names : Object.keys(changes)) { touched.delete(name); touched.add(name); }
     show();
     const { generation, ...sent } = state;
     model.set("state", { ...sent, touched: [...touched], seq: (model.get("state").seq || 0) + 1 });

@@ -3,6 +3,12 @@
 const shownValue = (value) => (value == null ? "not set" : String(value));
 const titled = (name) => `${name[0].toUpperCase()}${name.slice(1).replaceAll("_", " ")}`;
 
+// Whether a setting matters beside what `said(name)` tells the others are: one of its conditions holds, if it has any.
+function matters(field, said) {
+  const holds = (condition) => Object.entries(condition).every(([name, values]) => values.includes(said(name) ?? null));
+  return !field.when?.length || field.when.some(holds);
+}
+
 // One advanced setting: its label, its control, and its line of help. `read` gives its value, or undefined
 // where what was typed is no number in range (the sentence then stands below).
 // `compact` folds the help behind a mark, where every line counts.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
     from workbench.techniques import Technique
+    from workbench.techniques.base import Settings
 
 Field = dict[str, Any]
 
@@ -16,18 +17,28 @@ def fields_of(technique: Technique[Any], skip: Collection[str] = ()) -> list[Fie
 
     ``name`` (dotted for nested settings), ``label``, ``help``, ``default``, and ``kind``: ``choice`` with
     its ``options``, ``flag``, or ``number`` with ``min``, ``max``, ``whole`` and ``optional``. A setting
-    with one possible value is left out. ``when`` and ``choices`` are those of the settings' type.
+    with one possible value is left out. ``when``: conditions of which one must hold for the setting to matter, if
+    there are any; they and ``choices`` are those of the settings' type.
     """
     kind = technique.settings
     schema = kind.model_json_schema()
     fields = _fields(schema, schema.get("$defs", {}), "", skip)
     for field in fields:
-        head = field["name"].partition(".")[0]
-        field["when"] = {name: list(values) for name, values in kind.when.get(head, {}).items()}
+        field["when"] = _conditions(kind, field["name"])
         if field["name"] in kind.choices:
             other, options = kind.choices[field["name"]]
             field["choices"] = {"by": other, "options": {str(value): list(names) for value, names in options.items()}}
     return fields
+
+
+def _conditions(kind: type[Settings], name: str) -> list[dict[str, list[Any]]]:
+    """Return when the setting ``name`` (dotted for nested ones) matters."""
+    head, _, inner = name.partition(".")
+    found = kind.conditions(head)
+    if inner and not found:
+        nested = get_args(kind.model_fields[head].annotation)[0]
+        found = tuple({f"{head}.{key}": value for key, value in one.items()} for one in nested.conditions(inner))
+    return [{other: list(values) for other, values in condition.items()} for condition in found]
 
 
 def _fields(

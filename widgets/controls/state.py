@@ -14,6 +14,7 @@ from workbench.techniques import TECHNIQUES
 
 if TYPE_CHECKING:
     from workbench.recipe import Recipe, Step
+    from workbench.techniques.base import Settings
 
 #: "Bit-width" at this position means that weights stay in fp32.
 OFF = 32
@@ -66,6 +67,14 @@ class ControlsState:
         }
         return cls(**{name: given[name] for name, fits in tests.items() if name in given and fits(given[name])})
 
+    def tidied(self) -> ControlsState:
+        """Return the same without advanced settings that are at their default."""
+        advanced = {
+            technique: {name: value for name, value in settings.items() if value != _default(technique, name)}
+            for technique, settings in self.advanced.items()
+        }
+        return replace(self, advanced={technique: settings for technique, settings in advanced.items() if settings})
+
     def to_page(self) -> dict[str, Any]:
         """Return plain data for the page."""
         return asdict(self)
@@ -88,7 +97,9 @@ def controls_from_recipe(recipe: Recipe, present: ControlsState | None = None) -
         settings = step.settings.model_dump(mode="json")
         advanced[technique] = _advanced(step, MAIN.get(technique, ()))
         if technique == "prune":
-            shown |= {"ratio": round(100 * settings["ratio"], 4), "granularity": settings["granularity"]}
+            by_ratio = settings["threshold"] is None and settings["macs"] is None
+            ratio = round(100 * settings["ratio"], 4) if by_ratio else present.ratio or 100 * settings["ratio"]
+            shown |= {"ratio": ratio, "granularity": settings["granularity"]}
         elif technique == "quantize":
             shown |= {"activations": settings["activations"] is not None, "bits": settings["bits"]}
         elif technique == "recalibrate":
@@ -125,19 +136,20 @@ def unshown(recipe: Recipe) -> str:
 def edited(recipe: Recipe, state: ControlsState, touched: Iterable[str]) -> Recipe:
     """Return ``recipe`` with the controls named in ``touched`` put where ``state`` has them.
 
-    Names are the fields of ``ControlsState``; ``advanced.TECHNIQUE.SETTING`` for one advanced setting.
+    Names are the fields of ``ControlsState``; ``advanced.TECHNIQUE.SETTING`` for one advanced setting. Settings
+    that they rule out go back to their default; of two that rule each other out, that named later stays.
     """
     from workbench.editing import released, step_of, with_settings, without
 
-    names = set(touched)
-    if names & {"ratio", "granularity"}:
+    names = dict.fromkeys(touched)
+    if names.keys() & {"ratio", "granularity"}:
         if state.ratio:
-            recipe = with_settings(recipe, "prune", _prune(state, step_of(recipe, "prune"), names))
+            recipe = with_settings(recipe, "prune", _prune(state, step_of(recipe, "prune"), names.keys()))
         else:
             recipe = released(recipe, "prune")
             if "granularity" in names and step_of(recipe, "prune"):
                 recipe = with_settings(recipe, "prune", {"granularity": state.granularity})
-    if names & {"bits", "activations", "method"}:
+    if names.keys() & {"bits", "activations", "method"}:
         recipe = _with_bits(recipe, state)
     if "recalibrate" in names:
         recipe = without(recipe, "recalibrate")
@@ -177,59 +189,89 @@ def _with_bits(recipe: Recipe, state: ControlsState) -> Recipe:
     return without(recipe, "share") if "share" in METHODS else recipe
 
 
-def _prune(state: ControlsState, step: Step | None, names: set[str]) -> dict[str, Any]:
+def _prune(state: ControlsState, step: Step | None, names: Collection[str]) -> dict[str, Any]:
     settings = {"ratio": round(state.ratio / 100, 6), "granularity": state.granularity}
     if step is None:
-        given = {**_unflat(state.advanced.get("prune", {})), **settings}
+        given = TECHNIQUES["prune"].settings.merged(_unflat(state.advanced.get("prune", {})), settings)
     else:
         given = {name: value for name, value in settings.items() if name in names}
     return _fitting("prune", given, step)
 
 
-def _fitting(technique: str, given: dict[str, Any], step: Step | None) -> dict[str, Any]:
-    """Return ``given`` with choices that its other values rule out put back to their default."""
-    kind = TECHNIQUES[technique].settings
-    before = step.settings.model_dump() if step else {}
-    present = {**before, **given}
+def _fitting(technique: str, given: Mapping[str, Any], step: Step | None) -> dict[str, Any]:
+    """Return ``given`` with the settings that it rules out put back to their default."""
+    definition = TECHNIQUES[technique]
+    kind, before = definition.settings, step.settings.model_dump() if step else {}
+    fitted = {**given}
     for name, (other, options) in kind.choices.items():
         default = kind.model_fields[name].default
+        present = {**before, **fitted}
         allowed = options.get(present.get(other, kind.model_fields[other].default), (default,))
         if present.get(name, default) not in allowed:
-            given = {**given, name: default if default in allowed else allowed[0]}
-    if technique == "prune" and before.get("criterion") == "obs" != given.get("criterion", "obs"):
-        given = {"scope": kind.model_fields["scope"].default, **given}
-    return given
+            fitted[name] = default if default in allowed else allowed[0]
+    if technique == "prune" and before.get("criterion") == "obs" != fitted.get("criterion", "obs"):
+        fitted.setdefault("scope", kind.model_fields["scope"].default)
+    dial = definition.dial.setting if definition.dial else ""
+    return {**_without_idle(kind, kind.merged(before, fitted), fitted, dial), **fitted}
+
+
+def _without_idle(
+    kind: type[Settings], present: Mapping[str, Any], given: Collection[str], kept: str = ""
+) -> dict[str, Any]:
+    """Return the defaults of the settings that change nothing beside the others; those in ``given`` stay."""
+    return {
+        name: kind.model_fields[name].default
+        for name in kind.when
+        if name not in given and name != kept and name in present and kind.hindrance(name, present)
+    }
 
 
 def _quantize(state: ControlsState, step: Step | None) -> dict[str, Any]:
+    from workbench.techniques.quantize.settings import fitting_bits
+
     settings = _unflat(state.advanced.get("quantize", {}) if step is None else {})
     present = step.settings.model_dump() if step is not None else settings
     activations = present.get("activations") or settings.get("activations") or {}
     # What enters a layer is quantized together with its weights: with "Bit-width" off they get 8 bits.
     bits = ACTIVATION_BITS if state.bits == OFF and state.activations else state.bits
-    fitting = {} if bits == 16 else {"format": None}
+    form = present.get("format")
+    fitting = {"format": form if fitting_bits(form, bits) == bits else None}
     inputs = {"bits": ACTIVATION_BITS, **activations} if state.activations else None
-    return {**settings, **fitting, "bits": bits, "activations": inputs}
+    return _fitting("quantize", {**settings, **fitting, "bits": bits, "activations": inputs}, step)
 
 
-def _with_advanced(recipe: Recipe, state: ControlsState, names: set[str]) -> Recipe:
+def _with_advanced(recipe: Recipe, state: ControlsState, names: Iterable[str]) -> Recipe:
     from workbench.editing import step_of, with_settings
 
-    for name in sorted(names):
+    changed: dict[str, dict[str, Any]] = {}
+    for name in names:
         kind, _, rest = name.partition(".")
         technique, _, setting = rest.partition(".")
         step = step_of(recipe, technique) if kind == "advanced" else None
-        if step is None:
-            continue
-        head, _, inner = setting.partition(".")
-        value = state.advanced.get(technique, {}).get(setting)
-        if inner:
-            present = step.settings.model_dump().get(head)
-            if present is None:
-                continue
-            value = {**present, inner: value}
-        recipe = with_settings(recipe, technique, _fitting(technique, {head: value}, step))
+        if step is not None:
+            given = _given(step, setting, state.advanced.get(technique, {}), changed.get(technique, {}))
+            changed[technique] = step.definition.settings.merged(changed.get(technique, {}), given)
+    for technique, given in changed.items():
+        recipe = with_settings(recipe, technique, _fitting(technique, given, step_of(recipe, technique)))
     return recipe
+
+
+def _given(step: Step, setting: str, advanced: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what one advanced setting, dotted for nested ones, changes of the step."""
+    from workbench.techniques.quantize.settings import fitting_bits
+
+    head, _, inner = setting.partition(".")
+    value = advanced.get(setting)
+    if inner:
+        present = changed.get(head, step.settings.model_dump().get(head))
+        if present is None:
+            return {}
+        kind = type(getattr(step.settings, head))
+        value = {**present, inner: value}
+        value |= _without_idle(kind, value, (inner,))
+    if (step.technique, setting) == ("quantize", "format"):
+        return {head: value, "bits": fitting_bits(value, step.settings.model_dump()["bits"])}
+    return {head: value}
 
 
 def _advanced(step: Step, main: Collection[str]) -> dict[str, Any]:
@@ -242,6 +284,15 @@ def _advanced(step: Step, main: Collection[str]) -> dict[str, Any]:
         else:
             flat[name] = value
     return {name: value for name, value in flat.items() if name not in main}
+
+
+def _default(technique: str, setting: str) -> Any:
+    """Return the default of a setting, dotted for nested ones."""
+    kind = TECHNIQUES[technique].settings
+    *heads, name = setting.split(".")
+    for head in heads:
+        kind = get_args(kind.model_fields[head].annotation)[0]
+    return kind.model_fields[name].default
 
 
 def _unflat(settings: Mapping[str, Any]) -> dict[str, Any]:

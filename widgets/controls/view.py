@@ -147,8 +147,16 @@ class ControlsView(View):
         try:
             self._generation = self.change(lambda present: edited(present, state, touched))
             self.error = ""
+            self._tell_what_was_put_back(state)
         except ValueError as problem:
             self.error = str(problem)
+
+    def _tell_what_was_put_back(self, state: ControlsState) -> None:
+        """Let the page follow where a moved control ruled out what others said."""
+        assert self.session is not None
+        shown = controls_from_recipe(self.session.recipe, state)
+        if shown.tidied() != state.tidied():
+            self.follow = {**shown.to_page(), "generation": self._generation, "seq": self.state.get("seq", 0)}
 
 
 def _advanced_fields() -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ function render({ model, el }) {
       show(valueOf(field));
       allow(field.choices && field.choices.options[String(value(field.choices.by))]);
       const [head, inner] = field.name.split(".");
-      apply((!inner || value(head) != null) && Object.entries(field.when || {}).every(([name, values]) => values.includes(value(name) ?? null)));
+      apply((!inner || value(head) != null) && matters(field, value));
     }
     showExpected();
   }

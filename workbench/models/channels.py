@@ -9,15 +9,31 @@ to keep.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .edits import Side, Slice, channels_of
+from .layers import RECURRENT, layer_names
 from .soundness import unsound_groups
+
+#: Why the last layer keeps its channels.
+OUTPUTS = "its channels are the model's outputs"
+#: Why layers of some types keep theirs, whatever reads them.
+_OF_TYPES: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], str], ...] = (
+    (RECURRENT, "its channels feed back into it at every step"),
+    (nn.MultiheadAttention, "its channels are divided among heads, which granularity head removes"),
+    ((nn.Embedding, nn.EmbeddingBag), "the channels of an embedding cannot be removed"),
+)
+
+
+#: Outputs of a layer that one channel may stand for, as where its chunks are multiplied.
+_CHUNKS = 4
 
 
 @dataclass(frozen=True)
@@ -92,19 +108,68 @@ def trace_channels(
     from .probing import probe_channels
 
     try:
-        groups, refused = _trace(module, image_shape)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the person's code runs into; none of it is about channels
+            groups, refused = _trace(module, image_shape)
+        traced = True
     except Exception as error:  # the tracer meets arbitrary user code and raises whatever that raises
         given_up: list[Exception] = []
+        traced = False
         try:
             groups, refused = probe_channels(module, image_shape, _noting(check, given_up))
-        except Exception:
+        except Exception as problem:
             if given_up:
                 raise
-            return ChannelGraph((), {"*": f"its channels could not be traced ({type(error).__name__})"})
+            said = str(problem) if isinstance(problem, TypeError) else type(error).__name__
+            return ChannelGraph((), {"*": f"its channels could not be traced ({said.splitlines()[0][:80]})"})
     noise = torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0))
-    # of either sign and size, which may take a model's branches
-    unsound = unsound_groups(module, groups, lambda part: [part(scale * noise) for scale in (1.0, -1.0, 0.1)], check)
-    return ChannelGraph(tuple(group for group in groups if group.name not in unsound), {**refused, **unsound})
+
+    def run(part: nn.Module) -> list[Any]:
+        # of either sign and size, which may take a model's branches
+        return [part(scale * noise) for scale in (1.0, -1.0, 0.1)]
+
+    unsound = unsound_groups(module, groups, run, check)
+    sound = tuple(group for group in groups if group.name not in unsound)
+    if traced and unsound:
+        more = _probed(module, image_shape, [group for group in groups if group.name in unsound], check)
+        worse = unsound_groups(module, [*sound, *more], run, check) if more else {}
+        sound = tuple(group for group in (*sound, *more) if group.name not in worse)
+        unsound = {name: why for name, why in unsound.items() if name not in {group.name for group in sound}}
+    return ChannelGraph(sound, {**refused, **unsound, **dict(_refused_by_type(module, sound, {*refused, *unsound}))})
+
+
+def _probed(
+    module: nn.Module, image_shape: tuple[int, ...], unsound: Iterable[ChannelGroup], check: Callable[[], None]
+) -> list[ChannelGroup]:
+    """Return groups, untried, that changing the channels of ``unsound`` ones shows: halves that are multiplied, say."""
+    from .probing import probe_channels
+
+    layers = {member.layer for group in unsound for member in group.producers}
+    given_up: list[Exception] = []
+    try:
+        found, _ = probe_channels(module, image_shape, _noting(check, given_up), layers)
+    except Exception:
+        if given_up:
+            raise
+        return []
+    before = {frozenset(group.members) for group in unsound}
+    return [group for group in found if frozenset(group.members) not in before and _has_filters(group)]
+
+
+def _has_filters(group: ChannelGroup) -> bool:
+    """Whether the group's channels are filters, or the same places of a few chunks, and not whole attention heads."""
+    return group.size > 1 and all(len(member.channel) <= _CHUNKS * group.size for member in group.producers)
+
+
+def _refused_by_type(
+    module: nn.Module, groups: Iterable[ChannelGroup], refused: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield the layers that no group and no reason names, of types whose outputs cannot be cut, with the reason."""
+    known = {member.layer for group in groups for member in group.producers} | set(refused)
+    for layer, name in layer_names(module).items():
+        for kind, reason in _OF_TYPES:
+            if isinstance(layer, kind) and name not in known:
+                yield name, reason
 
 
 def _noting(check: Callable[[], None], given_up: list[Exception]) -> Callable[[], None]:
@@ -145,7 +210,7 @@ def _refusal(graph: object, items: Iterable[object], names: dict[nn.Module, str]
         target = item.dep.target  # type: ignore[attr-defined]
         out = graph.is_out_channel_pruning_fn(item.dep.handler)  # type: ignore[attr-defined]
         if out and not target.outputs:
-            return "its channels are the model's outputs"
+            return OUTPUTS
         if isinstance(target.module, nn.Parameter):
             return "its channels are tied to a bare parameter"
         if target.module not in names or type(target.module).__name__.startswith("_"):

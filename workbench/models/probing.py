@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from .channels import ChannelGroup, Member, channel_count, is_depthwise, tie_groups
+from .channels import OUTPUTS, ChannelGroup, Member, channel_count, is_depthwise, tie_groups
 from .edits import Side, channels_of
 
 #: (layer, its output channel), and a layer's input channels → the output channels read there.
@@ -24,13 +24,16 @@ Reads = dict[str, dict[int, set[Place]]]
 
 
 def probe_channels(
-    module: nn.Module, image_shape: tuple[int, ...], check: Callable[[], None] = lambda: None
+    module: nn.Module,
+    image_shape: tuple[int, ...],
+    check: Callable[[], None] = lambda: None,
+    only: Collection[str] | None = None,
 ) -> tuple[list[ChannelGroup], dict[str, str]]:
     """Return the groups of channels, untried, and the reason for each layer that has none.
 
-    ``check`` is called between the runs of the module; what it raises ends the probing. Raises whatever the
-    module raises on a batch of images, and ``TypeError`` for layers whose outputs
-    are no tensors.
+    ``only`` are the layers whose outputs are changed; all unless said. ``check`` is called between the runs of the
+    module; what it raises ends the probing. Raises whatever the module raises on a batch of images, and
+    ``TypeError`` for layers whose outputs are no tensors.
     """
     module = copy.deepcopy(module).eval()
     images = torch.randn(1, *image_shape, generator=torch.Generator().manual_seed(0))
@@ -41,7 +44,7 @@ def probe_channels(
     reads: Reads = defaultdict(lambda: defaultdict(set))
     refused: dict[str, str] = {}
     for name in answers:
-        if _mixes(watched[name]):
+        if _mixes(watched[name]) and (only is None or name in only):
             check()
             with torch.no_grad():
                 found = _readers(module, images, watched, answers, name)
@@ -49,8 +52,8 @@ def probe_channels(
                 refused[name] = found
             else:
                 for reader, places in found.items():
-                    for place, channel in places.items():
-                        reads[reader][place].add((name, channel))
+                    for place, channels in places.items():
+                        reads[reader][place].update((name, channel) for channel in channels)
     return _groups(watched, reads, refused), refused
 
 
@@ -81,20 +84,20 @@ def _hooked(watched: dict[str, nn.Module], answers: dict[str, Tensor]) -> Iterat
 
 def _readers(
     module: nn.Module, images: Tensor, watched: dict[str, nn.Module], answers: dict[str, Tensor], source: str
-) -> dict[str, dict[int, int]] | str:
-    """Return layer → its input channel → the channel of ``source`` that it reads, or why that is not one."""
+) -> dict[str, dict[int, set[int]]] | str:
+    """Return layer → its input channel → the channels of ``source`` that it reads, or why they cannot be removed."""
     axis = _axis(watched[source], answers[source])
     count = answers[source].shape[axis]
-    found: dict[str, dict[int, int]] = {}
+    found: dict[str, dict[int, set[int]]] = {}
     problems: list[str] = []
 
     def answer(name: str) -> Callable[..., Tensor]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             if name != source:
                 read = _differences(layer, inputs[0])
-                if bool((read.sum(0) > 1).any()) or (bool(read.any()) and channels_of(layer, "in") is None):
+                if bool(read.all(0).any() and len(read) > 1) or (bool(read.any()) and channels_of(layer, "in") is None):
                     problems.append(f"layer '{name}' ({type(layer).__name__}) mixes its channels")
-                found[name] = {int(place): int(channel) for channel, place in read.nonzero()}
+                found[name] = _places(read)
             if not _mixes(layer):
                 return output
             same = answers[name].expand(count + 1, *answers[name].shape[1:])
@@ -114,8 +117,16 @@ def _readers(
         for handle in handles:
             handle.remove()
     if not isinstance(output, Tensor) or bool((output[:-1] != output[-1:]).any()):
-        return "its channels are the model's outputs"
+        return OUTPUTS
     return problems[0] if problems else {name: places for name, places in found.items() if places}
+
+
+def _places(read: Tensor) -> dict[int, set[int]]:
+    """Return each input channel (column) that reads a changed channel (row), with all those it reads."""
+    places: dict[int, set[int]] = defaultdict(set)
+    for channel, place in read.nonzero().tolist():
+        places[place].add(channel)
+    return dict(places)
 
 
 def _perturbed(same: Tensor, axis: int) -> Tensor:

@@ -6,10 +6,10 @@ A new technique is one file that makes a ``Technique`` and one line in the regis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -32,20 +32,70 @@ class Cost(StrEnum):
     TRAINED = "trained"
 
 
+#: What must hold for a setting to matter: other settings and their values, or several such of which one is enough.
+When: TypeAlias = Mapping[str, tuple[Any, ...]] | tuple[Mapping[str, tuple[Any, ...]], ...]
+
+
 class Settings(BaseModel):
     """Base of every technique's settings: frozen, unknown fields refused.
 
     ``added`` names the settings that came after recipes were first hashed: at their default they are
     left out of the hash, so that measured recipes keep theirs. ``when`` tells which settings matter only
-    beside certain values of others (setting → other setting → its values), for controls and forms: what
-    does not apply is still valid, and not shown. ``choices`` narrows a setting's options by the value of
-    another (setting → the other, and its value → the options).
+    beside certain values of others (setting → other setting → its values; several such where one of them is
+    enough), for controls and forms: what does not apply is mostly valid, and not shown. ``choices`` narrows a
+    setting's options by the value of another (setting → the other, and its value → the options).
+    ``alternatives`` are settings that say the same in other words, of which a new one takes the others' place.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_enum_values=True)
     added: ClassVar[frozenset[str]] = frozenset()
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {}
+    when: ClassVar[Mapping[str, When]] = {}
     choices: ClassVar[Mapping[str, tuple[str, Mapping[Any, tuple[Any, ...]]]]] = {}
+    alternatives: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def conditions(cls, name: str) -> tuple[Mapping[str, tuple[Any, ...]], ...]:
+        """Return the conditions of which one must hold for the setting ``name`` to matter; none: it always does."""
+        found = cls.when.get(name, ())
+        return (found,) if isinstance(found, Mapping) else found
+
+    @classmethod
+    def hindrance(cls, name: str, values: Mapping[str, Any]) -> tuple[str, Any] | None:
+        """Return another setting and its value with which ``name`` changes nothing; None where it matters.
+
+        ``values`` are the settings that are given; the others have their defaults.
+        """
+        first: tuple[str, Any] | None = None
+        for condition in cls.conditions(name):
+            present = {other: values.get(other, cls.model_fields[other].default) for other in condition}
+            failing = [(other, value) for other, value in present.items() if value not in condition[other]]
+            if not failing:
+                return None
+            first = first or failing[0]
+        return first
+
+    @classmethod
+    def merged(cls, fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``fields`` with ``changes``; of alternatives the changed one stays alone."""
+        said = [name for name in cls.alternatives if changes.get(name) is not None]
+        gone = {name for name in cls.alternatives if said and name not in changes}
+        return {**{name: value for name, value in fields.items() if name not in gone}, **changes}
+
+    def idle(self, names: Collection[str] | None = None) -> Iterator[tuple[str, str, Any]]:
+        """Yield each setting that was given and changes nothing, and the other and its value that make it so.
+
+        ``names`` are those looked at; all unless said.
+        """
+        values = dict(self)
+        for name in self.model_fields_set if names is None else names:
+            if values[name] == type(self).model_fields[name].default:
+                continue
+            hindrance = self.hindrance(name, values)
+            if hindrance is not None:
+                yield name, *hindrance
+            elif isinstance(values[name], Settings):
+                for inner, other, value in values[name].idle():
+                    yield f"{name}.{inner}", f"{name}.{other}", value
 
     def hashed(self, names: Collection[str] | None = None) -> dict[str, Any]:
         """Return the settings as plain data, as a recipe's hash takes them; only those in ``names`` where given."""
@@ -99,6 +149,14 @@ class Technique(Generic[S]):
     examples: tuple[str, ...]
     dial: Dial | None = None
     url: str = ""
+
+    def leaves(self, settings: Settings) -> bool:
+        """Return whether a layer with these settings stays as it is."""
+        if self.dial is None or getattr(settings, self.dial.setting) != self.dial.neutral:
+            return False
+        # what is optional acts beside the dial: a threshold, quantized activations
+        optional = (name for name, field in self.settings.model_fields.items() if field.default is None)
+        return all(getattr(settings, name) is None for name in optional)
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of ``workbench techniques --json``."""

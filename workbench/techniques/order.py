@@ -6,12 +6,24 @@ stop a recipe; they say what it costs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Protocol
 
 from .base import Settings
+
+
+class Override(Protocol):
+    """What is looked at of changed settings for some layers."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings with the changes."""
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The names of those that are changed."""
 
 
 class Step(Protocol):
@@ -28,6 +40,10 @@ class Step(Protocol):
     @property
     def layers(self) -> tuple[str, ...]:
         """Glob patterns over layer names."""
+
+    @property
+    def overrides(self) -> Sequence[Override]:
+        """Changed settings for some layers."""
 
 
 #: Techniques that decide how a weight is stored.
@@ -81,7 +97,10 @@ _ORDER = {
 
 
 def remarks(steps: Sequence[Step]) -> tuple[str, ...]:
-    """Return a sentence for each pair of steps that act on a common layer in a bad order."""
+    """Return a sentence for each setting that changes nothing, and each bad pair of steps.
+
+    Pairs are those that act on a common layer in an order known to be bad.
+    """
     found = []
     for (first, earlier), (second, later) in combinations(enumerate(steps, 1), 2):
         reason = (
@@ -91,7 +110,18 @@ def remarks(steps: Sequence[Step]) -> tuple[str, ...]:
         )
         if reason and _meet(earlier, later) and not (_leaves_weights(earlier) or _leaves_weights(later)):
             found.append(f"Steps {first} and {second}: {reason}")
-    return tuple(found)
+    return (*_idle_settings(steps), *found)
+
+
+def _idle_settings(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield a sentence for each setting that was given and changes nothing."""
+    for place, step in enumerate(steps, 1):
+        idle = dict.fromkeys(step.settings.idle())
+        for override in step.overrides:
+            idle |= dict.fromkeys(override.settings.idle(override.changed))
+        for name, other, value in idle:
+            shown = f"{other} {value}" if not isinstance(value, bool | None) else f"{other} {'on' if value else 'off'}"
+            yield f"Step {place} ({step.technique}): {name} changes nothing with {shown}."
 
 
 def remarks_on(device: str, sparse: str | None, steps: Sequence[Step]) -> tuple[str, ...]:

@@ -92,10 +92,3 @@ def test_weights_that_are_all_equal_are_pruned_to_the_share(settings: str, value
     zeros = int((ours.tensors["1.weight"] == 0).sum())
     assert zeros == (3920 if value else 7840)
     assert ours.module(torch.zeros(1, *SHAPE)).isfinite().all()
-
-
-def test_weights_that_are_not_numbers_are_refused(module: nn.Module) -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    model[1].weight.data[0, 0] = torch.nan
-    with pytest.raises(wb.WorkbenchError, match=r"NaN|finite"):
-        pruned(model, "- prune: {criterion: random}")

@@ -118,6 +118,18 @@ def test_layers_that_cannot_be_learned_are_named() -> None:
     assert ours.notes == ("Rounded to nearest, since learning is for layers that are one matrix product: up.",)
 
 
+@pytest.mark.parametrize("rounding", ["gptq", "adaround, iterations: 20"])
+def test_inputs_that_never_vary_are_no_trouble(rounding: str) -> None:
+    """A layer of zeros gives its bias for every image: what is left of the second moments is rounding."""
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(784, 16), nn.Linear(16, 10)]
+    nn.init.zeros_(layers[1].weight)  # type: ignore[arg-type]
+    module = nn.Sequential(*layers).eval()
+    ours = wb.compress(module, f"- quantize: {{bits: 3, rounding: {rounding}, images: 64}}", "fashion_mnist")
+    images = torch.randn(2, *SHAPE)
+    torch.testing.assert_close(ours.module(images), module(images), atol=0.02, rtol=0)
+
+
 def test_without_data_it_says_so() -> None:
     with pytest.raises(wb.WorkbenchError, match="Rounding by adaround needs calibration data"):
         wb.compress(ARCHITECTURES["lenet300"](), "- quantize: {bits: 4, rounding: adaround}", image_shape=SHAPE)

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
-import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from workbench.models.factors import Factorize, Scheme, refusal
 from workbench.run.moments import has_columns
 from workbench.run.second_moments import second_moments
 
-from ..base import Cost, Dial, Settings, Technique
+from ..base import Cost, Dial, Settings, Technique, When
 from ..context import Context
 from ..draft import Draft
 from .spectrum import Spectrum, spectrum_of
@@ -36,11 +35,13 @@ class FactorizeSettings(Settings):
     """Settings of ``factorize``."""
 
     added: ClassVar[frozenset[str]] = frozenset({"scheme"})
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    when: ClassVar[Mapping[str, When]] = {
         "energy": {"scheme": ("svd",)},
         "weighted": {"scheme": ("svd",)},
         "images": {"scheme": ("svd",), "weighted": (True,)},
     }
+
+    alternatives: ClassVar[tuple[str, ...]] = ("size", "energy", "rank")
 
     scheme: Scheme = Field(
         "svd",
@@ -90,8 +91,6 @@ def apply(draft: Draft, settings: Mapping[str, FactorizeSettings], context: Cont
     moments = _moments(draft, chosen, context)
     for name, item in chosen.items():
         context.check()
-        weight = draft.tensors[draft.layers[name].weight]
-        _require_finite(weight, draft.layers[name].weight)
         if item.scheme == "svd":
             ranks, links, how = _two_links(draft, name, item, moments.get(name), context)
         else:
@@ -163,13 +162,6 @@ def _refusal(draft: Draft, name: str, scheme: Scheme) -> str | None:
     if isinstance(draft.module(parent), nn.TransformerEncoderLayer):
         return "its encoder layer reads its weight past it"
     return refusal(module, scheme)
-
-
-def _require_finite(weight: Tensor, name: str) -> None:
-    if not np.isfinite(weight.numpy()).all():
-        raise WorkbenchError(
-            f"Among the weights of {name} are NaN or infinite ones, which have no factors: leave the layer out."
-        )
 
 
 def _spectrum(draft: Draft, name: str, moment: tuple[str, Tensor] | None, context: Context) -> Spectrum:

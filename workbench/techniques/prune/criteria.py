@@ -15,8 +15,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from workbench.errors import WorkbenchError
-
 from ..draft import Draft
 from .evidence import Evidence
 from .settings import PruneSettings
@@ -28,8 +26,6 @@ Mean = Callable[[Tensor], Tensor]
 def importance(draft: Draft, weight: str, settings: PruneSettings, evidence: Evidence, mean: Mean) -> Tensor | None:
     """Return each unit's importance (float32, ≥ 0); None where the criterion can't judge this weight."""
     values = draft.tensors[weight]
-    if values.isnan().any():
-        raise WorkbenchError(f"'{weight}' holds NaN, which cannot be ranked; load weights that are finite.")
     if settings.criterion == "magnitude":
         return mean(values.abs()) if settings.norm == "l1" else mean(values.square()).sqrt()
     if settings.criterion == "random":

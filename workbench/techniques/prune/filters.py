@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from workbench.models.attention import trace_heads
-from workbench.models.channels import ChannelGraph, ChannelGroup, slices_of
+from workbench.models.channels import OUTPUTS, ChannelGraph, ChannelGroup, slices_of
 from workbench.models.edits import QuantizeInput
 
 from ..context import Context
@@ -76,17 +76,36 @@ def _remove(
         draft.slice(edit)
     total = sum(group.size for group, _ in kept)
     removed = total - sum(int(keep.sum()) for _, keep in kept)
-    if total == 0:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in graph.refused.items())
-        draft.notes.append(f"No {what} could be removed ({reasons or _NOTHING[what]}).")
-    else:
-        draft.notes.append(f"{removed:,} of {total:,} prunable {what} removed ({removed / total:.0%}).")
+    refused = {name: why for name, why in graph.refused.items() if name in settings or name not in draft.layers}
+    draft.notes += _tell(what, removed, total, refused)
 
 
 _NOTHING = {
     "filters": "no group of channels is selected",
     "attention heads": "no attention is selected",
 }
+#: Reasons that one note gives at most.
+_REASONS = 3
+
+
+def _tell(what: str, removed: int, total: int, refused: Mapping[str, str]) -> Iterator[str]:
+    """Yield what was removed, and why the rest could not be."""
+    if total == 0:
+        yield f"No {what} could be removed ({_reasons(refused) or _NOTHING[what]})."
+        return
+    yield f"{removed:,} of {total:,} prunable {what} removed ({removed / total:.0%})."
+    staying = {name: why for name, why in refused.items() if why != OUTPUTS}
+    if staying:
+        yield f"{_count(len(staying))} all {what} ({_reasons(staying)})."
+
+
+def _count(layers: int) -> str:
+    return "One layer keeps" if layers == 1 else f"{layers:,} layers keep"
+
+
+def _reasons(refused: Mapping[str, str]) -> str:
+    told = [f"{name}: {why}" for name, why in refused.items()]
+    return "; ".join(told[:_REASONS]) + ("; …" if len(told) > _REASONS else "")
 
 
 def _mildest(group: ChannelGroup, draft: Draft, settings: Mapping[str, PruneSettings]) -> PruneSettings | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..base import Cost, Settings
+from ..base import Cost, Settings, When
 
 #: Granularity → the criteria that rank its units.
 CRITERIA: Mapping[str, tuple[str, ...]] = {
@@ -19,6 +19,10 @@ CRITERIA: Mapping[str, tuple[str, ...]] = {
 }
 #: Criteria that look at calibration data.
 CALIBRATED = frozenset({"taylor", "fisher", "wanda", "obs", "activation", "apoz", "drop"})
+#: Granularities whose units are ranked, and criteria with which a person chooses how many of them go.
+_RANKED = tuple(kind for kind in CRITERIA if kind != "n:m")
+_SCOPED = tuple(kind for kind in _RANKED if kind != "layer")
+_CHOOSING = tuple(dict.fromkeys(name for known in CRITERIA.values() for name in known if name != "obs"))
 
 
 class PruneSettings(Settings):
@@ -27,12 +31,15 @@ class PruneSettings(Settings):
     added: ClassVar[frozenset[str]] = frozenset(
         {"threshold_in", "floor", "macs", "n", "m", "block_rows", "block_columns", "images", "seed"}
     )
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    when: ClassVar[Mapping[str, When]] = {
+        "ratio": {"threshold": (None,), "macs": (None,)},
         "norm": {"granularity": ("filter", "head", "block", "row", "kernel"), "criterion": ("magnitude",)},
         "multiple": {"granularity": ("filter",)},
-        "threshold_in": {"criterion": ("magnitude",)},
-        "scope": {"granularity": tuple(kind for kind in CRITERIA if kind != "layer")},
-        "floor": {"scope": ("global",), "granularity": tuple(kind for kind in CRITERIA if kind != "layer")},
+        "threshold": {"granularity": _RANKED, "criterion": _CHOOSING},
+        "macs": {"granularity": _RANKED, "criterion": _CHOOSING},
+        "threshold_in": {"criterion": ("magnitude",), "granularity": ("weight", "block", "row", "kernel")},
+        "scope": {"granularity": _SCOPED, "criterion": _CHOOSING},
+        "floor": {"scope": ("global",), "granularity": _SCOPED},
         "n": {"granularity": ("n:m",)},
         "m": {"granularity": ("n:m",)},
         "block_rows": {"granularity": ("block",)},
@@ -41,8 +48,10 @@ class PruneSettings(Settings):
         "seed": {"criterion": ("random",)},
     }
     choices: ClassVar[Mapping[str, tuple[str, Mapping[Any, tuple[Any, ...]]]]] = {
-        "criterion": ("granularity", CRITERIA)
+        "criterion": ("granularity", CRITERIA),
+        "scope": ("granularity", {kind: ("global", "layer", *(("row",) * (kind == "weight"))) for kind in CRITERIA}),
     }
+    alternatives: ClassVar[tuple[str, ...]] = ("ratio", "threshold", "macs")
 
     criterion: Literal[
         "magnitude", "random", "taylor", "fisher", "wanda", "obs", "activation", "apoz", "batchnorm", "fpgm", "drop"
@@ -138,6 +147,10 @@ class PruneSettings(Settings):
             raise ValueError(f"n:m keeps n of every m weights, so n must be less than m, not {self.n}:{self.m}")
         if self.threshold is not None or self.macs is not None:
             raise ValueError("granularity n:m always removes m - n of m weights; leave out threshold and macs")
+
+    def idle(self, names: Collection[str] | None = None) -> Iterator[tuple[str, str, Any]]:
+        """Yield the settings that change nothing; the scope of obs follows from it, and is left out."""
+        return (found for found in super().idle(names) if found[:2] != ("scope", "criterion"))
 
     @property
     def removes(self) -> bool:

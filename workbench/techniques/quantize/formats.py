@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.errors import WorkbenchError
 from workbench.techniques.context import Cache
 from workbench.techniques.kmeans import SortedValues
 from workbench.techniques.storage import Cast, Storage, TernaryCodes
@@ -31,15 +30,11 @@ TERNARY_SHARE = 0.7
 def stored(
     name: str, weight: Tensor, version: str, slicing: Slicing, settings: QuantizeSettings, cache: Cache
 ) -> tuple[Storage, Tensor]:
-    """Return how ``weight`` is stored under ``settings``, and the float32 values that decodes to.
-
-    Raises ``WorkbenchError`` where the weight holds NaN or infinite values.
-    """
+    """Return how ``weight`` is stored under ``settings``, and the float32 values that decodes to."""
     kind, bits = settings.kind, settings.bits
     if kind in ("fp16", "bf16"):
         cast = Cast.of(weight, torch.float16 if kind == "fp16" else torch.bfloat16)
         return cast, cast.values
-    refuse_nan(name, weight, version, cache)
     if kind in ("integer", "fixed", "ternary"):
         scale, zero_point = cache.get(_key(version, slicing, settings), partial(_fit_grid, weight, slicing, settings))
         if kind == "ternary":
@@ -69,10 +64,9 @@ def fit_together(weights: Mapping[str, tuple[Tensor, str, Slicing]], settings: Q
     if settings.kind in ("fixed", "ternary") or (settings.kind in RANGELESS and settings.kind != "kmeans"):
         return
     missing = {}
-    for name, (weight, version, slicing) in weights.items():
+    for weight, version, slicing in weights.values():
         key = _key(version, slicing, settings)
         if key not in cache:
-            refuse_nan(name, weight, version, cache)
             missing[key] = weight, version, slicing
     if settings.kind == "kmeans":
         ordered = [_in_order(*tensor, cache)[1] for tensor in missing.values()]
@@ -113,15 +107,6 @@ def _fit_rows(matrices: Sequence[Floats], settings: QuantizeSettings) -> list[An
         for place, (low, high) in zip(places, ranges, strict=True):
             found[place] = grid(torch.from_numpy(low), torch.from_numpy(high), settings.bits, settings.scheme)
     return [found[place] for place in range(len(matrices))]
-
-
-def refuse_nan(name: str, weight: Tensor, version: str, cache: Cache) -> None:
-    """Raise ``WorkbenchError`` where ``weight`` holds NaN or infinite values; looked at once a version."""
-    if not cache.get(("finite", version), lambda: bool(np.isfinite(weight.numpy()).all())):
-        raise WorkbenchError(
-            f"The weights '{name}' hold NaN or infinite values, which no grid can hold: "
-            "mend the model, or leave the layer out with layers."
-        )
 
 
 def rounding_of(name: str, settings: QuantizeSettings) -> Round | None:

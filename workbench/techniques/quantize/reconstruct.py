@@ -19,11 +19,14 @@ from workbench.techniques.context import Context
 from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Codes
 
-from .formats import fit_range, refuse_nan
+from .formats import fit_range
 from .grids import grid
 from .rounding import damped, round_by_elimination, round_by_learning
 from .rows import Slicing
 from .settings import QuantizeSettings
+
+#: What rounding leaves of a difference of second moments, as a share of their mean.
+NOISE = 1e-5
 
 
 def reconstruct(
@@ -37,9 +40,6 @@ def reconstruct(
     if context.calibration is None or context.normalization is None:
         method = next(iter(layers.values()))[0].rounding
         raise WorkbenchError(f"Rounding by {method} needs calibration data: give the dataset as well as the model.")
-    for name in layers:
-        weight = draft.layers[name].weight
-        refuse_nan(weight, draft.tensors[weight], draft.version(weight), context.cache)
     key = ("reconstructed", draft.state, tuple(layers.items()), context.calibration.hash)
     with torch.inference_mode(False):  # moments made in it could not be learned from
         return context.cache.get(key, lambda: _reconstruct(draft, layers, context))
@@ -85,7 +85,9 @@ def _round_layer(
     targets, seconds = [], []
     for rows, second, cross, before, after in parts:
         if has_bias:
-            second = second - torch.outer(after, after)
+            # of inputs that hardly vary, what float32 leaves of the difference has no definite sign
+            noise = NOISE * second.diagonal().mean() * torch.eye(len(second))
+            second = second - torch.outer(after, after) + noise
             cross = cross - torch.outer(before, after)
         targets.append(_target(rows, second, cross))
         seconds.append(second)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from workbench.techniques.base import Settings
+from workbench.techniques.base import Settings, When
 
 #: The bit-width that leaves a layer's weights in fp32.
 AS_IT_IS = 32
@@ -22,17 +22,32 @@ WIDTHS: dict[str, int] = {"fp16": 16, "bf16": 16, "fp8_e4m3": 8, "fp8_e5m2": 8, 
 #: The fewest bits of a format whose width is chosen; the most are 8, or 16 where the grid is uniform.
 FEWEST: dict[str, int] = {"integer": 1, "fixed": 2, "kmeans": 1, "pot": 2, "apot": 2, "nf": 2}
 UNIFORM = ("integer", "fixed")
+#: Bits that mean integers where no format is named; 32, as it is, may become any.
+_OF_INTEGERS = (*range(1, 9), AS_IT_IS)
 #: Ways to round that look at calibration data.
 LEARNED = ("adaround", "gptq")
 #: Formats whose values follow from the weights, or are fixed: there is no range to choose.
 RANGELESS = ("fp16", "bf16", "binary", "ternary", "kmeans")
 
 
+def fitting_bits(form: Format | None, bits: int) -> int:
+    """Return the width nearest to ``bits`` that the format ``form`` has; any is that of None, and of 32, as it is."""
+    if form is None or (bits == AS_IT_IS and WIDTHS.get(form) != 16):
+        return bits
+    if form in WIDTHS:
+        return WIDTHS[form]
+    return bits if bits == 16 and form in UNIFORM else min(8, max(FEWEST[form], bits))
+
+
 class ActivationSettings(Settings):
     """How the inputs of a layer are quantized."""
 
     added: ClassVar[frozenset[str]] = frozenset({"mode"})
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"bits": {"mode": ("static", "dynamic")}}
+    when: ClassVar[Mapping[str, When]] = {
+        "bits": {"mode": ("static", "dynamic")},
+        "observer": {"mode": ("static",)},
+        "percentile": {"observer": ("percentile",), "mode": ("static",)},
+    }
 
     bits: int = Field(8, ge=4, le=8, description="Bits of what enters each layer.")
     observer: Observer = Field(
@@ -68,12 +83,19 @@ class QuantizeSettings(Settings):
         {"group_size", "range", "percentile", "rounding", "seed", "images", "iterations", "fraction_bits"}
     )
 
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
-        "scheme": {"format": (None, "integer")},
+    when: ClassVar[Mapping[str, When]] = {
+        "scheme": ({"format": (None,), "bits": _OF_INTEGERS}, {"format": ("integer",)}),
+        "per": (
+            {"format": (None,), "bits": _OF_INTEGERS},
+            {"format": tuple(name for name in get_args(Format) if name not in ("fixed", "fp16", "bf16"))},
+        ),
         "group_size": {"per": ("group",)},
-        "range": {"format": (None, *(name for name in get_args(Format) if name not in RANGELESS))},
+        "range": (
+            {"format": (None,), "bits": _OF_INTEGERS},
+            {"format": tuple(name for name in get_args(Format) if name not in RANGELESS)},
+        ),
         "percentile": {"range": ("percentile",)},
-        "rounding": {"format": (None, *UNIFORM)},
+        "rounding": ({"format": (None,), "bits": _OF_INTEGERS}, {"format": UNIFORM}),
         "seed": {"rounding": ("stochastic",)},
         "images": {"rounding": LEARNED},
         "iterations": {"rounding": ("adaround",)},

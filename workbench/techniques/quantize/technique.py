@@ -17,7 +17,7 @@ from workbench.techniques.context import Context
 from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Codes
 
-from .formats import fit_together, refuse_nan, stored
+from .formats import fit_together, stored
 from .grids import grid, on_grid
 from .inputs import quantize_inputs
 from .reconstruct import reconstruct
@@ -151,7 +151,6 @@ def _quantize_together(
     ranges = []
     for name, slicing in weights.items():
         weight, version = draft.tensors[name], draft.version(name)
-        refuse_nan(name, weight, version, context.cache)
         ranges.append(context.cache.get(("range", version, slicing), partial(_span, weight, slicing.axis)))
     low, high = (torch.from_numpy(np.concatenate(bounds)) for bounds in zip(*ranges, strict=True))
     scales, zero_points = grid(low, high, settings.bits, settings.scheme)

@@ -19,7 +19,6 @@ from workbench.encodings.hashed import bucket_of
 from ..codebook import SharedBuckets
 from ..context import Context
 from ..draft import Draft
-from .finite import not_finite
 from .settings import ShareSettings
 
 
@@ -35,8 +34,6 @@ def share(draft: Draft, settings: Mapping[str, ShareSettings], context: Context)
 
 def _buckets(draft: Draft, name: str, settings: ShareSettings) -> SharedBuckets:
     weight = draft.tensors[name].float().numpy()
-    if not np.isfinite(weight).all():
-        raise not_finite([name])
     kept = weight != 0
     left = int(np.count_nonzero(kept))
     share = settings.bits / (16 if settings.half else 32) if settings.buckets is None else settings.buckets

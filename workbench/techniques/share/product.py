@@ -21,7 +21,6 @@ from ..codebook import SharedRuns
 from ..context import Context
 from ..draft import Draft
 from ..vectors import Floats, Runs
-from .finite import not_finite
 from .moments import RIDGE, weight_moments
 from .settings import ShareSettings
 
@@ -44,8 +43,6 @@ def _runs(
     draft: Draft, name: str, axis: int, settings: ShareSettings, moment: Tensor | None, context: Context
 ) -> SharedRuns:
     weight = draft.tensors[name].float().numpy()
-    if not np.isfinite(weight).all():
-        raise not_finite([name])
     size = weight.size // max(1, weight.shape[axis])
     cut = as_runs(weight, axis, min(settings.block, max(1, size)))
     shape = tuple(weight.shape)

@@ -20,7 +20,6 @@ from ..codebook import SharedValues
 from ..context import Context
 from ..draft import Draft
 from ..kmeans import SortedValues, cluster_all
-from .finite import not_finite
 from .settings import ShareSettings
 
 Floats = NDArray[np.float32]
@@ -81,10 +80,7 @@ def _shared(
 def _ordered(draft: Draft, pool: Pool, context: Context) -> list[SortedValues]:
     """Return the weights of each book in order, those left out that are zero."""
     key = ("sorted", tuple(map(draft.version, pool.names)), pool.axis, pool.per)
-    try:
-        return context.cache.get(key, lambda: [SortedValues(run[run != 0]) for run in _runs(draft, pool)])
-    except ValueError as error:
-        raise not_finite(pool.names) from error
+    return context.cache.get(key, lambda: [SortedValues(run[run != 0]) for run in _runs(draft, pool)])
 
 
 def _storages(draft: Draft, pool: Pool, found: Sequence[tuple[NDArray[np.uint8], Floats]]) -> tuple[SharedValues, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..base import Settings
+from ..base import Settings, When
 
 #: Entries of a book at most: a byte's values but one, which stands for a pruned weight.
 MOST = 255
@@ -19,10 +19,11 @@ class ShareSettings(Settings):
     """Settings of ``share``."""
 
     added: ClassVar[frozenset[str]] = frozenset({"method", "block", "buckets", "half", "weighted", "images"})
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    when: ClassVar[Mapping[str, When]] = {
         "entries": {"method": ("scalar", "product")},
         "start": {"method": ("scalar",)},
         "scope": {"method": ("scalar",)},
+        "seed": ({"start": ("random",)}, {"method": ("product", "hash")}),
         "group": {"method": ("scalar",), "scope": ("group",)},
         "iterations": {"method": ("scalar", "product")},
         "block": {"method": ("product",)},
@@ -31,6 +32,8 @@ class ShareSettings(Settings):
         "buckets": {"method": ("hash",)},
         "half": {"method": ("product", "hash")},
     }
+
+    alternatives: ClassVar[tuple[str, ...]] = ("bits", "entries", "buckets")
 
     method: Literal["scalar", "product", "hash"] = Field(
         "scalar",

@@ -21,7 +21,7 @@ from pydantic import Field
 from workbench.errors import WorkbenchError
 from workbench.models.edits import BinarizeInput, QuantizeInput
 
-from ..base import Cost, Settings, Technique
+from ..base import Cost, Settings, Technique, When
 from ..posterior import Posterior
 from ..storage import Codes, has_signs
 from .made import LearnFrom
@@ -57,7 +57,7 @@ class TrainingSettings(Settings):
             "randaugment", "mix", "alpha", "gradient_clip",
         }
     )  # fmt: skip
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"alpha": {"mix": ("mixup", "cutmix")}}
+    when: ClassVar[Mapping[str, When]] = {"alpha": {"mix": ("mixup", "cutmix")}}
 
     epochs: int = Field(3, ge=1, le=1000, description="Passes over the training images.")
     learning_rate: float = Field(0.01, gt=0, le=10, description="Step size at its highest.")

@@ -26,12 +26,13 @@ BatchNorm it is no number any more after some dozen steps.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from workbench.models.zoo import ARCHITECTURES
 
+from ..base import When
 from .base import clipped, trained_technique
 from .finetune import FinetuneSettings
 from .taught import Loss
@@ -40,7 +41,7 @@ from .taught import Loss
 class DistillSettings(FinetuneSettings):
     """Settings of ``distill``."""
 
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    when: ClassVar[Mapping[str, When]] = {
         **FinetuneSettings.when,
         "temperature": {"loss": ("kl",)},
         "answers": {"loss": ("kl", "mse")},

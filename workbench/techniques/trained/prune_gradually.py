@@ -9,10 +9,11 @@ sum of -w · dL/dw (Sanh, Wolf and Rush 2020, "Movement Pruning").
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from ..base import When
 from .base import trained_technique
 from .taught import TaughtSettings
 
@@ -20,7 +21,7 @@ from .taught import TaughtSettings
 class PruneGraduallySettings(TaughtSettings):
     """Settings of ``prune_gradually``."""
 
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    when: ClassVar[Mapping[str, When]] = {
         **TaughtSettings.when, "rounds": {"rise": ("rounds",)},
     }  # fmt: skip
 

@@ -19,10 +19,11 @@ who do so for floating-point numbers).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from ..base import When
 from .base import trained_technique
 from .taught import BesideSettings
 
@@ -31,7 +32,7 @@ class SparsifyBayesianSettings(BesideSettings):
     """Settings of ``sparsify_bayesian``."""
 
     added: ClassVar[frozenset[str]] = BesideSettings.added | {"prior", "groups", "bits"}
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    when: ClassVar[Mapping[str, When]] = {
         **BesideSettings.when, "groups": {"prior": ("normal_jeffreys",)},
     }  # fmt: skip
 

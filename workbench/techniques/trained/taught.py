@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
+from ..base import When
 from .finetune import FinetuneSettings
 
 #: How far a student is from its teacher; see ``distill``.
@@ -17,7 +18,7 @@ LOSSES: tuple[str, ...] = get_args(Loss)
 class TaughtSettings(FinetuneSettings):
     """Fine-tuning, with or without a teacher."""
 
-    when: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    when: ClassVar[Mapping[str, When]] = {
         **FinetuneSettings.when,
         "temperature": {"teacher": ("kl",)},
         "weight": {"teacher": LOSSES},
