@@ -18,7 +18,7 @@ def open_part(page: Page, name: str) -> None:
 
 def test_the_slider_over_the_cuts_tells_what_each_costs_and_where_the_quickest_is(page: Page) -> None:
     open_part(page, "Split")
-    panel = page.locator(".wb-split")
+    panel = page.locator(".wb-study.wb-split")
     panel.get_by_role("button", name="Measure the cuts").click()
     expect(panel.locator(".wb-cut")).to_have_count(13, timeout=SECONDS)
     slider = panel.get_by_role("slider", name="Cut")

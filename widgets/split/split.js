@@ -31,7 +31,7 @@ function render({ model, el }) {
     element("div", {}, chart.root, element("div", { class: "wb-cut-slider" }, slider), element("div", { class: "wb-picks" }, where, best, run)), figures, tried, note);
   el.replaceChildren(element("div", { class: "wb-study wb-split wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Split inference"), element("p", { class: "wb-muted" }, "The first layers on a device, the rest on a server: what does each cut cost, from image to answer?")),
-    element("div", { class: "wb-picks" }, pick("Device", device.machine), device.typed, pick("Network", network), own, pick("Server", server.machine), server.typed, pick("Sent in", bits)),
+    element("div", { class: "wb-picks" }, device.root, server.root, pick("Network", network), own, pick("Sent in", bits)),
     line.root, line.problem, stage));
   let chosen = null;
 
@@ -59,7 +59,7 @@ function render({ model, el }) {
       const [least, most] = [paceOf(pace), paceOf({ slower: pace.low }), paceOf({ slower: pace.high })].slice(1).sort((a, b) => a - b);
       return `${title}: ${rounded(least)} to ${rounded(most)} times (90 %), foretold from ${pace.anchors ? "published measurements" : "its data sheet alone"}. `;
     };
-    return { machine, typed: element("span", { class: "wb-pick" }, value, words), update, reach };
+    return { root: element("span", { class: "wb-machine" }, pick(title, machine), element("span", { class: "wb-pick" }, value, words)), update, reach };
   }
   function move(at) { chosen = model.get("plan").cuts[at]?.name ?? null; update(); }
   function linked() {
