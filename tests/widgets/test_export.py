@@ -332,6 +332,19 @@ def test_a_full_disk_costs_neither_the_old_file_nor_leaves_half_a_new_one(
     assert old.read_bytes() == b"the old one"
 
 
+def test_where_a_file_cannot_be_made_the_page_is_told_and_waits_no_longer(
+    view: ExportView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("widgets.export.runtimes.tempfile.TemporaryDirectory", full)
+    view._handle_custom_msg({"do": "make", "format": "onnx", "ticket": 4}, [])
+    view.page.wait(lambda: any("problem" in message for message in view.page.messages))
+    told = [message["problem"] for message in view.page.messages if message.get("download") == 4]
+    assert told == ["The file could not be made: no space left on device."]
+
+
 def test_the_served_apps_pages_do_not_write_to_the_servers_disk(
     view: ExportView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workbench.errors import WorkbenchError
-from workbench.jobs import Job
+from workbench.jobs import Cancelled, Job
 
 PIECE = 512 * 1024
 #: Pieces sent ahead of the page's answers.
@@ -37,8 +37,11 @@ class Downloads:
         def work(job: Job[None]) -> None:
             try:
                 self._deliver(job, ticket, *make())
-            except WorkbenchError as error:
-                self._send({"download": ticket, "problem": str(error)}, [])
+            except Cancelled:
+                raise
+            except Exception as error:  # an exporter that gives up, a full disk: the page must not wait for ever
+                told = str(error) if isinstance(error, WorkbenchError) else f"The file could not be made: {_plain(error)}."
+                self._send({"download": ticket, "problem": told}, [])
                 raise
             finally:
                 with self._answers:
@@ -94,3 +97,9 @@ class Downloads:
                 if not came:
                     raise WorkbenchError("The download stopped: the page did not answer. Start it again.")
         job.check()
+
+
+def _plain(error: Exception) -> str:
+    """Return what went wrong as the end of a sentence."""
+    said = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
+    return f"{said[:1].lower()}{said[1:]}" if isinstance(error, OSError) else said
