@@ -34,13 +34,17 @@ WATCH = """() => {
 
 @dataclass(frozen=True)
 class Saved:
-    """The notebook as saved before and after a slider moved, and how often its picture could be seen meanwhile."""
+    """The notebook as saved before and after a slider moved, and after a reload and another move.
+
+    ``frames`` tells how often its picture could be seen before the reload.
+    """
 
     path: Path
     home: Path
     before: Any
     after: Any
     frames: int
+    reloaded: Any
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +65,16 @@ def saved(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Saved:
         page.wait_for_selector(PICTURE, state="attached", timeout=60_000)
         before = save(page, path)
         drawn = page.locator(PICTURE).get_attribute("src")
-        page.get_by_role("slider", name="Pruning ratio", exact=True).fill("70")
-        wait_settled(page, "- prune: {ratio: 0.7}")
-        page.wait_for_function(f"drawn => document.querySelector('{PICTURE}').src !== drawn", arg=drawn, timeout=60_000)
+        move(page, 70, drawn)
         after = save(page, path)
         frames = page.evaluate("window.shown")
+        page.reload()
+        page.wait_for_selector("[data-metric=size]", timeout=90_000)
+        move(page, 30, page.locator(PICTURE).get_attribute("src"))
+        reloaded = save(page, path)
         page.close()
-    return Saved(path, home, before, after, frames)
+    nbformat.write(after, path)
+    return Saved(path, home, before, after, frames, reloaded)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +86,13 @@ def reopened(browser: Browser, saved: Saved) -> Iterator[Page]:
         page.wait_for_selector("text=Error displaying widget", state="attached", timeout=90_000)
         yield page
         page.close()
+
+
+def move(page: Page, ratio: int, drawn: str | None) -> None:
+    """Move the slider and wait until the picture is another one than ``drawn``."""
+    page.get_by_role("slider", name="Pruning ratio", exact=True).fill(str(ratio))
+    wait_settled(page, f"- prune: {{ratio: {ratio / 100}}}")
+    page.wait_for_function(f"drawn => document.querySelector('{PICTURE}').src !== drawn", arg=drawn, timeout=60_000)
 
 
 def save(page: Page, path: Path) -> Any:
@@ -95,7 +109,8 @@ def pictures(notebook: Any) -> list[bytes]:
 
 
 def test_the_saved_file_holds_one_picture_of_the_setting_shown_last(saved: Saved) -> None:
-    for notebook, recipe in ((saved.before, "[]"), (saved.after, '[{"prune":{"ratio":0.7}}]')):
+    settings = {ratio: f'[{{"prune":{{"ratio":{ratio}}}}}]' for ratio in (0.7, 0.3)}
+    for notebook, recipe in ((saved.before, "[]"), (saved.after, settings[0.7]), (saved.reloaded, settings[0.3])):
         (picture,) = pictures(notebook)
         image = Image.open(io.BytesIO(picture))
         assert image.width > 900

@@ -8,7 +8,8 @@ may not (GitHub, nbviewer, a notebook that is not trusted) the picture is simply
 
 The picture is drawn by a thread of its own, once everything has been still for two seconds: never while a
 hand is on a slider. It reaches the saved file as an update of the cell's output, sent in the context of the
-cell that showed the view, so that it carries that cell's header whatever else runs meanwhile.
+cell that showed the view, so that it carries that cell's header whatever else runs meanwhile. When the page
+has been reloaded, JupyterLab no longer knows that cell by its header; then the ``Keeper`` finds it by its mark.
 
 In Voila nothing is saved, and no picture is made.
 """
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from workbench.errors import WorkbenchError
 
 from . import plots
+from .keeper import Keeper
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -41,8 +43,8 @@ _log = logging.getLogger(__name__)
 _drawing = threading.Lock()  # one picture at a time: drawing takes the processor from what is live
 
 
-def _style() -> str:
-    """Return the style that shows either the live widget or the picture, for each host's outputs."""
+def _style(place: str) -> str:
+    """Return the style that shows either the live widget or the picture after it, marked with its ``place``."""
     rules = []
     for output in (".jp-OutputArea-child", ".output_container"):
         marker = f"{output}:has(.wb-picture-style)"
@@ -51,7 +53,7 @@ def _style() -> str:
     panel = "> .jp-OutputArea-output"
     dead = f".jp-OutputArea-child:has({panel}.lm-Panel):not(:has({panel} > *)):has(+ * .wb-picture-style)"
     rules.append(f"{dead} {{ display: none !important; }}")
-    return f'<style class="wb-picture-style">{" ".join(rules)}</style>'
+    return f'<style class="wb-picture-style" data-picture="{place}">{" ".join(rules)}</style>'
 
 
 class Pictured:
@@ -133,15 +135,17 @@ class Picture:
         self._closed = False
         self._sent = b""
         self._thread: threading.Thread | None = None
+        self._keeper: Keeper | None = None
 
     def show(self) -> None:
         """Put the picture's place into the output of the running cell."""
         from IPython.display import display
 
-        display({"text/html": _style()}, raw=True)
+        display({"text/html": _style(self._id)}, raw=True)
         data, metadata = self._bundle()
         display(data, metadata=metadata, raw=True, display_id=self._id)
         if self._thread is None:
+            self._keeper = Keeper(place=self._id)
             for part in self._owner._parts():
                 part.observe(self.touch)
             context = contextvars.copy_context()
@@ -163,6 +167,8 @@ class Picture:
         with self._changed:
             self._closed = True
             self._changed.notify()
+        if self._keeper is not None:
+            self._keeper.close()
 
     def _run(self) -> None:
         while self._wait():
