@@ -40,7 +40,9 @@ class Downloads:
             except Cancelled:
                 raise
             except Exception as error:  # an exporter that gives up, a full disk: the page must not wait for ever
-                told = str(error) if isinstance(error, WorkbenchError) else f"The file could not be made: {_plain(error)}."
+                told = (
+                    str(error) if isinstance(error, WorkbenchError) else f"The file could not be made: {_plain(error)}."
+                )
                 self._send({"download": ticket, "problem": told}, [])
                 raise
             finally:
