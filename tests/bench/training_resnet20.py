@@ -53,7 +53,7 @@ CASES = {
     "weights70": Case("70 % of weights", [{"prune": {"ratio": 0.7}}], 0.5, {"epochs": 1, "learning_rate": 0.01}),
     "channels": Case(
         "half the MACs by channels", [{"prune": {"granularity": "filter", "macs": 0.5, "multiple": 16}}], 1.0,
-        {"epochs": 6, "learning_rate": 0.03},
+        {"epochs": 3, "learning_rate": 0.1, "batch": 128, "weight_decay": 5e-4, "precision": "bf16"},
     ),
     "qat2": Case("2 bit, 8-bit activations", quantize(2), 2.0, {"epochs": 1, "learning_rate": 0.01}),
     "weights90": Case(
