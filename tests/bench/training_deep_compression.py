@@ -2,9 +2,13 @@
 
 Han, Mao and Dally 2016 reach 40× (LeNet-300-100) and 39× (LeNet-5) on MNIST. Here on the full Fashion-MNIST,
 with the published steps as steps of a recipe: prune while training, share, train the codebooks. Training is by
-distillation from the uncompressed model. An entry's gradient is the sum over the thousands of weights that share
-it, so codebooks are trained by AdamW, whose steps do not grow with it: SGD at any step that moves the biases
-too throws them far off.
+distillation from the uncompressed model. An entry's gradient is the sum over the thousands of weights that share it,
+so codebooks are trained by AdamW, whose steps do not grow with it: SGD at any step that moves the biases too throws
+them far off.
+
+The fewer entries a codebook has, the more weights the file has room for. How few was chosen on the validation split:
+LeNet-300-100 loses half a point with five in each of the large layers. Seeds begin at 2: what 0 and 1 of LeNet-300-100
+came to on the test split was seen before these settings were.
 """
 
 from __future__ import annotations
@@ -23,40 +27,46 @@ DATA = "fashion_mnist:full"
 WANTED, POINTS = {"lenet300": 45.0, "lenet5": 39.0}, 0.3
 #: What prunes them while training.
 PRUNE: dict[str, dict[str, Any]] = {
-    "lenet300": {"ratio": 0.92, "epochs": 40, "batch": 256, "learning_rate": 0.1, "weight_decay": 5e-4,
-                 "augment": "flip"},
-    "lenet5": {"ratio": 0.9, "epochs": 6, "batch": 128, "learning_rate": 0.05, "weight_decay": 5e-4,
-               "augment": "flip"},
-}  # fmt: skip
+    "lenet300": {"ratio": 0.908, "epochs": 20, "batch": 256, "learning_rate": 0.1, "augment": "flip"},
+    "lenet5": {"ratio": 0.888, "epochs": 8, "batch": 128, "learning_rate": 0.05, "augment": "crop_flip"},
+}
 #: Entries of each codebook.
-ENTRIES = {"lenet300": 11, "lenet5": 12}
-#: What trains the codebooks, and the biases.
-TUNE = {"epochs": 3, "batch": 256, "learning_rate": 3e-3, "optimizer": "adamw", "augment": "flip"}
+SHARE: dict[str, dict[str, Any]] = {
+    "lenet300": {"entries": 7, "overrides": {"fc3": {"entries": 16}}},
+    "lenet5": {
+        "entries": 6,
+        "overrides": {"conv1": {"entries": 16}, "conv2": {"entries": 8}, "fc2": {"entries": 12}},
+    },
+}
+#: What trains the codebooks, and the biases, and for how many epochs.
+TUNE = {"batch": 256, "learning_rate": 3e-3, "optimizer": "adamw", "augment": "flip"}
+TUNED = {"lenet300": 3, "lenet5": 2}
 
 
 def recipe(name: str) -> Recipe:
     """Return the steps for one model."""
-    prune = {"end": 0.5, "every": 16, "teacher": "kl", **PRUNE[name]}
-    shared = {"entries": ENTRIES[name], "start": "density"}
-    return Recipe.parse([{"prune_gradually": prune}, {"share": shared}, {"distill": TUNE}])
+    prune = {"end": 0.5, "every": 16, "teacher": "kl", "weight_decay": 5e-4, "precision": "bf16", **PRUNE[name]}
+    shared, tune = {"start": "density", **SHARE[name]}, {**TUNE, "epochs": TUNED[name]}
+    return Recipe.parse([{"prune_gradually": prune}, {"share": shared}, {"distill": tune}])
 
 
 def main() -> int:
     """Print and keep the figures; return 1 where one misses what it must reach."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=list(WANTED))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first", type=int, default=2, help="the first of them")
     options = parser.parse_args()
     data = load_dataset(DATA)
     figures = []
     for name in options.models:
         bench = Bench(name, data)
         runs = []
-        for seed in range(options.seeds):
+        for seed in range(options.first, options.first + options.seeds):
             runs.append(bench.run("prune, share, retrain", recipe(name), seed))
             tell(runs[-1])
             figure = _figure(name, runs)
-            keep(f"training_deep_compression_{name}", [figure], data=DATA, seeds=range(seed + 1),
+            keep(f"training_deep_compression_{name}", [figure], data=DATA, seeds=[run.seed for run in runs],
                  seconds=sum(run.seconds for run in runs), runs=runs)  # fmt: skip
         figures.append(figure)
     return 0 if all(figure.reached for figure in figures) else 1
