@@ -45,8 +45,8 @@ class Run:
 
     @property
     def lost(self) -> float:
-        """Points lost on the test split."""
-        return self.dense - self.test
+        """Points lost on the test split; 30 images of 10,000 are 0.3 points, not a little more."""
+        return round(self.dense - self.test, 6)
 
 
 class Bench:
