@@ -23,6 +23,10 @@ State = Literal["running", "done", "cancelled", "failed"]
 _log = logging.getLogger(__name__)
 
 
+#: Share of the work that is done before what is left is told: the first pieces carry the cost of starting.
+_TOLD_FROM = 0.02
+
+
 class Cancelled(Exception):
     """The job was asked to end."""
 
@@ -73,7 +77,7 @@ class Job(Generic[T]):
         seconds = (self._end or time.monotonic()) - self._begin
         working = seconds - self._waited
         left = None
-        if self._state == "running" and self._done > 0 and working > 0:
+        if self._state == "running" and self._done >= _TOLD_FROM * self._total and self._done > 0 and working > 0:
             left = max(0.0, working * (self._total - self._done) / self._done)
         return Progress(self._state, self._done, self._total, seconds, left, self._error)
 
