@@ -34,13 +34,13 @@ PRUNE: dict[str, dict[str, Any]] = {
 SHARE: dict[str, dict[str, Any]] = {
     "lenet300": {"entries": 7, "overrides": {"fc3": {"entries": 16}}},
     "lenet5": {
-        "entries": 6,
-        "overrides": {"conv1": {"entries": 16}, "conv2": {"entries": 8}, "fc2": {"entries": 12}},
+        "entries": 7,
+        "overrides": {"conv1": {"entries": 16}, "conv2": {"entries": 10}, "fc2": {"entries": 12}},
     },
 }
 #: What trains the codebooks, and the biases, and for how many epochs.
 TUNE = {"batch": 256, "learning_rate": 3e-3, "optimizer": "adamw", "augment": "flip"}
-TUNED = {"lenet300": 3, "lenet5": 2}
+TUNED = {"lenet300": 3, "lenet5": 5}
 
 
 def recipe(name: str) -> Recipe:

@@ -263,7 +263,7 @@ def test_a_described_device_shows_ratio_first_and_the_reason(page: Page) -> None
     page.get_by_label("Pruning ratio", exact=True).fill("50")
     wait_settled(page, recipe)
     here = read(page, "latency")
-    page.get_by_label("Device", exact=True).select_option("raspberry-pi-5")
+    page.locator("select.wb-device").select_option("raspberry-pi-5")
     card = page.locator("[data-metric=latency]")
     card.get_by_text("Masked weights gain nothing").wait_for()
     assert "same" in card.inner_text()
@@ -271,5 +271,5 @@ def test_a_described_device_shows_ratio_first_and_the_reason(page: Page) -> None
     there = read(page, "latency")
     assert there.low < there.value < there.high
     assert there.value != here.value
-    page.get_by_label("Device", exact=True).select_option("this-machine")
+    page.locator("select.wb-device").select_option("this-machine")
     card.get_by_role("button", name="Measure").wait_for()

@@ -126,7 +126,7 @@ def test_of_a_truncated_file_what_is_left_is_saved(tmp_path: Path, share: float)
     assert aside.stat().st_size == int(len(whole) * share)
     saved = history.records(KEY)
     assert len(saved) > 200 * share * 0.6, "most of what is left"
-    assert f"{len(saved) + len(history.findings(KEY)):,} settings and findings" in note
+    assert f"{len(saved) + len(history.findings(KEY)):,} of its settings and findings" in note
     assert all(record.accuracy == int(record.recipe_hash) / 1000 for record in saved)
     history.close()
     assert History(path).notes == ()

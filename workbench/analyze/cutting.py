@@ -55,8 +55,8 @@ def cut_for_others(
 ) -> Iterator[Piece]:
     """Yield pieces for ``workers`` that share nothing; ``trunk``: multiply-accumulates of the dense network.
 
-    >>> loads = [Load(0, (0, 1), 30_000_000), Load(1, (0,), 20_000_000)]
-    >>> [(piece.first, piece.last) for piece in cut_for_others(loads, 64, 128, 32, 2, 40_000_000)]
+    >>> loads = [Load(0, (0, 1), 300_000_000), Load(1, (0,), 200_000_000)]
+    >>> [(piece.first, piece.last) for piece in cut_for_others(loads, 64, 128, 32, 2, 400_000_000)]
     [(64, 96), (96, 128)]
     """
     if not loads:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from workbench.run.runner import Runner, TorchRunner
+from workbench.symbolic import tracing
 
 from .format import Format, FormatError, Source
 from .limits import floats_in
@@ -51,7 +52,7 @@ def export_program(
     example = torch.zeros(batch or 2, *source.subject.image_shape)
     shapes = None if batch else ({0: torch.export.Dim("batch", min=1, max=4096)},)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), tracing():
             warnings.simplefilter("ignore")
             return torch.export.export(source.module if module is None else module, (example,), dynamic_shapes=shapes)
     except Exception as error:  # whatever the user's code raises under tracing

@@ -14,7 +14,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.counting import counted
 from workbench.data.alone import alone
 
 from .salvage import salvage
@@ -133,7 +132,7 @@ def _replace(file: Path) -> Opened:
         aside = _move_aside(file)
         connection = _open_checked(str(file))
         saved = salvage(aside, connection)
-    what = f"{counted(saved, 'row')} could be saved" if saved else "nothing in it could be read"
+    what = f"{saved:,} of its settings and findings could be saved" if saved else "nothing in it could be read"
     note = f"The history file was damaged and moved to '{aside}'; {what}, and a fresh file was begun."
     return Opened(connection, notes=(note,))
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import fx, nn
 
+from workbench.symbolic import symbolic_graph
+
 from .removal import Remove, is_inside
 
 _ADD = {operator.add, operator.iadd, torch.add}
@@ -21,9 +23,8 @@ def find_branches(module: nn.Module) -> Iterator[tuple[str, tuple[Remove, ...]]]
 
     The last module of a branch leaves zeros, those before it what enters them.
     """
-    try:
-        graph = fx.symbolic_trace(module).graph
-    except Exception:  # tracing meets arbitrary user code and raises whatever that raises
+    graph = symbolic_graph(module)
+    if graph is None:
         return
     modules = dict(module.named_modules())
     places = {node: place for place, node in enumerate(graph.nodes)}

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from workbench.symbolic import symbolic_graph
+
 from .tensors import tied_names
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -84,9 +86,8 @@ def _trace(module: nn.Module) -> tuple[dict[str, nn.Module], Counter[fx.node.Tar
 
     Nothing is returned of what cannot be traced, and only layers that are called once.
     """
-    try:
-        graph = fx.symbolic_trace(module).graph
-    except Exception:  # tracing meets arbitrary user code and raises whatever that raises
+    graph = symbolic_graph(module)
+    if graph is None:
         return {}, Counter(), set(), []
     modules = dict(module.named_modules())
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
+from workbench.symbolic import tracing
 
 from .onnx_factors import Chain, chain_nodes
 from .onnx_layers import count_calls, layer_inputs
@@ -278,7 +279,7 @@ def _export_by_dynamo(module: nn.Module, example: Tensor) -> ModelProto:
     import onnx
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tracing():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,
