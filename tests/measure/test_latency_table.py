@@ -86,6 +86,19 @@ def test_weights_that_leave_the_cache_are_charged_by_the_byte_and_once() -> None
     assert table.ns_per_byte(10 * size) == table.ns_per_byte(2 * size)
 
 
+def test_what_an_anchor_takes_longer_is_laid_to_a_crowded_cache_first() -> None:
+    kernel = replace(convolution(64, 64), weight="conv")
+    size = 64 * 64 * 9 * 4
+    table = made_up_table({kernel: 5000})
+    table.cache = WeightCache((size, 2 * size), (0.0, 0.05))
+    small = replace(kernel, outputs=32)
+    alone = predict_latency([small], table).ms
+    crowded = predict_latency([small], table, anchor=([kernel], latency((5000 + 0.025 * size) / 1e6)))
+    assert crowded.ms == pytest.approx(alone, rel=0.03), "half of the weights fit, however crowded"
+    slower = predict_latency([small], table, anchor=([kernel], latency(2 * (5000 + 0.05 * size) / 1e6)))
+    assert slower.ms == pytest.approx(2 * alone), "what the cache does not explain scales everything"
+
+
 def test_the_cache_is_measured_on_chains_that_outgrow_it() -> None:
     found = measure_cache(stop=lambda: True)
     assert found.sizes[0] == 512 << 10

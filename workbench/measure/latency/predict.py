@@ -31,6 +31,9 @@ Anchor = tuple[Sequence[Kernel], Latency]
 KNOWN, UNKNOWN = 0.15, 0.6
 #: A call of an operator that was never measured, in nanoseconds, and bytes it moves per nanosecond.
 _CALL, _BANDWIDTH = 500.0, 24.0
+#: How many times less room (or more) a network's weights may have in the cache than the chains it was measured on, and
+#: what an anchor may be off beyond that: more is a mistake.
+_CROWDINGS, _MOST = tuple(float(each) for each in np.geomspace(0.5, 2, 31)), 8.0
 #: Multiply-accumulates per nanosecond of a product that was never measured.
 _MACS = {"fp32": 30.0, "int8": 60.0}
 
@@ -86,16 +89,17 @@ class _Interpolation:
 _interpolations: weakref.WeakKeyDictionary[KernelTable, _Interpolation] = weakref.WeakKeyDictionary()
 
 
-def kernel_times(kernels: Sequence[Kernel], table: KernelTable) -> tuple[KernelTime, ...]:
+def kernel_times(kernels: Sequence[Kernel], table: KernelTable, crowding: float = 1.0) -> tuple[KernelTime, ...]:
     """Return each kernel's predicted time, in order, as one network runs them.
 
-    Where the network's weights do not all stay in the cache, fetching its own is in a kernel's time.
+    Where the network's weights do not all stay in the cache, fetching its own is in a kernel's time. ``crowding``:
+    how many times less room there is in the cache than when it was measured.
     """
     known = _interpolations.get(table)
     if known is None or known.version != table.version:
         known = _interpolations[table] = _Interpolation(table.version)
     weights = fetched(kernels)
-    cost = table.ns_per_byte(working_set(kernels, weights))
+    cost = table.ns_per_byte(round(crowding * working_set(kernels, weights)))
     times = (known.time(kernel, table) for kernel in kernels)
     return tuple(replace(time, ns=time.ns + size * cost) for time, size in zip(times, weights, strict=True))
 
@@ -108,15 +112,16 @@ def predict_latency(
 ) -> Latency:
     """Predict the latency of ``kernels``, as kind "predicted".
 
-    ``anchor``: the kernels and the *measured* latency of a related model (the baseline). Its ratio of
-    measured to predicted corrects this prediction (by half, if only one of the two is int8). The interval
-    is what the measuring command observed on recipes that nothing was fitted on.
+    ``anchor``: the kernels and the *measured* latency of a related model (the baseline). What it takes more than
+    predicted is laid to a crowded cache, as far as that goes; the ratio of measured to predicted that is left corrects
+    this prediction (by half, if only one of the two is int8). The interval is what the measuring command observed on
+    recipes that nothing was fitted on.
     """
-    times = kernel_times(kernels, table)
+    crowding, ratio = _correction(anchor, kernels, table) if anchor is not None else (1.0, 1.0)
+    times = kernel_times(kernels, table, crowding)
     total = table.run_ns + sum(entry.ns for entry in times)
     unknown = sum(entry.ns for entry in times if not entry.known) / total
-    if anchor is not None:
-        total *= _correction(anchor, kernels, table)
+    total *= ratio
     share = KNOWN * (1 - unknown) + UNKNOWN * unknown
     ms = total / 1e6
     batch = kernels[0].batch if kernels else 1
@@ -128,12 +133,20 @@ def predict_latency(
     return figure
 
 
-def _correction(anchor: Anchor, kernels: Sequence[Kernel], table: KernelTable) -> float:
-    """Return measured ÷ predicted of the anchor; its square root for kernels of another number type."""
+def _correction(anchor: Anchor, kernels: Sequence[Kernel], table: KernelTable) -> tuple[float, float]:
+    """Return how crowded the cache is and measured ÷ predicted, by which the anchor is predicted as measured.
+
+    The ratio's square root for kernels of another number type.
+    """
     known, measured = anchor
-    predicted = table.run_ns + sum(entry.ns for entry in kernel_times(known, table))
-    ratio = min(2.0, max(0.5, measured.ms * 1e6 / predicted))
-    return ratio if _is_int8(known) == _is_int8(kernels) else math.sqrt(ratio)
+    ns = measured.ms * 1e6
+
+    def predicted(crowding: float) -> float:
+        return table.run_ns + sum(entry.ns for entry in kernel_times(known, table, crowding))
+
+    crowding = min(_CROWDINGS, key=lambda each: abs(predicted(each) - ns))
+    ratio = min(_MOST, max(1 / _MOST, ns / predicted(crowding)))
+    return crowding, ratio if _is_int8(known) == _is_int8(kernels) else math.sqrt(ratio)
 
 
 def _is_int8(kernels: Sequence[Kernel]) -> bool:
