@@ -27,7 +27,7 @@ EXAMPLES = [
     for number, recipe in enumerate(technique.examples)
 ]
 #: Of the examples that need data on the gallery, and of all on the zoo, one in so many runs by default.
-CALIBRATED_ON_GALLERY, LIVE_ON_ZOO, CALIBRATED_ON_ZOO = 4, 4, 16
+CALIBRATED_ON_GALLERY, LIVE_ON_ZOO, CALIBRATED_ON_ZOO = 8, 8, 32
 
 
 def _cases(names: tuple[str, ...], live_share: int, calibrated_share: int) -> list[Any]:
