@@ -39,3 +39,14 @@ def test_other_ranks_have_the_kernels_of_their_own_file(subject: Subject, graphs
         assert graph is not None
         file = graph.build(compressed.tensors)
         assert planned.of(compressed) == fused_kernels(read_graph(file), subject.image_shape, block=16)
+
+
+def test_only_the_latest_structures_count_as_met(
+    subject: Subject, graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.kernels.RECENT", 2)
+    planned = PlannedKernels(subject, graphs, load_dataset("fashion_mnist"), Normalization((0.5,), (0.5,)), lambda: 16)
+    recipes = (f"- factorize: {{size: {size}, layers: ['2']}}" for size in (0.2, 0.4, 0.6))
+    first, *rest = (planned.of(compress_subject(subject, Recipe.parse(text), Context())) for text in recipes)
+    assert set(planned.met()) == {kernel for kernels in rest for kernel in kernels}
+    assert not set(first) <= set(planned.met())

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from workbench.measure.latency import Graph, Kernel
 
-#: Structures whose kernels are kept.
-KEPT = 256
+#: Structures whose kernels are kept, and of these how many were met of late.
+KEPT, RECENT = 256, 16
 
 
 class PlannedKernels:
@@ -40,8 +40,7 @@ class PlannedKernels:
         self._data = data
         self._normalization = normalization
         self._block = block
-        self._planned: dict[Hashable, tuple[Kernel, ...]] = {}
-        self._met: dict[Kernel, None] = {}
+        self._planned: dict[tuple[Hashable, ...], tuple[Kernel, ...]] = {}
         self._own: WeakKeyDictionary[OnnxGraph, Graph] = WeakKeyDictionary()
         #: Reads kernels off runs, where the rules of ``measure.latency`` don't follow the graph.
         self.seen: SeenKernels | None = None
@@ -60,8 +59,9 @@ class PlannedKernels:
 
     def all(self) -> tuple[Kernel, ...]:
         """The baseline's kernels in fp32 and in int8; other channel counts are derived from them."""
-        return (*self.of(None), *self.dense_int8())
+        return (*self.of(None), *self.dense_int8)
 
+    @cached_property
     def dense_int8(self) -> tuple[Kernel, ...]:
         """The baseline's kernels in int8; none where they cannot be told."""
         from workbench.measure.latency import fused_kernels
@@ -71,8 +71,10 @@ class PlannedKernels:
         return fused_kernels(self._plain, self._subject.image_shape, int8=True, block=self._block())
 
     def met(self) -> tuple[Kernel, ...]:
-        """The kernels of the structures planned so far: some may be of kinds that no baseline has (factors, say)."""
-        return tuple(self._met)
+        """The kernels of the structures planned last: some may be of kinds that no baseline has (factors, say)."""
+        block = self._block()
+        planned = [kernels for (kind, *_), kernels in self._planned.copy().items() if kind == block]
+        return tuple(dict.fromkeys(kernel for kernels in planned[-RECENT:] for kernel in kernels))
 
     def of(self, compressed: CompressedModel | None, block: int | None = None) -> tuple[Kernel, ...]:
         """Return the kernels that run for ``compressed``, or for the baseline.
@@ -94,8 +96,6 @@ class PlannedKernels:
             if len(self._planned) > KEPT:
                 self._planned.clear()
             found = self._planned[key] = self._plan(compressed, own, shapes, int8, block)
-            if block == self._block():
-                self._met.update(dict.fromkeys(found))
         return found
 
     def baseline_file(self, *, int8: bool = False) -> ModelProto:

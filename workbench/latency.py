@@ -107,7 +107,7 @@ class LatencyEstimator:
 
         def predict(kernels: tuple[Kernel, ...]) -> Latency:
             anchor = self._anchor_for(before, kernels)
-            key = (kernels, table.version, anchor)
+            key = (kernels, table.version, anchor and anchor[1])
             found = self._predicted.get(key)  # other threads may clear it at any moment
             if found is None:
                 if len(self._predicted) > KEPT:
@@ -145,7 +145,7 @@ class LatencyEstimator:
     def _anchor_for(self, before: tuple[Kernel, ...], kernels: tuple[Kernel, ...]) -> Anchor | None:
         """Return the measured baseline that a prediction is scaled by: of the same number type where there is one."""
         if self._int8_anchor is not None and any(kernel.dtype == "int8" for kernel in kernels):
-            return self._kernels.dense_int8(), self._int8_anchor
+            return self._kernels.dense_int8, self._int8_anchor
         return (before, self._anchor) if self._anchor is not None else None
 
     def time_shares(self, compressed: CompressedModel) -> dict[str, float]:
