@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from workbench.engine import Footing
 from workbench.jobs import Job
 from workbench.measure.shares import Interval
-from workbench.run.executor import Crew, Executor, executor_for
+from workbench.run.executor import Crew, Executor, hire
 
 from .cells import CellRunner, LocalKit, Piece, RemoteKit, Told, batch_of, held_together, order_of
 from .cutting import Load, cut_for_others, cut_here
@@ -74,9 +74,8 @@ class SensitivityJob(Job[Sensitivity]):
         self.order = order if tolerance is not None and len(question.layers) >= LEAST_LAYERS else None
         self.relative, self.start, self.keeper = relative, start, keeper
         self.latest: Sensitivity | None = None
-        self.executor = executor_for(executor)
-        self._owned = self.executor is not executor
-        super().__init__("sensitivity sweep", lambda job: _measure(self))
+        self.executor, self._hired = hire(executor)
+        super().__init__("sensitivity sweep", lambda _: _measure(self))
 
     @property
     def trouble(self) -> str:
@@ -86,17 +85,16 @@ class SensitivityJob(Job[Sensitivity]):
 
 def _measure(job: SensitivityJob) -> Sensitivity:
     state = "cancelled"
-    try:
-        pauses = Pauses(job)
-        pauses.take()  # from then on the dense model's figures are known
-        found = _Sweep(job, job.session.footing(job.check), pauses).run()
-        state = "done"
-        return found
-    finally:
-        if job.keeper is not None and job.latest is not None:
-            job.keeper.note(job.latest, state)
-        if job._owned:
-            job.executor.close()
+    with job._hired:
+        try:
+            pauses = Pauses(job)
+            pauses.take()  # from then on the dense model's figures are known
+            found = _Sweep(job, job.session.footing(job.check), pauses).run()
+            state = "done"
+            return found
+        finally:
+            if job.keeper is not None and job.latest is not None:
+                job.keeper.note(job.latest, state)
 
 
 @dataclass

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, Protocol, TypeVar
 
 from workbench.errors import WorkbenchError
@@ -242,6 +243,12 @@ def executor_for(where: str | Executor | None) -> Executor:
     from .cluster import Cluster
 
     return Cluster(where)
+
+
+def hire(where: str | Executor | None) -> tuple[Executor, AbstractContextManager[object]]:
+    """Return the executor that :func:`executor_for` finds, and what ends it where it was made here."""
+    executor = executor_for(where)
+    return executor, nullcontext() if executor is where else closing(executor)
 
 
 def _keep_busy(submit: Callable[[Any], Future[Any]], tasks: Sequence[Any], ahead: int) -> Iterator[tuple[int, Any]]:

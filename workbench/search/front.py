@@ -24,7 +24,7 @@ from workbench.errors import WorkbenchError
 from workbench.jobs import Cancelled, Job
 from workbench.measure.estimate import Estimate
 from workbench.recipe import Recipe
-from workbench.run.executor import executor_for
+from workbench.run.executor import hire
 
 from .budget import Budget
 from .costs import Costs
@@ -98,19 +98,16 @@ class FrontJob(Job[tuple[FrontPoint, ...]]):
         require_front(trials)
         session.data[SPLIT]
         self.session, self.trials, self.repair = session, trials, repair
-        self.executor = executor_for(executor)
-        self._owned = self.executor is not executor
         self.latest: tuple[FrontPoint, ...] = ()
         base, chosen = session.recipe if base is None else base, tuple(methods) or USUAL
         evolution = _Evolution(self, chosen, seed, base, tuple(locked))
-        super().__init__("front", lambda _: self._carry_out(evolution), trials)
+        self.executor, hired = hire(executor)
 
-    def _carry_out(self, evolution: _Evolution) -> tuple[FrontPoint, ...]:
-        try:
-            return evolution.run()
-        finally:
-            if self._owned:
-                self.executor.close()
+        def work(_: Job[tuple[FrontPoint, ...]]) -> tuple[FrontPoint, ...]:
+            with hired:
+                return evolution.run()
+
+        super().__init__("front", work, trials)
 
 
 def require_front(trials: int) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from workbench.errors import WorkbenchError
 from workbench.jobs import Cancelled, Job
 from workbench.recipe import Recipe
-from workbench.run.executor import executor_for
+from workbench.run.executor import hire
 
 from .aims import SOLVERS, Ground, LeastCost, LeastHarm
 from .allocation import Allocation, Answer, lost_by, measured, remark
@@ -71,21 +71,18 @@ class AllocationJob(Job[Allocation]):
         executor: str | Executor | None = None,
     ) -> None:
         self.session, self.budget, self.repair = session, budget, repair
-        self.executor = executor_for(executor)  # a scheduler that is not there is said at once
-        self._owned = self.executor is not executor
         self.latest: Allocation | None = None
         self.doing = ""
         base = session.recipe if base is None else base
-        session.data[SPLIT]  # said at once where there is none
+        session.data[SPLIT]  # said at once where there is none, as is a scheduler that does not answer
         search = _Search(self, tuple(methods), base, tuple(locked))
-        super().__init__("allocation", lambda _: self._carry_out(search))
+        self.executor, hired = hire(executor)
 
-    def _carry_out(self, search: _Search) -> Allocation:
-        try:
-            return search.run()
-        finally:
-            if self._owned:
-                self.executor.close()
+        def work(_: Job[Allocation]) -> Allocation:
+            with hired:
+                return search.run()
+
+        super().__init__("allocation", work)
 
 
 class _Search:
