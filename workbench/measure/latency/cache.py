@@ -34,7 +34,8 @@ _ROUNDS, _VISIT_NS = 10, 2_000_000
 class WeightCache:
     """Nanoseconds that a byte of weights costs in a run, beyond a kernel's own time, by the bytes that a run touches.
 
-    ``sizes``: bytes, increasing; ``ns_per_byte``: one for each. In between it is interpolated.
+    ``sizes``: bytes, increasing; ``ns_per_byte``: one for each. In between it is interpolated. More bytes never cost
+    less: where they seem to, the fewer were disturbed.
     """
 
     sizes: tuple[int, ...] = (0,)
@@ -42,7 +43,8 @@ class WeightCache:
 
     def cost(self, touched: int) -> float:
         """Return nanoseconds for each byte of weights in a network whose runs touch so many bytes."""
-        return float(np.interp(touched, self.sizes, self.ns_per_byte))
+        rising = np.minimum.accumulate(self.ns_per_byte[::-1])[::-1]
+        return float(np.interp(touched, self.sizes, rising))
 
     def least(self, other: WeightCache | None) -> WeightCache:
         """Return the quieter of two measurements, size by size."""
