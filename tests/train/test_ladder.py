@@ -92,8 +92,9 @@ def test_rungs_fit_the_model(lenet: Model, small_model: Model) -> None:
 
 
 def test_bad_targets_are_refused_in_a_sentence(lenet: Model, fashion: Dataset) -> None:
-    with pytest.raises(WorkbenchError, match="A loss of -1 points can't be asked for"):
-        climb(lenet, fashion, HARSH, -1)
+    for points in (-1.0, float("nan")):
+        with pytest.raises(WorkbenchError, match=f"A loss of {points:g} points can't be asked for"):
+            climb(lenet, fashion, HARSH, points)
     without = {name: part for name, part in fashion.splits.items() if name != "validation"}
     with pytest.raises(WorkbenchError, match="needs a split 'validation'"):
         climb(lenet, replace(fashion, splits=without), HARSH)

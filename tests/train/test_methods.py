@@ -16,7 +16,7 @@ from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.subject import Subject
-from workbench.techniques.trained import TRAINED
+from workbench.techniques.trained import TRAINED, TrainingSettings
 from workbench.train.constraints.base import Constraint
 from workbench.train.constraints.gates import Gated, gates_of, keep_best, sparsity
 from workbench.train.constraints.posteriors import Noisy
@@ -57,6 +57,20 @@ def overall(compressed: CompressedModel) -> float:
 def test_every_technique_has_a_method() -> None:
     assert [technique.name for technique in TRAINED if technique.name not in METHODS] == []
     assert set(METHODS) == {technique.name for technique in TRAINED}
+
+
+@pytest.mark.parametrize(
+    ("step", "passes"),
+    [
+        ("find_ticket: {epochs: 2, rounds: 3}", 8),
+        ("distill: {epochs: 3, assistants: 2}", 9),
+        ("prune_gradually: {epochs: 6, rise: rounds, rounds: 4}", 6),
+    ],
+)
+def test_passes_are_those_of_rounds_and_of_assistants_too(step: str, passes: int) -> None:
+    settings = Recipe.parse(f"- {step}").steps[0].settings
+    assert isinstance(settings, TrainingSettings)
+    assert settings.passes == passes
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from workbench.compression import compress
 from workbench.data.dataset import Dataset, Split
+from workbench.encodings.files import write_atomically
 from workbench.errors import WorkbenchError
 from workbench.models.model import Model
 from workbench.recipe import Recipe
@@ -166,6 +168,8 @@ def test_bad_data_is_refused_in_a_sentence(small_model: Model, small_data: Datas
     ):
         with pytest.raises(WorkbenchError, match=sentence):
             train(small_model, data, recipe)
+    with pytest.raises(WorkbenchError, match="takes a core or more, not 0"):
+        train(small_model, small_data, recipe, threads=0)
     with pytest.raises(WorkbenchError, match="no step that trains"):
         train(small_model, small_data, Recipe.parse("- prune: {ratio: 0.5}"))
 
@@ -200,6 +204,33 @@ def test_a_full_disk_is_told_in_a_sentence(
     monkeypatch.setattr("workbench.encodings.artefacts.write_atomically", refuse)
     with pytest.raises(WorkbenchError, match=r"could not be saved to .* \(No space left on device\); free some space"):
         train(small_model, small_data, Recipe.parse(PRUNED), place=Within()).result()
+
+
+def test_a_disk_that_fills_up_costs_what_came_after_the_last_checkpoint(
+    small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def fill(path: Path, content: bytes) -> Path:
+        sizes.append(len(content))
+        if len(sizes) == 3:
+            raise OSError(28, "No space left on device")
+        return write_atomically(path, content)
+
+    monkeypatch.setattr("workbench.encodings.artefacts.write_atomically", fill)
+    recipe = Recipe.parse(PRUNED)
+    with pytest.raises(WorkbenchError, match=r"Started again, the training goes on from its last checkpoint\.$"):
+        train(small_model, small_data, recipe, place=Within()).result()
+    taken: list[Moment] = []
+    step = Stepper.take
+
+    def counted(stepper: Stepper, batch: Any, moment: Moment) -> float:
+        taken.append(moment)
+        return step(stepper, batch, moment)
+
+    monkeypatch.setattr(Stepper, "take", counted)
+    assert len(train(small_model, small_data, recipe, place=Within()).result().curve) == 4
+    assert [moment.step for moment in taken] == list(range(2 * taken[0].each, 4 * taken[0].each))
 
 
 def test_an_erased_square_is_of_its_size_and_each_image_has_its_own() -> None:

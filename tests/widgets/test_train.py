@@ -77,7 +77,7 @@ def test_bad_wishes_are_answered_in_a_sentence(training: Session) -> None:
     assert "epochs" in view.problem
     ask(view, do="climb", within=-1)
     wait_until(view, "jobs", lambda jobs: jobs and jobs[0]["state"] == "failed")
-    assert "-1.0 points" in view.jobs[0]["error"]
+    assert "-1 points" in view.jobs[0]["error"]
     with pytest.raises(WorkbenchError, match="nothing to draw yet"):
         view.plot(None)  # type: ignore[arg-type]
 

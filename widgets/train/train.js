@@ -39,6 +39,7 @@ function render({ model, el }) {
       element("div", { class: "wb-stage" }, canvas, empty), tray)));
 
   let settings = {};
+  const typed = {}; // by method, so that a look at another one loses nothing
   let controls = [];
   let lines = [], frame = null;
   const known = () => model.get("methods").find(({ name }) => name === method.value);
@@ -49,8 +50,9 @@ function render({ model, el }) {
     const of = (name) => { const field = fields.find((item) => item.name === name); return field ? valueOf(field) : null; };
     const images = Math.min(of("images") ?? Infinity, model.get("images"));
     const pace = model.get("pace")[method.value];
-    const epochs = of("epochs") * (of("rounds") ?? 1);
-    setText(expected, pace ? `about ${duration(pace * images * epochs)} for ${count(images)} images × ${epochs}` : "expected time: known after a first epoch");
+    const passes = known().again.reduce((sum, name) => sum * (1 + (of(name) ?? 0)), of("epochs"));
+    const most = (of("minutes") ?? Infinity) * 60;
+    setText(expected, pace ? `about ${duration(Math.min(pace * images * passes, most))} for ${count(images)} images × ${passes}` : "expected time: known after a first epoch");
   }
   function showFields() {
     const value = (name) => valueOf(known().fields.find((field) => field.name === name) || { name });
@@ -65,7 +67,7 @@ function render({ model, el }) {
   function build() {
     const chosen = model.get("chosen");
     if (chosen.method) method.value = chosen.method;
-    settings = { ...(chosen.settings || {}) };
+    settings = typed[method.value] = { ...(chosen.settings || {}) };
     rebuild();
   }
   function rebuild() {
@@ -142,7 +144,7 @@ function render({ model, el }) {
     setText(problem, model.get("problem"));
   }
 
-  method.addEventListener("change", () => { settings = {}; rebuild(); });
+  method.addEventListener("change", () => { settings = typed[method.value] ??= {}; rebuild(); });
   start.addEventListener("click", () => model.send({ do: "start", method: method.value, settings: nested(settings) }));
   trainNow.addEventListener("click", () => model.send({ do: "train" }));
   climb.addEventListener("click", () => {

@@ -43,6 +43,7 @@ def methods() -> list[dict[str, Any]]:
         {
             "name": name, "summary": technique.summary, "source": technique.source, "url": technique.url,
             "fields": [{**field, "first": field["name"] in FIRST} for field in fields_of(technique)],
+            "again": getattr(technique.settings, "again", ()),
         }
         for name, technique in TECHNIQUES.items()
         if technique.cost(technique.settings()) is Cost.TRAINED

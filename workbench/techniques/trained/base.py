@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,8 @@ class TrainingSettings(Settings):
         }
     )  # fmt: skip
     when: ClassVar[Mapping[str, When]] = {"alpha": {"mix": ("mixup", "cutmix")}}
+    #: Settings that each say how many times more the epochs are gone through.
+    again: ClassVar[tuple[str, ...]] = ()
 
     epochs: int = Field(3, ge=1, le=1000, description="Passes over the training images.")
     learning_rate: float = Field(0.01, gt=0, le=10, description="Step size at its highest.")
@@ -105,6 +108,11 @@ class TrainingSettings(Settings):
         False, description="Compute what is inside a block a second time instead of keeping it: less memory, more time."
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Decides the order of images and every other chance.")
+
+    @property
+    def passes(self) -> int:
+        """Passes over the images in all, those of rounds and of assistants included."""
+        return math.prod((self.epochs, *(1 + int(getattr(self, name)) for name in self.again)))
 
 
 T = TypeVar("T", bound=TrainingSettings)

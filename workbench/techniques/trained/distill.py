@@ -46,6 +46,7 @@ class DistillSettings(FinetuneSettings):
         "temperature": {"loss": ("kl",)},
         "answers": {"loss": ("kl", "mse")},
     }
+    again: ClassVar[tuple[str, ...]] = ("assistants",)
     added: ClassVar[frozenset[str]] = FinetuneSettings.added - {"gradient_clip"} | {"teacher", "answers", "assistants"}
 
     teacher: str = Field(

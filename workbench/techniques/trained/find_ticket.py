@@ -8,7 +8,7 @@ from other first weights.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ from .taught import TaughtSettings
 
 class FindTicketSettings(TaughtSettings):
     """Settings of ``find_ticket``."""
+
+    again: ClassVar[tuple[str, ...]] = ("rounds",)
 
     ratio: float = Field(0.9, ge=0, lt=1, description="Share of the weights that the ticket lacks.")
     rounds: int = Field(5, ge=1, le=50, description="Trainings that are pruned after; one more trains the ticket.")

@@ -79,6 +79,8 @@ class TrainingJob(Job[Trained]):
         self.paused = False
         self.technique, self.images, self.note, self.doing = "", 0, "", ""
         self._place = Apart() if place is None else place
+        if threads < 1:
+            raise WorkbenchError(f"Training takes a core or more, not {threads}.")
         check_data(data, recipe)
         for step in recipe.steps:
             made = getattr(step.settings, "learn_from", "train")
@@ -109,7 +111,7 @@ def train(model: Model, data: Dataset, recipe: Recipe, threads: int = 1, place: 
     ``place`` is where it runs (``workbench.train.jobs.process``): a process of its own unless said.
 
     Raises:
-        WorkbenchError: no training data or no validation split, one class only, no trained step.
+        WorkbenchError: no training data or no validation split, one class only, no trained step, no core.
     """
     return TrainingJob(model, data, recipe, threads, place)
 
@@ -234,8 +236,7 @@ class _Training:
 
 
 def _passes(step: Step) -> int:
-    """Return the passes over the images that a step takes, those of its assistants included."""
-    return int(_method(step).epochs * (1 + getattr(step.settings, "assistants", 0)))
+    return cast("TrainingSettings", step.settings).passes
 
 
 def _method(step: Step) -> Method[Any]:

@@ -245,10 +245,10 @@ def climb(
     ``within=None`` tries every rung, whatever is reached. ``rungs`` are all of ``rungs_for(model)`` unless said.
 
     Raises:
-        WorkbenchError: no validation split, or a target below zero.
+        WorkbenchError: no validation split, or a target that is below zero or no number.
     """
-    if within is not None and within < 0:
-        raise WorkbenchError(f"A loss of {within} points can't be asked for: give 0 or more, such as 0.5.")
+    if within is not None and not within >= 0:  # no number is not either
+        raise WorkbenchError(f"A loss of {within:g} points can't be asked for: give 0 or more, such as 0.5.")
     if "validation" not in data.splits or not len(data["validation"]):
         raise WorkbenchError(f"Climbing needs a split 'validation', which '{data.name}' has not: load it with one.")
     return Climb(model, data, recipe, within, rungs_for(model) if rungs is None else rungs, threads, place)

@@ -250,7 +250,12 @@ class Trainer:
                 for name, value in state.items()
                 if value is not None
             }
-        Artefact(tensors, asdict(self.course)).save(self._checkpoint)
+        try:
+            Artefact(tensors, asdict(self.course)).save(self._checkpoint)
+        except WorkbenchError as error:
+            if not self._checkpoint.exists():
+                raise
+            raise WorkbenchError(f"{error} Started again, the training goes on from its last checkpoint.") from error
 
     def _restore(self) -> bool:
         """Go back to the checkpoint; return whether there was one."""

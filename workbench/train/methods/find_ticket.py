@@ -50,7 +50,7 @@ class FindTicket(Taught[FindTicketSettings]):
     @property
     def epochs(self) -> int:
         """Passes in all rounds."""
-        return self.settings.epochs * (self.settings.rounds + 1)
+        return self.settings.passes
 
     def constrain(self, tensor: Learning) -> Part | None:
         """Return the tensor with early values; weights of chosen layers can be pruned, the others only go back."""
