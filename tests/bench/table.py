@@ -24,11 +24,11 @@ EXPORTS = """
 ## Exports
 
 Each model of the zoo in each format, judged in the format's own runtime on this machine: accuracy there and of the \
-torch simulation of the same recipe, in percent; size of all files; milliseconds of an image on one thread, beside \
-other work. “–”: not run here.
+torch simulation of the same recipe, in percent, on so many test images; size of all files; milliseconds of an image \
+on one thread, beside other work. “–”: not run here.
 
 """
-EXPORT_COLUMNS = ("model", "format", "accuracy", "simulated", "same answers", "bytes", "ms", "int8 kernels")
+EXPORT_COLUMNS = ("model", "format", "accuracy", "simulated", "same answers", "images", "bytes", "ms", "int8 kernels")
 
 
 def page() -> str:
@@ -49,13 +49,13 @@ def page() -> str:
 def _export(model: str, run: dict[str, Any]) -> list[str]:
     why = run.get("failed") or run.get("refused")
     if why:
-        return [model, run["format"], why, *["–"] * 5]
+        return [model, run["format"], why, *["–"] * (len(EXPORT_COLUMNS) - 3)]
     known = "accuracy" in run
     kernels = f"{run['int8_kernels']} of {run['kernels']}" if run.get("kernels") else "–"
     return [
         model, run["format"], f"{run['accuracy']:.2f}" if known else "–", f"{run['simulated']:.2f}",
-        f"{run['agreement']:.2f}" if known else "–", f"{run['bytes']:,}", f"{run['ms']:.2f}" if run.get("ms") else "–",
-        kernels,
+        f"{run['agreement']:.2f}" if known else "–", f"{run['images']:,}", f"{run['bytes']:,}",
+        f"{run['ms']:.2f}" if run.get("ms") else "–", kernels,
     ]  # fmt: skip
 
 

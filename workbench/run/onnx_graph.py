@@ -36,6 +36,8 @@ INPUT, OUTPUT = "input", "logits"
 OPSET = 18
 #: What the names of nodes that round an input begin with, before a number.
 GRID = "grid"
+#: Graphs with other chains that are kept: one for each set of factorized layers that was lately asked for.
+KEPT_FACTORIZED = 8
 
 
 #: What PyTorch's tracer warns of where ``tolist`` is called on a tensor.
@@ -141,9 +143,11 @@ class OnnxGraph:
         """
         if not chains or not self.replaces(chains):
             return self
-        if chains not in self._factorized:
-            self._factorized[chains] = self._with_chains(chains)
-        return self._factorized[chains]
+        found = self._factorized.pop(chains, None) or self._with_chains(chains)
+        self._factorized[chains] = found  # the latest is last
+        while len(self._factorized) > KEPT_FACTORIZED:
+            self._factorized.pop(next(iter(self._factorized)), None)
+        return found
 
     def _with_chains(self, chains: tuple[Chain, ...]) -> OnnxGraph:
         import onnx
