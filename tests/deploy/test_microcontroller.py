@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import workbench as wb
+from workbench.deploy.limits import place_of
 from workbench.deploy.microcontroller.arena import plan_arena
 from workbench.deploy.microcontroller.compiled import CompiledModel, EmulatedModel, weigh
 from workbench.deploy.microcontroller.footprint import boards, fits, footprint
@@ -170,6 +171,13 @@ def test_an_operator_without_a_kernel_is_named() -> None:
 
     with pytest.raises(LoweringError, match=r"no 'Transpose' \(at 'shuffle'\): replace it"):
         lower(export_int8(build([conv(4, 3, 3)], turned), images))
+
+
+def test_what_is_refused_is_named_by_its_layer() -> None:
+    node = helper.make_node("Tanh", ["x"], ["y"], name="/features/features.1/conv/conv.0/act/Tanh")
+    assert place_of(node) == "in layer 'features.1.conv.0.act'"
+    assert place_of(helper.make_node("Tanh", ["x"], ["y"], name="/Tanh")) == "at '/Tanh'"
+    assert place_of(helper.make_node("Tanh", ["x"], ["y"])) == "at 'y'"
 
 
 def test_a_model_in_floats_is_refused() -> None:

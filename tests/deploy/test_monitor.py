@@ -212,6 +212,7 @@ def test_predictions_metrics_and_status_are_served(server: MonitorServer) -> Non
     ("body", "said"),
     [
         (b"{}", "NumPy file"),
+        (packed(np.zeros((1, 1, 8, 8), np.float32))[:-3], "NumPy file"),
         (packed(np.zeros((1, 1, 8, 8))), "must be float32"),
         (packed(np.zeros((1, 2), np.float32)), "must be of shape"),
     ],
@@ -226,6 +227,13 @@ def test_bad_requests_are_refused_with_a_sentence(server: MonitorServer, body: b
 def test_a_port_in_use_is_told(server: MonitorServer, reference: Reference) -> None:
     with pytest.raises(MonitorError, match=r"Nothing can listen at .* choose another --port"):
         MonitorServer(Monitor(Sums(), reference), "sums", port=server.server_address[1]).server_close()
+    with pytest.raises(MonitorError, match="ports are 0 to 65535"):
+        MonitorServer(Monitor(Sums(), reference), "sums", port=99_999)
+
+
+def test_a_reference_that_cannot_be_written_is_told(reference: Reference, tmp_path: Path) -> None:
+    with pytest.raises(MonitorError, match=r"cannot be written to .*nowhere"):
+        reference.save(tmp_path / "nowhere" / "reference.json")
 
 
 def test_the_command_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

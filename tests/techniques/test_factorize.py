@@ -16,7 +16,8 @@ from workbench.errors import WorkbenchError
 from workbench.models.factors import Factorize
 from workbench.models.layers import layers_of
 from workbench.models.zoo import ARCHITECTURES
-from workbench.run.onnx_graph import export_graph
+from workbench.run.onnx_factors import Chain
+from workbench.run.onnx_graph import KEPT_FACTORIZED, export_graph
 from workbench.run.runner import OnnxRunner
 
 SHAPE = (1, 28, 28)
@@ -93,6 +94,16 @@ def test_the_exported_chain_answers_as_the_module_does(make: object, scheme: str
         theirs = ours.module(images).numpy()
     found = OnnxRunner(graph.build(ours.tensors)).logits(images)
     np.testing.assert_allclose(found, theirs.reshape(found.shape), atol=1e-5 * max(1, np.abs(theirs).max()))
+
+
+def test_graphs_of_the_sets_of_layers_lately_asked_for_are_kept_and_no_more(module: nn.Module) -> None:
+    graph = export_graph(module, SHAPE)
+    ways = [(Chain("fc1", tuple(((), False) for _ in range(links))),) for links in range(2, KEPT_FACTORIZED + 4)]
+    first = graph.factorized(ways[0])
+    for way in ways[1:]:
+        graph.factorized(way)
+        assert graph.factorized(ways[0]) is first, "what is asked for again stays"
+    assert list(graph._factorized) == [*ways[1 - KEPT_FACTORIZED :], ways[0]]
 
 
 @pytest.mark.parametrize("scheme", ["svd", "tucker2", "tucker", "cp", "tt"])

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import io
 import os
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -196,7 +197,8 @@ def ask(view: ExportView, format: str, ticket: int) -> tuple[dict[str, Any], dic
     head = next(message for message in page.messages if message.get("download") == ticket)
     if "bytes" in head:
         page.wait(lambda: len(page.data.get(ticket, b"")) >= head["bytes"])
-    return next((message for message in page.messages if message.get("made") == ticket), {}), head
+    said = (message for message in page.messages if message.get("made") == ticket and "verdict" in message)
+    return next(said, {}), head
 
 
 def test_every_format_is_offered_with_its_install_line_where_it_needs_one(view: ExportView) -> None:
@@ -210,6 +212,11 @@ def test_a_format_is_made_with_what_it_cannot_hold_and_opens(view: ExportView, t
     from workbench.deploy.formats import FORMATS
 
     told, head = ask(view, "onnx-int8", 31)
+    assert re.fullmatch(
+        r"Tried in onnxruntime [\d.]+: [\d.]+% of 200 test images get the simulation's answer, [\d.]+% are right "
+        r"\([\d.]+% in the simulation\); [\d.e-]+ ms an image on one thread, \d+ ms to open\.",
+        told["verdict"],
+    )
     assert any("added 'quantize" in remark for remark in told["remarks"])
     assert any("% of the weights are zero" in remark for remark in told["remarks"])
     (tmp_path / head["name"]).write_bytes(view.page.data[31])

@@ -70,6 +70,13 @@ class Downloads:
                 job.cancel()
                 self._answers.notify_all()
 
+    def check(self, ticket: int) -> None:
+        """Raise ``Cancelled`` where this download is not wanted any more: for the work before its first piece."""
+        with self._answers:
+            job = self._jobs.get(ticket)
+        if job is not None:
+            job.check()
+
     def close(self) -> None:
         """End all downloads."""
         for ticket in list(self._jobs):

@@ -1,10 +1,11 @@
-// One row for all runtimes: choose a format, read what it is, have it made and downloaded.
+// One row for all runtimes: choose a format, read what it is, have it made, tried and downloaded.
 
 function runtimeRow(model) {
   const id = uniqueId("runtime");
   const choice = element("select", { id });
   const about = element("p", { class: "wb-muted" });
   const install = element("p", { class: "wb-muted" });
+  const verdict = element("p", { class: "wb-file-verdict", role: "status" });
   const remarks = element("ul", { class: "wb-file-remarks", "aria-label": "What to know of this file" });
   const start = button("Make and download", { "aria-label": "Make the file for the runtime and download it" });
   const bar = element("progress", { max: 1, "aria-label": "Making the file" });
@@ -14,7 +15,7 @@ function runtimeRow(model) {
   const root = element("section", { class: "wb-file", "data-file": "runtime", "aria-label": "For a runtime" },
     element("div", { class: "wb-file-head" }, element("h3", {}, element("label", { for: id }, "For a runtime")), choice),
     element("div", { class: "wb-file-act" }, said, bar, stop, start),
-    element("div", { class: "wb-file-body" }, about, install), remarks, problem);
+    element("div", { class: "wb-file-body" }, about, install), verdict, remarks, problem);
   let cancel = null;
   const chosen = () => model.get("formats").find(({ name }) => name === choice.value);
   const idle = () => { cancel = null; bar.hidden = stop.hidden = true; start.hidden = false; };
@@ -27,10 +28,10 @@ function runtimeRow(model) {
     install.replaceChildren(...(format.installed ? [] : ["Not installed here: ", element("code", {}, format.install)]));
     start.disabled = !format.installed;
   }
-  choice.addEventListener("change", () => { describe(); remarks.replaceChildren(); setText(said, ""); problem.textContent = ""; });
+  const forget = () => { remarks.replaceChildren(); setText(verdict, ""); problem.textContent = ""; };
+  choice.addEventListener("change", () => { describe(); forget(); setText(said, ""); });
   start.addEventListener("click", () => {
-    problem.textContent = "";
-    remarks.replaceChildren();
+    forget();
     setText(said, "Making");
     start.hidden = true;
     bar.hidden = stop.hidden = false;
@@ -39,6 +40,8 @@ function runtimeRow(model) {
     const end = () => model.off("msg:custom", hear);
     const hear = (message) => {
       if (message.made === undefined || message.made !== ticket) return;
+      if (message.doing) { setText(said, message.doing); return; }
+      setText(verdict, message.verdict);
       remarks.replaceChildren(...message.remarks.map((text) => element("li", {}, text)));
     };
     const ticket = ticketOf();

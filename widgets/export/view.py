@@ -156,12 +156,19 @@ class ExportView(View):
         return made[1]
 
     def _made_for(self, session: Session, format: str, ticket: int) -> Callable[[], tuple[str, bytes]]:
-        """Return what writes the present recipe in ``format``, tells its remarks and gives name and bytes."""
-        recipe = session.recipe
+        """Return what writes the present recipe in ``format``, tries it, says what came out, gives name and bytes."""
+        recipe, told = session.recipe, ""
+
+        def tell(what: str, share: float) -> None:
+            nonlocal told
+            self._downloads.check(ticket)
+            if what != told:
+                told = what
+                self.send({"made": ticket, "doing": what.capitalize()})
 
         def work() -> tuple[str, bytes]:
-            made = make(session, recipe, format)
-            self.send({"made": ticket, "remarks": list(made.remarks)})
+            made = make(session, recipe, format, tell)
+            self.send({"made": ticket, "remarks": list(made.remarks), "verdict": made.verdict})
             return made.name, made.data
 
         return work

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,11 @@ from .common import Verbs
 def add(verbs: Verbs[Any]) -> None:
     """Declare the verb."""
     verb = verbs.add_parser("serve-monitor", help="serve a model file over HTTP and watch it for drift")
-    verb.add_argument("file", metavar="FILE", help="model that is served: .onnx")
+    verb.add_argument("file", metavar="FILE", help="model that is served: .onnx, or OpenVINO's .xml")
     verb.add_argument("--data", metavar="D", help="data whose validation split tells what is normal")
     verb.add_argument("--reference", metavar="FILE", help="what is normal, as --save-reference wrote it")
     verb.add_argument("--save-reference", metavar="FILE", help="write what is normal, for a machine without the data")
-    verb.add_argument("--shadow", metavar="FILE", help="dense model that answers a sample too: .onnx")
+    verb.add_argument("--shadow", metavar="FILE", help="dense model that answers a sample too, likewise")
     verb.add_argument(
         "--every", type=int, default=100, metavar="N", help="of which the shadow answers one (default: 100)"
     )
@@ -31,7 +33,7 @@ def add(verbs: Verbs[Any]) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     from workbench.deploy.monitor.reference import Reference
-    from workbench.deploy.monitor.server import MonitorServer
+    from workbench.deploy.monitor.server import NO_PROMETHEUS, MonitorServer
     from workbench.deploy.monitor.shadow import Shadow
     from workbench.deploy.monitor.watch import Monitor
 
@@ -46,6 +48,8 @@ def _serve(options: argparse.Namespace) -> int:
         reference.save(options.save_reference)
     shadow = Shadow(_open(options.shadow, options.threads)) if options.shadow else None
     monitor = Monitor(runner, reference, shadow, options.every)
+    if find_spec("prometheus_client") is None:
+        print(f"workbench: /metrics answers nothing here. {NO_PROMETHEUS}", file=sys.stderr)
     with MonitorServer(monitor, Path(options.file).stem, options.host, options.port) as server:
         print(f"{server.url}/predict, {server.url}/metrics", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
@@ -54,11 +58,16 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _open(path: str, threads: int) -> Any:
+    """Return the file opened in the runtime that its ending names."""
+    from workbench.deploy.openvino_formats import OpenVinoHalf, OpenVinoRunner
     from workbench.run.runner import OnnxRunner
 
     file = Path(path)
     if not file.is_file():
         raise WorkbenchError(f"There is no file '{path}': export a model first, with `workbench export`.")
+    if file.suffix == ".xml":
+        OpenVinoHalf().require()
+        return OpenVinoRunner(file, threads)
     try:
         return OnnxRunner(file.read_bytes(), threads)
     except Exception as error:

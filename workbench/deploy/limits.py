@@ -1,12 +1,16 @@
-"""Sentences on what a file does not hold as the recipe has it. Several formats share them."""
+"""Words on what a file does not hold as the recipe has it, and where in the model that is. Formats share them."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from typing import TYPE_CHECKING
 
 from workbench.compressed import CompressedModel
 from workbench.techniques.codebook import SharedWeights
 from workbench.techniques.storage import TableCodes
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 #: From this share of zeros on a person expects something of them.
 _SPARSE = 0.01
@@ -51,6 +55,18 @@ def floats_in(compressed: CompressedModel, holder: str, to: str = "fp32") -> Ite
     yield from codes_widen(compressed, to)
     yield from tables_widen(compressed, to)
     yield from zeros_stay(compressed, holder)
+
+
+def place_of(node: NodeProto) -> str:
+    """Return where in the model a node of its ONNX graph is: ``in layer 'stage1.0.act'``, or ``at`` the node's name.
+
+    PyTorch names a node by its modules, each by its name within the one around: ``/stage1/stage1.0/act/Relu``.
+    """
+    layer = before = ""
+    for part in node.name.strip("/").split("/")[:-1]:
+        outer = layer.removesuffix(before) if before and part.startswith(f"{before}.") else f"{layer}." if layer else ""
+        layer, before = f"{outer}{part}", part
+    return f"in layer '{layer}'" if layer else f"at '{node.name or next(iter(node.output), node.op_type)}'"
 
 
 def _numbers(values: list[int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class OpenVinoRunner:
-    """Runs a compiled model on this machine's CPU."""
+    """Runs a compiled model on this machine's CPU; a thread that comes while another's batch runs waits for it."""
 
     runtime = "openvino"
 
@@ -44,14 +45,16 @@ class OpenVinoRunner:
             self._request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
         except RuntimeError as error:
             raise FormatError(f"OpenVINO cannot open {path.name}: {str(error).splitlines()[-1][:200]}") from error
+        self._turn = threading.Lock()
         self._stopped = False
 
     def logits(self, images: Tensor) -> NDArray[np.float32]:
         """Return the logits of one batch."""
         if self._stopped:
             raise Stopped
-        results = self._request.infer([images.numpy()])
-        found: NDArray[np.float32] = np.array(next(iter(results.values())), np.float32)
+        with self._turn:
+            results = self._request.infer([images.numpy()])
+            found: NDArray[np.float32] = np.array(next(iter(results.values())), np.float32)
         return found
 
     def stop(self) -> None:

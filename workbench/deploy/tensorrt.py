@@ -18,6 +18,7 @@ from workbench.run.onnx_fold import fold_norms
 from workbench.run.runner import Runner
 
 from .format import FormatError, Source
+from .limits import place_of
 from .onnx_formats import OnnxFloat
 
 if TYPE_CHECKING:
@@ -66,9 +67,8 @@ class TensorRt(OnnxFloat):
         fold_norms(model)
         for node in model.graph.node:
             if node.op_type not in SUPPORTED:
-                where = next(iter(node.input), "") or node.name
                 raise FormatError(
-                    f"TensorRT has no operator {node.op_type}, which '{source.stem}' uses at '{node.name or where}': "
+                    f"TensorRT has no operator {node.op_type}, which '{source.stem}' uses {place_of(node)}: "
                     "replace that part of the model, or export it as onnx or openvino."
                 )
         return model

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.deploy.limits import place_of
 from workbench.errors import WorkbenchError
 
 from .program import Op, Program, Value, multiplier_of
@@ -142,9 +143,8 @@ class _Lowering:
         self.ops.append(op)
 
     def refusal(self, node: NodeProto, what: str) -> LoweringError:
-        place = f" (at '{node.name or node.output[0]}')"
         return LoweringError(
-            f"{what}{place}: replace it in the model, or export to ONNX and run it on a larger device."
+            f"{what} ({place_of(node)}): replace it in the model, or export to ONNX and run it on a larger device."
         )
 
 

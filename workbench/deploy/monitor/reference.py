@@ -52,12 +52,15 @@ class Reference:
         return cls(samples, classes, len(images), tuple(images.shape[1:]))
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON."""
+        """Write it as JSON; raises ``MonitorError`` where that cannot be done."""
         data = {
             "format": FORMAT, "images": self.images, "shape": list(self.shape), "classes": self.classes.tolist(),
             "samples": {name: [float(f"{value:.6g}") for value in values] for name, values in self.samples.items()},
         }  # fmt: skip
-        Path(path).write_text(json.dumps(data), encoding="utf-8")
+        try:
+            Path(path).write_text(json.dumps(data), encoding="utf-8")
+        except OSError as error:
+            raise MonitorError(f"The reference cannot be written to '{path}': {error.strerror}.") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Reference:

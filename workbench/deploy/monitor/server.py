@@ -23,6 +23,8 @@ from .metrics import exposition
 from .reference import MonitorError
 from .watch import Monitor
 
+#: What ``/metrics`` says where the library is missing; ``/status`` needs none.
+NO_PROMETHEUS = "Figures for Prometheus need prometheus-client: pip install 'compression-workbench[monitor]'."
 #: A request with more bytes is refused before it is read.
 LONGEST = 2**26
 
@@ -33,12 +35,12 @@ class MonitorServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, monitor: Monitor, model: str, host: str = "127.0.0.1", port: int = 9109) -> None:
-        """Port 0 takes a free one. Raises ``MonitorError`` where the port is in use."""
+        """Port 0 takes a free one. Raises ``MonitorError`` where the port is in use, or none."""
         self.monitor, self.model = monitor, model
         try:
             super().__init__((host, port), _Handler)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+        except (OSError, OverflowError) as error:
+            reason = (getattr(error, "strerror", None) or "ports are 0 to 65535").lower()
             raise MonitorError(f"Nothing can listen at {host}:{port}: {reason}; choose another --port.") from error
 
     @property
@@ -54,7 +56,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/metrics":
-            text = exposition(self.server.monitor, self.server.model)
+            try:
+                text = exposition(self.server.monitor, self.server.model)
+            except ImportError:
+                self._json(HTTPStatus.NOT_IMPLEMENTED, {"error": NO_PROMETHEUS})
+                return
             self._answer(HTTPStatus.OK, text, "text/plain; version=0.0.4; charset=utf-8")
         elif self.path == "/status":
             self._json(HTTPStatus.OK, dict(self.server.monitor.status()))
@@ -81,13 +87,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: requests are counted."""
 
     def _images(self) -> np.ndarray:
-        length = int(self.headers.get("Content-Length") or 0)
+        told = self.headers.get("Content-Length") or "0"
+        length = int(told) if told.isdecimal() else 0
         if not 0 < length <= LONGEST:
             self.close_connection = True
-            raise MonitorError(f"A request holds 1 to {LONGEST:,} bytes, not {length:,}.")
+            raise MonitorError(f"A request tells its length, of 1 to {LONGEST:,} bytes, not '{told[:20]}'.")
         try:
-            images = np.load(io.BytesIO(self.rfile.read(length)), allow_pickle=False)
-        except ValueError as error:
+            images = np.lib.format.read_array(io.BytesIO(self.rfile.read(length)), allow_pickle=False)
+        except (ValueError, EOFError) as error:
             raise MonitorError("A request's body must be a NumPy file (.npy) of images.") from error
         if images.dtype != np.float32 or images.ndim < 2 or len(images) == 0:
             raise MonitorError(f"Images must be float32 (N, C, H, W), not {images.dtype} {images.shape}.")

@@ -29,14 +29,13 @@ class SplitServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
     def __init__(self, tail: bytes, grid: Grid, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen; port 0 takes a free one. Raises ``SplitError`` where the address is in use."""
+        """Listen; port 0 takes a free one. Raises ``SplitError`` where the address is in use, or none."""
         self.runner, self.grid = OnnxRunner(tail, 1), grid
         try:
             super().__init__((host, port), _Connection)
-        except OSError as error:
-            raise SplitError(
-                f"Nothing can listen at {host}:{port}: {(error.strerror or str(error)).lower()}."
-            ) from error
+        except (OSError, OverflowError) as error:
+            reason = (getattr(error, "strerror", None) or "ports are 0 to 65535").lower()
+            raise SplitError(f"Nothing can listen at {host}:{port}: {reason}; choose another port.") from error
 
     @property
     def address(self) -> tuple[str, int]:
