@@ -6,7 +6,7 @@ const svg = (tag, attributes = {}, ...children) => {
   node.append(...children);
   return node;
 };
-const rounded = (ms) => (ms == null ? "–" : number(ms, ms < 1 ? 3 : ms < 10 ? 2 : ms < 100 ? 1 : 0));
+const rounded = (ms) => (ms == null ? "–" : ms === 0 ? "0" : number(ms, ms < 1 ? 3 : ms < 10 ? 2 : ms < 100 ? 1 : 0));
 const pick = (text, node) => { node.id ||= uniqueId("pick"); return element("span", { class: "wb-pick" }, element("label", { for: node.id }, text), node); };
 const choice = (options) => element("select", {}, ...options.map(([value, text]) => element("option", { value }, text)));
 const numberField = (value, attributes = {}) => element("input", { type: "number", value, inputmode: "decimal", ...attributes });

@@ -225,6 +225,7 @@ def write_file(text: str, name: str, data: bytes) -> tuple[Path, int]:
 
 def about_onnx(compressed: CompressedModel, int8: bool, size: int | None) -> str:
     """Say what is in the ONNX file, and what ONNX cannot hold."""
+    from workbench.deploy.onnx_weights import UNPACKED
     from workbench.int8 import signed_scales
 
     if size is None:
@@ -243,8 +244,7 @@ def about_onnx(compressed: CompressedModel, int8: bool, size: int | None) -> str
     elif min(bits) <= 8:
         kinds = sorted({4 if width <= 4 else 8 for width in bits if width <= 8})
         said.append(
-            f"Weights as {' and '.join(f'{kind}-bit' for kind in kinds)} integers, unpacked to fp32 when it is "
-            "loaded: smaller, not faster."
+            f"Weights as {' and '.join(f'{kind}-bit' for kind in kinds)} integers: smaller, not faster. {UNPACKED}"
         )
     elif 16 in bits:
         said.append("Weights as 16-bit floats, widened to fp32 when it is loaded: smaller, not faster.")

@@ -11,7 +11,7 @@ function courseChart(root, rows, names, drifted) {
   const x = (at) => left + ((width - left - 6) * (at - first)) / Math.max(1, last - first);
   const y = (psi) => top + height * (1 - Math.min(1, Math.sqrt(psi / most))); // the root: small values stay apart
   root.replaceChildren(svg("svg", { width, height: top + height + 18, role: "img", "aria-label": "Stability index of every feature, window by window" },
-    ...[0, SOME, MUCH].flatMap((psi) => [svg("line", { class: "wb-grid", x1: left, x2: width - 6, y1: y(psi), y2: y(psi) }), svg("text", { x: left - 6, y: y(psi) + 3.5, "text-anchor": "end" }, String(psi))]),
+    ...[0, SOME, MUCH].flatMap((psi) => [svg("line", { class: "wb-grid", x1: left, x2: width - 6, y1: y(psi), y2: y(psi) }), psi === SOME && y(SOME) - y(MUCH) < 11 ? "" : svg("text", { x: left - 6, y: y(psi) + 3.5, "text-anchor": "end" }, String(psi))]),
     ...names.map((name, at) => svg("path", { class: drifted.has(name) ? "wb-bad" : "", d: rows.filter((row) => Number.isFinite(row[at + 1])).map((row, place) => `${place ? "L" : "M"}${x(row[0])} ${y(row[at + 1])}`).join("") }, svg("title", {}, name))),
     svg("text", { x: left, y: top + height + 14 }, `prediction ${count(first)}`), svg("text", { x: width - 6, y: top + height + 14, "text-anchor": "end" }, count(last))));
 }

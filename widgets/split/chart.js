@@ -5,7 +5,7 @@ const SPENT = [["device_ms", "device"], ["network_ms", "network"], ["server_ms",
 
 function cutChart(choose) {
   const root = element("div", { class: "wb-cuts" });
-  const HEIGHT = 150;
+  const HEIGHT = 112;
   function draw(plan, chosen) {
     const width = Math.max(220, root.clientWidth || 600);
     const [left, top] = [46, 16];

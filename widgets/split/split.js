@@ -81,7 +81,7 @@ function render({ model, el }) {
       fact("network", "On the link", `${rounded(cut.network_ms)} ms`),
       fact("server", "On the server", `${rounded(cut.server_ms)} ms`),
       fact("total", "Total", `${rounded(cut.total_ms)} ms`, cut.name === plan.best ? "the quickest cut" : `${number(cut.total_ms / plan.cuts.find(({ name }) => name === plan.best).total_ms, 2)}× the quickest`),
-      fact("same", "Same answers", percent(cut.agreement), `of ${plan.images} images, sent in ${plan.bits} bit`));
+      fact("same", "Same answers", percent(cut.agreement), cut.bytes ? `of ${plan.images} images, sent in ${plural(plan.bits, "bit")}` : "nothing is rounded"));
   }
   function update() {
     const { here, fresh, running } = line.update();

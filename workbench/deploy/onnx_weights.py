@@ -1,4 +1,4 @@
-"""ONNX with weights of few bits: 16-bit floats, or integers of 4 and 2 bits that are unpacked when loaded."""
+"""ONNX with weights of few bits: 16-bit floats, or integers of 4 and 2 bits that are unpacked to run."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ from .onnx_formats import OnnxFloat, OnnxFormat
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+
+#: What a file with integers for weights costs in ONNX Runtime, whose default keeps their DequantizeLinear.
+UNPACKED = (
+    "ONNX Runtime unpacks the weights to fp32 in every run, which is slower than fp32; with its session option "
+    "session.disable_quant_qdq set to 1 it unpacks them once, when it loads the file, and is as fast."
+)
 
 
 class OnnxHalf(OnnxFormat):
@@ -72,8 +79,11 @@ class OnnxWeights(OnnxFormat):
 
     def remarks(self, source: Source) -> Iterator[str]:
         """Say what stays larger, and that nothing is faster."""
-        compressed = source.compressed
-        yield "Weights are unpacked to fp32 in every run: smaller, not faster."
+        yield UNPACKED
+        yield from self.unheld(source.compressed)
+
+    def unheld(self, compressed: CompressedModel) -> Iterator[str]:
+        """Say what stays larger."""
         wider = [name for name, codes in compressed.codes.items() if width(codes.bits) > self.bits]
         if wider:
             yield f"{some(wider)} have more bits in the recipe, and keep them."
@@ -90,14 +100,14 @@ class OnnxInt4(OnnxWeights):
     """Weights in 4 bits."""
 
     name, title, suffix, bits = "onnx-int4", "ONNX int4 weights", ".int4.onnx", 4
-    summary = "4-bit weights (opset 21), unpacked in every run: an eighth of the size, not faster"
+    summary = "4-bit weights (opset 21), unpacked to fp32 to run: an eighth of the size, not faster"
 
 
 class OnnxInt2(OnnxWeights):
     """Weights in 2 bits."""
 
     name, title, suffix, bits = "onnx-int2", "ONNX int2 weights", ".int2.onnx", 2
-    summary = "2-bit weights (opset 25), unpacked in every run: a sixteenth of the size, not faster"
+    summary = "2-bit weights (opset 25), unpacked to fp32 to run: a sixteenth of the size, not faster"
 
 
 def weights_model(source: Source) -> ModelProto:

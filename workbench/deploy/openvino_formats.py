@@ -148,7 +148,7 @@ class OpenVinoInt4(OpenVinoFormat):
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what stays larger."""
-        return OnnxInt4().remarks(source)
+        return OnnxInt4().unheld(source.compressed)
 
     def model(self, source: Source) -> ModelProto:
         """Return the graph with 4-bit integers."""

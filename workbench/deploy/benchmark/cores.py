@@ -1,4 +1,4 @@
-"""Which cores a measurement runs on: the idlest, one of each physical core before its siblings."""
+"""Which cores a measurement runs on: the idlest, one of each physical core before its siblings; who else uses them."""
 
 from __future__ import annotations
 
@@ -41,6 +41,21 @@ def busy_ticks() -> dict[int, int]:
         return {}
     rows = [line.split() for line in lines if line.startswith("cpu") and line[3].isdigit()]
     return {int(row[0][3:]): sum(map(int, row[1:4])) + sum(map(int, row[6:9])) for row in rows}
+
+
+class OtherWork:
+    """Watches, from when it is made, what share of all cores' time other processes take."""
+
+    def __init__(self) -> None:
+        self._ticks, self._own, self._start = busy_ticks(), time.process_time(), time.perf_counter()
+
+    @property
+    def share(self) -> float:
+        """The share so far, 0 to 1; 0 where the system does not tell."""
+        ticks = busy_ticks()
+        busy = sum(count - self._ticks.get(core, count) for core, count in ticks.items()) / 100
+        spent = (time.perf_counter() - self._start) * max(1, len(ticks))
+        return min(1.0, max(0.0, (busy - (time.process_time() - self._own)) / spent)) if ticks else 0.0
 
 
 def _physical(core: int) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.deploy.limits import place_of
+from workbench.deploy.limits import place_of, some
 from workbench.errors import WorkbenchError
 
 from .program import Op, Program, Value, multiplier_of
@@ -75,13 +75,18 @@ class _Lowering:
                 continue
             handler = HANDLERS.get(node.op_type)
             if handler is None:
-                raise self.refusal(node, f"The C kernels have no '{node.op_type}'")
+                raise self.refusal(node, f"The C kernels have no {self._lacking()}")
             handler(self, node, [self.quantized(name, node) for name in self._activations(node)], self.produced(node))
         source = next(node for node in self.users[image] if node.op_type == "QuantizeLinear")
         last = self.makers[self.graph.output[0].name]
         if last.op_type != "DequantizeLinear":
             raise self.refusal(last, f"The output of '{last.op_type}' is not quantized")
         return Program(tuple(self.ops), self.values, source.output[0], self._canonical(last.input[0]))
+
+    def _lacking(self) -> str:
+        """Return all operators of the graph that have no kernel, in the order they come."""
+        kinds = dict.fromkeys(node.op_type for node in self.graph.node)
+        return some([kind for kind in kinds if kind not in {*HANDLERS, "QuantizeLinear", "DequantizeLinear"}])
 
     # What stands between operators
 
