@@ -53,7 +53,7 @@ class PlannedKernels:
         try:
             self.all()
         except WorkbenchError:
-            self.seen = SeenKernels(self._subject, self._graphs, self._data, self._normalization)
+            self.seen = SeenKernels(self._subject, self._graphs, self._data, self._normalization, self._block)
             return self._are_seen()
         return True
 

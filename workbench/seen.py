@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,19 @@ FEW = 2
 
 
 class SeenKernels:
-    """Reads the kernels of one subject's compressed models, each structure by a short run."""
+    """Reads the kernels of one subject's compressed models, each structure by a short run.
 
-    def __init__(self, subject: Subject, graphs: Graphs, data: Dataset, normalization: Normalization) -> None:
+    ``block`` tells how many channels this machine's layout of convolutions has together.
+    """
+
+    def __init__(
+        self, subject: Subject, graphs: Graphs, data: Dataset, normalization: Normalization, block: Callable[[], int]
+    ) -> None:
         self._subject = subject
         self._graphs = graphs
         self._data = data
         self._normalization = normalization
+        self._block = block
 
     def of(self, compressed: CompressedModel | None, int8: bool = False) -> tuple[Kernel, ...]:
         """Return the kernels of ``compressed``, or of the dense model.
@@ -40,7 +47,8 @@ class SeenKernels:
         if graph is None:
             raise WorkbenchError(f"'{self._subject.model.name}' cannot be written as ONNX.")
         model = graph.build(self._subject.tensors if compressed is None else compressed.tensors)
-        return seen_kernels(self._rounded(model) if int8 else model, self._subject.image_shape)
+        model = self._rounded(model) if int8 else model
+        return seen_kernels(model, self._subject.image_shape, block=self._block())
 
     @cached_property
     def dense_int8(self) -> tuple[Kernel, ...]:

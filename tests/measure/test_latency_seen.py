@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,17 @@ import torch
 from torch import Tensor, nn
 
 import workbench as wb
+from tests.bench.slicing import export_zoo
 from workbench.compression import compress_subject, context_for
 from workbench.evaluation import Evaluator
 from workbench.latency import LatencyEstimator
-from workbench.measure.latency import kernel_times, seen_kernels
-from workbench.measure.latency.table import KernelTable, open_table
+from workbench.measure.latency import fused_kernels, kernel_times, seen_kernels
+from workbench.measure.latency.signature import CONVOLUTIONS, place
+from workbench.measure.latency.table import KernelTable, find_block, open_table
 from workbench.models.zoo import RowLSTM, ViT
 from workbench.recipe import Recipe
 from workbench.run.onnx_graph import export_graph
+from workbench.run.qdq import export_int8
 from workbench.subject import Subject
 
 SHAPE = (1, 8, 8)
@@ -108,3 +112,24 @@ def test_predictions_rest_on_measured_kernels_alone(table: KernelTable, data: wb
     shares = estimator.time_shares(dense)
     assert shares["vit.blocks.0.attention.qkv.weight"] > 0
     assert shares["lstm.weight_ih_l0"] > 0
+
+
+@pytest.mark.parametrize("name", ["lenet5", "mobilenetv2"])
+def test_convolutions_read_off_a_run_are_those_that_the_rules_plan(name: str):
+    model, block = export_zoo(name), find_block()
+    image = (1, 28, 28)
+    images = np.random.default_rng(0).random((2, *image), dtype=np.float32)
+    for file, int8 in ((model, False), (export_int8(model, images), True)):
+        planned, seen = (
+            Counter(
+                (place(kernel, block), kernel.macs, kernel.bytes, kernel.weight)
+                for kernel in kernels
+                if kernel.type in CONVOLUTIONS
+            )
+            for kernels in (
+                fused_kernels(model, image, int8=int8, block=block),
+                seen_kernels(file, image, block=block),
+            )
+        )
+        assert seen == planned
+        assert seen.total() > 1

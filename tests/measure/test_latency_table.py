@@ -99,6 +99,21 @@ def test_what_an_anchor_takes_longer_is_laid_to_a_crowded_cache_first() -> None:
     assert slower.ms == pytest.approx(2 * alone), "what the cache does not explain scales everything"
 
 
+def test_an_anchor_that_no_cache_explains_leaves_the_room_as_it_was() -> None:
+    kernel = replace(convolution(64, 64), weight="conv")
+    size = 64 * 64 * 9 * 4
+    table = made_up_table({kernel: 5000})
+    table.cache = WeightCache((4 * size, 6 * size), (0.0, 0.05))  # the network itself fits, however crowded
+    large = [replace(kernel, weight=str(index)) for index in range(5)]
+    alone = predict_latency(large, table).ms
+    assert predict_latency(large, table, anchor=([kernel], latency(2 * 5000 / 1e6))).ms == pytest.approx(2 * alone)
+
+
+def test_more_bytes_never_cost_less_in_the_cache() -> None:
+    disturbed = WeightCache((1, 2, 3, 4), (0.0, 0.05, 0.02, 0.03))
+    assert [disturbed.cost(size) for size in (1, 2, 3, 4)] == [0.0, 0.02, 0.02, 0.03]
+
+
 def test_the_cache_is_measured_on_chains_that_outgrow_it() -> None:
     found = measure_cache(stop=lambda: True)
     assert found.sizes[0] == 512 << 10

@@ -26,6 +26,7 @@ from workbench.symbolic import tracing
 
 from .onnx_factors import Chain, chain_nodes
 from .onnx_layers import count_calls, layer_inputs
+from .onnx_shapes import write_shapes
 from .prefix import Cut, find_cuts
 from .runner import OnnxRunner
 
@@ -228,6 +229,7 @@ def export_graph(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
             warnings.simplefilter("always")
             try:
                 model = export(twin, example)
+                write_shapes(model, twin.state_dict())
                 _require_any_batch(model, example)
                 return _strip(model, module, count_calls(twin, example))
             except Exception as error:  # exporters raise whatever the user's code makes them raise

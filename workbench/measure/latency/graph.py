@@ -256,12 +256,24 @@ def _concat(node: Node, shapes: Shapes, constants: Constants) -> Shape:
 
 def _transpose(node: Node, shapes: Shapes, constants: Constants) -> Shape:
     shape = shapes[node.inputs[0]]
+    if len(shape) > 4:
+        raise ValueError("its time depends on more than its elements")  # as in a channel shuffle
     order = node.attributes.get("perm") or tuple(reversed(range(len(shape))))
     return tuple(shape[axis] for axis in order)
 
 
+#: Operators that change shapes in ways that are not followed here.
+_OTHER_SHAPES = frozenset({
+    "Shape", "Gather", "Unsqueeze", "Squeeze", "Slice", "Split", "Expand", "Tile", "Pad", "Resize", "Upsample",
+    "ConvTranspose", "DepthToSpace", "SpaceToDepth", "Einsum", "LSTM", "GRU", "RNN", "TopK", "ArgMax", "Range",
+    "GatherElements", "GatherND", "ConstantOfShape", "OneHot", "NonZero",
+})  # fmt: skip
+
+
 def _broadcast(node: Node, shapes: Shapes, constants: Constants) -> Shape:
-    """Elementwise nodes; nodes of unknown kind are taken to keep the shape of their first input."""
+    """Elementwise nodes; others are taken to keep the shape of their first input unless they are known not to."""
+    if node.op in _OTHER_SHAPES:
+        raise ValueError(f"{node.op} is not followed")
     first = shapes[node.inputs[0]]
     if node.op in {"Add", "Sub", "Mul", "Div", "Sum", "Pow", "Max", "Min"}:
         return tuple(np.broadcast_shapes(*(shapes[name] for name in node.inputs)))

@@ -13,7 +13,7 @@ from .sheet import Sheet
 #: Operators of ONNX Runtime by the name that kernels.py gives them.
 _TYPES = {
     "QLinearGlobalAveragePool": "GlobalAveragePool", "NhwcMaxPool": "MaxPool", "QLinearAdd": "Add",
-    "QLinearAveragePool": "AveragePool", "Flatten": "View", "Reshape": "View",
+    "QLinearConcat": "Concat", "QLinearAveragePool": "AveragePool", "Flatten": "View", "Reshape": "View",
 }  # fmt: skip
 #: Kernels whose time depends on the elements alone; a parade learns them by the way.
 _SIMPLE = frozenset({

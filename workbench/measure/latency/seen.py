@@ -1,9 +1,9 @@
 """Kernels read off a run, for graphs that the rules of ``kernels.py`` do not follow.
 
 Attention, recurrent layers and whatever else a model computes are rewritten by ONNX Runtime in ways of their
-own. So the graph is run, and the profiler tells which nodes ran on which shapes. Products with a weight are
-measured as those of other graphs are; the other nodes by running the dense graph on batches of several sizes,
-which gives each kind of node its time as a function of the elements it reads and writes.
+own. So the graph is run, and the profiler tells which nodes ran on which shapes. Convolutions and products with a
+weight are measured as those of other graphs are; the other nodes by running the dense graph on batches of several
+sizes, which gives each kind of node its time as a function of the elements it reads and writes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ import numpy as np
 from workbench.counting import counted
 
 from .graph import Shape
-from .kernel import Dtype, Kernel
+from .kernel import Dtype, Kernel, Layout
 from .measured import open_session, time_once
 from .profiler import PER_INPUT, Calibration, Node, profile
 from .signature import place
@@ -36,19 +37,47 @@ _MOVE = frozenset({"Transpose", "Identity", "Slice", "Split", "Concat", "Unsquee
 #: Batches on which a graph is run to learn its nodes' times, and how often.
 _BATCHES, _VISITS = (1, 2, 4), 5
 
-#: Name of a node → the initializer that it multiplies by, and its shape.
-Weights = Mapping[str, tuple[str, Shape]]
+#: What ONNX Runtime appends to the name of a convolution that runs in its blocked layout.
+_BLOCKED = "_nchwc"
+#: Inputs of a blocked convolution that adds to what it makes.
+_ADDED = 4
+#: What ONNX Runtime puts before the name of a weight that took in a BatchNorm.
+_FOLDED = "ConvBnFusion_W_"
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A node that multiplies by a weight: the initializer, its shape, and how a convolution goes over the image.
+
+    ``fused`` are the operators behind it, up to the one that ONNX Runtime named the fused node after.
+    """
+
+    weight: str
+    shape: Shape
+    stride: Shape = ()
+    groups: int = 1
+    fused: tuple[str, ...] = ()
+
+
+#: Operators that go into the convolution before them.
+_FUSED = frozenset({"BatchNormalization", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "Add"})
+
+#: Name of a node, or of a value that it or one fused into it makes → what it multiplies by.
+Weights = Mapping[str, Weighted]
 Points = dict[str, dict[tuple[int, int], tuple[float, int]]]
 
 
-def seen_kernels(model: onnx.ModelProto, image_shape: Shape) -> tuple[Kernel, ...]:
-    """Return the kernels that ONNX Runtime runs for one image ``(C, H, W)``, found by running it."""
+def seen_kernels(model: onnx.ModelProto, image_shape: Shape, *, block: int = 16) -> tuple[Kernel, ...]:
+    """Return the kernels that ONNX Runtime runs for one image ``(C, H, W)``, found by running it.
+
+    ``block``: channels in a block of its layout here, as in :func:`fused_kernels`.
+    """
     weights = _weights(model)
     nodes = profile(model.SerializeToString(), _feeds(model, image_shape, 1), runs=2)
-    return tuple(_kernel(node, weights) for node in nodes)
+    return tuple(_kernel(node, weights, block) for node in nodes)
 
 
-def observe(model: onnx.ModelProto, image_shape: Shape, calibration: Calibration) -> Points:
+def observe(model: onnx.ModelProto, image_shape: Shape, calibration: Calibration, block: int) -> Points:
     """Return what running ``model`` tells of its nodes: signature → coordinates → time and inputs, as a table has them.
 
     What the profiler adds is found on this very graph, by running it without: small nodes are many here.
@@ -64,7 +93,7 @@ def observe(model: onnx.ModelProto, image_shape: Shape, calibration: Calibration
             visits.append((float(np.median(times[5:])), profile(content, feeds)))
         whole, nodes = min(visits, key=lambda visit: visit[0])  # the quietest
         added = (sum(node.ns for node in nodes) + calibration.run_ns - whole) / sum(map(_weight, nodes))
-        for (signature, point), raw in _averaged(nodes, weights, added - calibration.profiler_ns).items():
+        for (signature, point), raw in _averaged(nodes, weights, block, added - calibration.profiler_ns).items():
             found[signature][point] = raw
     return dict(found)
 
@@ -74,11 +103,13 @@ def is_seen(kernel: Kernel) -> bool:
     return kernel.layout == "seen"
 
 
-def _averaged(nodes: list[Node], weights: Weights, more: float) -> dict[tuple[str, tuple[int, int]], tuple[float, int]]:
+def _averaged(
+    nodes: list[Node], weights: Weights, block: int, more: float
+) -> dict[tuple[str, tuple[int, int]], tuple[float, int]]:
     """Return the mean over nodes of one place, less what the profiler adds beyond its usual share."""
     gathered: dict[tuple[str, tuple[int, int]], list[tuple[float, int]]] = defaultdict(list)
     for node in nodes:
-        kernel = _kernel(node, weights)
+        kernel = _kernel(node, weights, block)
         if is_seen(kernel):
             gathered[place(kernel, 0)].append((node.ns - more * _weight(node), node.inputs))
     return {where: (float(np.mean([ns for ns, _ in both])), both[0][1]) for where, both in gathered.items()}
@@ -95,14 +126,17 @@ def _feeds(model: onnx.ModelProto, image_shape: Shape, batch: int) -> dict[str, 
     return {name: images}
 
 
-def _kernel(node: Node, weights: Weights) -> Kernel:
+def _kernel(node: Node, weights: Weights, block: int) -> Kernel:
     dtype: Dtype = "int8" if node.int8 else "fp32"
     read, written = node.read[0] if node.read else (), node.written[0] if node.written else ()
     name = node.name
     made = max((made for made in weights if name == made or name.startswith(f"{made}_")), key=len, default="")
-    weight, shape = weights.get(made, ("", ()))
+    weighted = weights.get(made, Weighted("", ()))
+    weight = weighted.weight
     elements = sum(map(math.prod, node.read)), sum(map(math.prod, node.written))
     size = sum(elements) * (1 if node.int8 else 4)
+    if node.op.endswith("Conv") and len(read) == len(weighted.shape) > 2:
+        return _convolution(node, weighted, block)
     if node.op in _PRODUCTS and _has_weight(node) and len(read) > 1:
         rows, macs = math.prod(written[:-1]), math.prod(written) * read[-1]
         kind = _PRODUCTS[node.op]
@@ -117,17 +151,33 @@ def _kernel(node: Node, weights: Weights) -> Kernel:
                       weight=weight)  # fmt: skip
     ranks = ",".join(f"{len(shape)}d" for shape in node.read)
     moved = " last moves" if read and written and len(read) == len(written) and read[-1] != written[-1] else ""
-    return Kernel(name, f"{node.op} {ranks}{moved}", dtype, "seen", *elements, (), (), macs=_macs(node, shape),
-                  bytes=size, weight=weight)  # fmt: skip
+    products = node.op in ("MatMul", "FusedMatMul", "QLinearMatMul") and node.written
+    macs = math.prod(written) * read[-1] if products else 0
+    return Kernel(name, f"{node.op} {ranks}{moved}", dtype, "seen", *elements, (), (), macs=macs, bytes=size,
+                  weight=weight)  # fmt: skip
 
 
-def _macs(node: Node, weight: Shape) -> int:
-    """Return the multiply-accumulates of a product of activations, or of a convolution by ``weight``."""
-    if not node.written:
-        return 0
-    if node.op in ("MatMul", "FusedMatMul", "QLinearMatMul"):
-        return math.prod(node.written[0]) * node.read[0][-1]
-    return math.prod(node.written[0]) * math.prod(weight[1:]) if weight and node.op.endswith("Conv") else 0
+def _convolution(node: Node, weighted: Weighted, block: int) -> Kernel:
+    """Return a convolution as the rules of ``fp32.py`` and ``int8.py`` would have planned it."""
+    read, written, shape = node.read[0], node.written[0], weighted.shape
+    outputs, inputs = shape[0], shape[1] * weighted.groups
+    last = node.int8 and read[-1] == inputs and written[-1] == outputs
+    space = slice(1, -1) if last else slice(2, None)
+    depthwise = weighted.groups == inputs == outputs > 1
+    layout: Layout = "last" if last else "plain"
+    fused = weighted.fused
+    if node.name.endswith(_BLOCKED):
+        layout = "direct" if inputs < block and not depthwise else "blocked"
+        if node.inputs == _ADDED and "Add" not in fused:  # it is not named after that
+            fused += ("Add",)
+    image, output_image, batch = read[space], written[space], read[0]
+    target = batch * outputs * math.prod(output_image)
+    moved = batch * inputs * math.prod(image) + target * (2 if "Add" in fused else 1) + math.prod(shape)
+    return Kernel(
+        node.name, "DepthwiseConv" if depthwise else "Conv", "int8" if node.int8 else "fp32", layout, inputs, outputs,
+        image, output_image, shape[2:], weighted.stride, 1 if depthwise else weighted.groups, batch, fused,
+        macs=target * math.prod(shape[1:]), bytes=moved * (1 if node.int8 else 4), weight=weighted.weight,
+    )  # fmt: skip
 
 
 def _has_weight(node: Node) -> bool:
@@ -149,10 +199,39 @@ def _weights(model: onnx.ModelProto) -> Weights:
             name = node.input[0]
         return name
 
-    found = {}
+    readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in model.graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    found: dict[str, Weighted] = {}
     for node in model.graph.node:
         if node.op_type in {*_PRODUCTS, *_RECURRENT, "Conv"} and len(node.input) > 1:
             weight = source(node.input[1])
             if weight is not None:
-                found[node.name] = weight.removesuffix("_quantized"), shapes[weight]
+                weighted = found[node.name] = _weighted(node, weight, shapes[weight])
+                if node.op_type == "Conv":
+                    _name_fused(node, weighted, readers, found)
     return found
+
+
+def _weighted(node: onnx.NodeProto, weight: str, shape: Shape) -> Weighted:
+    settings = {attribute.name: attribute for attribute in node.attribute}
+    stride = tuple(settings["strides"].ints) if "strides" in settings else ()
+    groups = settings["group"].i if "group" in settings else 1
+    return Weighted(weight.removesuffix("_quantized").removeprefix(_FOLDED), shape, stride, groups)
+
+
+def _name_fused(
+    node: onnx.NodeProto, weighted: Weighted, readers: Mapping[str, list[onnx.NodeProto]], found: dict[str, Weighted]
+) -> None:
+    """Note the values behind a convolution after which it is named once it took in what makes them."""
+    while True:
+        if weighted.fused[-1:] == ("Add",):
+            found.setdefault(node.output[0], weighted)  # of two convolutions that are added the first takes it in
+        else:
+            found[node.output[0]] = weighted
+        following = readers[node.output[0]]
+        if len(following) != 1 or following[0].op_type not in _FUSED:
+            return
+        node = following[0]
+        weighted = replace(weighted, fused=(*weighted.fused, node.op_type))

@@ -22,6 +22,8 @@ def can_build(kernel: Kernel) -> bool:
     if kernel.type in PRODUCTS and kernel.type != "Conv":
         return True
     sizes = len(kernel.image)
+    if kernel.type == "Concat":
+        return kernel.outputs > kernel.inputs > 0 and sizes > 0 and kernel.image == kernel.output_image
     if kernel.type in CONVOLUTIONS or kernel.type in _POOLS:
         whole = kernel.inputs % kernel.groups == 0 == kernel.outputs % kernel.groups
         return whole and sizes == len(kernel.output_image) == len(kernel.window) > 0
@@ -67,6 +69,9 @@ class Sheet:
         elif kernel.type == "Add":
             other = self.source(-1, kernel.batch, kernel.inputs, kernel.image)
             self.node("Add", [self.real(source), self.real(other)], name, {})
+        elif kernel.type == "Concat":
+            rest = self.source(-1, kernel.batch, kernel.outputs - kernel.inputs, kernel.image)
+            self.node("Concat", [self.real(source), self.real(rest)], name, {"axis": 1})
         else:
             self.node(kernel.type, [self.real(source)], name, _settings(kernel))
         self.end(self.settle(name), kernel)

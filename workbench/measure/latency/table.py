@@ -114,7 +114,7 @@ class KernelTable:
             if self.calibration is None:
                 self._calibrate(lambda: True)
             assert self.calibration is not None
-            self._learn(observe(model, image_shape, self.calibration))
+            self._learn(observe(model, image_shape, self.calibration, self.block))
             self.version += 1
             self.save()
 

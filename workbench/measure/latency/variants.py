@@ -45,6 +45,8 @@ def _of(kernel: Kernel, block: int) -> Iterable[Kernel]:
             return _grid(kernel, _even(kernel.inputs, 1), _even(kernel.outputs, 1))
         case (("MaxPool" | "AveragePool" | "GlobalAveragePool" | "Add" | "ReduceMean"), _):
             return _pools(kernel, block)
+        case ("Concat", _):
+            return _concats(kernel, block)
     return ()
 
 
@@ -93,6 +95,14 @@ def _pools(kernel: Kernel, block: int) -> Iterable[Kernel]:
         step = block if layout == "blocked" else 1
         if step:
             yield from _same(replace(kernel, layout=layout), _even(kernel.inputs, step))
+
+
+def _concats(kernel: Kernel, block: int) -> Iterable[Kernel]:
+    """The channels of all inputs in proportion."""
+    share = kernel.outputs / kernel.inputs
+    for one in _pools(kernel, block):
+        step = block if one.layout == "blocked" else 1
+        yield replace(one, outputs=one.inputs + max(step, round(one.inputs * (share - 1) / step) * step))
 
 
 def _grid(kernel: Kernel, inputs: Iterable[int], outputs: Iterable[int]) -> Iterable[Kernel]:
