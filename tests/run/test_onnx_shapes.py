@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import onnxruntime as ort
@@ -25,7 +26,7 @@ def operators(graph: OnnxGraph) -> Counter[str]:
     return Counter(node.op_type for node in graph._skeleton.graph.node)
 
 
-def answers_alike(graph: OnnxGraph, module: nn.Module, tensors: dict[str, Tensor], image: tuple[int, ...]) -> None:
+def answers_alike(graph: OnnxGraph, module: nn.Module, tensors: Mapping[str, Tensor], image: tuple[int, ...]) -> None:
     session = ort.InferenceSession(graph.build(tensors).SerializeToString(), providers=["CPUExecutionProvider"])
     for count in (1, 3):
         images = torch.rand(count, *image, generator=torch.Generator().manual_seed(count))

@@ -48,7 +48,7 @@ def write_shapes(model: ModelProto, weights: Collection[str]) -> None:
             _write_target(graph, node, sizes)
         group = parts.get(node.output[0])
         if group and node.output[0] == group[0].output[0] and sizes.are_equal_parts(group):
-            node = sizes.split(group)  # noqa: PLW2901
+            node = sizes.split(group)
             cut.update(node.output)
         elif node.output[0] in cut:
             continue
@@ -132,8 +132,9 @@ class _Sizes:
             return None
         if node.op_type == "Shape" and not node.attribute:
             shape = self.shape(node.input[0])
-            taken = known or {}
-            return shape and [taken.get((node.input[0], axis), size) for axis, size in enumerate(shape)]
+            if shape is None:
+                return None
+            return [(known or {}).get((node.input[0], axis), size) for axis, size in enumerate(shape)]
         inputs = [found for each in node.input if (found := self.values(each, known)) is not None]
         if inputs and node.op_type in ("Cast", "Identity", "Unsqueeze", "Squeeze"):
             return inputs[0]
