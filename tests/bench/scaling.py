@@ -21,13 +21,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
 
+from tests.bench.record import Figure, keep
 from workbench.analyze.cells import Piece, RemoteKit
 from workbench.analyze.finding import Question
 from workbench.analyze.sensitivity import Sensitivity, measure_sensitivity
@@ -59,51 +60,64 @@ def _same(task: int) -> int:
 
 @dataclass(frozen=True)
 class Run:
-    """One sweep: ``seconds`` in all, ``after`` the first answers came, and how many cores the workers kept busy."""
+    """One sweep: ``seconds`` in all, ``after`` the first answers came, and how many cores the workers kept busy.
+
+    ``overhead``: milliseconds that an empty task takes, 0 where that was not measured.
+    """
 
     found: Sensitivity
     seconds: float
     after: float
     busy: float = float("nan")
+    overhead: float = 0.0
 
 
 def main() -> int:
-    """Print seconds for one and two workers and the overhead; return 1 where figures differ or it gains too little."""
+    """Measure one and two workers and the overhead; return 1 where figures differ or it gains too little."""
     torch.set_num_threads(1)
+    began = time.perf_counter()
     with Session(MODEL, "fashion_mnist", history=":memory:") as session:
         session.measure()
         session.give_way(lambda: False)
         ceiling = _ceiling(session)
         print(f"two processes that wait for nothing are {ceiling:.2f}× as fast as one on this machine", flush=True)
         here = _sweep(session, "inline").found
-        kept = True
+        figures, runs = [], []
         for name, run in (("Dask", _on_cluster), ("pool", _in_pool)):
             rounds = [{workers: run(session, workers) for workers in (1, 2)} for _ in range(ROUNDS)]
-            kept &= _judge(name, here, rounds)
-    return 0 if kept else 1
+            figures += _judged(name, here, rounds, ceiling)
+            runs += [
+                {
+                    "workers": f"{workers} of {name}",
+                    "seconds": run.seconds,
+                    "after": run.after,
+                    "busy": run.busy if run.busy == run.busy else None,
+                }
+                for each in rounds
+                for workers, run in each.items()
+            ]
+    keep("scaling", figures, data="fashion_mnist", seeds=[0], seconds=time.perf_counter() - began, runs=runs)
+    return int(not all(figure.reached for figure in figures))
 
 
-def _judge(name: str, here: Sensitivity, rounds: list[dict[int, Run]]) -> bool:
-    """Print what one kind of workers took; return whether it gave the same figures and gained enough."""
+def _judged(name: str, here: Sensitivity, rounds: list[dict[int, Run]], ceiling: float) -> list[Figure]:
+    """Return what one kind of workers took, and whether their figures are those of this process."""
     best = {workers: min(each[workers].after for each in rounds) for workers in (1, 2)}
-    for workers in (1, 2):
-        runs = [each[workers] for each in rounds]
-        if not all(_equal(here, run.found) for run in runs):
-            print(f"{name}: {workers} workers gave other figures than this process")
-            return False
-        whole, busy = min(run.seconds for run in runs), max(run.busy for run in runs)
-        print(
-            f"{name}, {workers} worker{'s' * (workers > 1)}: {best[workers]:.1f} s ({whole:.1f} s with the start) for "
-            f"{here.n.size} cells and {here.n.sum():,} images, same figures to the digit"
-            + (f"; {busy:.2f} cores busy at most" if busy == busy else ""),
-            flush=True,
-        )
-        if busy > workers * 1.1:
-            print(f"{name}: {workers} workers kept more cores busy than they should")
-            return False
+    runs = [(workers, run) for each in rounds for workers, run in each.items()]
+    same = all(_equal(here, run.found) for _, run in runs)
+    alone = not any(run.busy > workers * 1.1 for workers, run in runs)  # else a worker kept more than its core busy
     gained = best[1] / best[2]
-    print(f"{name}: two workers are {gained:.2f}× as fast as one, must be ≥ {LEAST_SPEEDUP}", flush=True)
-    return gained >= LEAST_SPEEDUP
+    overhead = [run.overhead for _, run in runs if run.overhead]
+    told = f", an empty task takes {min(overhead):.1f} to {max(overhead):.1f} ms" if overhead else ""
+    what = f"Sweep of {MODEL}, {here.n.size} cells: two workers against one, {name}"
+    return [
+        Figure(
+            what, f"≥ {LEAST_SPEEDUP}×",
+            f"{gained:.2f}× ({best[1]:.1f} → {best[2]:.1f} s; the machine itself gives {ceiling:.2f}×){told}",
+            gained >= LEAST_SPEEDUP and alone,
+        ),
+        Figure(f"{what}: figures", "equal to the digit", "equal" if same else "not equal", same),
+    ]  # fmt: skip
 
 
 def _ceiling(session: Session) -> float:
@@ -145,9 +159,8 @@ def _used(processes: Sequence[psutil.Process]) -> float:
 def _on_cluster(session: Session, workers: int) -> Run:
     with cluster(workers) as (address, running):
         overhead = _overhead(address)
-        print(f"Dask, {workers} of them: an empty task takes {overhead:.1f} ms", flush=True)
         measure_sensitivity(session, "prune", values=[0.5], tolerance=0.2, executor=address).result()  # imports
-        return _sweep(session, address, running)
+        return replace(_sweep(session, address, running), overhead=overhead)
 
 
 def _in_pool(session: Session, workers: int) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import sqlite3
@@ -151,6 +152,63 @@ def test_of_a_file_with_a_page_overwritten_the_rest_is_saved(tmp_path: Path) -> 
         except HistoryError:
             pass
     assert readable >= 100
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A history whose rows go on in chains of pages: predictions, layers, logits and a sweep that grew meanwhile."""
+    path = tmp_path_factory.mktemp("large") / "h.sqlite"
+    history = History(path)
+    rng = np.random.default_rng(0)
+    history.keep_baseline_logits(KEY, rng.normal(size=(10_000, 10)).astype(np.float32))
+    layers = [{"name": f"layer{number}", "bytes": int(rng.integers(10**6))} for number in range(40)]
+    for number in range(240):
+        record = replace(RECORD, recipe_hash=f"{number}", recipe=f"[{number}]" + " " * (number % 5 * 2000))
+        history.add(KEY, record, rng.integers(0, 10, 10_000), number or None, layers)
+        if number % 20 == 0:
+            history.keep_finding(KEY, "sensitivity", "prune", rng.bytes(20_000 + 500 * number), done=False)
+    history.close()
+    return path.read_bytes()
+
+
+def whole(history: History) -> int:
+    """Return how many settings have all that they were kept with."""
+    count = 0
+    for record in history.records(KEY):
+        with contextlib.suppress(HistoryError):
+            count += len(history.predictions(record.id)) == 10_000 and len(history.layers(record.id)) == 40
+    return count
+
+
+def test_wherever_a_file_of_large_rows_is_cut_every_row_before_the_cut_is_saved(tmp_path: Path, large: bytes) -> None:
+    pages = len(large) // 4096
+    for cut in [*np.linspace(0.12, 0.99, 14)]:
+        path = tmp_path / f"cut{cut:.3f}.sqlite"
+        path.write_bytes(large[: int(cut * len(large)) + 1234])
+        history = History(path)
+        least = 240 * (cut * pages - 110) / (pages - 110)  # the first 110 pages are the logits
+        assert len(history.records(KEY)) >= least - 3, cut
+        assert whole(history) >= least - 5, cut
+        assert history.baseline_logits(KEY).shape == (10_000, 10)
+        history.close()
+
+
+def test_rows_that_no_tree_leads_to_any_more_are_saved(
+    tmp_path: Path, large: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path))
+    content = bytearray(large)
+    content[:4096] = bytes(4096)  # what tables there are
+    for at in range(0, len(content), 4096):
+        if content[at] == 0x05:  # a page of a table's tree above its leaves
+            content[at : at + 4096] = b"\xff" * 4096
+    (tmp_path / "history.sqlite").write_bytes(content)
+    history = History()
+    assert "was damaged" in history.notes[0]
+    assert len(history.records(KEY)) == whole(history) == 240
+    assert [record.recipe.strip() for record in history.records(KEY)] == [f"[{number}]" for number in range(240)]
+    assert len(history.findings(KEY)) == 1
+    history.close()
 
 
 @pytest.mark.parametrize("format_1", [False, True])

@@ -18,7 +18,8 @@ from workbench.search.allocation import Allocation
 from workbench.search.budget import Budget, Kind
 from workbench.search.front import FrontJob
 from workbench.search.job import AllocationJob
-from workbench.search.options import METHODS, plan_for
+from workbench.search.methods import METHODS
+from workbench.search.options import plan_for
 from workbench.session import Session
 
 
@@ -149,6 +150,34 @@ def test_a_locked_layer_keeps_what_it_has(session: Session) -> None:
     plan = plan_for(session.footing().subject, Budget("bytes", 1e5), ["quantize"], base, ["fc2"])
     recipe = plan.recipe(plan.choice_of((5,)))
     assert recipe.to_data() == [{"quantize": {"bits": 5, "overrides": {"fc2": {"bits": 3}}}}, {"correct_bias": {}}]
+
+
+def test_a_locked_layer_keeps_settings_of_its_own_beside_the_dial(session: Session) -> None:
+    base = wb.Recipe.parse("- quantize: {bits: 8, overrides: {fc2: {bits: 4, format: nf}}}")
+    plan = plan_for(session.footing().subject, Budget("bytes", 1e5), ["quantize"], base, ["fc2"])
+    for option in ((5,), (32,)):
+        (step,) = plan.recipe(plan.choice_of(option)).steps
+        assert step.settings_of("fc2") == base.steps[0].settings_of("fc2")
+        assert step.settings_of("fc1").bits == option[0]  # type: ignore[attr-defined]
+
+
+CHANNELS = "- prune: {granularity: filter, scope: layer, ratio: 0.5}"
+WEIGHTS = "- prune: {ratio: 0.3}"
+
+
+def test_pruning_weights_keeps_the_channels_that_the_recipe_removes_and_the_other_way_round(session: Session) -> None:
+    subject = session.footing().subject
+    for base, method in ((CHANNELS, "prune"), (WEIGHTS, "channels")):
+        plan = plan_for(subject, Budget("bytes", 1e5), [method], wb.Recipe.parse(base))
+        assert plan.base == wb.Recipe.parse(base)
+        assert "stays as it is" in plan.stays
+        channels, weights = plan.recipe(plan.choice_of((0.5,))).steps
+        assert channels.settings.removes  # type: ignore[attr-defined]
+        assert not weights.settings.removes  # type: ignore[attr-defined]
+    both = wb.Recipe.parse(f"{CHANNELS}\n{WEIGHTS}")
+    plan = plan_for(subject, Budget("bytes", 1e5), ["prune"], both)
+    assert plan.base == wb.Recipe.parse(CHANNELS)
+    assert plan.stays == "What the recipe prunes of channels stays as it is: all else is found on top of it."
 
 
 @pytest.mark.parametrize(

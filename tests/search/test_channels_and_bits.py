@@ -15,7 +15,8 @@ from workbench.models.zoo.resnet import ResNet20
 from workbench.search.budget import Budget
 from workbench.search.costs import Costs
 from workbench.search.job import AllocationJob
-from workbench.search.options import APART, Plan, plan_for
+from workbench.search.methods import APART
+from workbench.search.options import Plan, plan_for
 from workbench.search.problem import Problem
 from workbench.search.testbed import Testbed
 from workbench.session import Session

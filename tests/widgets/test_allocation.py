@@ -15,7 +15,7 @@ from widgets import AllocationView
 from widgets.allocation.view import KINDS, TECHNIQUES, kinds
 from widgets.base.marks import marks_of
 from workbench.recipe import Recipe
-from workbench.search.options import METHODS, USUAL
+from workbench.search.methods import METHODS, USUAL
 from workbench.search.searches import searches_of
 from workbench.session import Session
 

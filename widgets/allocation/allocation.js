@@ -15,7 +15,7 @@ function course(progress, about) {
 
 function render({ model, el }) {
   el.classList.add("wb");
-  const { kinds, techniques } = model.get("choices");
+  const { kinds, techniques, apart } = model.get("choices");
   const byName = Object.fromEntries(kinds.map((kind) => [kind.name, kind]));
   const [kindId, amountId] = [uniqueId("budget"), uniqueId("amount")];
   const kind = element("select", { id: kindId, "aria-label": "Kind of budget" }, ...kinds.map(({ name, label }) => element("option", { value: name }, label)));
@@ -63,11 +63,10 @@ function render({ model, el }) {
     propose();
   }
   // Of techniques that cannot be allocated together only the one ticked last stays.
-  const APART = [["channels", "prune"], ["quantize", "share"], ["channels", "factorize"], ["channels", "share"]];
   for (const [name, { input }] of Object.entries(boxes)) {
     input.addEventListener("change", () => {
       if (!input.checked) return;
-      for (const pair of APART) if (pair.includes(name)) boxes[pair.find((other) => other !== name)].input.checked = false;
+      for (const pair of apart) if (pair.includes(name)) boxes[pair.find((other) => other !== name)].input.checked = false;
     });
   }
 

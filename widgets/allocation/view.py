@@ -14,7 +14,7 @@ import traitlets
 
 from workbench.errors import WorkbenchError
 from workbench.search.budget import Budget
-from workbench.search.options import METHODS, USUAL
+from workbench.search.methods import APART, METHODS, USUAL
 from workbench.search.searches import Fronts, Searches, fronts_of, searches_of
 
 from ..base import plots
@@ -90,7 +90,7 @@ class AllocationView(View):
 
     figure_size = (plots.DOUBLE, 2.4)
 
-    choices = traitlets.Dict({"kinds": kinds(), "techniques": TECHNIQUES}).tag(sync=True)
+    choices = traitlets.Dict({"kinds": kinds(), "techniques": TECHNIQUES, "apart": [*map(list, APART)]}).tag(sync=True)
     dense = traitlets.Dict().tag(sync=True)
     answers: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     about = traitlets.Dict().tag(sync=True)

@@ -1,10 +1,10 @@
 // What the model does differently: one question at a time, of the present setting against another one.
 
 const QUESTIONS = {
-  classes: "Which classes pay? Hurt is one that lost more than chance explains, and more than the others did; tested at 5 % for all classes together.",
+  classes: "Which classes pay? Hurt: lost more than chance explains and more than the others, at 5 % over all classes.",
   confusion: "Which class is taken for which, and what moved between the two settings?",
   calibration: "Is the model as sure as it is right? Compression often leaves accuracy and takes calibration.",
-  teacher: "How much of its teacher is in the student? The teacher is the model that the last distillation learned from; without one, the dense model.",
+  teacher: "How much of its teacher is in the student? Without a distillation the dense model is its teacher.",
   drift: "Where inside the model does it go wrong? The same images run through both, and each layer's outputs are compared.",
   attribution: "What does the answer stand on? The same question is asked of both models, by Captum.",
   corruptions: "Does it still stand imperfect images? Both see the same noise, blur, contrast and JPEG.",

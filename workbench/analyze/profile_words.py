@@ -74,12 +74,15 @@ def _dominates(profile: Profile) -> list[str]:
         f"{_bytes(profile.weight_bytes)} of weights{': activations are the larger part' if ratio > 1 else ''}."
     )
     bound = sum(layer.share or 0 for layer in profile.layers if layer.limit == "memory")
-    fast = [layer for layer in profile.layers if layer.gflops and layer.gflops > layer.attainable]
+    above = [layer for layer in profile.layers if layer.gflops and layer.gflops > layer.attainable]
+    fast = [layer for layer in above if layer.limit == "memory"]
+    busy = len(above) - len(fast)
     sentences.append(
         f"Layers with {bound:.0%} of the time do fewer than {profile.roofline.ridge:.1f} operations a byte, so memory "
         f"limits them where it must come from beyond the caches (peak {profile.roofline.peak:.0f} GFLOP/s, "
         f"{profile.roofline.bandwidth:.1f} GB/s)."
         + (f" {len(fast)} of them run above that roof: their weights stay in the caches." if fast else "")
+        + (f" {busy} of the others run above the peak: this machine was busy when it was measured." if busy else "")
     )
     return sentences
 

@@ -61,8 +61,13 @@ class OptionQuestion(Question):
 
     @property
     def text(self) -> str:
-        """The question as the history keeps it; the same whichever options are asked for and layers are locked."""
-        return json.dumps([self.technique, self.settings, self.groups], sort_keys=True)
+        """The question as the history keeps it; the same whichever options are asked for and layers are locked.
+
+        Unless a locked layer has settings of its own, by which its one option is another than that of a free layer.
+        """
+        held = [[*place, dict(own)] for place, own in self.plan.held.items()] if self.plan else []
+        asked = [self.technique, self.settings, self.groups]
+        return json.dumps([*asked, *([sorted(held, key=str)] if held else [])], sort_keys=True)
 
 
 def sweep_options(

@@ -16,10 +16,9 @@ import contextlib
 import json
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workbench.editing import without
 from workbench.errors import WorkbenchError
 from workbench.jobs import Cancelled, Job
 from workbench.measure.estimate import Estimate
@@ -29,7 +28,8 @@ from workbench.run.executor import hire
 from .budget import Budget
 from .costs import Costs
 from .damage import damages, sweep_options
-from .options import Plan, plan_for, require_layers, require_methods
+from .methods import require_methods
+from .options import Plan, plan_for, require_layers
 from .problem import Choice
 from .repairs import repaired, repairs_for
 from .testbed import Testbed
@@ -158,10 +158,9 @@ class _Evolution:
                 continue  # none of this model's can be removed, but there are other ways
             if chosen:
                 plans.append(plan_for(subject, Budget("bytes", 1), chosen, self._base, self._locked))
-        rest = self._base
-        for method in (method for plan in plans for method in plan.methods):
-            rest = without(rest, method.technique)
-        self._rest = rest
+        methods = [method for plan in plans for method in plan.methods]
+        kept = [step for step in self._base.steps if not any(method.decides(step) for method in methods)]
+        self._rest = Recipe(tuple(kept))
         return plans
 
     def _open(self) -> Study:
@@ -198,6 +197,7 @@ class _Evolution:
         if self._rest or self._locked or not self._job.repair:
             held = [[unit.options for unit in plan.units if unit.locked] for plan in self._plans]
             asked.append([self._rest.hash, sorted(self._locked), held, self._job.repair])
+            asked += [sorted(map(list, plan.held.items())) for plan in self._plans if plan.held]
         return json.dumps(asked)
 
     def _distribution(self, gene: str) -> Any:
@@ -224,7 +224,7 @@ class _Evolution:
         """Return the recipe of all plans' choices; removed channels make BatchNorm worth recalibrating."""
         recipe = self._rest
         for plan, choice in zip(self._plans, choices, strict=True):
-            recipe = Plan(plan.methods, plan.units, recipe, plan.names).recipe(choice)
+            recipe = replace(plan, base=recipe).recipe(choice)
         if recipe and self._job.repair and "recalibrate" in repairs_for(self._bed, recipe):
             return repaired(recipe, "recalibrate")
         return recipe

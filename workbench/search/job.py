@@ -244,7 +244,7 @@ class _Search:
         greedy, uniform = (self._best(by) for by in SOLVERS[1:])
         shown = [("The best", best), ("Greedy", greedy), ("Uniform", uniform)]
         remarks = [remark(self._plain(answer.by), title) for title, answer in shown if answer]
-        remarks.append(self._plan.ties)
+        remarks += [self._plan.ties, self._plan.stays]
         return Allocation(
             self._budget, tuple(method.name for method in self._plan.methods), self._plan.locked, self._bed.baseline,
             self._baseline, best, greedy, uniform, tuple(self._measured.values()), tuple(filter(None, remarks)),

@@ -1,9 +1,8 @@
 """What may be done to each layer, and the recipe that a choice of it is.
 
-A *method* is a technique with the settings that all layers share; its dial is what differs from layer to layer. With
-several methods an option is a value of each dial. Layers that must be treated alike, because their channels go
-together, are one unit. Where bits are chosen too, the layers of such a unit share them: what a layer costs depends on
-its own channels and bits and on the channels that it reads, so that units cost in pairs and the exact answer stays
+With several methods an option is a value of each one's dial. Layers that must be treated alike, because their channels
+go together, are one unit. Where bits are chosen too, the layers of such a unit share them: what a layer costs depends
+on its own channels and bits and on the channels that it reads, so that units cost in pairs and the exact answer stays
 exact. With bits of its own, a layer of a tied unit would make the cost one of three choices.
 """
 
@@ -16,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from workbench.editing import dial_values, step_of, without
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
-from workbench.techniques import TECHNIQUES, Cost
+from workbench.techniques import Cost
 
 from .budget import Budget
+from .methods import Method, methods_for, place_of, staying
 from .problem import Choice
 
 if TYPE_CHECKING:
@@ -29,56 +28,6 @@ if TYPE_CHECKING:
 
 #: A value of each method's dial.
 Option = tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Method:
-    """One way to compress: ``technique`` with ``settings``, its dial at one of ``levels``, from mild to harsh.
-
-    ``lowers`` are the kinds of budgets it helps to meet.
-    """
-
-    name: str
-    technique: str
-    levels: tuple[float, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    lowers: frozenset[str] = frozenset({"bytes"})
-
-    @property
-    def neutral(self) -> float:
-        """The value that leaves a layer as it is."""
-        dial = TECHNIQUES[self.technique].dial
-        assert dial is not None
-        return dial.neutral
-
-    @property
-    def setting(self) -> str:
-        """The dial's name."""
-        dial = TECHNIQUES[self.technique].dial
-        assert dial is not None
-        return dial.setting
-
-
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method("channels", "prune", (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75),
-               {"granularity": "filter", "scope": "layer"}, frozenset({"bytes", "runtime_bytes", "ms", "macs"})),
-        Method("prune", "prune", (0.0, 0.2, 0.35, 0.5, 0.65, 0.8), {"scope": "layer"}),
-        Method("factorize", "factorize", (1.0, 0.8, 0.6, 0.45, 0.3, 0.2), {},
-               frozenset({"bytes", "runtime_bytes", "ms", "macs"})),
-        Method("quantize", "quantize", (32, 8, 6, 5, 4, 3, 2), {}, frozenset({"bytes", "runtime_bytes"})),
-        Method("share", "share", (32, 6, 5, 4, 3, 2), {"scope": "layer"}),
-    )
-}  # fmt: skip
-#: What is used unless it is said, by the kind of budget.
-USUAL: dict[str, tuple[str, ...]] = {
-    "bytes": ("prune", "quantize"),
-    "drop": ("prune", "quantize"),
-    "runtime_bytes": ("quantize",),
-    "ms": ("channels",),
-    "macs": ("channels",),
-}
 
 
 @dataclass(frozen=True)
@@ -99,13 +48,15 @@ class Unit:
 class Plan:
     """The choice to be made: units, methods in the order of their steps, and the recipe whose other steps stay.
 
-    ``names`` are the model's layers, those that belong to no unit too.
+    ``names`` are the model's layers, those that belong to no unit too. ``held``: a method's name and a locked layer →
+    all settings that this layer alone was given, where they are more than the dial's value.
     """
 
     methods: tuple[Method, ...]
     units: tuple[Unit, ...]
     base: Recipe
     names: tuple[str, ...]
+    held: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def options(self) -> tuple[Option, ...]:
@@ -120,7 +71,7 @@ class Plan:
     def unlocked(self) -> Plan:
         """Return the same with no unit locked."""
         units = tuple(Unit(unit.name, unit.layers, unit.every, False, unit.every) for unit in self.units)
-        return Plan(self.methods, units, self.base, self.names)
+        return replace(self, units=units, held={})
 
     @property
     def neutral(self) -> Option:
@@ -155,6 +106,11 @@ class Plan:
         return tuple(0 if unit.locked else self._place(unit, option) for unit in self.units)
 
     @property
+    def stays(self) -> str:
+        """A sentence on what the recipe prunes in another way than the methods do, empty where that is nothing."""
+        return staying(self.methods, self.base)
+
+    @property
     def ties(self) -> str:
         """A sentence on the layers that share what is chosen for them, empty where there are none."""
         tied = [unit.layers for unit in self.units if len(unit.layers) > 1 and not unit.locked]
@@ -171,16 +127,15 @@ class Plan:
         return unit.options.index(tuple(value if value in known else neutral for value, known, neutral in parts))
 
     def _recipe(self, chosen: Mapping[str, Option], base: Recipe) -> Recipe:
-        steps = base.to_data()
-        techniques = [next(iter(step)) for step in steps]
-        order = list(TECHNIQUES)
-        for place, method in enumerate(self.methods):
-            step = _step(method, {layer: option[place] for layer, option in chosen.items()}, self.names)
-            if step is None:
-                continue
-            at = sum(order.index(name) <= order.index(method.technique) for name in techniques)
-            steps.insert(at, {method.technique: step})
-            techniques.insert(at, method.technique)
+        steps, places = base.to_data(), [place_of(step) for step in base.steps]
+        for number, method in enumerate(self.methods):
+            values = {layer: option[number] for layer, option in chosen.items()}
+            held = {layer: self.held[method.name, layer] for layer in values if (method.name, layer) in self.held}
+            step = _step(method, values, self.names, held)
+            if step is not None:
+                at = sum(place <= method.place for place in places)
+                steps.insert(at, {method.technique: step})
+                places.insert(at, method.place)
         return Recipe.parse(steps)
 
 
@@ -198,17 +153,17 @@ def plan_for(
     for unknown layers.
     """
     base = Recipe() if base is None else base
-    chosen = _methods(methods or USUAL[budget.kind], budget, base)
+    chosen = methods_for(methods, budget, base)
     names = tuple(layer.name for layer in subject.layers)
     require_layers(names, locked)
     options = _options(chosen)
-    values = [dial_values(base, method.technique, names) for method in chosen]
+    values = [method.values_in(base, names) for method in chosen]
     units = []
     for name, layers, narrow in _groups(subject, chosen, names):
         every = tuple(each for each in options if not narrow or _keeps_channels(chosen, each))
         held = [layer for layer in layers if layer in locked]
         if held:
-            keep = tuple(value[held[0]].value for value in values)
+            keep = tuple(value[held[0]] for value in values)
             units.append(Unit(name, layers, (keep,), True, every))
         else:
             units.append(Unit(name, layers, every, False, every))
@@ -216,10 +171,9 @@ def plan_for(
         raise WorkbenchError("No channels of this model can be removed, so there is nothing to allocate.")
     if all(unit.locked for unit in units):
         raise WorkbenchError("Every layer is locked, so there is nothing to allocate: unlock some.")
-    rest = base
-    for method in chosen:
-        rest = without(rest, method.technique)
-    return Plan(chosen, tuple(units), rest, names)
+    held = {(method.name, layer): method.held_in(base, layer) for method in chosen for layer in locked}
+    rest = Recipe(tuple(step for step in base.steps if not any(method.decides(step) for method in chosen)))
+    return Plan(chosen, tuple(units), rest, names, {layer: own for layer, own in held.items() if own})
 
 
 def require_layers(names: Collection[str], locked: Collection[str]) -> None:
@@ -227,61 +181,6 @@ def require_layers(names: Collection[str], locked: Collection[str]) -> None:
     for name in locked:
         if name not in names:
             raise WorkbenchError(f"There is no layer '{name}' to lock; the first ones are {', '.join([*names][:6])}.")
-
-
-def require_methods(names: Collection[str]) -> None:
-    """Raise ``WorkbenchError`` where one of ``names`` is no method."""
-    for name in names:
-        if name not in METHODS:
-            raise WorkbenchError(f"There is no technique '{name}' to allocate by; there are {', '.join(METHODS)}.")
-
-
-def _methods(names: Sequence[str], budget: Budget, base: Recipe) -> tuple[Method, ...]:
-    require_methods(names)
-    chosen = [METHODS[name] for name in METHODS if name in names]
-    for method in chosen:
-        if budget.counted not in method.lowers:
-            able = ", ".join(each.name for each in METHODS.values() if budget.counted in each.lowers)
-            raise WorkbenchError(f"'{method.name}' does not lower {_WHAT[budget.counted]}; choose from {able}.")
-    for pair, why in APART.items():
-        if {*pair} <= {method.name for method in chosen}:
-            raise WorkbenchError(
-                f"'{pair[0]}' and '{pair[1]}' cannot be allocated together, because {why}; choose one of them."
-            )
-    coarse = {method.name for method in chosen} >= {"channels", "quantize"}
-    return tuple(_with_settings(replace(each, levels=COARSE[each.name]) if coarse else each, base) for each in chosen)
-
-
-#: Methods that exclude each other, and why.
-APART: dict[tuple[str, str], str] = {
-    ("channels", "prune"): "which weights are the smallest depends on the channels that are left",
-    ("quantize", "share"): "either one decides how a weight is stored",
-    ("channels", "factorize"): "factors have no channels of their own that other layers could lose",
-    ("channels", "share"): "the weights would be clustered anew for every pair of options, which takes too long",
-}
-#: Levels where channels and bits are chosen together: every combination is measured and costed.
-COARSE: dict[str, tuple[float, ...]] = {"channels": (0.0, 0.25, 0.5, 0.75), "quantize": (32, 8, 6, 4, 3, 2)}
-_WHAT = {"bytes": "the packed size", "runtime_bytes": "a runtime's file", "ms": "latency", "macs": "MACs"}
-
-
-def _with_settings(method: Method, base: Recipe) -> Method:
-    """Return the method with the settings, beside its dial, that a person's recipe has of the same technique."""
-    step = step_of(base, method.technique)
-    definition = TECHNIQUES[method.technique]
-    if step is None or definition.dial is None:
-        return method
-    given = step.settings.model_dump(mode="json", exclude_unset=True)
-    fields = definition.settings.model_fields
-    dial = definition.dial
-    kept = {
-        name: value
-        for name, value in given.items()
-        if name != dial.setting and name not in dial.alone and fields[name].default is not None
-    }
-    if method.technique == "prune" and (kept.get("granularity", "weight") == "filter") != (method.name == "channels"):
-        kept = {}
-    settings = {**kept, **method.settings}
-    return Method(method.name, method.technique, method.levels, settings, method.lowers)
 
 
 def _options(methods: Sequence[Method]) -> tuple[Option, ...]:
@@ -326,20 +225,26 @@ def _groups(
     return found
 
 
-def _step(method: Method, values: Mapping[str, float], every: Collection[str]) -> dict[str, Any] | None:
-    """Return a step's fields: the commonest value that does anything for all layers, and an override for others."""
-    used = [value for value in values.values() if value != method.neutral]
-    if not used:
+def _step(
+    method: Method, values: Mapping[str, float], every: Collection[str], held: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Return a step's fields: the commonest value that does anything for all layers, and an override for others.
+
+    ``held`` are all settings of layers that keep them, None is returned where nothing is done to any layer.
+    """
+    used = [value for layer, value in values.items() if value != method.neutral and layer not in held]
+    if not used and not held:
         return None
-    usual = Counter(used).most_common(1)[0][0]
+    usual = Counter(used).most_common(1)[0][0] if used else method.neutral
     whole = len(values) == len(every)
     fields: dict[str, Any] = {**method.settings, method.setting: _plain(usual)}
+    touched = [layer for layer, value in values.items() if value != method.neutral or layer in held]
     if not whole:
-        fields["layers"] = [glob.escape(layer) for layer, value in values.items() if value != method.neutral]
+        fields["layers"] = [glob.escape(layer) for layer in touched]
     overrides = {
-        glob.escape(layer): {method.setting: _plain(value)}
-        for layer, value in values.items()
-        if value != usual and (whole or value != method.neutral)
+        glob.escape(layer): held.get(layer) or {method.setting: _plain(values[layer])}
+        for layer in (values if whole else touched)
+        if values[layer] != usual or layer in held
     }
     return {**fields, "overrides": overrides} if overrides else fields
 
