@@ -164,6 +164,7 @@ function render({ model, el }) {
   let active = null;
   let pointed = false;
   const isMap = () => model.get("form") === "map";
+  const hintText = () => (isMap() ? HINTS[model.get("mode")] : HINTS[model.get("mode")].replace("Click a cell", "Click a point"));
 
   function draw() {
     canvas.style.height = `${grid.clientHeight}px`; // it stays in sight while the rows scroll under it
@@ -183,7 +184,7 @@ function render({ model, el }) {
 
   function tell(text) {
     readout.classList.toggle("wb-muted", !text);
-    setText(readout, text || (grid.classList.contains("wb-blank") ? "" : HINTS[model.get("mode")]));
+    setText(readout, text || (grid.classList.contains("wb-blank") ? "" : hintText()));
   }
 
   // The cell in the grid that assistive technology reads: only the active one is in the page.
@@ -210,7 +211,7 @@ function render({ model, el }) {
       metric.replaceChildren(...offered.map(([value, text]) => element("option", { value }, text)));
     }
     metric.value = model.get("metric");
-    setText(hint, HINTS[model.get("mode")]);
+    setText(hint, hintText());
     technique.show(shown);
     form.show(model.get("form"));
     precision.value = model.get("precision");
