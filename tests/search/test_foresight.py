@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,17 @@ def test_measured_recipes_that_diverge_more_than_their_sum_raise_what_is_foresee
     learnt = foresight.learning((Seen((1, 1, 1), 0.7, 0.14), Seen((2, 0, 1), 0.9, 0.18)))
     assert learnt.divergence((1, 1, 1)) == pytest.approx(0.7, rel=0.02)
     assert learnt.divergence((1, 2, 1)) > 1.5 * foresight.divergence((1, 2, 1))
+
+
+def test_what_the_recipes_other_steps_do_is_foreseen_beside_the_choice(foresight: Foresight) -> None:
+    on_top = replace(foresight, ground=Seen((0, 0, 0), 0.5, 0.1))
+    assert on_top.divergence((0, 0, 0)) == pytest.approx(0.5)
+    assert on_top.accuracy((1, 1, 1)).value == pytest.approx(0.9 - 0.2 * 0.85, abs=1e-6)
+    assert on_top.affordable(0.15) == pytest.approx(0.25, abs=1e-6)
+    assert on_top.affordable(0.05) == 0
+    learnt = on_top.learning((Seen((1, 1, 1), 1.2, 0.24),))
+    assert learnt.divergence((1, 1, 1)) == pytest.approx(1.2, rel=0.02)
+    assert learnt.divergence((0, 0, 0)) == pytest.approx(0.5)
 
 
 def test_a_unit_to_blame_gets_the_larger_weight(foresight: Foresight) -> None:

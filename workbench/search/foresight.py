@@ -1,6 +1,7 @@
 """From the divergences of units to the accuracy of a whole recipe, before it is run.
 
-*Divergence.* That of a recipe is foreseen as the sum over its units, each times a weight. The weights are 1 until
+*Divergence.* That of a recipe is foreseen as the sum over its units, each times a weight, beside what the recipe's
+other steps do on their own. The weights are 1 until
 whole recipes were measured; then they are fitted to these (ridge regression towards one factor common to all), since
 damages do not simply add: where layers follow each other, errors meet.
 
@@ -11,7 +12,7 @@ what it was fitted to, in relation to the loss foreseen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,23 +43,27 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Foresight:
-    """Foresees recipes of one problem from ``damage``, each unit's options' divergences as measured alone."""
+    """Foresees recipes of one problem from ``damage``, each unit's options' divergences as measured alone.
+
+    ``ground`` is the recipe with its other steps only, where it has any.
+    """
 
     damage: tuple[Floats, ...]
     baseline: Estimate
     cells: tuple[Floats, Floats]
     seen: tuple[Seen, ...] = field(default=())
+    ground: Seen | None = None
 
     @classmethod
-    def of(cls, found: Sensitivity, damage: tuple[Floats, ...]) -> Foresight:
+    def of(cls, found: Sensitivity, damage: tuple[Floats, ...], ground: Seen | None = None) -> Foresight:
         """Return the foresight of a sweep."""
         kl, lost = found.measured["kl"].value.ravel(), found.lost.ravel()
         usable = np.isfinite(kl) & np.isfinite(lost)
-        return cls(damage, found.baseline, (kl[usable], lost[usable]))
+        return cls(damage, found.baseline, (kl[usable], lost[usable]), ground=ground)
 
     def learning(self, seen: tuple[Seen, ...]) -> Foresight:
         """Return the same, refitted to whole recipes."""
-        return Foresight(self.damage, self.baseline, self.cells, seen)
+        return replace(self, seen=seen)
 
     @property
     def weighted(self) -> tuple[Floats, ...]:
@@ -68,7 +73,8 @@ class Foresight:
 
     def divergence(self, choice: Choice) -> float:
         """Return the divergence foreseen, nats."""
-        return float(sum(damage[option] for damage, option in zip(self.weighted, choice, strict=True)))
+        chosen = sum(damage[option] for damage, option in zip(self.weighted, choice, strict=True))
+        return float(chosen) + self._beneath
 
     def accuracy(self, choice: Choice) -> Estimate:
         """Return the accuracy foreseen."""
@@ -86,7 +92,19 @@ class Foresight:
         return np.asarray(np.interp(divergence, places, levels) + beyond)
 
     def affordable(self, lost: float) -> float:
-        """Return the largest divergence that is foreseen to cost at most ``lost`` of the accuracy."""
+        """Return the largest divergence of a choice that is foreseen to cost at most ``lost`` of the accuracy."""
+        return max(0.0, self._affordable(lost) - self._beneath)
+
+    @property
+    def _beneath(self) -> float:
+        """The divergence of the recipe's other steps."""
+        return self.ground.divergence if self.ground else 0.0
+
+    @property
+    def _measured(self) -> tuple[Seen, ...]:
+        return self.seen if self.ground is None else (self.ground, *self.seen)
+
+    def _affordable(self, lost: float) -> float:
         places, levels = self._curve()
         if lost >= levels[-1]:
             rate = levels[-1] / places[-1] if places[-1] > 0 else 0.0
@@ -97,9 +115,9 @@ class Foresight:
         """Return divergences and what each costs; both rise from zero."""
         from scipy.optimize import isotonic_regression
 
-        kl = np.r_[0.0, self.cells[0], [each.divergence for each in self.seen]]
-        lost = np.r_[0.0, self.cells[1], [each.lost for each in self.seen]]
-        weights = np.r_[1e3, np.ones(len(self.cells[0])), np.full(len(self.seen), TRUST)]
+        kl = np.r_[0.0, self.cells[0], [each.divergence for each in self._measured]]
+        lost = np.r_[0.0, self.cells[1], [each.lost for each in self._measured]]
+        weights = np.r_[1e3, np.ones(len(self.cells[0])), np.full(len(self._measured), TRUST)]
         order = np.argsort(kl, kind="stable")
         fitted = isotonic_regression(lost[order], weights=weights[order]).x
         places, first = np.unique(kl[order], return_index=True)
@@ -107,8 +125,8 @@ class Foresight:
 
     def _width(self) -> float:
         """Return the half of the interval in relation to the loss foreseen."""
-        kl = np.r_[self.cells[0], [each.divergence for each in self.seen]]
-        true = np.r_[self.cells[1], [each.lost for each in self.seen]]
+        kl = np.r_[self.cells[0], [each.divergence for each in self._measured]]
+        true = np.r_[self.cells[1], [each.lost for each in self._measured]]
         lost = self.lost(kl)
         errors = np.abs(lost - true) / (NEAR + lost)
         whole = [
@@ -121,14 +139,14 @@ class Foresight:
     def _weights(self) -> Floats:
         """Return how much each unit's own divergence counts within whole recipes."""
         units = len(self.damage)
-        seen = [each for each in self.seen if each.divergence > 0 and np.isfinite(each.divergence)]
+        seen = [each for each in self.seen if each.divergence > self._beneath and np.isfinite(each.divergence)]
         parts = np.array([[damage[at] for damage, at in zip(self.damage, each.choice, strict=True)] for each in seen])
         sums = parts.sum(1) if len(seen) else np.empty(0)
         keep = sums > 0
         if not keep.any():
             return np.ones(units)
         parts, sums = parts[keep], sums[keep]
-        true = np.array([each.divergence for each in seen])[keep]
+        true = np.array([each.divergence for each in seen])[keep] - self._beneath
         common = float(np.exp(np.mean(np.log(true / sums))))
         # relative errors count: a recipe that diverges ten times as much must not decide all
         rows, goal = parts * common / true[:, None], np.ones(len(true))

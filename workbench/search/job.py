@@ -106,7 +106,7 @@ class _Search:
             self._bed.learn_latency()
         self._costs = Costs(self._bed, self._plan, budget.counted, lambda share: self._tell("costs", share))
         self._require_possible()
-        self._ground = Ground(self._plan, self._costs, budget, self._measure)
+        self._ground, self._beneath = Ground(self._plan, self._costs, budget, self._measure), self._other_steps()
         self._search("exact", 1, self._sweep(FIRST, "first"))
         foresight = self._sweep(LAST, "sweep")
         for number, by in enumerate(SOLVERS):
@@ -180,7 +180,15 @@ class _Search:
         finally:
             job.check()  # cancelled, it ends as a job that was, not as one that failed
         self._images = int(found.n.min())
-        return Foresight.of(found, damages(found, self._plan))
+        return Foresight.of(found, damages(found, self._plan), self._beneath)
+
+    def _other_steps(self) -> Seen | None:
+        """Return what the recipe's other steps do on their own, None where there are none."""
+        bed, plan = self._bed, self._plan
+        score = bed.measure(plan.base).score if plan.base else None
+        if score is None:
+            return None
+        return Seen(plan.choice_of(plan.neutral), bed.divergence(plan.base), self._baseline - score.value)
 
     def _measure(self, answer: Answer) -> Answer:
         """Return the answer with its measurement in full on the validation split."""

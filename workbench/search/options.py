@@ -171,9 +171,9 @@ def plan_for(
         raise WorkbenchError("No channels of this model can be removed, so there is nothing to allocate.")
     if all(unit.locked for unit in units):
         raise WorkbenchError("Every layer is locked, so there is nothing to allocate: unlock some.")
-    held = {(method.name, layer): method.held_in(base, layer) for method in chosen for layer in locked}
+    own = {(method.name, layer): method.held_in(base, layer) for method in chosen for layer in locked}
     rest = Recipe(tuple(step for step in base.steps if not any(method.decides(step) for method in chosen)))
-    return Plan(chosen, tuple(units), rest, names, {layer: own for layer, own in held.items() if own})
+    return Plan(chosen, tuple(units), rest, names, {place: settings for place, settings in own.items() if settings})
 
 
 def require_layers(names: Collection[str], locked: Collection[str]) -> None:
