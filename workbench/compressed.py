@@ -137,6 +137,14 @@ class CompressedModel:
         )
 
     @property
+    def masked(self) -> bool:
+        """Whether single weights were set to zero on purpose; quantizing rounds some to zero too."""
+        return bool(self.thresholds) or any(
+            step.technique == "prune" and not all(getattr(settings, "removes", False) for settings in step.everything)
+            for step in self.recipe.steps
+        )
+
+    @property
     def nbytes(self) -> int:
         """Size of the saved file in bytes."""
         return self.archive.nbytes

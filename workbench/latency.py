@@ -213,7 +213,7 @@ class LatencyEstimator:
     def _sparse(self, compressed: CompressedModel) -> tuple[str, ...]:
         from workbench.measure.two_of_four import two_of_four
 
-        if not _masks(compressed):
+        if not compressed.masked:
             return ()
         named = ((layer.name, compressed.tensors.get(f"{layer.name}.weight")) for layer in compressed.layers)
         return two_of_four({name: weight for name, weight in named if weight is not None})
@@ -306,12 +306,7 @@ def _facts(compressed: CompressedModel) -> dict[str, Any]:
     weights = sum(layer.params for layer in layers)
     zeros = sum(layer.sparsity * layer.params for layer in layers)
     return {
-        "sparsity": zeros / weights if weights and _masks(compressed) else 0.0,
+        "sparsity": zeros / weights if weights and compressed.masked else 0.0,
         "bits": min((layer.bits for layer in layers if layer.bits < 32), default=None),
         "activation_bits": min((grid.bits for grid in compressed.grids.values()), default=None),
     }
-
-
-def _masks(compressed: CompressedModel) -> bool:
-    """Whether weights were set to zero on purpose; quantizing rounds some to zero too."""
-    return bool(compressed.thresholds) or any(step.technique == "prune" for step in compressed.recipe.steps)

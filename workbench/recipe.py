@@ -58,11 +58,15 @@ class Step:
         return TECHNIQUES[self.technique]
 
     @property
+    def everything(self) -> tuple[Settings, ...]:
+        """The step's settings, and those of its overrides."""
+        return (self.settings, *(override.settings for override in self.overrides))
+
+    @property
     def cost(self) -> Cost:
         """The dearest cost over the step's settings."""
         order = list(Cost)
-        all_settings = [self.settings, *(override.settings for override in self.overrides)]
-        return max((self.definition.cost(settings) for settings in all_settings), key=order.index)
+        return max((self.definition.cost(settings) for settings in self.everything), key=order.index)
 
     def resolve(self, names: Iterable[str]) -> dict[str, Settings]:
         """Return the settings of each layer of ``names`` that the step acts on.

@@ -72,6 +72,18 @@ def test_a_card_says_what_the_history_holds(written: tuple[Path, int], tmp_path:
     assert "http" not in page.replace("http-equiv", "")  # it needs nothing but itself
 
 
+def test_a_card_of_an_int8_setting_tells_its_file_to_the_byte_and_how_to_write_it(written: tuple[Path, int]) -> None:
+    recipe = "- prune: {granularity: filter, ratio: 0.4}\n- quantize: {bits: 8, activations: {bits: 8}}"
+    with Session("lenet300", "fashion_mnist", history=History(written[0])) as session:
+        facts = gather(session, Recipe.parse(recipe))
+        assert facts.onnx == (len(session.onnx_file(facts.recipe)), True)
+    text = to_markdown(card(facts))
+    assert f"{facts.onnx[0] / 1e3:.1f} kB" in text
+    assert "--format onnx-int8" in text
+    assert "prune {granularity: filter, ratio: 0.4}, quantize {bits: 8, activations: {bits: 8}}" in text
+    assert "masked" not in text, "no single weight is"
+
+
 def test_the_recipe_of_a_card_gives_the_same_setting_again(written: tuple[Path, int]) -> None:
     path, number = written
     with Session("lenet300", "fashion_mnist", history=History(path)) as session:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from tests.deploy.conftest import convolutions
 from workbench.cli import main
@@ -23,6 +24,7 @@ from workbench.deploy.split.plan import NETWORKS, Network, grid_of, plan_split
 from workbench.deploy.split.server import SplitServer
 from workbench.deploy.split.trial import try_split
 from workbench.deploy.split.wire import Grid, Kind, SplitError, receive, send
+from workbench.run.onnx_graph import InputGrid, export_graph
 from workbench.run.runner import OnnxRunner
 
 IMAGES = torch.rand(12, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -71,6 +73,15 @@ def test_both_halves_give_the_whole(model: onnx.ModelProto) -> None:
         assert part.head is not None
         assert part.tail is not None
         assert np.allclose(OnnxRunner(part.tail).run(OnnxRunner(part.head).logits(IMAGES))[0], whole, atol=1e-5)
+
+
+def test_the_rounding_of_inputs_makes_no_further_cuts() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(2304, 10)).eval()
+    graph = export_graph(module, (1, 28, 28))
+    grids = {name: InputGrid(8, 0.1, 0) for name in ("0", "2", "4")}
+    plain, rounded = (parts_of(graph.build(module.state_dict(), given)) for given in ({}, grids))
+    assert [part.name for part in rounded] == [part.name for part in plain]
+    assert len(plain) == 4
 
 
 def test_two_processes_answer_to_the_digit_as_one(model: onnx.ModelProto) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 from .common import Verbs, add_json
@@ -86,7 +87,7 @@ def render(entry: Benchmark) -> str:
     if entry.ratio:
         beside = f", {entry.ratio.median:.3f}× [{entry.ratio.low:.3f}–{entry.ratio.high:.3f}] the first"
     lines = [
-        f"{entry.file}  {entry.runtime}, {entry.threads} thread(s), batch {entry.batch}",
+        f"{entry.file}  {entry.runtime}, {counted(entry.threads, 'thread')}, batch {entry.batch}",
         f"  {ms.median:.4g} ms [{ms.low:.4g}–{ms.high:.4g}]{beside}; {rate.median:,.0f} inputs/s",
         f"  loads in {entry.load_ms:.0f} ms, first run {entry.first_ms:.3g} ms, {entry.bytes:,} bytes on disk"
         + (f", {memory.above_bytes / 2**20:.1f} MiB of memory above the empty runtime" if memory else ""),

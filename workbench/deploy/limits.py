@@ -18,10 +18,9 @@ _SPARSE = 0.01
 
 def zeros_stay(compressed: CompressedModel, format_name: str) -> Iterator[str]:
     """Say that single zeros are stored, and multiplied, like other weights."""
-    pruned = any(step.technique == "prune" for step in compressed.recipe.steps)
     weights = sum(layer.params for layer in compressed.layers)
     zeros = sum(layer.sparsity * layer.params for layer in compressed.layers)
-    if pruned and zeros > _SPARSE * weights:
+    if compressed.masked and zeros > _SPARSE * weights:
         yield (
             f"{zeros / weights:.0%} of the weights are zero; {format_name} stores zeros like other weights and its "
             "kernels multiply by them. Prune filters to gain size and time here, or keep the packed file for size."

@@ -11,17 +11,18 @@ from workbench.analyze.classes import Change, points, wilson
 from workbench.analyze.comparison_report import NO_LABELS
 from workbench.counting import counted
 from workbench.measure.estimate import Size
+from workbench.recipe import Recipe
 from workbench.techniques import Cost
 
 from .document import Block, Code, Document, Paragraph, Section, Table
 from .facts import Facts
 
-#: Classes and layers shown at most; the rest is counted.
-_CLASSES, _LAYERS = 20, 60
+#: Classes and layers shown at most, and characters of a recipe; the rest is counted, or left out.
+_CLASSES, _LAYERS, _LONGEST = 20, 60, 120
 #: What settings are judged by, in words.
 _JUDGED = {"accuracy": "accuracy", "agreement": "as the dense model"}
 #: What a zoo's card says that tells a reader nothing, or is said already.
-_PRIVATE = frozenset({"sha256", "name", "dataset", "seconds", "threads", "machine"})
+_PRIVATE = frozenset({"sha256", "name", "dataset", "seconds", "threads", "machine", "architecture", "command", "torch"})
 
 
 def card(facts: Facts) -> Document:
@@ -89,8 +90,11 @@ def _sizes(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
     before, after = facts.dense.snapshot.size, _size(facts)
     assert before is not None
     yield "packed file", _bytes(before.bytes), _bytes(after.bytes), f"{before.bytes / after.bytes:.1f}× smaller"
-    for title, name in (("file of a runtime (ONNX)", "runtime_bytes"), ("entropy bound", "entropy_bytes")):
-        one, other = getattr(before, name), getattr(after, name)
+    runtime = facts.onnx and facts.onnx[0]
+    for title, one, other in (
+        ("file of a runtime (ONNX)", before.runtime_bytes, runtime),
+        ("entropy bound", before.entropy_bytes, after.entropy_bytes),
+    ):
         if one and other:
             yield title, _bytes(one), _bytes(other), f"{one / other:.1f}× smaller"
 
@@ -160,7 +164,7 @@ def _timed(report: Mapping[str, Any]) -> tuple[str, ...]:
     ms, memory = report["ms"], report.get("memory")
     above = f"{memory['above_bytes'] / 2**20:.0f} MiB, " if memory else ""
     time_ = _interval(ms["median"], ms["low"], ms["high"], "ms")
-    how = f"{report['threads']} thread(s), {above}{report['noise']['verdict']}"
+    how = f"{counted(report['threads'], 'thread')}, {above}{report['noise']['verdict']}"
     return _name(report["file"]), str(report["runtime"]), _bytes(report["bytes"]), time_, "–", how
 
 
@@ -228,10 +232,11 @@ def _reproduce(facts: Facts) -> Iterator[Block]:
 
     model, data, split = facts.session.model.name, facts.session.data.name, facts.session.key.split
     subject = f"--model {shlex.quote(model)} --data {shlex.quote(data)}"
+    format_ = "onnx-int8" if facts.onnx and facts.onnx[1] else "onnx"
     yield Paragraph(f"With Compression Workbench {__version__}, and the recipe above in a file recipe.yaml:")
     yield Code(
         f"workbench evaluate {subject} --split {split} --recipe recipe.yaml --save model.wbz\n"
-        f"workbench export {subject} --recipe recipe.yaml --format onnx --out exported\n"
+        f"workbench export {subject} --recipe recipe.yaml --format {format_} --out exported\n"
         "workbench benchmark exported/*.onnx",
         "sh",
     )
@@ -266,7 +271,17 @@ def _bytes(count: int) -> str:
 
 
 def _recipe(text: str) -> str:
-    return "the dense model" if text == "[]" else text if len(text) <= 90 else f"{text[:89]}…"
+    """Return a recipe as the history keeps it, in one line: ``prune {ratio: 0.5}, quantize {bits: 4}``."""
+    steps = [f"{name} {_plain(given)}" for step in Recipe.parse(text).to_data() for name, given in step.items()]
+    told = ", ".join(steps) or "the dense model"
+    return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 1]}…"
+
+
+def _plain(value: Any) -> str:
+    """Return settings as YAML's flow style has them."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {_plain(given)}' for name, given in value.items())}}}"
+    return f"[{', '.join(map(_plain, value))}]" if isinstance(value, list) else str(value)
 
 
 def _name(path: str) -> str:

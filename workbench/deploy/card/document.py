@@ -125,6 +125,11 @@ th, td { text-align: left; padding: 5px 10px 5px 0; border-bottom: 1px solid var
 thead th { color: var(--muted); font-weight: 500; }
 tbody th { font-weight: 500; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+@media (max-width: 600px) {
+  body { margin: 20px auto; padding: 0 14px; }
+  table { font-size: 12.5px; }
+  tbody th, td:not(.number) { min-width: 7em; }
+}
 pre { background: var(--sunken); padding: 12px 14px; border-radius: 6px; overflow-x: auto; font-size: 13px; }
 """
 _PAGE = """<!doctype html>

@@ -11,6 +11,7 @@ from typing import Any
 from workbench.analyze.compare import Contrast, Setting, compare_settings
 from workbench.errors import WorkbenchError
 from workbench.history import Record
+from workbench.int8 import runs_int8
 from workbench.measure.devices import Energy, Forecast
 from workbench.recipe import Recipe
 from workbench.session import Session
@@ -31,6 +32,7 @@ class Elsewhere:
 class Facts:
     """Everything that a card says. ``path``: the settings that led here, the first one first.
 
+    ``onnx``: bytes of the setting's ONNX file, and whether it runs on int8 kernels; None where there is no such file.
     ``files``: what ``workbench export --json`` and ``workbench benchmark --json`` said of files.
     """
 
@@ -41,6 +43,7 @@ class Facts:
     record: Record
     path: tuple[Record, ...]
     elsewhere: tuple[Elsewhere, ...]
+    onnx: tuple[int, bool] | None
     files: tuple[Mapping[str, Any], ...]
 
     @property
@@ -64,7 +67,8 @@ def gather(session: Session, recipe: Recipe, devices: Sequence[str] = (), files:
         raise WorkbenchError("The history could not keep this setting, so that there is nothing to report from.")
     elsewhere = tuple(_elsewhere(session, recipe, name) for name in devices)
     session.use_device("this-machine")
-    return Facts(session, dense, setting, found.contrasts[0], record, _path(session, record), elsewhere, reports)
+    onnx = _onnx(session, setting)
+    return Facts(session, dense, setting, found.contrasts[0], record, _path(session, record), elsewhere, onnx, reports)
 
 
 def read_reports(path: Path) -> list[Mapping[str, Any]]:
@@ -81,6 +85,16 @@ def read_reports(path: Path) -> list[Mapping[str, Any]]:
     if isinstance(content, dict) and isinstance(content.get("files"), list) and "runtime" in content:
         return [{"kind": "export", **content}]
     raise WorkbenchError(f"'{path}' is no report of workbench export --json or workbench benchmark --json.")
+
+
+def _onnx(session: Session, setting: Setting) -> tuple[int, bool] | None:
+    """Return the size of the setting's ONNX file, which an int8 one has only once it is made."""
+    snapshot = setting.snapshot
+    if snapshot.size is None or snapshot.size.runtime_bytes is None:
+        return None
+    if not runs_int8(session.compress(snapshot.recipe)):
+        return snapshot.size.runtime_bytes, False
+    return len(session.onnx_file(snapshot.recipe)), True
 
 
 def _elsewhere(session: Session, recipe: Recipe, name: str) -> Elsewhere:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workbench.run.onnx_graph import GRID
 from workbench.run.prefix import Cut, find_cuts, split_at
 
 from .wire import SplitError
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 #: The cuts before the first layer and after the last.
 ALL_ON_SERVER, ALL_ON_DEVICE = "input", "logits"
+#: What rounds a layer's input is named so, values and constants.
+_ROUNDS = re.compile(rf"{GRID}\d+\.")
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,16 @@ def parts_of(model: ModelProto) -> list[Part]:
     """Return the ways to cut ``model`` in two, from all on the server to all on the device.
 
     Cuts behind which the same layers run are one: the one that sends least, which is the last of them
-    (a pooling behind the activation). Between, the halves are models of one input and one output.
+    (a pooling behind the activation); none is amid the rounding of a layer's input. Between, the halves are models
+    of one input and one output.
     """
     weights = frozenset(tensor.name for tensor in model.graph.initializer)
     image, answer = model.graph.input[0].name, model.graph.output[0].name
     inner: dict[frozenset[str], Cut] = {}
     for cut in find_cuts(model.graph, weights):
-        if cut.value not in (image, answer):
-            inner[cut.before] = cut
+        layers = frozenset(name for name in cut.before if not _ROUNDS.match(name))
+        if layers and cut.value not in (image, answer) and not _ROUNDS.match(cut.value):
+            inner[layers] = cut
     found = [Part(ALL_ON_SERVER, None, model)]
     for cut in inner.values():
         head, tail = split_at(model, cut)
