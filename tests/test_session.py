@@ -329,6 +329,23 @@ def test_a_model_that_does_not_fit_the_data_is_refused(build: object, words: str
         Session(build(), data, history=":memory:")  # type: ignore[operator]
 
 
+def test_what_fails_in_the_pauses_is_a_note_and_the_figures_stand(
+    data: wb.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise wb.WorkbenchError("There is no room.")
+
+    monkeypatch.setattr("workbench.engine.Engine.prepare", fail)
+    with Session("lenet300", data, history=":memory:") as session:
+        told = threading.Event()
+        session.subscribe(lambda snapshot: told.set() if snapshot.notes else None)
+        settled = session.measure()
+        assert told.wait(20)
+        assert session.snapshot.notes[-1].endswith("prepared for later moves: There is no room.")
+        assert session.snapshot.error is None
+        assert session.snapshot.accuracy == settled.accuracy
+
+
 def test_measuring_latency_says_what_it_measured(session: Session) -> None:
     session.measure("- prune: {ratio: 0.5}")
     latency = session.measure_latency()

@@ -415,11 +415,16 @@ class Session:
                 self._state.wait_for(partial(self._has_settled_since, done))
                 if self.closed:
                     return
-                done, recipe = self._bulletin.generation, self.recipe
-            with self._reporting(done, recipe):
+                done = self._bulletin.generation
+            try:
                 self._engine.prepare(quiet)
                 for _ in self._engine.learn_latency(lambda: self.closed or not self._bulletin.is_settled):
                     self._refresh_latency()
+            except (Superseded, Stopped):
+                pass
+            except Exception as error:  # what was measured stands, and later moves only wait for more
+                self._remark(f"Not everything could be prepared for later moves: {sentence(error)}")
+                self._refresh_latency()
 
     def _has_settled_since(self, generation: int) -> bool:
         return self.closed or (self._bulletin.is_settled and self._bulletin.generation != generation)
@@ -444,6 +449,11 @@ class Session:
             if snapshot.score is not None or snapshot.settled:
                 self._engine.courtesy.rest()
         self._bulletin.publish(snapshot)
+
+    def _remark(self, note: str) -> None:
+        """Add a sentence to the notes, once."""
+        if note not in self.notes:
+            self._engine.notes += (note,)
 
     def _refresh_latency(self) -> None:
         """Tell the listeners the present latency anew: it was measured, or its prediction improved."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.analyze.keeping import KIND, question_text, recall_all
+from workbench.analyze.keeping import KIND, pack_sensitivity, question_text, recall_all
 from workbench.analyze.sensitivity import measure_sensitivity
 from workbench.analyze.studies import studies_of
 from workbench.analyze.sweep import _Sweep
@@ -68,6 +68,26 @@ def test_a_sweep_of_another_day_is_there_at_once_and_not_run_again(
         again = measure_sensitivity(session, "quantize", tolerance=0.02, keep=True).result()
         assert np.array_equal(again.value, first.value)
         assert not ran
+
+
+def test_a_sweep_that_was_cut_off_is_shown_as_far_as_it_came(tmp_path: Path) -> None:
+    path = str(tmp_path / "h.sqlite")
+    with Session("lenet300", "fashion_mnist", history=path) as session:
+        found = studies_of(session).start(session, "quantize", 0.05).result()
+        part = found.copy()
+        part.n[1:] = 0
+        for figures in (part.value, part.low, part.high):
+            figures[1:] = np.nan
+        text = question_text(found.question)
+        session.history.keep_finding(session.key, KIND, text, pack_sensitivity(part), done=False)
+    with Session("lenet300", "fashion_mnist", history=path) as session:
+        session.measure()
+        studies_of(session).recall(session)
+        kept = studies_of(session).of("quantize", "only")
+        assert kept is not None
+        assert np.array_equal(kept.n, part.n)
+        assert session.apply("- quantize: {bits: 3}")  # nothing is foreseen from a sweep of one layer
+        assert next(session.snapshots()).predicted is None
 
 
 def test_a_finer_wish_goes_on_from_a_coarser_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

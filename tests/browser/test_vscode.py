@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.launch import Served, serve_kernels
 from tests.browser.reading import wait_ready
@@ -71,10 +71,6 @@ def page(request: pytest.FixtureRequest, browser: Browser, kernels: Served, bund
     yield page
     page.evaluate("endKernel()")
     context.close()
-
-
-def serve_extension(route: Route) -> None:
-    route.fulfill(path=EXTENSIONS / route.request.url.partition("/nbextensions/")[2])
 
 
 def test_the_workbench_is_drawn_and_a_slider_moves_its_figures(page: Page) -> None:

@@ -25,7 +25,7 @@ from workbench.measure.latency import (
 )
 from workbench.measure.latency.cache import WeightCache, measure_cache, weight_bytes
 from workbench.measure.latency.measured import LatencyError, median_interval
-from workbench.measure.latency.profiler import Calibration
+from workbench.measure.latency.profiler import Calibration, profile
 from workbench.measure.latency.signature import place
 
 IMAGE = (1, 28, 28)
@@ -36,6 +36,13 @@ NOTHING = Calibration(0, 0, 0, 1, 0, 0, 1)
 @pytest.fixture(scope="module")
 def lenet() -> onnx.ModelProto:
     return export_zoo("lenet300")
+
+
+def test_a_profile_that_found_no_room_is_a_sentence(lenet: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path: read(path)[:-5000])
+    with pytest.raises(LatencyError, match="make room there"):
+        profile(lenet, {"input": np.zeros((1, *IMAGE), np.float32)}, runs=2)
 
 
 @pytest.fixture(scope="module")

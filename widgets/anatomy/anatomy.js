@@ -33,7 +33,7 @@ function render({ model, el }) {
     const most = bits ? 32 : names[row] === "sparsity" ? 1 : Math.max(0, ...known);
     graph.paint(values, (value) => (bits ? `${number(value, Number.isInteger(value) ? 0 : 1)} bit` : percent(value)), most);
     const shown = model.get("graph");
-    setText(note, !shown.places ? "Tracing the model." : `${plural(layers, "layer")}${shown.traced ? "" : ", in call order: their links could not be traced"}. Darkest: ${bits ? "32 bit" : percent(most)}.`);
+    setText(note, !shown.places ? "Tracing the model." : `${plural(layers, "layer")}${shown.traced ? "" : ", in call order: their links could not be traced"}. Strongest colour: ${bits ? "32 bit" : percent(most)}.`);
   }
   function update() {
     colour.value = model.get("colour");

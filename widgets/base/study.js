@@ -15,17 +15,20 @@ const tableOf = (caption, titles, rows, classOf = () => "") => element("table", 
   element("thead", {}, element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title)))),
   element("tbody", {}, ...rows.map((cells, at) => element("tr", { class: classOf(at) }, element("th", { scope: "row" }, cells[0]), ...cells.slice(1).map((cell) => element("td", {}, cell))))));
 
-// `words`: `start` and `again` on the button, `idle` where nothing was studied yet, and what `course.what` means
+// `words`: `start` and `again` on the button, `idle` (in `empty`) where nothing was studied yet, and what `course.what`
+// means
 function studyLine(model, words) {
   const start = button(words.start, { class: "wb-button wb-primary" });
   const bar = element("progress", { max: 1, "aria-label": words.start });
   const said = element("span", { class: "wb-muted" });
   const caption = element("span", { class: "wb-muted wb-caption" });
   const problem = element("p", { class: "wb-problem", role: "alert" });
+  const empty = element("p", { class: "wb-empty wb-muted" }, words.idle);
   start.addEventListener("click", () => model.send({ do: model.get("course").what ? "stop" : "start" }));
   return {
     root: element("div", { class: "wb-study-line" }, start, bar, said, caption),
     problem,
+    empty,
     // whether something is on display, and whether it is of what is wanted
     update() {
       const [wanted, shown, course] = [model.get("wanted"), model.get("shown"), model.get("course")];
@@ -38,7 +41,8 @@ function studyLine(model, words) {
       setText(start, running ? "Stop" : here && !fresh ? words.again : words.start);
       start.classList.toggle("wb-primary", !running && !fresh);
       start.disabled = !running && !wanted.recipe;
-      setText(said, running ? (course.share ? `${number(100 * course.share, 0)} %${left}` : wanted.settled ? words[course.what] ?? "Working" : "Waits until every image was run") : here ? "" : words.idle);
+      setText(said, running ? (course.share ? `${number(100 * course.share, 0)} %${left}` : wanted.settled ? words[course.what] ?? "Working" : "Waits until every image was run") : "");
+      empty.hidden = here || running;
       setText(caption, here ? `${shown.words}${fresh ? "" : " (the setting before)"}` : "");
       caption.classList.toggle("wb-before", here && !fresh);
       setText(problem, model.get("problem"));

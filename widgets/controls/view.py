@@ -83,7 +83,7 @@ class ControlsView(View):
         with self.publishing():
             self.note = " ".join(filter(None, (_reached(snapshot, self._dense), unshown(snapshot.recipe))))
             if self.session is not None:
-                known = self.session.notes  # of model and data: told beside their names
+                known = (*self.session.model.notes, *self.session.data.notes)  # told beside their names
                 self.remarks = [*self._taken_off, *(note for note in snapshot.notes if note not in known)]
             if snapshot.generation > self._generation:
                 self._generation = snapshot.generation

@@ -6,6 +6,8 @@ fills the socket nor outlives its page: where answers stop coming, the thread en
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +20,8 @@ PIECE = 512 * 1024
 AHEAD = 4
 #: Seconds without an answer after which the page is taken to be gone.
 PATIENCE = 30.0
+#: Bytes without which a disk is taken to be full.
+ROOM = 100_000
 
 Send = Callable[[dict[str, Any], list[bytes]], None]
 
@@ -110,5 +114,8 @@ class Downloads:
 
 def _plain(error: Exception) -> str:
     """Return what went wrong as the end of a sentence."""
+    place = tempfile.gettempdir()
+    if not isinstance(error, OSError) and shutil.disk_usage(place).free < ROOM:  # runtimes say it each in its own way
+        return f"there is no space left in {place}, where it is put together"
     said = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
     return f"{said[:1].lower()}{said[1:]}" if isinstance(error, OSError) else said

@@ -1,6 +1,6 @@
 // What a runtime makes of the present setting's ONNX file: counts, patterns, times, and both graphs.
 
-const FUSION_WORDS = { start: "Show the fusions", again: "Show again", idle: "Lets each runtime optimize the file and times it with and without; takes some seconds.", study: "Optimizing and timing" };
+const FUSION_WORDS = { start: "Show the fusions", again: "Show again", idle: "The graph before and after, pattern by pattern, and the time that is saved. Each runtime optimizes the file and is timed with and without, which takes some seconds.", study: "Optimizing and timing" };
 
 function render({ model, el }) {
   el.classList.add("wb");
@@ -13,7 +13,7 @@ function render({ model, el }) {
   const stage = element("div", { class: "wb-fusion-stage" }, figures, patterns, graphs);
   el.replaceChildren(element("div", { class: "wb-study wb-fusion wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Fusion"), element("p", { class: "wb-muted" }, "A runtime takes operators into one another before it runs them: what becomes of the graph, and what does it save?")),
-    element("div", { class: "wb-picks" }, pick("Runtime", runtime), line.root), line.problem, stage));
+    element("div", { class: "wb-picks" }, pick("Runtime", runtime), line.root), line.problem, line.empty, stage));
   let drawn = null;
 
   const fact = (title, value, small) => element("div", {}, element("dt", {}, title), element("dd", {}, value, element("small", {}, small || " ")));

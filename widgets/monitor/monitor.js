@@ -33,10 +33,11 @@ function render({ model, el }) {
   const course = element("div", { class: "wb-course" });
   const alarms = element("ul", { class: "wb-alarms", "aria-label": "Latest alarms" });
   const note = element("p", { class: "wb-note" }, "A window of 512 predictions is compared with what was normal: numbers by the Kolmogorov–Smirnov test, classes by chi-square; PSI says how far they moved (0.1 some, 0.25 much). An alarm comes where chance would give one in 50,000 comparisons.");
+  const empty = element("p", { class: "wb-empty wb-muted" }, "Start lets the present setting answer test images as if it were deployed, and compares each window of 512 with what was normal. Choose other traffic to see what an alarm looks like.");
   const stage = element("div", { class: "wb-watch" }, verdict, figures, element("div", { class: "wb-drifts" }, table, element("div", {}, course, alarms)), note);
   el.replaceChildren(element("div", { class: "wb-study wb-monitor wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Monitor"), element("p", { class: "wb-muted" }, "Once deployed: do images and answers stay as they were, how long does an image take, and does the dense model still agree?")),
-    element("div", { class: "wb-picks" }, pick("Watch", source), urlPick, changePick, start, live), problem, stage));
+    element("div", { class: "wb-picks" }, pick("Watch", source), urlPick, changePick, start, live), problem, empty, stage));
 
   source.addEventListener("change", () => { set("source", source.value); update(); });
   url.addEventListener("change", () => set("url", url.value));
@@ -89,6 +90,7 @@ function render({ model, el }) {
     setText(live, watching.what ? (status.predictions == null ? "Learning what is normal" : `Watching ${watching.what}`) : status.predictions == null ? "" : "Stopped");
     setText(problem, model.get("problem"));
     stage.hidden = status.predictions == null;
+    empty.hidden = !stage.hidden || Boolean(watching.what);
     if (!stage.hidden) tell(status);
   }
   const traits = onTraits(model, ["watching", "status", "course", "problem", "source", "traffic", "changes", "present"], update, { frame: true });

@@ -6,6 +6,7 @@ thread follows them; of several made while one is being followed, only the last 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -129,10 +130,18 @@ class Loader:
             given = model.given or default_model(known_names("model"))
             session = open_session(given, wish.data.given or DEFAULTS["data"])
         except Misfit as misfit:
-            return Outcome(wish, model, problem=str(misfit), misfit=misfit)
+            return Outcome(wish, model, problem=_as_uploaded(str(misfit), wish), misfit=misfit)
         except Exception as error:  # whatever went wrong belongs on the page, as a sentence
-            return Outcome(wish, model, problem=str(error) or type(error).__name__)
+            return Outcome(wish, model, problem=_as_uploaded(str(error) or type(error).__name__, wish))
         return Outcome(wish, model, session)
+
+
+def _as_uploaded(problem: str, wish: Wish) -> str:
+    """Call uploaded files as the person does: the folder they lie in here is nobody's business."""
+    for source in (wish.model, wish.data):
+        if source.is_uploaded:
+            problem = problem.replace(f"{source.given.parent}{os.sep}", "")
+    return problem
 
 
 def remark_on(session: Session, wish: Wish) -> str:

@@ -111,7 +111,7 @@ function openerOf(model, kind) {
   const bar = element("progress", { max: 1, "aria-label": "Uploaded" });
   const said = element("span", { role: "status" });
   const cancel = button("Cancel");
-    const problem = element("p", { class: "wb-problem", role: "alert" });
+  const problem = element("p", { class: "wb-problem", role: "alert" });
   const close = button("Close");
   const going = element("div", { class: "wb-open-going" }, bar, said, cancel, close);
   const dialog = element("dialog", { class: "wb-open", "aria-labelledby": `${id}-title` },

@@ -66,6 +66,11 @@ class Source:
         return cls(loaded.name, loaded, FILE + loaded.name)
 
     @property
+    def is_uploaded(self) -> bool:
+        """Whether it is a file or a folder that the page sent."""
+        return isinstance(self.given, Path) and self.address.startswith(FILE)
+
+    @property
     def is_packed(self) -> bool:
         """Whether it is a packed file, which names its model and carries a recipe."""
         return isinstance(self.given, Path) and self.given.suffix.lower() == PACKED

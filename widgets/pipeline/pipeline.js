@@ -1,6 +1,6 @@
 // A model's layers on several processes: how evenly they are shared, what was measured, what more would give.
 
-const PIPELINE_WORDS = { start: "Run the pipeline", again: "Run again", idle: "Times each block, then runs one process and several; takes some tens of seconds.", study: "Timing the blocks" };
+const PIPELINE_WORDS = { start: "Run the pipeline", again: "Run again", idle: "How evenly the layers can be shared, how many images a second several processes answer, and what more of them would give. Each block is timed, then one process and several are run, which takes some tens of seconds.", study: "Timing the blocks" };
 
 function speedupChart({ forecast, stages, speedup }) {
   const [left, top, width, height] = [34, 10, 250, 130];
@@ -35,7 +35,7 @@ function render({ model, el }) {
   const stage = element("div", { class: "wb-pipeline-stage" }, figures, element("div", {}, work, table, reason), chart);
   el.replaceChildren(element("div", { class: "wb-study wb-pipeline wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Pipeline"), element("p", { class: "wb-muted" }, "The layers shared out over processes, a core each: while one stage finishes a microbatch, the stage before begins the next.")),
-    element("div", { class: "wb-picks" }, pick("Processes", stages), pick("Images a microbatch", microbatch), cores, line.root), line.problem, stage));
+    element("div", { class: "wb-picks" }, pick("Processes", stages), pick("Images a microbatch", microbatch), cores, line.root), line.problem, line.empty, stage));
   let drawn = null;
 
   const fact = (title, value, small) => element("div", {}, element("dt", {}, title), element("dd", {}, value, element("small", {}, small)));

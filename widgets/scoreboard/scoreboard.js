@@ -42,6 +42,16 @@ function place(mark, left, width) {
   if (width != null) mark.style.width = inCss(Math.min(width, 1 - Math.max(0, left)));
 }
 
+// Nothing is known yet of a model just opened, and what stands in the card is the figure of the one before.
+function blank(parts, kind, ...texts) {
+  for (const name of ["value", "low", "high", "n", "kind", "recipe", "split"]) delete parts.root.dataset[name];
+  delete parts.value.dataset.text;
+  setText(parts.value, "–");
+  for (const node of [parts.change, ...parts.ends, ...texts]) setText(node, "");
+  for (const mark of Object.values(parts.marks)) place(mark, null);
+  kindOf(parts, kind);
+}
+
 function describe(root, data, busy) {
   for (const [name, value] of Object.entries(data)) root.dataset[name] = value ?? "";
   root.setAttribute("aria-busy", String(busy));
@@ -151,7 +161,11 @@ function render({ model, el }) {
     const ghost = model.get("progress").predicted;
     accuracy.root.setAttribute("aria-busy", String(busy(figure)));
     if (figure && figure.metric !== accuracy.root.dataset.metric) rename(figure.metric);
-    if (!figure) { kindOf(accuracy, "measuring"); setText(counted, model.get("progress").doing || "Running the first images."); return; }
+    if (!figure) {
+      blank(accuracy, "measuring", counter, half, level, agreement, runner);
+      setText(counted, model.get("progress").doing || "Running the first images.");
+      return;
+    }
     const { value, low, high, n, kind, recipe, split } = figure;
     describe(accuracy.root, { value, low, high, n, kind, recipe, split }, busy(figure));
     kindOf(accuracy, busy(figure) ? "measuring" : figure.kind);
@@ -180,7 +194,7 @@ function render({ model, el }) {
   function drawSize() {
     const figure = model.get("size");
     size.root.setAttribute("aria-busy", String(busy(figure)));
-    if (!figure) { kindOf(size, "packing"); return; }
+    if (!figure) { blank(size, "packing", ...rows); return; }
     describe(size.root, { value: figure.bytes, low: figure.bytes, high: figure.bytes, n: "", kind: figure.kind, recipe: figure.recipe, split: "" }, busy(figure));
     kindOf(size, busy(figure) ? "packing" : figure.kind);
     const [value, unit] = bytes(figure.bytes).split(" ");
@@ -201,7 +215,7 @@ function render({ model, el }) {
     latency.root.setAttribute("aria-busy", String(busy(figure)));
     button.disabled = measuring || !figure;
     setText(button, measuring ? "Measuring" : "Measure");
-    if (!figure) { kindOf(latency, "estimating"); return; }
+    if (!figure) { blank(latency, "estimating", reason, measured, why); return; }
     const { value, low, high, kind, recipe, ratio } = figure;
     describe(latency.root, { value, low, high, n: "", kind, recipe, split: "" }, busy(figure));
     kindOf(latency, busy(figure) ? "estimating" : kind);

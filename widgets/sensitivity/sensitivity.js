@@ -56,6 +56,7 @@ function readData(model) {
   const data = {
     dial, about, levels, layers, value, low, high, baseline: about.baseline, metric, harm,
     present: typed(model.get("present"), Float32Array),
+    done: n.filter((images) => images > 0).length / (n.length || 1),
     selected: new Set(model.get("selected")), locked: new Set(model.get("locked")),
     levelText: (level, brief) => (dial.percent ? `${number(level * 100, 0)}${brief ? "" : " %"}` : `${level}${brief ? "" : dial.unit}`),
     cell(row, column) {
@@ -120,6 +121,7 @@ function courseText(data, state, technique, mode) {
     return `${which}${number(100 * progress.share, 0)} %${left}${progress.technique === shown && seen ? ` · ${seen}${orderText(data)}` : ""}`;
   }
   if (!about.total) return progress.technique === shown && progress.state === "cancelled" ? "Stopped before anything was measured." : "";
+  if (!about.fewest) return `Not finished: ${number(100 * data.done, 0)} % of the cells are measured`;
   if (about.fewest === about.total) return `Exact: all ${count(about.total)} ${about.split} images${took}`;
   if (progress.technique === shown && progress.state === "cancelled") return `Stopped, and valid as it stands: ${seen}${orderText(data)}`;
   return `Done: ${seen}${orderText(data)}${took}`;
@@ -224,11 +226,11 @@ function render({ model, el }) {
     grid.tabIndex = something && !asTable ? 0 : -1;
     grid.setAttribute("aria-rowcount", data.layers.length);
     grid.setAttribute("aria-colcount", data.levels.length);
-    setText(start, running ? "Stop" : data.about.total ? "Run again" : "Start");
+    setText(start, running ? "Stop" : !data.about.total ? "Start" : data.about.fewest ? "Run again" : "Go on");
     start.classList.toggle("wb-running", running);
     begin.disabled = running;
     start.style.visibility = empty.hidden ? "" : "hidden"; // one button to start with: the one under the question
-    const share = running ? progress.share : data.about.total && progress.state !== "cancelled" ? 1 : progress.share || 0;
+    const share = running ? progress.share : !data.about.fewest ? data.done : progress.state === "cancelled" ? progress.share : 1;
     bar.firstChild.style.width = `${100 * share}%`;
     bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
     const text = courseText(data, progress, shown, model.get("mode"));

@@ -1,7 +1,7 @@
 // Where to cut a model between a device and a server: a slider over the cuts, what each costs, and a real run.
 
 const SPLIT_WORDS = {
-  start: "Measure the cuts", again: "Measure again", idle: "Times both halves at every cut and codes what would be sent; takes some seconds.",
+  start: "Measure the cuts", again: "Measure again", idle: "What device, link and server would each take, at every place where the model can be cut, and which cut is the quickest. Both halves are timed and what would be sent is coded, which takes some seconds.",
   study: "Measuring", run: "Running two processes",
 };
 
@@ -32,13 +32,14 @@ function render({ model, el }) {
   el.replaceChildren(element("div", { class: "wb-study wb-split wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Split inference"), element("p", { class: "wb-muted" }, "The first layers on a device, the rest on a server: what does each cut cost, from image to answer?")),
     element("div", { class: "wb-picks" }, device.root, server.root, pick("Network", network), own, pick("Sent in", bits)),
-    line.root, line.problem, stage));
+    line.root, line.problem, line.empty, stage));
   let chosen = null;
 
   // A machine is chosen, and a factor foretold of it; a factor typed by hand counts instead.
   function machineField(title, factor, words, paceOf) {
     const machine = choice([]);
     const value = numberField("", { min: 0.01, step: "any", "aria-label": `${title}: times ${factor === "slowdown" ? "slower" : "faster"} than this machine` });
+    const guess = element("span", { class: "wb-pick" }, value, words);
     const name = title.toLowerCase();
     const known = () => model.get("machines").find((pace) => pace.device === model.get(name));
     machine.addEventListener("change", () => {
@@ -51,6 +52,7 @@ function render({ model, el }) {
       if (machine.options.length <= 1) machine.replaceChildren(...choice([...model.get("machines").map((pace) => [pace.device, pace.title]), ["own", "by hand"]]).children);
       const [typed, pace] = [model.get(factor), known()];
       machine.value = typed == null ? model.get(name) : "own";
+      guess.hidden = typed == null && pace?.slower == null; // known once the cuts are measured
       if (document.activeElement !== value) value.value = typed ?? (pace?.slower == null ? "" : Number(paceOf(pace).toPrecision(3)));
     }
     const reach = () => {
@@ -59,7 +61,7 @@ function render({ model, el }) {
       const [least, most] = [paceOf(pace), paceOf({ slower: pace.low }), paceOf({ slower: pace.high })].slice(1).sort((a, b) => a - b);
       return `${title}: ${rounded(least)} to ${rounded(most)} times (90 %), foretold from ${pace.anchors ? "published measurements" : "its data sheet alone"}. `;
     };
-    return { root: element("span", { class: "wb-machine" }, pick(title, machine), element("span", { class: "wb-pick" }, value, words)), update, reach };
+    return { root: element("span", { class: "wb-machine" }, pick(title, machine), guess), update, reach };
   }
   function move(at) { chosen = model.get("plan").cuts[at]?.name ?? null; update(); }
   function linked() {

@@ -70,7 +70,7 @@ class Studies(OneJob):
             kept, foreseen = recall_all(session, self._recalled), bool(self.found)
         for found in kept:
             question = found.question
-            if question.layers == whole and question.mode in ("only", "others") and found.known:
+            if question.layers == whole and question.mode in ("only", "others") and (found.n > 0).any():
                 slot = question.technique, question.mode
                 with self._lock:
                     mine = self._found.get(slot)

@@ -69,9 +69,9 @@ def _parts(arrays: Mapping[str, NDArray[Any]], path: Path) -> dict[str, Part]:
     """The pair of each set; a pair whose names speak of no set is called train."""
     images, labels = (_by_set(arrays, names) for names in (_IMAGES, _LABELS))
     if not images or set(labels) - set(images) or (set(images) - set(labels) and _may_be_labels(arrays, images)):
-        present = ", ".join(f"{key} {array.shape}" for key, array in arrays.items()) or "nothing"
+        present = ", ".join(f"'{key}' of shape {array.shape}" for key, array in arrays.items()) or "nothing"
         raise WorkbenchError(
-            f"File '{shown(path)}' has {shown(present)}; it needs images and labels, as 'x' and 'y', "
+            f"File '{shown(path)}' holds {shown(present)}; it needs images and labels, as 'x' and 'y', "
             f"'images' and 'labels', or 'x_train', 'y_train', 'x_test', 'y_test'."
         )
     return {split: Part(images[split], labels.get(split)) for split in images}

@@ -115,8 +115,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises many kinds for damaged files
         if "TorchScript" in str(error):
             raise ModelError(_refusal(path, str(error))) from error
+        reason = _first_line(error)
+        known = f" ({reason})" if " " in reason else ""  # unpicklers tell of a byte by its number alone
         raise ModelError(
-            f"{path} is not a sound torch file ({_first_line(error)}): it may be truncated; save or copy it again."
+            f"{path} is not a sound torch file{known}: it may be truncated; save or copy it again."
         ) from error
     tensors = _tensors(loaded)
     if not tensors:

@@ -244,6 +244,16 @@ def test_an_upload_arrives_in_pieces_and_opens(opened: Opened, tmp_path: Path) -
     assert read_link(opened.view.address["fragment"]).model == "file:up.onnx"
 
 
+def test_a_bad_upload_is_called_as_the_person_calls_it(opened: Opened) -> None:
+    tell = opened.view._handle_custom_msg
+    tell({"do": "upload", "ticket": 5, "name": "half.safetensors", "files": 1, "bytes": 4}, [])
+    part = {"path": "half.safetensors", "offset": 0, "size": 4}
+    tell({"do": "piece", "ticket": 5, "parts": [part]}, [memoryview(b"abcd")])
+    tell({"do": "uploaded", "ticket": 5, "kind": "model"}, [])
+    opened.wait()
+    assert opened.answers[-1]["problem"].startswith("half.safetensors is not a sound safetensors file")
+
+
 def test_half_an_upload_opens_nothing(opened: Opened) -> None:
     tell = opened.view._handle_custom_msg
     tell({"do": "upload", "ticket": 5, "name": "up.onnx", "files": 1, "bytes": 10}, [])

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .kernel import Kernel
-from .measured import open_session, time_once
+from .measured import LatencyError, open_session, time_once
 from .sheet import Sheet, chain
 
 #: Profiled runs of a graph.
@@ -121,7 +121,10 @@ class Canary:
 
 
 def profile(model: Any, feeds: dict[str, np.ndarray], runs: int = _RUNS) -> list[Node]:
-    """Run ``model`` under the profiler, so often (at least twice), and return its nodes."""
+    """Run ``model`` under the profiler, so often (at least twice), and return its nodes.
+
+    Raises ``LatencyError`` where the profiler, which writes a file of some MB meanwhile, has no place for it.
+    """
     prefix = Path(tempfile.gettempdir()) / f"kernels-{uuid.uuid4().hex}"
     session = open_session(model, profile_to=str(prefix))
     for _ in range(runs):
@@ -129,8 +132,13 @@ def profile(model: Any, feeds: dict[str, np.ndarray], runs: int = _RUNS) -> list
     path = Path(session.end_profiling())
     try:
         return read_nodes(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:  # cut short, or never there: the profiler does not say so itself
+        raise LatencyError(
+            f"Kernels cannot be timed here, since the profiler's file could not be written to {path.parent}: "
+            "make room there, or name another folder in TMPDIR."
+        ) from error
     finally:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 _SCALAR = {"x": np.zeros((1, 4), np.float32)}

@@ -53,7 +53,9 @@
     sentence.textContent = SENTENCES[what] || "";
     button.hidden = what === "lost";
     banner.hidden = !what;
-    document.body.classList.toggle("wb-ended", Boolean(what) && !PASSING.includes(what));
+    const ended = Boolean(what) && !PASSING.includes(what);
+    document.body.classList.toggle("wb-ended", ended);
+    document.getElementById("rendered_cells")?.toggleAttribute("inert", ended); // a key would move what nobody answers
   }
   async function startAgain() {
     const button = document.querySelector("#wb-banner button");
