@@ -45,6 +45,25 @@ def test_an_nm_pattern_has_its_two_numbers_beside_it(page: Page) -> None:
     expect(page.locator(".wb-controls output").first).to_have_text("2:8")
 
 
+def test_what_is_refused_is_said_right_below_its_control(page: Page) -> None:
+    page.get_by_role("slider", name="Pruning ratio", exact=True).fill("50")
+    page.get_by_label("What is pruned: others").select_option("n:m")
+    kept, of = page.get_by_label("N", exact=True), page.get_by_label("M", exact=True)
+    kept.fill("6")
+    kept.press("Enter")
+    problem = page.locator(".wb-controls .wb-problem")
+    expect(problem).to_contain_text("n must be less than m, not 6:4")
+    assert kept.bounding_box()["y"] < problem.bounding_box()["y"] < of.bounding_box()["y"]
+    page.get_by_role("slider", name="Bit-width", exact=True).fill("4")
+    wait_shown(page, "- prune: {ratio: 0.5, granularity: 'n:m'}\n- quantize: {bits: 4}")
+    expect(problem).to_contain_text("not 6:4")
+    of.fill("63")
+    of.press("Enter")
+    expect(problem).to_contain_text("6:63 pruning needs input channels that 63 divides")
+    assert of.bounding_box()["y"] < problem.bounding_box()["y"]
+    expect(page.locator("[data-metric=size] .wb-kind")).to_have_text("previous")
+
+
 def test_a_setting_without_an_upper_bound_takes_what_is_typed(page: Page) -> None:
     page.get_by_role("slider", name="Pruning ratio", exact=True).fill("50")
     wait_shown(page, "- prune: {ratio: 0.5}")

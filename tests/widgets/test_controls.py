@@ -65,9 +65,54 @@ def test_a_refused_recipe_is_said_in_place_and_cleared_by_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(session, "apply", refuse)
         move(view, ratio=10)
-    assert view.error == "This session is closed; open a new one."
+    assert (view.error, view.blamed) == ("This session is closed; open a new one.", "ratio")
     move(view, ratio=20)
-    assert view.error == ""
+    assert (view.error, view.blamed) == ("", "")
+    view.close()
+
+
+def test_a_refused_setting_is_told_beside_its_control_and_holds_up_no_other(session: FakeSession) -> None:
+    view = ControlsView(session)
+    move(view, ratio=40, granularity="n:m")
+    kept: list[str] = []
+
+    def also(control: str, **changes: Any) -> None:
+        """Do what a page does that was not told to follow: it names all that was touched since."""
+        kept.append(control)
+        seq = view.state["seq"] + 1
+        view.set_state({"state": {**view.state, **changes, "touched": kept, "seq": seq}})
+
+    also("advanced.prune.n", advanced={"prune": {"n": 6}})
+    assert "n must be less than m, not 6:4" in view.error
+    assert view.blamed == "advanced.prune.n"
+    also("bits", bits=4)
+    assert [step.technique for step in session.recipe.steps] == ["prune", "quantize"]
+    assert view.blamed == "advanced.prune.n"
+    also("advanced.prune.m", advanced={"prune": {"n": 6, "m": 8}})
+    view.close()
+    assert (view.error, view.blamed) == ("", "")
+    assert session.recipe.to_data()[0] == {"prune": {"ratio": 0.4, "granularity": "n:m", "n": 6, "m": 8}}
+
+
+def test_what_cannot_be_carried_out_is_told_beside_the_control_moved_last(session: FakeSession) -> None:
+    view = ControlsView(session)
+    view._handle_custom_msg({"do": "add", "technique": "factorize"}, [])
+    session.step()
+    session.fail("Rank 500 is above the full rank.")
+    assert wait_until(view, "error", bool) == "Rank 500 is above the full rank."
+    assert view.blamed == "step.factorize"
+    move(view, bits=4)
+    session.step()
+    wait_until(view, "error", lambda error: not error)
+    session.fail("The same, by another step.")
+    wait_until(view, "error", bool)
+    assert view.blamed == "bits"
+    move(view, ratio=5)
+    session.fail("The same, by another step.")
+    assert view.blamed == "bits"  # this move changed nothing about it
+    session.apply(Recipe.parse("- prune: {ratio: 0.3}"))
+    session.step()
+    wait_until(view, "error", lambda error: not error)
     view.close()
 
 
@@ -165,6 +210,19 @@ def test_reset_puts_back_what_the_dense_recipe_leaves_open(session: FakeSession)
     session.step()
     wait_until(view, "follow", lambda follow: follow.get("ratio") == 0 and follow.get("granularity") == "weight")
     view.close()
+
+
+def test_what_reset_put_back_stays_so_when_a_technique_is_added(session: FakeSession) -> None:
+    view = ControlsView(session)
+    move(view, ratio=40, granularity="n:m", advanced={"prune": {"m": 8}})
+    start(view, "")
+    session.step()
+    wait_until(view, "follow", lambda follow: follow.get("granularity") == "weight")
+    view._handle_custom_msg({"do": "add", "technique": "factorize"}, [])
+    session.step()
+    wait_until(view, "steps", lambda steps: steps == ["factorize"])
+    view.close()
+    assert (view.follow["granularity"], view.follow["advanced"].get("prune")) == ("weight", None)
 
 
 def test_leaving_obs_leaves_the_scope_that_it_brought():

@@ -67,23 +67,22 @@ function render({ model, el }) {
   const problem = element("p", { class: "wb-problem", role: "alert" });
   const remarks = element("ul", { class: "wb-remarks", "aria-label": "Remarks on the steps" });
   const advanced = element("div", { class: "wb-advanced" });
+  const start = element("section", { "aria-label": "Start", class: "wb-start" }, presets);
+  const head = element("div", { class: "wb-head" },
+    element("h2", {}, "Prune ", help("pruning", "Weights: the smallest are set to zero; the file shrinks, the speed stays. Channels: whole filters are removed; the model really gets smaller and faster, and loses more accuracy.")),
+    kinds.root);
   let fields = [];
 
   el.classList.add("wb");
   el.replaceChildren(element("div", { class: "wb-controls wb-card" },
-    element("section", { "aria-label": "Start", class: "wb-start" }, presets),
-    element("section", { "aria-label": "Prune" },
-      element("div", { class: "wb-head" },
-        element("h2", {}, "Prune ", help("pruning", "Weights: the smallest are set to zero; the file shrinks, the speed stays. Channels: whole filters are removed; the model really gets smaller and faster, and loses more accuracy.")),
-        kinds.root),
-      ratio.root, criterion, note),
+    start,
+    element("section", { "aria-label": "Prune" }, head, ratio.root, criterion, note),
     element("section", { "aria-label": "Quantize" },
       element("div", { class: "wb-head" }, element("h2", {}, "Quantize ", help("quantization", "Each weight is stored in so many bits instead of 32. Down to about 5 bits most networks hardly notice. With 8-bit activations too, runtimes use integer kernels and run faster. Grid: levels at equal distances. Codebook: levels where the weights are; they are shared, as in Deep Compression.")), method.root),
       bits.root, activations.root, recalibrate.root),
     more,
     remarks,
-    element("details", {}, element("summary", {}, "Advanced"), advanced),
-    problem));
+    element("details", {}, element("summary", {}, "Advanced"), advanced)));
 
   const fill = (input) => input.style.setProperty("--wb-fill", `calc(8px + (100% - 16px) * ${(input.value - input.min) / (input.max - input.min)})`);
   const showBits = (value) => (value === off ? "off" : value === 16 ? "fp16" : `${value} bit`);
@@ -135,13 +134,24 @@ function render({ model, el }) {
     }
   }
 
+  // What was refused is said below the control that asked for it: `blamed` names it as `touched` does.
+  function placeProblem() {
+    const blamed = model.get("blamed");
+    const own = { ratio: ratio.root, granularity: head, bits: bits.root, method: bits.root, activations: activations.root, recalibrate: recalibrate.root };
+    const field = fields.find((item) => `advanced.${item.technique}.${item.field.name}` === blamed && !item.nodes[0].hidden);
+    const card = [...more.querySelectorAll(".wb-step")].find((step) => blamed === `step.${step.dataset.technique}`);
+    const beside = field ? field.nodes.at(-1) : own[blamed] || card?.firstElementChild || (blamed.startsWith("step.") && add.parentNode ? add : presets);
+    if (beside.nextElementSibling !== problem) beside.after(problem);
+    setText(problem, model.get("error"));
+  }
+
   function showModel() {
     const has = model.get("batchnorm");
     recalibrate.input.disabled = !has;
     setText(recalibrate.small, has ? "Wins back much of what pruning lost." : "This model has no BatchNorm.");
     recalibrate.small.classList.toggle("wb-hidden", has);
     setText(note, model.get("note") || "Drag to remove the smallest weights.");
-    setText(problem, model.get("error"));
+    placeProblem();
     const said = model.get("remarks");
     if ([...remarks.children].map((item) => item.textContent).join("\n") !== said.join("\n")) remarks.replaceChildren(...said.map((text) => element("li", {}, text)));
     remarks.hidden = !said.length;
@@ -175,7 +185,7 @@ function render({ model, el }) {
     const cards = all.filter((entry) => steps.includes(entry.technique)).map((entry) => {
       const remove = button("×", { class: "wb-remove", "aria-label": `Take ${titled(entry.technique)} away` });
       remove.addEventListener("click", () => model.send({ do: "remove", technique: entry.technique }));
-      return element("div", { class: "wb-step", role: "group", "aria-label": titled(entry.technique) },
+      return element("div", { class: "wb-step", role: "group", "aria-label": titled(entry.technique), "data-technique": entry.technique },
         element("div", { class: "wb-head" }, element("h2", {}, titled(entry.technique)), remove),
         element("p", { class: "wb-muted" }, `${entry.summary} `, source(entry)),
         element("div", { class: "wb-advanced" }, ...made(entry)));
@@ -185,6 +195,7 @@ function render({ model, el }) {
     more.replaceChildren(...cards, ...(free.length ? [add] : []));
     more.hidden = !cards.length && !free.length;
     show();
+    placeProblem();
   }
 
   function change(changes, ...names) {
@@ -224,7 +235,7 @@ function render({ model, el }) {
   reset.addEventListener("click", () => model.send({ do: "start", preset: "" }));
 
   const followed = onTraits(model, ["follow"], follow);
-  const modelled = onTraits(model, ["note", "error", "batchnorm", "remarks"], showModel);
+  const modelled = onTraits(model, ["note", "error", "blamed", "batchnorm", "remarks"], showModel);
   const built = onTraits(model, ["presets", "advanced", "steps"], build);
   // What was sent while the connection went dead may be lost (the served page says when it is back).
   const sendAgain = () => { if (touched.size) change({}, ...touched); };

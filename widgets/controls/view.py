@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
@@ -60,9 +62,13 @@ class ControlsView(View):
     batchnorm = traitlets.Bool(True).tag(sync=True)
     note = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
+    #: The control that ``error`` stands beside: a name as in ``touched``, "start", or a technique's "step.NAME".
+    blamed = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
         self._generation = -1
+        self._moved = (-1, "")
+        self._failed = ""
         self._dense = 0
         self._afresh = False
         self._taken_off: list[str] = []
@@ -72,11 +78,12 @@ class ControlsView(View):
     def begin(self, session: Session) -> None:
         """Forget the generations of the Session before, and learn what this model has."""
         self._generation = -1
+        self._moved, self._failed = (-1, ""), ""
         self._dense = sum(layer.params for layer in session.layers)
         self.batchnorm = _has_batchnorm(session.model.module)
         self.presets = [{"name": preset.name, "help": preset.help} for preset in PRESETS]
         self.advanced = _advanced_fields()
-        self.error = ""
+        self._say("")
 
     def draw(self, snapshot: Snapshot) -> None:
         """Show what was reached, and follow a Recipe that was set elsewhere."""
@@ -85,6 +92,7 @@ class ControlsView(View):
             if self.session is not None:
                 known = (*self.session.model.notes, *self.session.data.notes)  # told beside their names
                 self.remarks = [*self._taken_off, *(note for note in snapshot.notes if note not in known)]
+            self._say_what_failed(snapshot)
             if snapshot.generation > self._generation:
                 self._generation = snapshot.generation
                 self._follow(snapshot)
@@ -114,11 +122,12 @@ class ControlsView(View):
                 return without(recipe, technique)
             return recipe if step_of(recipe, technique) else with_settings(recipe, technique, {})
 
-        try:
-            self.change(put)
-            self.error = ""
-        except ValueError as problem:
-            self.error = str(problem)
+        with self.publishing():  # no Snapshot of it is drawn before it is known who asked for it
+            try:
+                self._moved = (self.change(put), f"step.{technique}")
+                self._say("")
+            except ValueError as problem:
+                self._say(str(problem), f"step.{technique}")
 
     def _start(self, steps: list[Any]) -> None:
         from workbench.recipe import Recipe
@@ -127,29 +136,70 @@ class ControlsView(View):
         locked = self.marks.locked
         # the generation stays behind on purpose: the controls follow what they did not set themselves,
         # and what the recipe leaves open goes back to where it began
-        self._afresh = True
-        self.change(lambda present: keeping_locked(wanted, present, locked), whole=True)
         with self.publishing():
-            self.error = ""
+            self._afresh = True
+            self._moved = (self.change(lambda present: keeping_locked(wanted, present, locked), whole=True), "start")
+            self._say("")
 
     def _follow(self, snapshot: Snapshot) -> None:
-        present = ControlsState() if self._afresh else ControlsState.from_page(self.state)
+        present = ControlsState() if self._afresh else ControlsState.from_page(self._shown())
         self._afresh = False
         shown = controls_from_recipe(snapshot.recipe, present)
         # `seq` tells a page that opens later which of `state` and `follow` came last
         self.follow = {**shown.to_page(), "generation": snapshot.generation, "seq": self.state.get("seq", 0)}
+
+    def _shown(self) -> dict[str, Any]:
+        """Return where the page has the controls: as it sent them last, or as it was told to put them since."""
+        told_last = self.follow.get("seq", -1) >= self.state.get("seq", 0)
+        return {**self.state, **self.follow} if told_last else {**self.follow, **self.state}
 
     def _on_state(self, change: dict[str, Any]) -> None:
         if self.session is None:
             return
         state = ControlsState.from_page(change["new"])
         touched = [name for name in change["new"].get("touched", ()) if isinstance(name, str)]
+        last = touched[-1] if touched else ""
         try:
-            self._generation = self.change(lambda present: edited(present, state, touched))
-            self.error = ""
+            self._set(state, touched, last)
+            if not self._failed:  # what failed before may fail still: the next Snapshot tells
+                self._say("")
             self._tell_what_was_put_back(state)
         except ValueError as problem:
-            self.error = str(problem)
+            self._say(str(problem), self._set_without_one(state, touched) or last)
+
+    def _set(self, state: ControlsState, touched: Sequence[str], control: str) -> None:
+        self._generation = self.change(lambda present: edited(present, state, touched))
+        self._moved = (self._generation, control)
+
+    def _set_without_one(self, state: ControlsState, touched: Sequence[str]) -> str:
+        """Set what can be set without one of the controls, the one touched last if possible; return its name.
+
+        A control that was refused stays as a person left it, and must not hold up the others.
+        """
+        assert self.session is not None
+        for name in reversed(touched):
+            others = [other for other in touched if other != name]
+            with contextlib.suppress(ValueError):
+                if edited(self.session.recipe, state, others) != self.session.recipe:
+                    self._set(state, others, others[-1])
+                return name
+        return ""
+
+    def _say_what_failed(self, snapshot: Snapshot) -> None:
+        """Say beside the control moved last that its recipe could not be carried out, for as long as that is so."""
+        generation, control = self._moved
+        if snapshot.error and snapshot.generation == generation:
+            if snapshot.error != self._failed:  # otherwise it was another control's, and stays there
+                self._failed = snapshot.error
+                self._say(snapshot.error, control)
+        elif snapshot.generation > self._generation or (self._failed and snapshot.generation == generation):
+            self._say("")
+
+    def _say(self, error: str, control: str = "") -> None:
+        with self.publishing():
+            self.error, self.blamed = error, control
+        if not error:
+            self._failed = ""
 
     def _tell_what_was_put_back(self, state: ControlsState) -> None:
         """Let the page follow where a moved control ruled out what others said."""

@@ -145,7 +145,11 @@ function render({ model, el }) {
     device.title = known.find(({ name }) => name === device.value)?.title ?? "";
   }
 
-  const busy = (figure) => !figure || figure.recipe !== model.get("progress").recipe;
+  const failed = () => Boolean(model.get("progress").error);
+  const old = (figure) => !figure || figure.recipe !== model.get("progress").recipe;
+  const busy = (figure) => old(figure) && !failed();
+  // What is under way; of a setting that could not be carried out there will be no figure, and those before it stay.
+  const doing = (figure, what) => (!old(figure) ? figure.kind : !failed() ? what : figure ? "previous" : "none");
 
   // Without labels the first card tells agreement, and is called so.
   function rename(metric) {
@@ -162,13 +166,13 @@ function render({ model, el }) {
     accuracy.root.setAttribute("aria-busy", String(busy(figure)));
     if (figure && figure.metric !== accuracy.root.dataset.metric) rename(figure.metric);
     if (!figure) {
-      blank(accuracy, "measuring", counter, half, level, agreement, runner);
-      setText(counted, model.get("progress").doing || "Running the first images.");
+      blank(accuracy, doing(figure, "measuring"), counter, half, level, agreement, runner);
+      setText(counted, failed() ? "" : model.get("progress").doing || "Running the first images.");
       return;
     }
     const { value, low, high, n, kind, recipe, split } = figure;
     describe(accuracy.root, { value, low, high, n, kind, recipe, split }, busy(figure));
-    kindOf(accuracy, busy(figure) ? "measuring" : figure.kind);
+    kindOf(accuracy, doing(figure, "measuring"));
     const exact = figure.kind === "exact";
     headline(accuracy, number(figure.value * 100, exact ? 2 : 1), "%");
     const change = base ? (figure.value - base.value) * 100 : null;
@@ -194,9 +198,9 @@ function render({ model, el }) {
   function drawSize() {
     const figure = model.get("size");
     size.root.setAttribute("aria-busy", String(busy(figure)));
-    if (!figure) { blank(size, "packing", ...rows); return; }
+    if (!figure) { blank(size, doing(figure, "packing"), ...rows); return; }
     describe(size.root, { value: figure.bytes, low: figure.bytes, high: figure.bytes, n: "", kind: figure.kind, recipe: figure.recipe, split: "" }, busy(figure));
-    kindOf(size, busy(figure) ? "packing" : figure.kind);
+    kindOf(size, doing(figure, "packing"));
     const [value, unit] = bytes(figure.bytes).split(" ");
     headline(size, value, unit);
     const ratio = figure.dense / figure.bytes;
@@ -215,10 +219,10 @@ function render({ model, el }) {
     latency.root.setAttribute("aria-busy", String(busy(figure)));
     button.disabled = measuring || !figure;
     setText(button, measuring ? "Measuring" : "Measure");
-    if (!figure) { blank(latency, "estimating", reason, measured, why); return; }
+    if (!figure) { blank(latency, doing(figure, "estimating"), reason, measured, why); return; }
     const { value, low, high, kind, recipe, ratio } = figure;
     describe(latency.root, { value, low, high, n: "", kind, recipe, split: "" }, busy(figure));
-    kindOf(latency, busy(figure) ? "estimating" : kind);
+    kindOf(latency, doing(figure, "estimating"));
     button.hidden = ratio != null;
     if (ratio) { drawElsewhere(figure); return; }
     const [text, unit] = milliseconds(value).split(" ");
@@ -267,7 +271,7 @@ function render({ model, el }) {
   let spoken;
   function speak() {
     clearTimeout(spoken);
-    if (!model.get("progress").settled) return;
+    if (!model.get("progress").settled || failed()) return;
     spoken = setTimeout(() => {
       const hurt = harm.text();
       const say = (parts) => `${parts.root.getAttribute("aria-label")} ${parts.value.textContent}, ${parts.change.textContent || "no baseline yet"}`;

@@ -29,7 +29,7 @@ class SortedValues:
 
     ``weights`` (n,) say how much each counts in the squared error; all alike unless said, and ``masses``, the
     running weights, are None then. Values are kept as whole numbers, ``keys``, that are in their order. It holds
-    16 bytes a value, 28 with weights: a slider comes back to it, and caches are bounded.
+    24 bytes a value, 36 with weights: a slider comes back to it, and caches are bounded.
     """
 
     def __init__(self, values: NDArray[np.float32], weights: NDArray[np.float32] | None = None) -> None:
@@ -48,8 +48,8 @@ class SortedValues:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it holds."""
-        held = (self.order, self.keys, self.sums, self.masses, self._weights)
+        """Bytes that it holds, once all has been asked for."""
+        held = (self.order, self.keys, self.sums, self.sums, self.masses, self._weights)
         return sum(array.nbytes for array in held if array is not None)
 
     def cluster(self, centres: Doubles, iterations: int, refill: bool = True) -> Doubles:
@@ -58,26 +58,23 @@ class SortedValues:
         return np.asarray(found)
 
     def assign(self, centres: Doubles) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return the number (n,) of each value's nearest centre, in the order the values came, and the centres.
+        """Return each value's number and the centres; see ``assign_all``."""
+        (found,) = assign_all([self], centres[None])
+        return found
 
-        Centres that are nearest to nothing are left out.
-        """
-        counts = np.diff(self._ends(centres))
-        used = counts > 0
-        codes = np.empty(len(self), np.uint8)
-        codes[self.order] = np.repeat(np.arange(int(used.sum()), dtype=np.uint8), counts[used])
-        return codes, centres[used].astype(np.float32)
-
-    def running_squares(self) -> Doubles:
-        """Return the sums of the first 0, 1, … n squares, by weight."""
+    @cached_property
+    def squares(self) -> Doubles:
+        """The sums of the first 0, 1, … n squares, by weight."""
         squares = np.square(_values_of(self.keys), dtype=np.float64)
         return _running(squares if self._weights is None else squares * self._weights)
 
     def start(self, kind: Start, count: int, seed: int) -> Doubles:
-        """Return ``count`` first centres, ascending: as far apart, as many values apart, or some of the values."""
-        if kind == "linear":
-            low, high = _values_of(self.keys[[0, -1]]).astype(np.float64)
-            return np.linspace(low, high, count)
+        """Return ``count`` first centres, ascending; see ``start_all``."""
+        (found,) = start_all([self], kind, count, seed)
+        return np.asarray(found)
+
+    def _some(self, kind: Start, count: int, seed: int) -> Doubles:
+        """Return some of the values, as first centres."""
         if kind == "density":
             places = ((np.arange(count) + 0.5) / count * len(self)).astype(np.intp)
         else:
@@ -85,10 +82,47 @@ class SortedValues:
             places = np.sort(chance.choice(len(self), count, replace=len(self) < count))
         return _values_of(self.keys[places]).astype(np.float64)
 
-    def _ends(self, centres: Doubles) -> Places:
-        """Return where each centre's run begins, and the end of the last."""
-        cuts = self.keys.searchsorted(_keys_of(_narrow((centres[1:] + centres[:-1]) / 2)), side="right")
-        return np.concatenate([[0], cuts, [len(self)]])
+
+def start_all(runs: Sequence[SortedValues], kind: Start, count: int, seed: int) -> Doubles:
+    """Return first centres (runs, count) of each of ``runs``, ascending; zeros where a run has no values.
+
+    They are as far apart, as many values apart, or some of the values by chance.
+    """
+    starts = np.zeros((len(runs), count))
+    filled = [place for place, run in enumerate(runs) if len(run)]
+    if kind == "linear" and filled:
+        ends = _values_of(np.stack([runs[place].keys[[0, -1]] for place in filled])).astype(np.float64)
+        low, high = ends[:, :1], ends[:, 1:]
+        starts[filled] = np.arange(count) * ((high - low) / max(1, count - 1)) + low
+        starts[filled, -1:] = high
+    elif filled:
+        for place in filled:
+            starts[place] = runs[place]._some(kind, count, seed)
+    return starts
+
+
+def assign_all(runs: Sequence[SortedValues], centres: Doubles) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    """Return for each of ``runs`` the number (n,) of each value's nearest centre, as the values came, and the centres.
+
+    ``centres`` (runs, k) ascend. Those that are nearest to nothing are left out.
+    """
+    count = centres.shape[1]
+    cuts = _keys_of(_narrow((centres[:, 1:] + centres[:, :-1]) / 2))
+    ends = np.zeros((len(runs), count + 1), np.intp)
+    for own, run, cut in zip(ends, runs, cuts, strict=True):
+        own[1:count] = run.keys.searchsorted(cut, side="right")
+        own[count] = len(run)
+    sizes = np.diff(ends, axis=1)
+    used = sizes > 0
+    in_order = np.repeat((used.cumsum(axis=1) - 1).astype(np.uint8), sizes.ravel())
+    narrow, begin = centres.astype(np.float32), 0
+    found: list[tuple[NDArray[np.uint8], NDArray[np.float32]]] = []
+    for run, own, book in zip(runs, used, narrow, strict=True):
+        codes = np.empty(len(run), np.uint8)
+        codes[run.order] = in_order[begin : begin + len(run)]
+        begin += len(run)
+        found.append((codes, book[own]))
+    return found
 
 
 def cluster_all(runs: Sequence[SortedValues], centres: Doubles, iterations: int, refill: bool = True) -> Doubles:
@@ -129,7 +163,6 @@ class _Books:
         self._ends = np.append(firsts[self._row], firsts[-1])
         self._moved = np.ones(len(self._centres), np.bool_)
         self._active: NDArray[np.bool_] = np.ones(count, np.bool_)
-        self._running: dict[int, Doubles] = {}
         self._inner = np.arange(1, len(self._centres) + 1) % self._size != 0  # a cut follows within the run
 
     @property
@@ -201,14 +234,11 @@ class _Books:
         if not some.any():
             return
         settled, places, idle = settled[some], places[some], idle[some]
-        rows, centres, ends = (
-            settled[:, None],
-            self._centres[places],
-            self._ends[places[:, :1] + np.arange(self._size + 1)],
-        )
-        begin, end = ends[:, :-1], ends[:, 1:]
-        squares, spread = (np.stack(part) for part in zip(*map(self._spread, settled, ends), strict=True))
+        rows, centres = settled[:, None], self._centres[places]
+        begin, end = self._ends[places], self._ends[places + 1]
+        spread = (end > begin) & (self._values.take(end - 1) > self._values.take(begin, mode="clip"))
         counts = np.minimum(idle.sum(axis=1), spread.sum(axis=1))[:, None]
+        squares = self._between(self._squares, rows, begin, end)
         errors = squares - self._between(self._masses, rows, begin, end) * centres**2
         largest = np.where(spread, errors, -np.inf).argsort(axis=1)[:, ::-1]
         row, rank = np.nonzero(np.arange(self._size) < counts)
@@ -222,13 +252,15 @@ class _Books:
         self._moved[places] = moved != centres
         self._centres[places] = moved
 
-    def _spread(self, row: int, ends: Places) -> tuple[Doubles, NDArray[np.bool_]]:
-        """Return each cluster's sum of squares, and whether it holds different values, of the run ``row``."""
-        run, ends = self._runs[row], ends - self._firsts[row]
-        if row not in self._running:  # few runs are asked, since few have idle centres
-            self._running[row] = run.running_squares()
-        wide = run.keys.take(ends[1:] - 1) > run.keys.take(ends[:-1], mode="clip")
-        return np.diff(self._running[row].take(ends)), wide & (ends[1:] > ends[:-1])
+    @cached_property
+    def _squares(self) -> Doubles:
+        """The running sums of squares of all runs."""
+        return np.concatenate([run.squares for run in self._runs])
+
+    @cached_property
+    def _values(self) -> NDArray[np.int32]:
+        """The keys of all values."""
+        return np.concatenate([run.keys for run in self._runs])
 
 
 def _keys_of(values: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.encodings.tables import named_table
-from workbench.techniques.kmeans import SortedValues, cluster_all
+from workbench.techniques.kmeans import SortedValues, cluster_all, start_all
 from workbench.techniques.storage import TableCodes
 
 from .grids import row_squares
@@ -171,11 +171,7 @@ def lloyd(runs: Sequence[SortedValues], bits: int) -> list[NDArray[np.float32]]:
     They start evenly between minimum and maximum, as in Deep Compression (Han et al. 2016), and end where
     each is the mean, by weight, of the values nearest to it (Lloyd 1982). Nothing but zeros has one level.
     """
-    starts = np.zeros((len(runs), 2**bits))
-    for start, run in zip(starts, runs, strict=True):
-        if len(run):
-            start[:] = run.start("linear", 2**bits, 0)
-    centres = cluster_all(runs, starts, ROUNDS, refill=False).astype(np.float32)
+    centres = cluster_all(runs, start_all(runs, "linear", 2**bits, 0), ROUNDS, refill=False).astype(np.float32)
     return [found[np.append(True, found[1:] != found[:-1])] for found in centres]
 
 

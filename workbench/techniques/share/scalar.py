@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..codebook import SharedValues
 from ..context import Context
 from ..draft import Draft
-from ..kmeans import SortedValues, cluster_all
+from ..kmeans import SortedValues, assign_all, cluster_all, start_all
 from .settings import ShareSettings
 
 Floats = NDArray[np.float32]
@@ -66,11 +66,9 @@ def _shared(
         context.check()
         ordered.append(_ordered(draft, pool, context))
     runs = [run for part in ordered for run in part]
-    starts = np.zeros((len(runs), settings.size))
-    for start, run in zip(starts, runs, strict=True):
-        start[:] = run.start(settings.start, settings.size, settings.seed) if len(run) else 0
-    books = iter(cluster_all(runs, starts, settings.iterations))
-    found = {pool: [run.assign(next(books)) for run in part] for pool, part in zip(unknown, ordered, strict=True)}
+    starts = start_all(runs, settings.start, settings.size, settings.seed)
+    books = iter(assign_all(runs, cluster_all(runs, starts, settings.iterations)))
+    found = {pool: [next(books) for _ in part] for pool, part in zip(unknown, ordered, strict=True)}
     return [
         context.cache.get(key, partial(_storages, draft, pool, found.get(pool, [])))
         for pool, key in zip(pools, keys, strict=True)
