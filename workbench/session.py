@@ -102,6 +102,7 @@ class Session:
         if isinstance(history, (str, Path)) and (others := of_others(self.history, self._engine.key)):
             trouble = (*trouble, others)
         self._engine.notes += trouble
+        self.history_notes = trouble  # what is to be said of its state, such as that it is read-only
         self._engine.target = target
         self._path = UndoPath()
         self._bulletin = Bulletin()

@@ -107,7 +107,7 @@ def test_words_follow_from_the_figures_and_suggestions_can_be_run() -> None:
     assert words.dominates[0].endswith("70% go to 1 of 2 layers: conv.")
     assert "99% are in 1 of 2 layers: fc" in words.dominates[1]
     assert "20% of the time is in no layer" in words.dominates[2]
-    assert any("Removing channels shrinks 70% of the time" in one for one in words.helps)
+    assert any("Removing channels shrinks what 70% of the time goes to" in one for one in words.helps)
     assert any("99% of the weights are in matrices" in one for one in words.helps)
     assert any("activations make it" in one for one in words.does_not)
     for suggestion in words.suggestions:

@@ -100,6 +100,7 @@ class FakeSession:
         layers: tuple[LayerFigures, ...] | None = None,
     ) -> None:
         self.notes: tuple[str, ...] = ()
+        self.history_notes: tuple[str, ...] = ()
         self._device = "this-machine"
         self.model = model or SimpleNamespace(
             name="resnet20",

@@ -248,6 +248,13 @@ def say(view: TradeoffView, **content: Any) -> None:
     view._errands.run("end", lambda: None).join()
 
 
+def test_what_is_wrong_with_the_history_is_said_over_the_plot(session: FakeSession) -> None:
+    session.history_notes = ("The history file was damaged and moved.", "And more.")
+    view = TradeoffView(session)
+    assert view.notice == "The history file was damaged and moved. And more."
+    view.close()
+
+
 def test_settings_are_named_and_starred_in_the_history_and_on_the_page(
     view: TradeoffView, session: FakeSession
 ) -> None:

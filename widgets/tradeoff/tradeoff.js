@@ -2,7 +2,7 @@
 // or Enter goes back to it. On touch the first tap tells and the second goes.
 
 const REACH = 16;
-const TRAITS = ["edition", "points", "added", "added_upto", "dense", "present", "present_words", "x", "y", "log", "near", "scope", "comparison", "deleted", "problem"];
+const TRAITS = ["edition", "points", "added", "added_upto", "dense", "present", "present_words", "x", "y", "log", "near", "scope", "comparison", "deleted", "problem", "notice"];
 
 function choice(id, name, options) {
   const select = element("select", { id }, ...options.map(([value, text]) => element("option", { value }, text)));
@@ -33,13 +33,14 @@ function render({ model, el }) {
   const go = button("Go back to it");
   const speaker = element("div", { class: "wb-hidden", "aria-live": "polite" });
   const problem = element("p", { class: "wb-problem", role: "alert" });
+  const notice = element("p", { class: "wb-problem wb-notice" });
   const store = pointStore(model);
   const send = (content) => model.send({ ...content, edition: model.get("edition") });
   const list = settingList({ send, goTo: (p) => goTo(p), point: (p) => { chosen = p; later(); }, deleted: () => model.get("deleted"), csv: () => list.chosen().length ? list.chosen() : shown.map((p) => p.place) });
   const comparison = comparisonTable(() => send({ do: "compare", places: [] }));
   el.replaceChildren(element("div", { class: "wb-tradeoff wb-card" },
     element("div", { class: "wb-head" }, element("h2", {}, "Trade-off"), up.root, across.root, log.root, near.root, filter, scope.root),
-    problem,
+    element("div", { class: "wb-said" }, notice, problem),
     element("div", { class: "wb-legend", "aria-hidden": "true" },
       ...[["exact", "measured on every image"], ["sampled", "sampled, with interval"], ["front", "Pareto front"], ["dense", "dense"], ["present", "now"]]
         .map(([name, text]) => element("span", {}, element("i", { class: `wb-${name}` }), text))),
@@ -118,6 +119,7 @@ function render({ model, el }) {
     log.input.checked = model.get("log");
     near.input.checked = model.get("near");
     setText(problem, model.get("problem"));
+    setText(notice, model.get("notice"));
     const counted = `${plural(shown.length, "setting")}, ${count(front.length)} on the Pareto front`;
     canvas.setAttribute("aria-label", `${metric("y").title} against ${metric("x").title.toLowerCase()}: ${counted}`);
   }

@@ -90,6 +90,7 @@ class TradeoffView(View):
     comparison = traitlets.Dict().tag(sync=True)
     deleted: traitlets.List[int] = traitlets.List().tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
+    notice = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
         self._trials = Trials("")
@@ -109,6 +110,7 @@ class TradeoffView(View):
         self.points = self.words = self.added = self.added_words = self.dense = self.present = b""
         self.upto = self.added_from = self.added_upto = 0
         self.present_words = self.problem = ""
+        self.notice = " ".join(session.history_notes)  # damaged, read-only, of a newer version
         self.comparison, self.deleted = {}, []
         self._unsubscribe = session.subscribe(trials.note)
         self._readings.run("read", lambda: self._read_ahead(session, trials))

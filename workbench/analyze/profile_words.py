@@ -94,7 +94,8 @@ def _helps(profile: Profile) -> tuple[list[str], list[Suggestion]]:
     matrices = sum(layer.weight_bytes for layer in profile.layers if layer.type in MATRICES) / stored
     if convolved >= NOTABLE:
         sentences.append(
-            f"Removing channels shrinks {convolved:.0%} of the time: convolutions get smaller kernels, not zeros."
+            f"Removing channels shrinks what {convolved:.0%} of the time goes to: convolutions get smaller kernels, "
+            "not zeros."
         )
         suggestions.append(Suggestion(
             "- prune: {granularity: filter, scope: layer, ratio: 0.5}\n- recalibrate: {}",
