@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from workbench.compressed import CompressedModel
 from workbench.compression import compress_subject, context_for
 from workbench.data.dataset import Dataset
 from workbench.evaluation import Evaluator
@@ -65,10 +66,10 @@ class Bench:
         """Train ``recipe`` where it has not been, with ``seed`` in all its trained steps, and measure it."""
         recipe = with_seed(Recipe.parse(recipe) if isinstance(recipe, str) else recipe, seed)
         seconds = self._train(recipe)
-        compressed = compress_subject(self._subject, recipe, context_for(self.model, self.data))
+        compressed = self._compress(recipe)
         return Run(
-            self.model.name, label, recipe.to_data(), seed, self.dense["test"], self.accuracy(recipe, "validation"),
-            self.accuracy(recipe, "test"), compressed.nbytes, self._subject.dense_fp32_bytes / compressed.nbytes,
+            self.model.name, label, recipe.to_data(), seed, self.dense["test"], self._judge(compressed, "validation"),
+            self._judge(compressed, "test"), compressed.nbytes, self._subject.dense_fp32_bytes / compressed.nbytes,
             seconds,
         )  # fmt: skip
 
@@ -80,10 +81,15 @@ class Bench:
 
     def accuracy(self, recipe: Recipe, split: str) -> float:
         """Return the accuracy on a split, in per cent."""
+        return self._judge(self._compress(recipe), split)
+
+    def _compress(self, recipe: Recipe) -> CompressedModel:
+        return compress_subject(self._subject, recipe, context_for(self.model, self.data))
+
+    def _judge(self, compressed: CompressedModel, split: str) -> float:
         if split not in self._evaluators:
             self._evaluators[split] = Evaluator(self._subject, self.data[split], self._normalization)
         evaluator = self._evaluators[split]
-        compressed = compress_subject(self._subject, recipe, context_for(self.model, self.data))
         return 100 * evaluator.correct(evaluator.free_runner(compressed)) / len(self.data[split])
 
 

@@ -39,6 +39,13 @@ def test_a_method_shows_its_settings_and_a_job_that_runs_is_stopped(tab: Locator
     expect(tab.get_by_text("“0” does not fit: type a whole number from 1 to 1000.")).to_be_visible()
     epochs.fill("5")
     epochs.press("Enter")
+    tab.get_by_text("More settings").click()
+    minutes = tab.get_by_label("Minutes", exact=True)
+    minutes.fill("0")
+    minutes.press("Enter")
+    expect(tab.get_by_text("“0” does not fit: type a number above 0 to 100000.")).to_be_visible()
+    minutes.fill("")
+    minutes.press("Enter")
     tab.get_by_role("button", name="Start", exact=True).click()
     job = tab.get_by_role("listitem").filter(has_text="Finetune, 5 epochs")
     expect(job).to_contain_text("running", timeout=30_000)
@@ -52,6 +59,8 @@ def test_a_method_shows_its_settings_and_a_job_that_runs_is_stopped(tab: Locator
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_nothing_is_wider_than_the_page(tab: Locator, page: Page, width: int) -> None:
+    page.get_by_role("switch", name="Recalibrate BatchNorm").click()
+    expect(tab.get_by_role("row").filter(has_text="in the recipe")).to_have_count(1)
     page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for box in (item.bounding_box() for item in tab.locator("section, canvas").all()):

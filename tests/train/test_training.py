@@ -153,6 +153,13 @@ def test_a_loss_gone_nan_later_stops_there_and_the_best_state_is_kept(
     assert all(bool(tensor.isfinite().all()) for tensor in compress(small_model, recipe, small_data).tensors.values())
 
 
+def test_a_training_that_gained_nothing_says_so(small_model: Model, small_data: Dataset) -> None:
+    recipe = Recipe.parse("- prune: {ratio: 0.5}\n- finetune: {epochs: 1, batch: 16, learning_rate: 1.0e-9}")
+    trained = train(small_model, small_data, recipe, place=Within()).result()
+    assert trained.after == trained.before
+    assert trained.note == "No epoch was more accurate than the model was before: that is kept."
+
+
 def _with_train(data: Dataset, labels: torch.Tensor) -> Dataset:
     return replace(data, splits={**data.splits, "train": Split("train", data["train"].images, labels)})
 

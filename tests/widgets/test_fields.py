@@ -15,6 +15,9 @@ def test_kinds_and_ranges_come_from_the_settings_type() -> None:
     fields = {field["name"]: field for field in fields_of(TECHNIQUES["prune"])}
     assert fields["scope"]["options"] == ["global", "layer", "row"]
     assert (fields["multiple"]["min"], fields["multiple"]["max"], fields["multiple"]["whole"]) == (1, 64, True)
+    assert fields["multiple"]["excluded"] == []
+    minutes = next(field for field in fields_of(TECHNIQUES["finetune"]) if field["name"] == "minutes")
+    assert (minutes["min"], minutes["excluded"]) == (0, ["min"])
     assert fields["threshold"]["optional"]
     assert fields["threshold"]["default"] is None
     nested = {field["name"] for field in fields_of(TECHNIQUES["quantize"], ["activations.bits"])}

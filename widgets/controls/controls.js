@@ -173,6 +173,7 @@ function render({ model, el }) {
       return control.nodes;
     });
     const source = ({ source: name, url }) => (url ? element("a", { href: url, target: "_blank", rel: "noreferrer" }, name) : name);
+    const folded = (nodes) => (nodes.length ? [element("details", {}, element("summary", {}, "More settings"), element("div", { class: "wb-advanced" }, ...nodes))] : []);
     const beside = (field) => ["criterion", "n", "m", "block_rows", "block_columns"].includes(field.name);
     const prune = all.find((entry) => entry.technique === "prune");
     criterion.replaceChildren(...(prune ? made(prune, beside, true) : []));
@@ -188,7 +189,8 @@ function render({ model, el }) {
       return element("div", { class: "wb-step", role: "group", "aria-label": titled(entry.technique), "data-technique": entry.technique },
         element("div", { class: "wb-head" }, element("h2", {}, titled(entry.technique)), remove),
         element("p", { class: "wb-muted" }, `${entry.summary} `, source(entry)),
-        element("div", { class: "wb-advanced" }, ...made(entry)));
+        element("div", { class: "wb-advanced" }, ...made(entry, ({ first }) => first)),
+        ...folded(made(entry, ({ first }) => !first)));
     });
     const free = all.filter((entry) => entry.offered && !entry.main && !methods.includes(entry.technique) && !steps.includes(entry.technique));
     add.replaceChildren(element("option", { value: "" }, "Add a technique …"), ...free.map((entry) => element("option", { value: entry.technique, title: entry.summary }, `${titled(entry.technique)}: ${entry.summary}`)));

@@ -27,13 +27,17 @@ function advancedField(id, field, changed, compact = false) {
     control.addEventListener("change", () => {
       const text = control.value.trim().replace(",", ".");
       const value = text === "" && field.optional ? null : Number(text);
-      const fits = value === null || (text !== "" && Number.isFinite(value) && (!field.whole || Number.isInteger(value)) && (field.min == null || value >= field.min) && (field.max == null || value <= field.max));
+      const left = (end) => field.excluded.includes(end) && value === field[end];
+      const inside = (field.min == null || value >= field.min) && (field.max == null || value <= field.max) && !left("min") && !left("max");
+      const fits = value === null || (text !== "" && Number.isFinite(value) && (!field.whole || Number.isInteger(value)) && inside);
       control.setAttribute("aria-invalid", String(!fits));
-      const range = [field.min == null ? "" : `from ${field.min}`, field.max == null ? "" : `to ${field.max}`].filter(Boolean).join(" ");
+      const ends = [["min", "from", "above"], ["max", "to", "and below"]];
+      const range = ends.filter(([end]) => field[end] != null).map(([end, to, open]) => `${field.excluded.includes(end) ? open : to} ${field[end]}`).join(" ");
       said.textContent = fits ? field.help : `“${control.value}” does not fit: type a ${field.whole ? "whole number" : "number"} ${range}.`;
       said.classList.toggle("wb-invalid", !fits);
       said.classList.toggle("wb-hidden", compact && fits);
       if (fits) changed(value);
+      else said.scrollIntoView({ block: "nearest" });
     });
   }
   const allow = (options) => {

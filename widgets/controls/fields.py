@@ -10,21 +10,27 @@ if TYPE_CHECKING:
     from workbench.techniques.base import Settings
 
 Field = dict[str, Any]
+#: Settings of a training that are shown first; its others, two dozen, are folded away.
+FIRST = ("ratio", "bits", "size", "max_bytes", "prior", "epochs", "learning_rate", "images", "learn_from")
 
 
 def fields_of(technique: Technique[Any], skip: Collection[str] = ()) -> list[Field]:
     """Return the settings of ``technique`` but those in ``skip``, each as plain data.
 
     ``name`` (dotted for nested settings), ``label``, ``help``, ``default``, and ``kind``: ``choice`` with
-    its ``options``, ``flag``, or ``number`` with ``min``, ``max``, ``whole`` and ``optional``. A setting
-    with one possible value is left out. ``when``: conditions of which one must hold for the setting to matter, if
-    there are any; they and ``choices`` are those of the settings' type.
+    its ``options``, ``flag``, or ``number`` with ``min``, ``max``, which of the two is ``excluded``, ``whole`` and
+    ``optional``. A setting with one possible value is left out. ``when``: conditions of which one must hold for the
+    setting to matter, if there are any; they and ``choices`` are those of the settings' type. ``first``: not to be
+    folded away.
     """
+    from workbench.techniques.trained import TrainingSettings
+
     kind = technique.settings
     schema = kind.model_json_schema()
     fields = _fields(schema, schema.get("$defs", {}), "", skip)
     for field in fields:
         field["when"] = _conditions(kind, field["name"])
+        field["first"] = field["name"] in FIRST or not issubclass(kind, TrainingSettings)
         if field["name"] in kind.choices:
             other, options = kind.choices[field["name"]]
             field["choices"] = {"by": other, "options": {str(value): list(names) for value, names in options.items()}}
@@ -76,8 +82,11 @@ def _field(path: str, rule: Mapping[str, Any]) -> Field | None:
     if shape.get("type") in ("integer", "number"):
         low = shape.get("minimum", shape.get("exclusiveMinimum"))
         high = shape.get("maximum", shape.get("exclusiveMaximum"))
-        whole = shape["type"] == "integer"
-        return {**common, "kind": "number", "min": low, "max": high, "whole": whole, "optional": optional}
+        ends = {"min": "exclusiveMinimum", "max": "exclusiveMaximum"}
+        return {
+            **common, "kind": "number", "min": low, "max": high, "whole": shape["type"] == "integer",
+            "optional": optional, "excluded": [end for end, name in ends.items() if name in shape],
+        }  # fmt: skip
     return None
 
 

@@ -201,5 +201,7 @@ def _allowed(field: dict[str, Any]) -> str:
     if field["kind"] == "flag":
         return "true or false"
     low, high = field["min"], field["max"]
-    span = f"from {low}" if high is None else f"{low} to {high}"
+    above, below = ("min" in field["excluded"], "max" in field["excluded"])
+    least = f"above {low}" if above else f"from {low}" if high is None else f"{low}"
+    span = least if high is None else f"{least} {'and below' if below else 'to'} {high}"
     return f"{span}{' or null' if field['optional'] else ''}"

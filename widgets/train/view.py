@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two drawings of running jobs.
 PACE = 0.25
-#: Settings shown first; the others are folded away.
-FIRST = ("ratio", "bits", "size", "max_bytes", "prior", "epochs", "learning_rate", "images", "learn_from")
 
 
 def methods() -> list[dict[str, Any]]:
@@ -42,8 +40,7 @@ def methods() -> list[dict[str, Any]]:
     return [
         {
             "name": name, "summary": technique.summary, "source": technique.source, "url": technique.url,
-            "fields": [{**field, "first": field["name"] in FIRST} for field in fields_of(technique)],
-            "again": getattr(technique.settings, "again", ()),
+            "fields": fields_of(technique), "again": getattr(technique.settings, "again", ()),
         }
         for name, technique in TECHNIQUES.items()
         if technique.cost(technique.settings()) is Cost.TRAINED

@@ -227,6 +227,7 @@ class Trainer:
         course = self.course
         if not self._best:
             raise WorkbenchError(f"{stopped} Nothing was kept, since it had not been compressed as far as asked.")
+        unmoved = "" if course.best_epoch else "No epoch was more accurate than the model was before: that is kept."
         return Outcome(
             self._best,
             Estimate.exact(course.before, n, "validation"),
@@ -234,7 +235,7 @@ class Trainer:
             tuple(course.curve),
             course.seconds,
             stopped,
-            course.note,
+            f"{course.note} {unmoved}".strip(),
         )
 
     def _save(self) -> None:
