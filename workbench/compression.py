@@ -10,7 +10,7 @@ from torch import nn
 from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
-from workbench.encodings import Encoding, encode_values
+from workbench.encodings import Encoding, encode_grids, encode_values
 from workbench.encodings.packing import Packing, repack
 from workbench.errors import WorkbenchError
 from workbench.models.load import load_model
@@ -20,6 +20,10 @@ from workbench.subject import Subject
 from workbench.techniques.context import Cache, Context
 from workbench.techniques.draft import Draft
 from workbench.techniques.finite import require_finite
+from workbench.techniques.storage import Codes
+
+#: Tensors that are encoded between two questions whether the result is still wanted.
+TOGETHER = 64
 
 
 def compress(
@@ -58,6 +62,7 @@ def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> Comp
     """Return the subject compressed by ``recipe``, using and filling the context's cache."""
     draft = draft_for(subject, recipe, context)
     untouched, changed = _untouched(subject, context), draft.touched | draft.packing.keys()
+    _encode_grids(draft, context)
     encoded = {}
     for name in draft.tensors:
         context.check()
@@ -94,6 +99,18 @@ def _untouched(subject: Subject, context: Context) -> Mapping[str, Encoding]:
         return encoded
 
     return context.cache.get(("encodings", subject.hash), compute)
+
+
+def _encode_grids(draft: Draft, context: Context) -> None:
+    """Encode what is on grids and not known yet, many tensors at a time, into the cache where ``_encode`` looks."""
+    keys = {("encoding", draft.version(name)): storage for name, storage in draft.stored.items()
+            if isinstance(storage, Codes) and name in draft.tensors and name not in draft.packing}  # fmt: skip
+    fresh = [(key, storage) for key, storage in keys.items() if key not in context.cache]
+    for start in range(0, len(fresh), TOGETHER):
+        context.check()
+        some = fresh[start : start + TOGETHER]
+        for (key, _), grid in zip(some, encode_grids([storage.grid_values for _, storage in some]), strict=True):
+            context.cache.get(key, lambda found=grid: found)  # type: ignore[misc]
 
 
 def _encode(draft: Draft, name: str, cache: Cache) -> Encoding:

@@ -7,10 +7,12 @@ from workbench.encodings.archive import Archive, ArchiveError, load_archive
 from workbench.encodings.base import ENCODINGS, Encoding, EncodingError, register, unpack
 from workbench.encodings.blocks import Blocks
 from workbench.encodings.choose import (
+    GridValues,
     encode_blocks,
     encode_codebook,
     encode_codes,
     encode_grid,
+    encode_grids,
     encode_hashed,
     encode_levels,
     encode_values,
@@ -38,6 +40,7 @@ __all__ = [
     "EncodingError",
     "Entropy",
     "Grid",
+    "GridValues",
     "Hashed",
     "Levels",
     "Packed",
@@ -47,6 +50,7 @@ __all__ = [
     "encode_codebook",
     "encode_codes",
     "encode_grid",
+    "encode_grids",
     "encode_hashed",
     "encode_levels",
     "encode_values",

@@ -18,8 +18,9 @@ encoder wrote; any other end means damage.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +38,21 @@ _STEPS = len(_MANTISSAS)
 _WEIGHTS = np.array([0.0, *(math.ldexp(_MANTISSAS[byte % _STEPS], byte // _STEPS) for byte in range(1, 256))])
 #: Their logarithms to the base 2; 0 for a symbol that never occurs.
 _WIDTHS = np.log2(np.maximum(_WEIGHTS, 1))
+
+
+#: Values that a symbol can have.
+SYMBOLS = 256
+
+
+class Table(NamedTuple):
+    """Frequencies of symbols from ``low`` on, as they are stored.
+
+    ``expected_bytes`` is the size that they alone say: that of the code, or up to four less, without coding anything.
+    """
+
+    low: int
+    frequencies: NDArray[np.uint8]
+    expected_bytes: float
 
 
 @register
@@ -71,28 +87,21 @@ class Ans(Encoding):
 
     @once
     def _bytes(self) -> bytes:
-        return _encode(self._symbols, self._low, self._table) if self._counts.size else b""
+        return _encode(self._symbols, self._table) if self._table else b""
 
     @once
-    def _counts(self) -> NDArray[np.int64]:
-        return self.inner.byte_counts if self.joined else self.inner.counts
+    def _table(self) -> Table | None:
+        known = self.inner.tables
+        if self.joined not in known:
+            counts = self.inner.byte_counts if self.joined else self.inner.counts
+            (known[self.joined],) = tables_of([counts], SYMBOLS if self.joined else 1 << self.inner.bits)
+        found: Table | None = known[self.joined]
+        return found
 
-    @once
-    def _low(self) -> int:
-        return _lowest(self._counts)
-
-    @once
-    def _table(self) -> NDArray[np.uint8]:
-        return _frequencies(self._counts[self._low :])
-
-    @once
+    @property
     def expected_bytes(self) -> float:
         """Size that the frequencies alone say: `nbytes`, or up to four less, without coding anything."""
-        if not self._counts.size:
-            return 0.0
-        used, table = self._counts[self._low :], self._table
-        bits = int(used.sum()) * math.log2(float(_WEIGHTS[table].sum())) - float(used @ _WIDTHS[table])
-        return 2 + len(used) + bits / 8
+        return self._table.expected_bytes if self._table else 0.0
 
     def pack(self) -> bytes:
         return self._bytes
@@ -128,19 +137,49 @@ class Ans(Encoding):
 
 def encode_symbols(symbols: Array) -> bytes:
     """Code flat symbols (uint8); nothing stays nothing."""
-    if not symbols.size:
-        return b""
-    counts = np.bincount(symbols)
-    low = _lowest(counts)
-    return _encode(symbols, low, _frequencies(counts[low:]))
+    (table,) = tables_of([np.bincount(symbols)], SYMBOLS)
+    return _encode(symbols, table) if table else b""
 
 
-def _encode(symbols: Array, low: int, table: NDArray[np.uint8]) -> bytes:
-    """Code flat symbols, the lowest of which is ``low``, under a table of frequencies."""
+def tables_of(counts: Iterable[NDArray[np.int64]], symbols: int) -> list[Table | None]:
+    """Return a table for each row of counts of at most so many symbols; None for one of nothing.
+
+    All at once: each row alone would be a dozen calls on a few numbers. What comes out for one does not depend on
+    the others.
+    """
+    given = list(counts)
+    rows = np.zeros((len(given), symbols), np.int64)
+    for row, own in zip(rows, given, strict=True):
+        row[: len(own)] = own
+    totals = rows.sum(1)
+    # each count's share of all, rounded to a sixteenth of a power of two
+    steps = np.log2(np.maximum(rows, 1))
+    steps -= np.array([math.log2(max(1, total)) for total in totals.tolist()])[:, None]
+    steps *= _STEPS
+    steps += 255
+    np.rint(steps, out=steps)
+    np.maximum(steps, 1, out=steps)
+    steps *= rows > 0
+    frequencies = steps.astype(np.uint8)
+    every = np.maximum(_WEIGHTS[frequencies].sum(1), 1)
+    bits = totals * np.log2(every) - (rows * _WIDTHS[frequencies]).sum(1)
+    used = rows > 0
+    low, high = used.argmax(1), symbols - used[:, ::-1].argmax(1)
+    return [
+        Table(start, own[start:end], 2 + end - start + size / 8) if total else None
+        for own, start, end, size, total in zip(
+            frequencies, low.tolist(), high.tolist(), bits.tolist(), totals.tolist(), strict=True
+        )
+    ]
+
+
+def _encode(symbols: Array, table: Table) -> bytes:
+    """Code flat symbols under a table of their frequencies."""
+    low, frequencies, _ = table
     coder = _coder(None)
-    coder.encode_reverse(np.subtract(symbols, np.int32(low), dtype=np.int32), _model(table))
+    coder.encode_reverse(np.subtract(symbols, np.int32(low), dtype=np.int32), _model(frequencies))
     words: bytes = coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
-    return bytes([low, low + len(table) - 1]) + table.tobytes() + words
+    return bytes([low, low + len(frequencies) - 1]) + frequencies.tobytes() + words
 
 
 def decode_symbols(data: bytes, size: int, count: int) -> NDArray[np.uint8]:
@@ -160,22 +199,6 @@ def decode_symbols(data: bytes, size: int, count: int) -> NDArray[np.uint8]:
     if not coder.is_empty() or symbols.max() >= len(table) or not table[symbols].all():
         raise EncodingError(f"coded values are damaged: they do not end after {size}")
     return np.asarray(symbols + low, np.uint8)
-
-
-def _lowest(counts: NDArray[np.int64]) -> int:
-    return int((counts != 0).argmax())
-
-
-def _frequencies(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Round each count's share of all to a sixteenth of a power of two."""
-    steps = np.log2(np.maximum(counts, 1))  # in place from here on: every tensor has several codes to try
-    steps -= math.log2(int(counts.sum()))
-    steps *= _STEPS
-    steps += 255
-    np.rint(steps, out=steps)
-    np.maximum(steps, 1, out=steps)
-    steps *= counts > 0
-    return steps.astype(np.uint8)
 
 
 def _model(table: NDArray[np.uint8]) -> Any:

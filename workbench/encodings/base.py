@@ -196,7 +196,9 @@ def mask_entropy_bytes(size: int, kept: int) -> float:
     return -size * (p * math.log2(p) + (1 - p) * math.log2(1 - p)) / 8
 
 
-def zero_order_bytes(counts: Array) -> float:
-    """Entropy, in bytes, of symbols that occur `counts` times each (Shannon 1948)."""
-    used = counts[counts > 0].astype(np.float64)
-    return float((used * np.log2(used.sum() / used)).sum() / 8) if used.size > 1 else 0.0
+def zero_order_bytes(counts: Array) -> Any:
+    """Entropy, in bytes, of symbols that occur `counts` times each (Shannon 1948); of each row of a matrix."""
+    used = np.maximum(counts, 1)
+    terms = np.log2(np.maximum(counts.sum(-1, keepdims=True), 1) / used)
+    terms *= counts
+    return terms.sum(-1) / 8

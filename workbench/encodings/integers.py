@@ -84,13 +84,20 @@ class Packed(Encoding):
         """How often each code occurs, up to the highest that does."""
         if self.bits not in BYTE_FILLING or not self.codes.size:
             return np.bincount(np.ravel(self.codes))
-        counts = self.byte_counts @ _codes_in_bytes(self.bits)[: len(self.byte_counts)]  # there are fewer bytes
+        counts = self.byte_counts @ codes_in_bytes(self.bits)[: len(self.byte_counts)]  # there are fewer bytes
         counts[0] -= 8 // self.bits * self.nbytes - self.codes.size
         return counts[: int(np.flatnonzero(counts)[-1]) + 1]
 
     @once
     def _entropy(self) -> float:
-        return zero_order_bytes(self.counts)
+        counts = np.zeros(1 << self.bits, np.int64)  # as many as `tally` looks at, so that the sums are the same
+        counts[: len(self.counts)] = self.counts
+        return float(zero_order_bytes(counts))
+
+    @once
+    def tables(self) -> dict[bool, Any]:
+        """Tables of frequencies (see `ans`) of the codes (False) and of the packed bytes (True), once found."""
+        return {}
 
     @property
     def entropy_bytes(self) -> float:
@@ -120,7 +127,7 @@ def code_type(bits: int) -> np.dtype[Any]:
 
 
 @lru_cache
-def _codes_in_bytes(bits: int) -> NDArray[np.int64]:
+def codes_in_bytes(bits: int) -> NDArray[np.int64]:
     """Return how often each byte (rows) holds each code (columns)."""
     places = np.arange(256)[:, None] >> np.arange(0, 8, bits) & ((1 << bits) - 1)
     return np.asarray((places[:, :, None] == np.arange(1 << bits)).sum(1), np.int64)

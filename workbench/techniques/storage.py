@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.encodings import Encoding, encode_grid, encode_levels, encode_values
+from workbench.encodings import Encoding, GridValues, encode_grids, encode_levels, encode_values
 from workbench.encodings.grid import Grid
 from workbench.encodings.integers import Packed, code_type
 from workbench.encodings.levels import look_up
@@ -83,9 +83,14 @@ class Codes(Storage):
 
     def encode(self) -> Encoding:
         """Return the grid's integers in the fewest bytes."""
+        (grid,) = encode_grids([self.grid_values])
+        return grid
+
+    @property
+    def grid_values(self) -> GridValues:
+        """What an encoding needs to know."""
         zero_point = self.zero_point.numpy().astype(np.uint8 if self.bits <= 8 else np.uint16)
-        codes = self.codes.numpy()
-        return encode_grid(codes, self.bits, self.scale.numpy(), zero_point, self.axis, group=self.group)
+        return GridValues(self.codes.numpy(), self.bits, self.scale.numpy(), zero_point, self.axis, group=self.group)
 
     def unpacked(self) -> Encoding:
         """Return the grid's integers without a search for the fewest bytes."""
