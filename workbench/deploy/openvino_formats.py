@@ -7,6 +7,7 @@ import tempfile
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,17 @@ class OpenVinoFormat(Format):
         return OpenVinoRunner(path, threads)
 
 
+def in_bf16() -> Iterator[str]:
+    """Say where OpenVINO rounds more than the file does: it prefers bf16 on processors with instructions for it."""
+    import openvino
+
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        yield (
+            "OpenVINO computes floats in bf16 on this processor: faster, and a few answers in a thousand may differ. "
+            "Compile with INFERENCE_PRECISION_HINT set to f32 where they must not."
+        )
+
+
 def _name_in_order(model: Any) -> None:
     """Number the nodes that OpenVINO named itself by their place: it counts all it ever made in a process."""
     for place, node in enumerate(model.get_ordered_ops()):
@@ -109,7 +121,7 @@ class OpenVinoHalf(OpenVinoFormat):
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what is rounded to 16 bits, and what is widened."""
-        return floats_in(source.compressed, "OpenVINO's IR", "fp16")
+        return chain(in_bf16(), floats_in(source.compressed, "OpenVINO's IR", "fp16"))
 
     def model(self, source: Source) -> ModelProto:
         """Return the graph in fp32; saving rounds its weights."""
@@ -148,7 +160,7 @@ class OpenVinoInt4(OpenVinoFormat):
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what stays larger."""
-        return OnnxInt4().unheld(source.compressed)
+        return chain(in_bf16(), OnnxInt4().unheld(source.compressed))
 
     def model(self, source: Source) -> ModelProto:
         """Return the graph with 4-bit integers."""
