@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
             told = str(failed).splitlines()[0][:200]
             self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"The runtime failed: {told}"})
             return
-        shares = probabilities(logits).round(5).tolist()
+        shares = probabilities(logits).astype(float).round(5).tolist()
         self._json(HTTPStatus.OK, {"classes": logits.argmax(1).tolist(), "probabilities": shares})
 
     def log_message(self, format: str, *arguments: Any) -> None:
