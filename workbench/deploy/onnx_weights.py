@@ -41,8 +41,8 @@ class OnnxHalf(OnnxFormat):
         compressed = source.compressed
         return chain(
             [
-                "ONNX Runtime's CPU kernels widen fp16 to fp32, and fuse less: half the size, and in deep models two or "
-                "three times slower than fp32 on this machine."
+                "ONNX Runtime's CPU kernels widen fp16 to fp32, and fuse less: half the size, and in deep models two "
+                "or three times slower than fp32 on this machine."
             ],
             codes_widen(compressed, "fp16"),
             tables_widen(compressed, "fp16"),
