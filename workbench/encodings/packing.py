@@ -122,7 +122,7 @@ def _least_bytes(counts: NDArray[np.int64], bits: int, code: Code) -> float:
     plain = math.ceil(int(counts.sum()) * bits / 8)
     if code == "none":
         return plain
-    coded = NEIGHBOURS * zero_order_bytes(counts)
+    coded = NEIGHBOURS * float(zero_order_bytes(counts))
     return coded if code in ("huffman", "ans") else min(plain, coded)
 
 
