@@ -1,8 +1,9 @@
 """What calibration and distillation give on images that nobody took, against the real ones.
 
 Every source makes as many images as are taken of the real ones, and each training takes as many steps. Real images
-in the same number, and a hundred of them alone, stand beside. Seeds are those of making and of training.
-``--sources`` runs some of them; what was made and trained is kept, so that a later run of all of them only measures.
+in the same number, and a hundred of them alone, stand beside. Seeds are those of making and of training. The record
+is written after each source, those that take longest last. ``--sources`` runs some of them and keeps no record; what
+was made and trained is kept, so that a later run of all of them only measures.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def main() -> int:
     model, data, plan = load_model(options.model), load_dataset(options.data), PLANS[options.model]
     images = options.images or plan.images
     recipes = plan.calibrated | ({} if options.calibrated else plan.trained)
+    without = None if options.sources else Bench(model, data).run("without any image", plan.before)
     found: dict[str, dict[str, list[Run]]] = {}
     for seed in range(options.seeds):
         for source, learned in _learned(model, data, images, seed, options.sources):
@@ -86,17 +88,19 @@ def main() -> int:
                 run = bench.run(f"{what}, {source}", recipe, seed)
                 found.setdefault(what, {}).setdefault(source, []).append(run)
                 tell(run)
-    if options.sources:
-        return 0
-    without = Bench(model, data).run("without any image", plan.before)
-    figures = [
-        Figure(f"Nothing to learn from, {options.model}: `{plan.before}`", "", f"{without.lost:.2f} points lost")
-    ]
-    figures += [Figure(f"{what}, {options.model}", "", _compared(sources)) for what, sources in found.items()]
-    runs = [run for sources in found.values() for some in sources.values() for run in some]
-    keep(f"synthetic_{options.model}", figures, data=options.data, seeds=range(options.seeds),
-         seconds=sum(run.seconds for run in runs), runs=[without, *runs])  # fmt: skip
+            if without is not None:
+                _keep(without, found, options.data, seed)
     return 0
+
+
+def _keep(without: Run, found: dict[str, dict[str, list[Run]]], data: str, seed: int) -> None:
+    """Write the record of what there is up to ``seed``."""
+    name = without.model
+    figures = [Figure(f"Nothing to learn from, {name}: `{PLANS[name].before}`", "", f"{without.lost:.2f} points lost")]
+    figures += [Figure(f"{what}, {name}", "", _compared(sources)) for what, sources in found.items()]
+    runs = [run for sources in found.values() for some in sources.values() for run in some]
+    keep(f"synthetic_{name}", figures, data=data, seeds=range(seed + 1), seconds=sum(run.seconds for run in runs),
+         runs=[without, *runs])  # fmt: skip
 
 
 def _learned(
@@ -107,8 +111,9 @@ def _learned(
     for name, count in wanted.items():
         if not only or name in only:
             yield name, _some(data, count, images, seed)
-    ways = {name: f"{name},images={images},seed={seed}" for name in SOURCES}
-    ways[f"mixup of {FEW}"] = f"mixup,images={images},real={FEW},seed={seed}"
+    ways = {f"mixup of {FEW}": f"mixup,images={images},real={FEW},seed={seed}"}
+    quickest = sorted(SOURCES, key=lambda name: SOURCES[name].steps)
+    ways |= {name: f"{name},images={images},seed={seed}" for name in quickest}
     for name, how in ways.items():
         if only and name not in only:
             continue

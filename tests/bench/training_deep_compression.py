@@ -7,8 +7,12 @@ so codebooks are trained by AdamW, whose steps do not grow with it: SGD at any s
 them far off.
 
 The fewer entries a codebook has, the more weights the file has room for. How few was chosen on the validation split:
-LeNet-300-100 loses half a point with five in each of the large layers. Seeds begin at 2: what 0 and 1 of LeNet-300-100
-came to on the test split was seen before these settings were.
+LeNet-300-100 loses half a point with five in each of the large layers. LeNet-5 hardly misses entries in fc1, and half
+a point of them in conv2; about as much is lost by pruning as by sharing. Its entries begin evenly spaced, as in the
+paper: those at the ends then serve few weights and the others are coded better, 2 % of the file at equal accuracy.
+
+Seeds of LeNet-300-100 begin at 2, those of LeNet-5 at 3: what the earlier ones came to on the test split was seen
+before these settings were.
 """
 
 from __future__ import annotations
@@ -28,26 +32,27 @@ WANTED, POINTS = {"lenet300": 45.0, "lenet5": 39.0}, 0.3
 #: What prunes them while training.
 PRUNE: dict[str, dict[str, Any]] = {
     "lenet300": {"ratio": 0.908, "epochs": 20, "batch": 256, "learning_rate": 0.1, "augment": "flip"},
-    "lenet5": {"ratio": 0.888, "epochs": 8, "batch": 128, "learning_rate": 0.05, "augment": "crop_flip"},
+    "lenet5": {"ratio": 0.891, "epochs": 12, "batch": 128, "learning_rate": 0.05, "augment": "crop_flip"},
 }
-#: Entries of each codebook.
+#: Entries of each codebook, and where they begin.
 SHARE: dict[str, dict[str, Any]] = {
-    "lenet300": {"entries": 7, "overrides": {"fc3": {"entries": 16}}},
-    "lenet5": {
-        "entries": 7,
-        "overrides": {"conv1": {"entries": 16}, "conv2": {"entries": 10}, "fc2": {"entries": 12}},
-    },
+    "lenet300": {"start": "density", "entries": 7, "overrides": {"fc3": {"entries": 16}}},
+    "lenet5": {"start": "linear", "entries": 16, "overrides": {"fc1": {"entries": 8}}},
 }
-#: What trains the codebooks, and the biases, and for how many epochs.
-TUNE = {"batch": 256, "learning_rate": 3e-3, "optimizer": "adamw", "augment": "flip"}
-TUNED = {"lenet300": 3, "lenet5": 5}
+#: The first of the seeds that are judged.
+FIRST = {"lenet300": 2, "lenet5": 3}
+#: What trains the codebooks, and the biases.
+TUNE: dict[str, dict[str, Any]] = {
+    "lenet300": {"learning_rate": 3e-3},
+    "lenet5": {"learning_rate": 2e-3, "precision": "bf16", "epochs": 2},
+}
 
 
 def recipe(name: str) -> Recipe:
     """Return the steps for one model."""
     prune = {"end": 0.5, "every": 16, "teacher": "kl", "weight_decay": 5e-4, "precision": "bf16", **PRUNE[name]}
-    shared, tune = {"start": "density", **SHARE[name]}, {**TUNE, "epochs": TUNED[name]}
-    return Recipe.parse([{"prune_gradually": prune}, {"share": shared}, {"distill": tune}])
+    tune = {"epochs": 3, "batch": 256, "optimizer": "adamw", "augment": "flip", **TUNE[name]}
+    return Recipe.parse([{"prune_gradually": prune}, {"share": SHARE[name]}, {"distill": tune}])
 
 
 def main() -> int:
@@ -55,14 +60,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=list(WANTED))
     parser.add_argument("--seeds", type=int, default=3, help="how many")
-    parser.add_argument("--first", type=int, default=2, help="the first of them")
+    parser.add_argument("--first", type=int, help="the first of them; the model says unless given")
     options = parser.parse_args()
     data = load_dataset(DATA)
     figures = []
     for name in options.models:
         bench = Bench(name, data)
         runs = []
-        for seed in range(options.first, options.first + options.seeds):
+        first = FIRST[name] if options.first is None else options.first
+        for seed in range(first, first + options.seeds):
             runs.append(bench.run("prune, share, retrain", recipe(name), seed))
             tell(runs[-1])
             figure = _figure(name, runs)
