@@ -58,3 +58,18 @@ def test_nothing_more_is_found_once_the_cache_is_nearly_full(subject: Subject) -
     context.cache = Cache(budget=1)
     rehearsal = Rehearsal(subject, context)
     assert [rehearsal.go_on(lambda: None) for _ in range(2)] == [True, False]
+
+
+def test_each_position_of_a_slider_of_whole_numbers_is_prepared(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = [Recipe.parse("- share: {entries: 24}"), Recipe.parse("- quantize: {bits: 16}")]
+    monkeypatch.setattr("workbench.rehearsal.examples", lambda: iter(some))
+    context = context_for(subject.model, None)
+    rehearsal = Rehearsal(subject, context)
+    carried_out = 0
+    while rehearsal.go_on(lambda: None):
+        carried_out += 1
+    assert carried_out == 2 + 8 + 8  # the examples, and 1 to 8 bits of each
+    sizes = {key[3].size for key in context.cache if key[0] == "shared"}
+    assert sizes == {24, 2, 4, 8, 16, 32, 64, 128, 255}

@@ -1,16 +1,19 @@
 """What first moves of a slider would wait for, found in quiet moments.
 
 Many techniques first find what does not depend on how far a slider goes: the order of the weights, singular values,
-sums for k-means. Carrying out their examples before anyone asks leaves all of that in the cache.
+sums for k-means. Carrying out their examples before anyone asks leaves all of that in the cache. A slider of whole
+numbers, such as bits, has so few positions that each of them is carried out.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
 
 from workbench.compression import draft_for
+from workbench.editing import with_settings
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
 from workbench.subject import Subject
@@ -41,7 +44,8 @@ class Rehearsal:
     def _left(self) -> list[Recipe]:
         # what a second step finds holds for one setting of the first only
         first = dict.fromkeys(Recipe(recipe.steps[:1]) for recipe in examples())
-        return [recipe for recipe in first if recipe.cost is Cost.LIVE]
+        live = [recipe for recipe in first if recipe.cost is Cost.LIVE]
+        return list(dict.fromkeys([*live, *(other for recipe in live for other in _positions(recipe))]))
 
     def go_on(self, check: Callable[[], None]) -> bool:
         """Carry out one more example, given up where ``check`` raises; return whether there are others."""
@@ -57,3 +61,14 @@ class Rehearsal:
             self._seconds -= time.thread_time() - start
         self._left.pop(0)
         return True
+
+
+def _positions(recipe: Recipe) -> Iterator[Recipe]:
+    """Yield ``recipe``, of one step, with its slider at each of its positions, where these are whole numbers."""
+    (step,) = recipe.steps
+    dial = step.definition.dial
+    if dial is None or not all(float(level).is_integer() for level in dial.levels):
+        return
+    for level in dial.levels:
+        with suppress(WorkbenchError):  # a format that has one width
+            yield with_settings(recipe, step.technique, {dial.setting: level})

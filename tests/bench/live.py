@@ -1,6 +1,7 @@
 """How fast every live technique follows a slider: recipe set → size and latency, the first time and later.
 
-Each family's settings move at random in a session of its own, which had a quiet moment to prepare itself. "First" is
+Each family's settings move at random in a session of its own, which had a quiet moment to prepare itself: for that
+moment's part in it (each position of a slider of whole numbers, such as bits), see ``workbench.rehearsal``. "First" is
 a recipe that nobody asked for in it before, "later" the same ones once more in another order; a move comes while the
 images of the one before are running, as it does on the page.
 """

@@ -32,6 +32,11 @@ class SharedWeights(Storage):
     books: Tensor
     half: bool = False
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it holds."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+
     @abstractmethod
     def index(self) -> Tensor:
         """Return the place (int32, the weight's shape) of each weight in ``spread`` of the books."""

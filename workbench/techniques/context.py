@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -49,6 +49,10 @@ class Cache:
     def __contains__(self, key: Any) -> bool:
         """Whether something is kept under ``key``."""
         return key in self._entries
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the keys, the least recently used first."""
+        return iter(tuple(self._entries))
 
     def forget(self, key: Any) -> None:
         """Drop what is kept under ``key``."""

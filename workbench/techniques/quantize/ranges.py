@@ -131,16 +131,24 @@ def _divergences(counts: NDArray[np.number], kept: NDArray[np.int_], levels: int
     total = np.maximum(columns.sum(axis=0), 1)
     running, used, terms = (_running(part) for part in (columns, columns > 0, _times_log(columns)))
     edges = np.append(np.arange(levels)[None] * kept[:, None] // levels, kept[:, None], axis=1)
-    merged = np.diff(running[edges], axis=1)
-    holders = np.diff(used[edges], axis=1)
+    merged, holders = _between(running, edges), _between(used, edges)
     inside, last = running[kept], columns[kept - 1]
     beyond = total - inside
     holders[:, -1] += (last == 0) & (beyond > 0)
-    spread = merged / np.maximum(holders, 1) / np.maximum(inside, 1)[:, None]
+    # in the same array all the way: these are the large ones
+    spread = np.divide(merged, np.maximum(holders, 1, out=holders), out=holders)
+    spread /= np.maximum(inside, 1)[:, None]
     merged[:, -1] += beyond  # what is beyond has joined the last bin
-    cross = (merged * np.log(np.maximum(spread, np.float32(1e-12)))).sum(axis=1)
+    np.log(np.maximum(spread, np.float32(1e-12), out=spread), out=spread)
+    cross = np.multiply(merged, spread, out=spread).sum(axis=1)
     own = terms[kept - 1] + _times_log(last + beyond)
     return np.asarray((own - cross) / total - np.log(total), np.float32)
+
+
+def _between(running: Floats, edges: NDArray[np.int_]) -> Floats:
+    """Return what lies between neighbouring ``edges`` ``(thresholds, edges)`` of running sums."""
+    at_edges = running.take(edges, axis=0)
+    return at_edges[:, 1:] - at_edges[:, :-1]
 
 
 def _running(columns: NDArray[np.generic]) -> Floats:
