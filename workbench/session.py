@@ -320,6 +320,11 @@ class Session:
         self._engine.wait_while_timing()
 
     @property
+    def crowded(self) -> bool:
+        """Whether someone waits for a first figure in another process of this machine: what can wait should."""
+        return self._engine.courtesy.wanted
+
+    @property
     def closed(self) -> bool:
         """Whether the session has ended."""
         return self._bulletin.closed

@@ -58,7 +58,7 @@ def open_page(browser: Browser, app: Served, **options: Any) -> Iterator[Page]:
     page.asked = []  # type: ignore[attr-defined]
     page.on("request", lambda request: page.asked.append(request.url))  # type: ignore[attr-defined]
     page.add_init_script(WATCH)
-    page.goto(app.url)
+    page.goto(app.url, timeout=120_000)  # on a machine with other work, too
     wait_ready(page)
     yield page
     page.close(run_before_unload=True)

@@ -101,6 +101,7 @@ class FakeSession:
     ) -> None:
         self.notes: tuple[str, ...] = ()
         self.history_notes: tuple[str, ...] = ()
+        self.crowded = False
         self._device = "this-machine"
         self.model = model or SimpleNamespace(
             name="resnet20",

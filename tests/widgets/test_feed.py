@@ -105,6 +105,26 @@ def test_a_patient_view_lets_the_first_accuracy_go_before_it(session: FakeSessio
     assert [snapshot.accuracy is None for snapshot in drawn.snapshots] == [True, False]
 
 
+def test_a_patient_view_waits_longer_while_others_wait_for_their_first_figures(
+    session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("widgets.base.feed.CROWDED", 60)
+    drawn = Drawn()
+    session.crowded = True
+    leave = listen(session, drawn, patience=0.01)
+    drawn.wait_for(1)
+    session.apply(Recipe.parse("- quantize: {bits: 4}"))
+    session.step()
+    session.apply(Recipe.parse("- quantize: {bits: 5}"))
+    session.step()
+    session.crowded = False
+    drawn.wait_for(2)
+    leave()
+    last = drawn.snapshots[-1]
+    assert [snapshot.generation for snapshot in drawn.snapshots] == [0, last.generation], "the first move is not drawn"
+    assert last.accuracy is None
+
+
 def test_patience_ends_where_no_accuracy_comes(session: FakeSession) -> None:
     drawn = Drawn()
     leave = listen(session, drawn, patience=0.05)

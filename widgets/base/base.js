@@ -94,8 +94,9 @@ function onLooks(el, redraw) {
 }
 
 // A canvas fitted to its element and the screen's density. Returns its pen and size, or null where it has none.
-function fitCanvas(canvas) {
-  const { clientWidth: width, clientHeight: height } = canvas;
+// Asking for its size lays the page out anew: who hears of every change of it (`onLooks`) gives the one `known`.
+function fitCanvas(canvas, known) {
+  const { width, height } = known ?? { width: canvas.clientWidth, height: canvas.clientHeight };
   if (!width || !height) return null;
   const scale = window.devicePixelRatio || 1;
   const [wide, high] = [Math.round(width * scale), Math.round(height * scale)];

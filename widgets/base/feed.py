@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from workbench.snapshot import Snapshot
 
 Draw = Callable[["Snapshot"], None]
+
+#: Seconds that patient views wait at most while others' pages wait for first figures, and between two looks: where
+#: several drag at once, drawing what the next move replaces would take most of the processor.
+CROWDED, LOOK = 0.6, 0.05
 
 _feeds: dict[tuple[int, float], Feed] = {}
 _feeds_lock = threading.Lock()
@@ -106,7 +111,7 @@ class Feed:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopped or self._slot is not None or self._fresh)
                 if self._patience and not self._fresh:
-                    self._changed.wait_for(self._is_measured, self._patience)
+                    self._let_go_first()
                 if self._stopped:
                     return
                 snapshot, self._slot = self._slot, None
@@ -115,6 +120,15 @@ class Feed:
                 self._drawn = snapshot or self._drawn or self.session.snapshot
             for draw in draws:
                 self._draw(draw, self._drawn)
+
+    def _let_go_first(self) -> None:
+        """Wait for the first accuracy: for the Feed's patience, longer while first figures are awaited elsewhere."""
+        latest = time.monotonic() + max(self._patience, CROWDED)
+        pause = self._patience
+        while not self._changed.wait_for(self._is_measured, pause):
+            pause = LOOK
+            if time.monotonic() > latest or not self.session.crowded:
+                return
 
     def _is_measured(self) -> bool:
         snapshot = self._slot

@@ -154,20 +154,29 @@ function render({ model, el }) {
     for (const key of KEYS) redrawEditor(key, index);
     drawMarks(rows[index], selected.has(index), locked.has(index));
   }
-  // All rows are of one height, so what is in sight follows from where the grid is scrolled to.
+  // All rows are of one height, so what is in sight follows from where the grid is scrolled to. Asking for it lays the
+  // page out anew, so new figures are written where it was last seen: scrolling and resizing look again.
+  let sight = null;
   function drawInSight() {
+    sight = null;
+    drawSeen();
+  }
+  function drawSeen() {
+    sight ??= lookUp();
+    if (sight) for (const index of shown.slice(...sight)) drawRow(index);
+  }
+  function lookUp() {
     const height = rows[shown[0]]?.row.offsetHeight;
-    if (!height) return;
-    const first = Math.max(0, Math.floor(scroller.scrollTop / height) - AROUND);
-    const last = Math.ceil((scroller.scrollTop + scroller.clientHeight) / height) + AROUND;
-    for (const index of shown.slice(first, last)) drawRow(index);
+    if (!height) return null;
+    const { scrollTop, clientHeight } = scroller;
+    return [Math.max(0, Math.floor(scrollTop / height) - AROUND), Math.ceil((scrollTop + clientHeight) / height) + AROUND];
   }
   function draw() {
     data = readFigures(model);
     const done = model.get("done");
     for (const wishes of Object.values(asked)) for (const [index, { seq }] of wishes) if (seq <= done) wishes.delete(index);
     for (const [place, { taken }] of drafts) if (taken <= done) drafts.delete(place);
-    drawInSight();
+    drawSeen();
     restSoon();
   }
 

@@ -53,7 +53,7 @@ function blank(parts, kind, ...texts) {
 }
 
 function describe(root, data, busy) {
-  for (const [name, value] of Object.entries(data)) root.dataset[name] = value ?? "";
+  for (const [name, value] of Object.entries(data)) if (root.dataset[name] !== String(value ?? "")) root.dataset[name] = value ?? "";
   root.setAttribute("aria-busy", String(busy));
 }
 

@@ -72,34 +72,41 @@ function render({ model, el }) {
   const counts = (name) => typed(model.get(name), Uint32Array);
   const codes = (name) => typed(model.get(name), Int8Array);
 
+  // Size, font and colours hold until the canvas or the theme changes; asking for them costs more than drawing.
+  let looks = null;
+  function looksOf({ width, height }) {
+    const [colour, colours] = [coloursOf(canvas), {}];
+    return { width, height, font: `11px ${getComputedStyle(el).fontFamily}`, colour: (name) => (colours[name] ??= colour(name)) };
+  }
+
   // What each mode draws: null where its data have not come yet.
   const drawings = {
     histogram(pen, size, about) {
       const edges = floats("edges");
-      return edges.length > 1 && drawHistogram(pen, size, coloursOf(canvas), {
+      return edges.length > 1 && drawHistogram(pen, size, looks.colour, {
         edges, before: counts("before"), after: counts("after"), grid: floats("grid"), threshold: about.threshold, log: model.get("log"), hover,
       });
     },
     channels(pen, size, about) {
       const [edges, channels] = [floats("edges"), floats("channels_before")];
-      return channels.length > 0 && drawChannels(pen, size, coloursOf(canvas), {
+      return channels.length > 0 && drawChannels(pen, size, looks.colour, {
         reach: edges[edges.length - 1], before: channels, after: floats("channels_after"), threshold: about.threshold, group: about.group, channels: about.channels, hover,
       });
     },
     spectrum(pen, size) {
       const values = floats("spectrum_before");
-      return values.length > 0 && drawSpectrum(pen, size, coloursOf(canvas), { before: values, after: floats("spectrum_after"), rank: model.get("rank"), log: model.get("log"), hover });
+      return values.length > 0 && drawSpectrum(pen, size, looks.colour, { before: values, after: floats("spectrum_after"), rank: model.get("rank"), log: model.get("log"), hover });
     },
     posterior(pen, size) {
       const values = typed(model.get("posterior"), Float64Array);
-      return values.length > 0 && drawPosterior(pen, size, coloursOf(canvas), { shown: values, hover });
+      return values.length > 0 && drawPosterior(pen, size, looks.colour, { shown: values, hover });
     },
     filters(pen, size) {
       const pictured = model.get("pictured");
       const shown = codes("pictures_before");
       if (!pictured.kind || shown.length !== pictured.shape.reduce((product, side) => product * side, 1)) return null;
       if (cell && (cell.row >= pictured.shape[0] || cell.at >= drawn.across)) cell = null;
-      return drawPictures(pen, size, coloursOf(canvas), { about: pictured, before: shown, after: codes("pictures_after"), cell });
+      return drawPictures(pen, size, looks.colour, { about: pictured, before: shown, after: codes("pictures_after"), cell });
     },
   };
   const titles = { histogram: "Histogram", channels: "Ranges of the channels", spectrum: "Singular values", posterior: "Distributions of the weights", filters: "Pictures of the weights" };
@@ -125,9 +132,10 @@ function render({ model, el }) {
     before.disabled = !(pictured.page > 0);
     after.disabled = !(pictured.page < pictured.pages - 1);
 
-    const fitted = fitCanvas(canvas);
+    const fitted = fitCanvas(canvas, looks);
     if (!fitted) return;
-    fitted.pen.font = `11px ${getComputedStyle(el).fontFamily}`;
+    looks ??= looksOf(fitted);
+    fitted.pen.font = looks.font;
     drawn = drawings[mode](fitted.pen, fitted, about) || { of: 0, words: "", waiting: true };
     const rest = (compact && drawn.brief) || drawn.rest || "";
     const limits = mode === "histogram" ? [about.threshold != null ? `pruned below ${short(about.threshold)}` : "", levelWords(grid)] : [rest];
@@ -187,7 +195,7 @@ function render({ model, el }) {
   ];
   const later = onTraits(model, traits, draw, { frame: true });
   const laterAll = compact ? null : onTraits(model, ["overview_before", "overview_after", "overview_facts", "overview_ceilings", "log"], drawOverview, { frame: true });
-  const endLooks = onLooks(canvas, later);
+  const endLooks = onLooks(canvas, () => { looks = null; later(); });
   const endReport = reportVisibility(model, el);
   model.on("change:layers", listLayers);
   listLayers();
