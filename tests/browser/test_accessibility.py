@@ -31,7 +31,7 @@ def use_theme(page: Page, theme: str) -> None:
     page.wait_for_function("dark => window.workbenchTheme.dark() === dark", arg=theme == "dark")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_serious_in_any_view(page: Page, theme: str) -> None:
     use_theme(page, theme)
     page.get_by_label("Pruning ratio", exact=True).fill("60")
@@ -49,7 +49,7 @@ def test_axe_finds_nothing_serious_in_any_view(page: Page, theme: str) -> None:
     use_theme(page, "light")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_axe_finds_nothing_serious_on_a_phone(browser: Browser, app: Served, scheme: str) -> None:
     viewport = {"width": 390, "height": 844}
     with open_page(browser, app, viewport=viewport, has_touch=True, color_scheme=scheme) as page:
