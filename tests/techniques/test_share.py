@@ -15,7 +15,7 @@ from workbench.compression import compress
 from workbench.errors import WorkbenchError
 from workbench.models.zoo import ARCHITECTURES
 from workbench.techniques.codebook import SharedValues
-from workbench.techniques.kmeans import SortedValues
+from workbench.techniques.kmeans import SortedValues, assign_all, cluster_all, start_all
 
 SHAPE = (1, 28, 28)
 
@@ -38,6 +38,36 @@ def test_clusters_equal_scikit_learns(start: str, count: int) -> None:
     order = np.argsort(theirs.cluster_centers_.ravel())
     np.testing.assert_allclose(centres, theirs.cluster_centers_.ravel()[order], atol=1e-6)
     np.testing.assert_array_equal(codes, np.argsort(order)[theirs.labels_])
+
+
+@pytest.mark.parametrize("start", ["linear", "density", "random"])
+def test_runs_together_come_to_what_each_comes_to_alone(start: str) -> None:
+    chance = np.random.default_rng(0)
+    values = [chance.standard_normal(size).astype(np.float32) for size in (900, 1, 40, 300)]
+    values += [np.zeros(0, np.float32), np.full(7, 0.25, np.float32)]
+    values *= 6  # enough for the search in all of them at once
+    runs = [SortedValues(part) for part in values]
+    starts = start_all(runs, start, 16, seed=3)  # type: ignore[arg-type]
+    centres = cluster_all(runs, starts, 30)
+    for run, part, first, found, (codes, book) in zip(
+        runs, values, starts, centres, assign_all(runs, centres), strict=True
+    ):
+        if start == "linear" and len(part):
+            np.testing.assert_array_equal(first, np.linspace(float(part.min()), float(part.max()), 16))
+        np.testing.assert_array_equal(found, run.cluster(first, 30))
+        distances = np.abs(part[:, None].astype(np.float64) - found)
+        np.testing.assert_allclose(np.abs(part - book[codes]), distances.min(axis=1) if len(part) else [], atol=1e-6)
+
+
+def test_clustering_is_given_up_when_no_longer_wanted() -> None:
+    class Unwanted(Exception):
+        pass
+
+    def check() -> None:
+        raise Unwanted
+
+    with pytest.raises(Unwanted):
+        cluster_all([SortedValues(np.arange(9, dtype=np.float32))], np.zeros((1, 2)), 5, check=check)
 
 
 def test_every_weight_takes_the_nearest_entry(module: nn.Module) -> None:

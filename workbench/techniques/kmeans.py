@@ -9,7 +9,7 @@ the book and then the value (``_Books``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -125,11 +125,18 @@ def assign_all(runs: Sequence[SortedValues], centres: Doubles) -> list[tuple[NDA
     return found
 
 
-def cluster_all(runs: Sequence[SortedValues], centres: Doubles, iterations: int, refill: bool = True) -> Doubles:
+def cluster_all(
+    runs: Sequence[SortedValues],
+    centres: Doubles,
+    iterations: int,
+    refill: bool = True,
+    check: Callable[[], None] = lambda: None,
+) -> Doubles:
     """Return the centres (runs, k) of each of ``runs``, ascending, after Lloyd's iterations, at most so many.
 
     Where a run has settled and centres are nearest to nothing (pruning leaves a gap around zero), they move to
-    halve the clusters that are farthest from their centres, and it goes on, unless ``refill`` is off.
+    halve the clusters that are farthest from their centres, and it goes on, unless ``refill`` is off. ``check`` is
+    called in each iteration and may raise.
     """
     centres = centres.copy()
     filled = np.array([place for place, run in enumerate(runs) if len(run)], np.intp)
@@ -137,6 +144,7 @@ def cluster_all(runs: Sequence[SortedValues], centres: Doubles, iterations: int,
         return centres
     books = _Books([runs[place] for place in filled], centres[filled])
     for _ in range(iterations):
+        check()
         if not books.iterate(refill):
             break
     centres[filled] = books.centres

@@ -67,7 +67,7 @@ def _shared(
         ordered.append(_ordered(draft, pool, context))
     runs = [run for part in ordered for run in part]
     starts = start_all(runs, settings.start, settings.size, settings.seed)
-    books = iter(assign_all(runs, cluster_all(runs, starts, settings.iterations)))
+    books = iter(assign_all(runs, cluster_all(runs, starts, settings.iterations, check=context.check)))
     found = {pool: [next(books) for _ in part] for pool, part in zip(unknown, ordered, strict=True)}
     return [
         context.cache.get(key, partial(_storages, draft, pool, found.get(pool, [])))
