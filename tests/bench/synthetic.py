@@ -79,11 +79,12 @@ def main() -> int:
     model, data, plan = load_model(options.model), load_dataset(options.data), PLANS[options.model]
     images = options.images or plan.images
     recipes = plan.calibrated | ({} if options.calibrated else plan.trained)
-    without = None if options.sources else Bench(model, data).run("without any image", plan.before)
+    judge = Bench(model, data)
+    without = None if options.sources else judge.run("without any image", plan.before)
     found: dict[str, dict[str, list[Run]]] = {}
     for seed in range(options.seeds):
         for source, learned in _learned(model, data, images, seed, options.sources):
-            bench = Bench(model, learned)
+            bench = judge.learning_from(learned)
             for what, recipe in recipes.items():
                 run = bench.run(f"{what}, {source}", recipe, seed)
                 found.setdefault(what, {}).setdefault(source, []).append(run)

@@ -7,6 +7,7 @@ that is reported, and for nothing else.
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
@@ -61,6 +62,12 @@ class Bench:
         self._normalization = self.model.normalization or data.normalization
         self._evaluators: dict[str, Evaluator] = {}
         self.dense = {split: self.accuracy(Recipe(), split) for split in ("validation", "test")}
+
+    def learning_from(self, data: Dataset) -> Bench:
+        """Return a bench that trains and calibrates on ``data`` instead, and judges on the same images as this one."""
+        other = copy(self)
+        other.data = data
+        return other
 
     def run(self, label: str, recipe: Recipe | str, seed: int = 0) -> Run:
         """Train ``recipe`` where it has not been, with ``seed`` in all its trained steps, and measure it."""

@@ -68,7 +68,7 @@ def _train(options: argparse.Namespace) -> int:
     report = {
         **_measured(options, model, data, _untrained(recipe), recipe),
         "validation": {"before": trained.before.to_json(), "after": trained.after.to_json()},
-        "seconds": trained.seconds, "stopped": trained.stopped, "note": trained.note,
+        "seconds": trained.seconds, "took": trained.took, "stopped": trained.stopped, "note": trained.note,
         "curve": [vars(point) for point in trained.curve],
     }  # fmt: skip
     if any(step.technique == "learn_bits" for step in recipe.steps):
@@ -262,7 +262,9 @@ def _untrained(recipe: Any) -> Any:
 def _sentence(report: dict[str, Any]) -> str:
     before, after = report["before"], report["after"]
     told = f" With the bits spelled out: {json.dumps(report['explicit'])}" if "explicit" in report else ""
+    seconds = report["seconds"] or report.get("took", 0.0)  # what was trained once is found again
+    trained = f"{seconds:.{int(seconds < 10)}f} s of training{'' if report['seconds'] else ' at an earlier time'}"
     return (
-        f"{before['value']:.2%} before, {after['value']:.2%} after {report['seconds']:.0f} s of training "
+        f"{before['value']:.2%} before, {after['value']:.2%} after {trained} "
         f"({after['split']}, {after['n']:,} images); {report['size']['bytes']:,} bytes.{told}"
     )
