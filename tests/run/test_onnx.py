@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from workbench.compressed import CompressedModel
 from workbench.compression import compress_subject, context_for
@@ -137,3 +137,13 @@ def test_a_model_that_lists_its_tensors_is_refused_without_the_slow_exporter(mon
     with pytest.raises(ExportError, match="turns tensors into lists of numbers"):
         export_graph(Lists().eval(), SHAPE)
     assert not asked
+
+
+def test_an_operator_that_onnx_lacks_is_named_with_its_layer_and_the_way_round() -> None:
+    class Bessel(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.special.bessel_j0(x)
+
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), Bessel()).eval()
+    with pytest.raises(ExportError, match=r"no operator special_bessel_j0 in layer '2'; replace it .* export as torch"):
+        export_graph(module, (1, 2, 2))

@@ -18,7 +18,7 @@ from .calling import CallRunner
 from .format import Format, FormatError, Source
 from .limits import floats_in, zeros_stay
 from .onnx_int8 import with_int8
-from .torch_program import export_program
+from .torch_program import export_program, refusal
 
 #: Images by which XNNPACK's quantizer finds the ranges.
 _IMAGES = 256
@@ -52,9 +52,7 @@ class ExecuTorch(Format):
                 warnings.simplefilter("ignore")
                 lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
         except Exception as error:  # its passes raise whatever they meet
-            raise FormatError(
-                f"ExecuTorch cannot lower '{source.stem}' ({_first_line(error)}): export it as ONNX."
-            ) from error
+            raise refusal("ExecuTorch", "lower", source, _first_line(error), program) from error
         finally:
             logging.disable(logging.NOTSET)
         path.write_bytes(lowered.buffer)

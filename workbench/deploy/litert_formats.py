@@ -23,6 +23,7 @@ from .calling import CallRunner
 from .format import Format, FormatError, Source
 from .limits import floats_in, zeros_stay
 from .onnx_int8 import with_int8
+from .torch_program import export_program, refusal
 
 _IMAGES = 256
 
@@ -125,7 +126,7 @@ def _convert(source: Source, module: nn.Module, path: Path) -> None:
             litert_torch.convert(module, (torch.zeros(1, *source.subject.image_shape),)).export(str(path))
         except Exception as error:  # its passes raise whatever they meet
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            raise FormatError(f"LiteRT cannot convert '{source.stem}' ({reason}): export it as ONNX.") from error
+            raise refusal("LiteRT", "convert", source, reason, export_program(source, 1, module)) from error
 
 
 @contextlib.contextmanager

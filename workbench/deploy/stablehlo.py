@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.run.blame import layer_of, operator_of
 from workbench.run.runner import Runner
 
 from .calling import CallRunner
@@ -77,9 +78,10 @@ def _in_jax(program: torch.export.ExportedProgram, stem: str) -> Any:
         for name, target in place.items()
     }
     for node in program.graph.nodes:
-        if node.op == "call_function" and _kind(node) not in known and _kind(node) != "getitem":
+        if node.op == "call_function" and operator_of(node) not in {*known, "getitem"}:
             raise FormatError(
-                f"StableHLO export has no operator {_kind(node)}, which '{stem}' uses in layer '{_layer(node)}': "
+                f"StableHLO export has no operator {operator_of(node)}, which '{stem}' uses in layer "
+                f"'{layer_of(node)}': "
                 "replace it there, or export as onnx, openvino or torch."
             )
 
@@ -96,22 +98,11 @@ def _in_jax(program: torch.export.ExportedProgram, stem: str) -> Any:
                 values[node] = stored.get(node.name, image)
             elif node.op == "output":
                 return value(node.args[0])[0]
-            elif _kind(node) == "getitem":
+            elif operator_of(node) == "getitem":
                 values[node] = values[node.args[0]][node.args[1]]
             else:
                 given = {name: value(each) for name, each in node.kwargs.items()}
-                values[node] = known[_kind(node)](*(value(each) for each in node.args), **given)
+                values[node] = known[operator_of(node)](*(value(each) for each in node.args), **given)
         return None
 
     return function
-
-
-def _kind(node: torch.fx.Node) -> str:
-    """Return ``convolution`` for ``aten.convolution.default``."""
-    return str(getattr(node.target, "_opname", getattr(node.target, "__name__", node.target)))
-
-
-def _layer(node: torch.fx.Node) -> str:
-    """Return the name of the module in which a node was traced."""
-    stack = node.meta.get("nn_module_stack") or {}
-    return next((name for name, _ in reversed(list(stack.values()))), "") or "the model itself"

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from workbench.run.blame import blamed
 from workbench.run.runner import Runner, TorchRunner
 from workbench.symbolic import tracing
 
@@ -38,6 +39,17 @@ class TorchProgram(Format):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return TorchRunner(torch.export.load(path).module())
+
+
+def refusal(runtime: str, what: str, source: Source, reason: str, program: torch.export.ExportedProgram) -> FormatError:
+    """Return that ``runtime`` cannot ``what`` the source, with the layer of the operator that ``reason`` names."""
+    operator = blamed(program, reason)
+    if operator:
+        return FormatError(
+            f"{runtime} has no operator {operator}, which '{source.stem}' uses ({reason}): replace it there, or export "
+            "as onnx or torch."
+        )
+    return FormatError(f"{runtime} cannot {what} '{source.stem}' ({reason}): export it as onnx or torch.")
 
 
 def export_program(

@@ -14,7 +14,7 @@ from workbench.run.runner import Runner
 from .calling import CallRunner
 from .format import Format, FormatError, Source
 from .limits import floats_in
-from .torch_program import export_program
+from .torch_program import export_program, refusal
 
 
 class Tvm(Format):
@@ -37,16 +37,14 @@ class Tvm(Format):
         import tvm
         from tvm.relax.frontend.torch import from_exported_program
 
-        path = self.path(source, folder)
+        path, program = self.path(source, folder), export_program(source, 1)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                compiled = tvm.compile(
-                    from_exported_program(export_program(source, 1)), target=tvm.target.Target(self.target)
-                )
+                compiled = tvm.compile(from_exported_program(program), target=tvm.target.Target(self.target))
         except Exception as error:  # tvm.error.* and asserts of its passes
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
-            raise FormatError(f"TVM cannot compile '{source.stem}' ({reason}): export it as ONNX.") from error
+            raise refusal("TVM", "compile", source, reason, program) from error
         compiled.export_library(str(path))
         return (path,)
 

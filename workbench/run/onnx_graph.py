@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import logging
+import re
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from workbench.errors import WorkbenchError
 from workbench.symbolic import tracing
 
+from .blame import blamed_in
 from .onnx_factors import Chain, chain_nodes
 from .onnx_layers import count_calls, layer_inputs
 from .onnx_shapes import write_shapes
@@ -233,12 +235,15 @@ def export_graph(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
                 _require_any_batch(model, example)
                 return _strip(model, module, count_calls(twin, example))
             except Exception as error:  # exporters raise whatever the user's code makes them raise
-                failures.append(f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}")
+                told = re.sub(r"\x1b\[[\d;]*m", "", next(iter(str(error).strip().splitlines()), ""))
+                failures.append(f"{type(error).__name__}: {told}")
         if any(_LISTED in str(warning.message) for warning in said):
             # the other exporter gives each number a symbol and solves for them all: most of a minute, for nothing
             failures.append("its code turns tensors into lists of numbers, which no graph can follow")
             break
-    raise ExportError(f"The model cannot be written as ONNX ({'; then '.join(failures)[:300]}).")
+    operator = blamed_in(twin, example, failures[0])
+    lacks = f": it has no operator {operator}; replace it there, or export as torch or aot-inductor" if operator else ""
+    raise ExportError(f"The model cannot be written as ONNX{lacks} ({'; then '.join(failures)[:300]}).")
 
 
 def _require_any_batch(model: ModelProto, example: Tensor) -> None:
