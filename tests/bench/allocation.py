@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,8 +39,8 @@ BITS, RATIOS = (4, 3, 2), (0.25, 0.5)
 #: Bytes of the timed budget; seconds to its first and to its last answer; the share of lost points to win back.
 TIMED, FIRST, LAST, SHARE = 100_000, 30.0, 180.0, 0.5
 
-#: The figures of a part, and the runs behind them.
-Measured = tuple[list[Figure], list[dict[str, Any]]]
+#: The figures of each search of a part, and the run behind them.
+Measured = Iterator[tuple[list[Figure], dict[str, Any]]]
 
 
 def main() -> int:
@@ -56,10 +57,12 @@ def main() -> int:
         print(f"{MODEL}, dense {_percent(dense):.2f} % on the test split", flush=True)
         for part, measure in measures.items():
             if part in parts:
-                start = time.perf_counter()
-                figures, runs = measure(session, dense)
-                seconds = time.perf_counter() - start
-                keep(f"allocation_{part}", figures, data=data.name, seeds=[0], seconds=seconds, runs=runs)
+                start, figures, runs = time.perf_counter(), [], []
+                for found, run in measure(session, dense):
+                    figures += found
+                    runs.append(run)
+                    seconds = time.perf_counter() - start  # kept after each search: one that is stopped tells so far
+                    keep(f"allocation_{part}", figures, data=data.name, seeds=[0], seconds=seconds, runs=runs)
                 missed += [figure.what for figure in figures if figure.reached is False]
     print("missed: " + ("; ".join(missed) or "nothing"))
     return 1 if missed else 0
@@ -74,15 +77,17 @@ def _time(session: Session, _: Snapshot) -> Measured:
     _show(found)
     what = f"{MODEL} under {TIMED:,} bytes, from the click to the"
     told = f"{cpu:.0f} s of processor time, {found.images} images an option"
-    return [
-        Figure(f"{what} first measured answer", f"≤ {FIRST:.0f} s", f"{first:.0f} s", first <= FIRST),
-        Figure(f"{what} last answer", f"≤ {LAST:.0f} s", f"{seconds:.0f} s, {told}", seconds <= LAST),
-    ], [{"first": first, "last": seconds, "processor": cpu, **_run(found)}]
+    yield (
+        [
+            Figure(f"{what} first measured answer", f"≤ {FIRST:.0f} s", f"{first:.0f} s", first <= FIRST),
+            Figure(f"{what} last answer", f"≤ {LAST:.0f} s", f"{seconds:.0f} s, {told}", seconds <= LAST),
+        ],
+        {"first": first, "last": seconds, "processor": cpu, **_run(found)},
+    )
 
 
 def _size(session: Session, dense: Snapshot) -> Measured:
     """Print what mixed bits and pruning win back of what uniform bits lose."""
-    figures, runs = [], []
     for bits in BITS:
         uniform = session.measure(UNIFORM.format(bits=bits))
         assert uniform.size is not None
@@ -97,17 +102,14 @@ def _size(session: Session, dense: Snapshot) -> Measured:
         )
         what = f"{MODEL} at the packed size of uniform {bits} bits: lost points won back, nothing trained"
         reached = found.best.cost <= limit and (before <= 0 or share >= SHARE)
-        figures.append(Figure(what, f"≥ {SHARE:.0%}", words, reached))
-        print(words, flush=True)
         _show(found)
-        runs.append({"uniform_bits": bits, "bytes": limit, "uniform_test": _percent(uniform), **_run(found)})
-    return figures, runs
+        run = {"uniform_bits": bits, "bytes": limit, "uniform_test": _percent(uniform), **_run(found)}
+        yield [Figure(what, f"≥ {SHARE:.0%}", words, reached)], run
 
 
 def _latency(session: Session, _: Snapshot) -> Measured:
     """Print what channels chosen by group keep, against the same share of every group, at the same latency."""
     session.learn_latency()
-    figures, runs = [], []
     for ratio in RATIOS:
         uniform = session.measure(CHANNELS.format(ratio=ratio))
         assert uniform.latency is not None
@@ -116,11 +118,9 @@ def _latency(session: Session, _: Snapshot) -> Measured:
         words = f"{ours:.2f} % at {found.best.cost:.3f} ms, uniform {theirs:.2f} % at {uniform.latency.ms:.3f} ms"
         what = f"{MODEL} at the predicted latency of {ratio:.0%} fewer channels everywhere, recalibrated"
         reached = found.best.cost <= uniform.latency.ms and ours >= theirs
-        figures.append(Figure(what, "never worse than uniform", words, reached))
-        print(words, flush=True)
         _show(found)
-        runs.append({"ratio": ratio, "ms": uniform.latency.ms, "uniform_test": theirs, **_run(found)})
-    return figures, runs
+        run = {"ratio": ratio, "ms": uniform.latency.ms, "uniform_test": theirs, **_run(found)}
+        yield [Figure(what, "never worse than uniform", words, reached)], run
 
 
 def _run(found: Allocation) -> dict[str, Any]:

@@ -60,6 +60,10 @@ def test_the_answer_is_searched_on_validation_and_reported_on_test(session: Sess
     assert best.reported.accuracy is not None
     assert best.reported.accuracy.split == "test"
     session.measure("[]")
+    record = session.history.find(session.key, found.recipe.hash)
+    assert record is not None
+    assert record.parent is not None, "it came from the recipe that was set"
+    assert session.history.record(record.parent).recipe == "[]"
 
 
 def test_the_best_is_no_worse_than_greedy_or_uniform_on_validation(found: Allocation) -> None:

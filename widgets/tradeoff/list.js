@@ -25,6 +25,15 @@ function provenance(shown) {
   return rows;
 }
 
+// What a setting has that the one it came from has not, and the other way round where that is all.
+function stepFrom(parent, p) {
+  if (!parent || p.name || parent.name) return p.words;
+  const [before, after] = [parent.words.split(" · "), p.words.split(" · ")];
+  const more = after.filter((part) => !before.includes(part));
+  const less = before.filter((part) => !after.includes(part) && part !== "dense");
+  return more.length ? `+ ${more.join(" · ")}` : less.length ? `− ${less.join(" · ")}` : p.words;
+}
+
 function settingList({ send, goTo, point, deleted, csv }) {
   const mode = element("select", { "aria-label": "Settings listed" }, ...Object.entries(LISTS).map(([value, text]) => element("option", { value }, text)));
   const counted = element("span");
@@ -75,7 +84,7 @@ function settingList({ send, goTo, point, deleted, csv }) {
     const roots = wanted.map(([p, depth]) => {
       if (!kept.has(p.place)) kept.set(p.place, rowOf(p.place));
       const row = kept.get(p.place);
-      setText(row.link, p.words);
+      setText(row.link, depth ? stepFrom(state.points[p.parent], p) : p.words);
       row.link.title = p.name ? `${p.name}: ${p.recipe}` : p.words;
       row.label.style.setProperty("--wb-depth", depth);
       row.box.checked = picked.has(p.place);

@@ -132,7 +132,7 @@ class _Evolution:
 
     def run(self) -> tuple[FrontPoint, ...]:
         job = self._job
-        self._bed = Testbed(job.session, SPLIT, self._check)
+        self._bed = Testbed(job.session, SPLIT, self._check, self._base)
         self._plans = self._make_plans()
         self._study = self._open()
         if len(self._study.trials) < POPULATION:  # the first generation is not through yet

@@ -100,7 +100,7 @@ class _Search:
         """Search, publishing what is known on the way."""
         job, budget = self._job, self._budget
         self._tell("open", 0)
-        self._bed = Testbed(job.session, SPLIT, self._check)
+        self._bed = Testbed(job.session, SPLIT, self._check, self._base)
         self._plan = plan_for(self._bed.subject, budget, self._methods, self._base, self._locked)
         if budget.counted == "ms":
             self._bed.learn_latency()
@@ -223,7 +223,7 @@ class _Search:
         session, latest = self._job.session, self._allocation()
         if not self._aim.keeps(latest.best):
             raise WorkbenchError(self._too_little(latest.best))
-        bed = Testbed(session, session.split.name, self._check)
+        bed = Testbed(session, session.split.name, self._check, self._base)
         latest = replace(latest, baseline=bed.baseline, best=self._reported(bed, latest.best))
         self._job.latest = latest
         self._tell("report", 0.5)

@@ -7,6 +7,7 @@ person's own recipe settles first.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from workbench.analyze.figures import log_softmax
 from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset, Normalization, Split
 from workbench.engine import Engine, Footing
+from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
 from workbench.snapshot import Snapshot
 
@@ -29,12 +31,15 @@ KEPT = 256
 
 
 class Testbed:
-    """``session``'s model on ``split``; ``check`` is called often, and raises where the work is no longer wanted."""
+    """``session``'s model on ``split``; ``check`` is called often, and raises where the work is no longer wanted.
+
+    What is measured came from ``base``, as the history notes it, or from the dense model where ``base`` has no figures.
+    """
 
     __test__ = False  # pytest collects what is called Test…
 
-    def __init__(self, session: Session, split: str, check: Callable[[], None]) -> None:
-        self._session, self._check = session, check
+    def __init__(self, session: Session, split: str, check: Callable[[], None], base: Recipe | None = None) -> None:
+        self._session, self._check, self._base = session, check, base or Recipe()
         self.data: Dataset = session.data
         self.split: Split = session.data[split]
         self.normalization: Normalization = session.normalization
@@ -72,7 +77,7 @@ class Testbed:
             self._pause()
             first = self._engine.outline(0, recipe, self._check)
             found = first
-            for snapshot in self._engine.measure(first, None, self._pause):
+            for snapshot in self._engine.measure(first, self._origin(recipe), self._pause):
                 found = snapshot
             self._measured[recipe.hash] = found
             while len(self._measured) > KEPT:
@@ -117,6 +122,12 @@ class Testbed:
     def give_way(self, cancelled: Callable[[], bool]) -> None:
         """Wait until the person's own recipe has settled."""
         self._session.give_way(cancelled)
+
+    def _origin(self, recipe: Recipe) -> Recipe | None:
+        known = self._session.history.find
+        with contextlib.suppress(WorkbenchError):  # a history that cannot be read
+            return next((one for one in (self._base, Recipe()) if one != recipe and known(self.key, one.hash)), None)
+        return None
 
     def _pause(self) -> None:
         self._check()
