@@ -170,3 +170,14 @@ def test_sensitivity_refuses_a_bad_value_with_one_sentence(capsys: pytest.Captur
     assert out == ""
     assert "ratio is 1.2" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="C's library has another name there")
+def test_what_libraries_print_by_themselves_is_not_on_standard_output() -> None:
+    code = (
+        "import ctypes; from workbench.cli.common import answer_alone\n"
+        "with answer_alone():\n    ctypes.CDLL(None).printf(b'noise\\n')\n"
+        "print('answer')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("answer\n", "noise\n")

@@ -112,10 +112,10 @@ class Remembered:
             latency_ms=latency_ms,
         )
         predictions = logits.argmax(1)
-        before = self._records.get(parent.hash) if parent is not None else None
         layers = [dataclasses.asdict(layer) for layer in first.layers]
 
         def write() -> None:
+            before = self._identity(parent) if parent is not None else None
             self._records[recipe.hash] = self._history.add(self._key, record, predictions, before, layers)
 
         self._write(write)
@@ -147,6 +147,12 @@ class Remembered:
         found = self._records.get(recipe.hash)
         if found is not None:
             self._write(lambda: self._history.restore(found) if self._history.record(found).deleted else None)
+
+    def _identity(self, recipe: Recipe) -> int | None:
+        """Return the number of a setting in the history, None where it has none."""
+        known = self._records.get(recipe.hash)
+        found = self._found(recipe) if known is None else None
+        return known if found is None else found.id
 
     def _found(self, recipe: Recipe) -> Record | None:
         """Return the setting's record, where it is of the whole split."""

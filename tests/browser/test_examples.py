@@ -78,8 +78,10 @@ def empty_pad(page: Page) -> Any:
 
 
 def test_the_strip_shows_flipped_images_with_both_answers_at_a_constant_height(page: Page) -> None:
+    page.get_by_role("tab", name="Layers").click()  # tabs that need the height take the strip's
     strip = page.locator(".wb-strip")
     before = strip.bounding_box()
+    assert before
     go_harsh(page)
     cards = page.locator(STRIP)
     assert cards.count() >= 5

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +69,29 @@ def read_recipe(path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise WorkbenchError(f"The recipe file '{path}' cannot be read: {reason}.") from error
+
+
+@contextlib.contextmanager
+def answer_alone() -> Iterator[None]:
+    """Send to standard error what libraries print by themselves, as HiGHS does now and then: the answer stands alone.
+
+    They write to the file that standard output is, past Python, and may hold it back until they are asked.
+    """
+
+    def flush() -> None:
+        with contextlib.suppress(OSError, AttributeError, TypeError):  # where C's library has another name
+            ctypes.CDLL(None).fflush(None)
+
+    sys.stdout.flush()
+    flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def follow(job: Job[Any]) -> None:
