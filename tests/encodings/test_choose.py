@@ -23,7 +23,7 @@ from workbench.encodings import (
     entropy_bound_bytes,
     unpack,
 )
-from workbench.encodings.choose import NESTING_BYTES
+from workbench.encodings.smallest import NESTING_BYTES
 
 RESNET20 = [
     (16, 1, 3, 3),

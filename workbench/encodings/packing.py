@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from workbench.encodings.ans import Ans
 from workbench.encodings.base import Array, Encoding, zero_order_bytes
 from workbench.encodings.blocks import Blocks
-from workbench.encodings.choose import ENTROPY_WIDTHS
 from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, nonzero_bits
 from workbench.encodings.entropy import Entropy
@@ -25,6 +24,7 @@ from workbench.encodings.grid import Grid
 from workbench.encodings.hashed import Hashed
 from workbench.encodings.integers import BYTE_FILLING, Packed
 from workbench.encodings.slices import spread
+from workbench.encodings.smallest import ENTROPY_WIDTHS
 from workbench.encodings.sparse import (
     INDEX_BITS,
     Bitmask,
