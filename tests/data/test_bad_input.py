@@ -319,7 +319,7 @@ def test_a_changed_npz_is_refused(tmp_path: Path, make_pair: MakePair) -> None:
 
 def test_an_npz_with_other_arrays_lists_them(tmp_path: Path) -> None:
     np.savez(tmp_path / "toy.npz", weights=np.zeros((3, 4)))
-    assert "has weights (3, 4)" in refused(tmp_path / "toy.npz")
+    assert "holds 'weights' of shape (3, 4)" in refused(tmp_path / "toy.npz")
 
 
 def test_an_npz_that_would_not_fit_into_memory_is_refused(tmp_path: Path) -> None:

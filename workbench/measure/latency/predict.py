@@ -144,8 +144,12 @@ def _correction(anchor: Anchor, kernels: Sequence[Kernel], table: KernelTable) -
     def predicted(crowding: float) -> float:
         return table.run_ns + sum(entry.ns for entry in kernel_times(known, table, crowding))
 
-    # where several explain it as well, as in a network that any cache keeps, the one that claims the least
-    crowding = min(_CROWDINGS, key=lambda each: (abs(predicted(each) - ns), abs(math.log(each))))
+    times = [predicted(each) for each in _CROWDINGS]
+    if times[0] < ns < times[-1] and ns not in times:
+        crowding = float(np.interp(ns, times, _CROWDINGS))
+    else:  # of those that explain it as well, as in a network that any cache keeps, the one that claims the least
+        found = zip(_CROWDINGS, times, strict=True)
+        crowding, _ = min(found, key=lambda each: (abs(each[1] - ns), abs(math.log(each[0]))))
     ratio = min(_MOST, max(1 / _MOST, ns / predicted(crowding)))
     return crowding, ratio if _is_int8(known) == _is_int8(kernels) else math.sqrt(ratio)
 
