@@ -31,5 +31,7 @@ def run_cell(page: Page, place: int, tries: int = 10) -> None:
             )
         except TimeoutError:
             continue
-        return
+        page.wait_for_timeout(300)
+        if prompt.inner_text() != before:  # rebuilt cells have forgotten that they were run
+            return
     raise AssertionError(f"JupyterLab did not run cell {place}; its prompt still shows {before!r}")
