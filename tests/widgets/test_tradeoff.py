@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -315,3 +316,25 @@ def test_settings_and_plot_go_to_the_page_as_files(
     for suffix, start in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
         say(view, do="plot", format=suffix)
         assert files[f"tradeoff.{suffix}"].startswith(start)
+
+
+def test_a_history_read_ahead_is_packed_before_anyone_looks(
+    session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("widgets.tradeoff.view.AHEAD_S", 0.0)
+    remember(session, 30)
+    view = TradeoffView(session, visible=False)
+    deadline = time.monotonic() + 30
+    while view._packed is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert view._packed is not None
+    _, points, words = view._packed
+    session.apply(Recipe.parse("- quantize: {bits: 3}"))
+    while session.step():
+        pass
+    view.set_state({"visible": True})
+    wait_until(view, "points", lambda packed: bool(packed))
+    assert view.points == points
+    assert "3 bit" not in words.decode()
+    assert told(view).keys() - set(words.decode().split("\n")) == {"3 bit"}
+    view.close()

@@ -18,8 +18,14 @@ const uniqueId = (name) => `wb-${name}-${(counted += 1)}-${Math.random().toStrin
 
 const typed = (view, Kind) => (view && view.byteLength ? new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)) : new Kind(0));
 
-const number = (value, digits) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-const count = (value) => value.toLocaleString("en");
+// Formats are kept: making one takes longer than all else that a move writes.
+const formats = new Map();
+function formatOf(digits) {
+  if (!formats.has(digits)) formats.set(digits, new Intl.NumberFormat("en", digits == null ? {} : { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+  return formats.get(digits);
+}
+const number = (value, digits) => formatOf(digits).format(value);
+const count = (value) => formatOf().format(value);
 const plural = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
 const percent = (share, digits = 1) => `${number(share * 100, digits)} %`;
 function bytes(size) {

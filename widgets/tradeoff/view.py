@@ -95,6 +95,7 @@ class TradeoffView(View):
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
         self._trials = Trials("")
         self._told = False
+        self._packed: tuple[int, bytes, bytes] | None = None
         self._unsubscribe: Any = None
         self._errands, self._readings = Errands("workbench-tradeoff"), Errands("workbench-history")
         super().__init__(session, **traits)
@@ -103,7 +104,7 @@ class TradeoffView(View):
         """Forget the settings of the Session before; listen to this one also while nobody looks."""
         self._trials = trials = Trials(session.key.split)
         self._keeper = Keeper(session, trials)
-        self._told = False
+        self._told, self._packed = False, None
         self.labelled = session.key.labelled
         self.edition += 1
         self.epoch = time.time()
@@ -179,6 +180,10 @@ class TradeoffView(View):
             trials.add_records(records[first : first + AT_ONCE])
             for record in records[first : first + AT_ONCE]:
                 _ = trials.words_of(record.recipe_hash)
+        packed = self._pack_all(trials)
+        with self._lock:
+            if trials is self._trials:
+                self._packed = packed
 
     def _keep(self, content: dict[str, Any]) -> None:
         """Change, compare or send what the page chose; what is wrong with it is said on the page."""
@@ -241,18 +246,23 @@ class TradeoffView(View):
     def _tell(self, everything: bool) -> None:
         upto, _ = self._trials.changes(0)
         if everything:
-            trials = self._trials.all
-            self.points, self.words = self._rows(trials), _lines(trials)
-            self.upto = self.added_from = self.added_upto = upto
+            self.upto, self.points, self.words = self._packed or self._pack_all(self._trials)
+            self.added_from = self.added_upto = self.upto
             self.added = self.added_words = b""
-            self._told = True
-        elif upto > self.added_upto:
+            self._told, self._packed = True, None
+        if upto > self.added_upto:
             start = max(self.upto, min(self.added_upto, upto - REPEATED))
             all_trials = self._trials.all
             _, places = self._trials.changes(start)
             trials = tuple(all_trials[place] for place in places)
             self.added, self.added_words = self._rows(trials), _lines(trials)
             self.added_from, self.added_upto = start, upto
+
+    def _pack_all(self, trials: Trials) -> tuple[int, bytes, bytes]:
+        """Return how much of the log all settings hold, their figures and their words."""
+        upto, _ = trials.changes(0)
+        every = trials.all
+        return upto, _pack([_row(trial, trials, self.epoch) for trial in every]), _lines(every)
 
     def _rows(self, trials: Iterable[Trial]) -> bytes:
         return _pack([_row(trial, self._trials, self.epoch) for trial in trials])
