@@ -47,7 +47,7 @@ COLUMNS = (
 #: What the plot can be saved as from the page.
 PLOTS = ("png", "svg", "pdf")
 #: Seconds after which a history is read though nobody looks yet, and settings read at once.
-AHEAD_S, AT_ONCE = 3.0, 250
+AHEAD_S, AT_ONCE = 0.5, 250
 #: How many changes ``added`` repeats, so that a page that missed a message need not ask.
 REPEATED = 16
 
