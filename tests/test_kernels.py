@@ -13,7 +13,7 @@ from workbench.kernels import PlannedKernels
 from workbench.measure.latency import fused_kernels, read_graph
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
-from workbench.run.onnx_graph import export_graph
+from workbench.run.onnx_export import export_graph
 from workbench.subject import Subject
 from workbench.techniques.context import Context
 

@@ -39,7 +39,7 @@ from workbench.models.removal import Shorten
 from workbench.models.tensors import load_tensors
 from workbench.recipe import Recipe
 from workbench.run.onnx_factors import Chain
-from workbench.run.onnx_graph import InputGrid
+from workbench.run.onnx_grids import InputGrid
 from workbench.run.onnx_tables import Table
 from workbench.subject import Subject
 from workbench.techniques.as_table import as_table

@@ -103,14 +103,22 @@ def _untouched(subject: Subject, context: Context) -> Mapping[str, Encoding]:
 
 def _encode_grids(draft: Draft, context: Context) -> None:
     """Encode what is on grids and not known yet, many tensors at a time, into the cache where ``_encode`` looks."""
-    keys = {("encoding", draft.version(name)): storage for name, storage in draft.stored.items()
-            if isinstance(storage, Codes) and name in draft.tensors and name not in draft.packing}  # fmt: skip
-    fresh = [(key, storage) for key, storage in keys.items() if key not in context.cache]
+    fresh = {
+        key: storage.grid_values
+        for name, storage in draft.stored.items()
+        if isinstance(storage, Codes) and name not in draft.packing
+        if (key := _key(draft, name)) not in context.cache
+    }
     for start in range(0, len(fresh), TOGETHER):
         context.check()
-        some = fresh[start : start + TOGETHER]
-        for (key, _), grid in zip(some, encode_grids([storage.grid_values for _, storage in some]), strict=True):
-            context.cache.get(key, lambda found=grid: found)  # type: ignore[misc]
+        keys = list(fresh)[start : start + TOGETHER]
+        for key, grid in zip(keys, encode_grids([fresh[key] for key in keys]), strict=True):
+            context.cache.put(key, grid)
+
+
+def _key(draft: Draft, name: str) -> tuple[str, str]:
+    """Return what the cache keeps a tensor's encoding under."""
+    return "encoding", draft.version(name)
 
 
 def _encode(draft: Draft, name: str, cache: Cache) -> Encoding:
@@ -121,7 +129,7 @@ def _encode(draft: Draft, name: str, cache: Cache) -> Encoding:
         return encode_values(draft.tensors[name].numpy()) if storage is None else storage.encode()
 
     packing, storage = draft.packing.get(name), draft.stored.get(name)
-    key = ("encoding", draft.version(name))
+    key = _key(draft, name)
     if packing is None:
         return cache.get(key, compute)
     # what was not asked for without this packing is not made small first

@@ -20,7 +20,8 @@ from workbench.data.dataset import Normalization, Split
 from workbench.graphs import Graphs
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.edits import Edit, QuantizeInput
-from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
+from workbench.run.onnx_export import export_graph
+from workbench.run.onnx_graph import ExportError, OnnxGraph
 from workbench.run.prefix import Prefix, PrefixRunner, deepest_shared
 from workbench.run.runner import OnnxRunner, Runner, TorchRunner
 from workbench.subject import Subject

@@ -17,7 +17,8 @@ from torch import nn
 from workbench.compressed import CompressedModel
 from workbench.models.edits import Edit, Slice, apply_edits
 from workbench.models.removal import Remove, Shorten
-from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
+from workbench.run.onnx_export import export_graph
+from workbench.run.onnx_graph import ExportError, OnnxGraph
 from workbench.subject import Subject
 
 #: Structures whose graphs are kept.

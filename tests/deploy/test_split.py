@@ -24,7 +24,8 @@ from workbench.deploy.split.plan import NETWORKS, Network, grid_of, plan_split
 from workbench.deploy.split.server import SplitServer
 from workbench.deploy.split.trial import try_split
 from workbench.deploy.split.wire import Grid, Kind, SplitError, receive, send
-from workbench.run.onnx_graph import InputGrid, export_graph
+from workbench.run.onnx_export import export_graph
+from workbench.run.onnx_grids import InputGrid
 from workbench.run.runner import OnnxRunner
 
 IMAGES = torch.rand(12, 1, 28, 28, generator=torch.Generator().manual_seed(0))

@@ -20,7 +20,7 @@ from workbench.measure.latency.signature import CONVOLUTIONS, place
 from workbench.measure.latency.table import KernelTable, find_block, open_table
 from workbench.models.zoo import RowLSTM, ViT
 from workbench.recipe import Recipe
-from workbench.run.onnx_graph import export_graph
+from workbench.run.onnx_export import export_graph
 from workbench.run.qdq import export_int8
 from workbench.subject import Subject
 

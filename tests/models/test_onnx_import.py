@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from workbench.compression import compress
 from workbench.models import ModelError, check_model, layers_of, load_model
 from workbench.models.zoo import ARCHITECTURES, LeNet5, ResNet20
+from workbench.run.onnx_export import export_graph
 from workbench.run.onnx_file import onnx_file
-from workbench.run.onnx_graph import export_graph
 
 
 def warm(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:

@@ -15,7 +15,8 @@ from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
 from workbench.recipe import Recipe
 from workbench.run.forks import Branch, Forks
-from workbench.run.onnx_graph import OnnxGraph, export_graph
+from workbench.run.onnx_export import export_graph
+from workbench.run.onnx_graph import OnnxGraph
 from workbench.run.runner import OnnxRunner
 from workbench.subject import Subject
 from workbench.techniques.draft import Draft

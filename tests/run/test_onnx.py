@@ -15,9 +15,10 @@ from workbench.data.load import load_dataset
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
 from workbench.recipe import Recipe
-from workbench.run import onnx_graph
+from workbench.run import onnx_export
+from workbench.run.onnx_export import export_graph
 from workbench.run.onnx_file import onnx_file
-from workbench.run.onnx_graph import ExportError, OnnxGraph, export_graph
+from workbench.run.onnx_graph import ExportError, OnnxGraph
 from workbench.run.runner import OnnxRunner, Stopped, TorchRunner, session_options
 from workbench.subject import Subject
 
@@ -133,7 +134,7 @@ def test_a_model_that_lists_its_tensors_is_refused_without_the_slow_exporter(mon
             return self.fc(torch.tensor(x.mean((1, 2)).tolist()))
 
     asked: list[nn.Module] = []
-    monkeypatch.setattr(onnx_graph, "_export_by_dynamo", lambda module, _: asked.append(module))
+    monkeypatch.setattr(onnx_export, "_export_by_dynamo", lambda module, _: asked.append(module))
     with pytest.raises(ExportError, match="turns tensors into lists of numbers"):
         export_graph(Lists().eval(), SHAPE)
     assert not asked

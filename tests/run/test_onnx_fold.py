@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from workbench.run.onnx_export import export_graph
 from workbench.run.onnx_fold import fold_norms
-from workbench.run.onnx_graph import export_graph
 from workbench.run.runner import OnnxRunner
 
 

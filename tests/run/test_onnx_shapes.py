@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import workbench as wb
 from workbench.compression import compress_subject, context_for
 from workbench.models.load import load_model
-from workbench.run.onnx_graph import OnnxGraph, export_graph
+from workbench.run.onnx_export import export_graph
+from workbench.run.onnx_graph import OnnxGraph
 from workbench.subject import Subject
 
 IMAGE = (3, 8, 8)

@@ -13,8 +13,8 @@ from torch import nn
 
 import workbench as wb
 from workbench.compressed import CompressedModel
+from workbench.run.onnx_export import export_graph
 from workbench.run.onnx_file import onnx_file
-from workbench.run.onnx_graph import export_graph
 from workbench.run.runner import OnnxRunner
 
 SHAPE = (3, 8, 8)

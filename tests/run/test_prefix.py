@@ -12,7 +12,7 @@ from workbench.evaluation import Evaluator
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
 from workbench.recipe import Recipe
-from workbench.run.onnx_graph import export_graph
+from workbench.run.onnx_export import export_graph
 from workbench.run.prefix import Prefix, PrefixRunner, deepest_shared, split_at
 from workbench.run.runner import OnnxRunner
 from workbench.subject import Subject

@@ -12,7 +12,7 @@ from workbench.graphs import Graphs
 from workbench.latency import LatencyEstimator
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
-from workbench.run.onnx_graph import export_graph
+from workbench.run.onnx_export import export_graph
 from workbench.subject import Subject
 from workbench.techniques import TECHNIQUES
 from workbench.techniques.base import Cost

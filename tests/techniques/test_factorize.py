@@ -16,8 +16,9 @@ from workbench.errors import WorkbenchError
 from workbench.models.factors import Factorize
 from workbench.models.layers import layers_of
 from workbench.models.zoo import ARCHITECTURES
+from workbench.run.onnx_export import export_graph
 from workbench.run.onnx_factors import Chain
-from workbench.run.onnx_graph import KEPT_FACTORIZED, export_graph
+from workbench.run.onnx_graph import KEPT_FACTORIZED
 from workbench.run.runner import OnnxRunner
 
 SHAPE = (1, 28, 28)

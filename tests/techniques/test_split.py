@@ -13,7 +13,7 @@ from torch import nn
 import workbench as wb
 from tests.techniques.test_equalize import Plain, uneven
 from workbench.models.zoo import ARCHITECTURES
-from workbench.run.onnx_graph import export_graph
+from workbench.run.onnx_export import export_graph
 from workbench.techniques.split import SplitSettings, plan_splits
 
 SHAPE = (1, 28, 28)

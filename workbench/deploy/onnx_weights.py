@@ -13,7 +13,7 @@ from workbench.compressed import CompressedModel
 from workbench.recipe import Recipe
 from workbench.run.onnx_file import onnx_file, width
 from workbench.run.onnx_fold import fold_norms
-from workbench.run.onnx_graph import GRID
+from workbench.run.onnx_grids import GRID
 
 from .format import FormatError, Source
 from .limits import activations_simulated, codes_widen, some, tables_widen, zeros_stay

@@ -55,13 +55,8 @@ def read_pages(file: Path, tables: Mapping[str, Sequence[Column]]) -> Iterator[t
                 values = _record(payload)
                 table = next((name for name, columns in tables.items() if _fits(values, columns)), None)
                 if table is not None:
-                    columns = tables[table]
-                    yield (
-                        table,
-                        tuple(
-                            identity if column.number else value for value, column in zip(values, columns, strict=True)
-                        ),
-                    )
+                    pairs = zip(values, tables[table], strict=True)
+                    yield table, tuple(identity if column.number else value for value, column in pairs)
 
 
 @dataclass(frozen=True)

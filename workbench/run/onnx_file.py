@@ -22,7 +22,8 @@ from .onnx_tables import Table, table_nodes
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-    from workbench.run.onnx_graph import InputGrid, OnnxGraph
+    from workbench.run.onnx_graph import OnnxGraph
+    from workbench.run.onnx_grids import InputGrid
 
 #: Opset and IR version with which integers of so many bits entered DequantizeLinear.
 OPSETS = {2: (25, 13), 4: (21, 10), 8: (21, 10), 16: (21, 10)}

@@ -37,6 +37,8 @@ def write_shapes(model: ModelProto, weights: Collection[str]) -> None:
     ``weights`` names the initializers whose sizes recipes may change.
     """
     graph = model.graph
+    if all(node.op_type != "Shape" for node in graph.node):
+        return
     if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
         return  # branches read values of the graph around them
     sizes = _Sizes(model, weights)

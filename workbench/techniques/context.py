@@ -34,12 +34,16 @@ class Cache:
             found: T = self._entries[key][0]
             return found
         value = compute()
+        self.put(key, value)
+        return value
+
+    def put(self, key: Any, value: Any) -> None:
+        """Keep ``value``, which is new, under ``key``."""
         size = _size_of(value)
         self._entries[key] = value, size
         self._bytes += size
         while self._bytes > self._budget and len(self._entries) > 1:
             self._bytes -= self._entries.popitem(last=False)[1][1]
-        return value
 
     @property
     def filled(self) -> float:

@@ -49,7 +49,8 @@ class SortedValues:
     @property
     def nbytes(self) -> int:
         """Bytes that it holds, once all has been asked for."""
-        held = (self.order, self.keys, self.sums, self.sums, self.masses, self._weights)
+        squares = self.sums  # of the same size
+        held = (self.order, self.keys, self.sums, squares, self.masses, self._weights)
         return sum(array.nbytes for array in held if array is not None)
 
     def cluster(self, centres: Doubles, iterations: int, refill: bool = True) -> Doubles:
@@ -95,7 +96,7 @@ def start_all(runs: Sequence[SortedValues], kind: Start, count: int, seed: int) 
         low, high = ends[:, :1], ends[:, 1:]
         starts[filled] = np.arange(count) * ((high - low) / max(1, count - 1)) + low
         starts[filled, -1:] = high
-    elif filled:
+    else:
         for place in filled:
             starts[place] = runs[place]._some(kind, count, seed)
     return starts

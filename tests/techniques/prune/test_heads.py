@@ -16,7 +16,7 @@ from workbench.latency import LatencyEstimator
 from workbench.models.attention import trace_heads
 from workbench.models.fewer_heads import keep_heads
 from workbench.models.layers import layers_of
-from workbench.run.onnx_graph import export_graph
+from workbench.run.onnx_export import export_graph
 from workbench.run.runner import OnnxRunner
 from workbench.subject import Subject
 

@@ -23,7 +23,7 @@ from workbench.models.edits import (
 )
 from workbench.models.zoo import ARCHITECTURES
 from workbench.run.observe import HISTOGRAM_BINS
-from workbench.run.onnx_graph import export_graph
+from workbench.run.onnx_export import export_graph
 from workbench.run.runner import OnnxRunner
 from workbench.techniques.base import Cost
 from workbench.techniques.quantize.inputs import clip, middle

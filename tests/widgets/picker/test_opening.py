@@ -26,7 +26,7 @@ QUANTIZED = "- quantize: {bits: 4}"
 
 def export(folder: Path, classes: int, shape: tuple[int, int, int] = (1, 28, 28)) -> Path:
     """Write a small network as ONNX."""
-    from workbench.run.onnx_graph import export_graph
+    from workbench.run.onnx_export import export_graph
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(shape[0], 4, 3, stride=2), nn.ReLU(), nn.Flatten())

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.run.onnx_graph import GRID
+from workbench.run.onnx_grids import GRID
 from workbench.run.prefix import Cut, find_cuts, split_at
 
 from .wire import SplitError

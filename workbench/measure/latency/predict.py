@@ -145,7 +145,7 @@ def _correction(anchor: Anchor, kernels: Sequence[Kernel], table: KernelTable) -
         return table.run_ns + sum(entry.ns for entry in kernel_times(known, table, crowding))
 
     times = [predicted(each) for each in _CROWDINGS]
-    if times[0] < ns < times[-1] and ns not in times:
+    if times[0] < ns < times[-1]:
         crowding = float(np.interp(ns, times, _CROWDINGS))
     else:  # of those that explain it as well, as in a network that any cache keeps, the one that claims the least
         found = zip(_CROWDINGS, times, strict=True)

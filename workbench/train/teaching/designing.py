@@ -18,7 +18,8 @@ from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Latency
 from workbench.models.designs import Design, design_of, made
 from workbench.models.model import Model
-from workbench.run.onnx_graph import ExportError, export_graph
+from workbench.run.onnx_export import export_graph
+from workbench.run.onnx_graph import ExportError
 from workbench.subject import Subject
 
 from ..creation import Creation, keep
