@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.browser.launch import ROOT
-from widgets.serving import app, kernels
+from widgets.serving import app, kernels, priority
 from widgets.serving.app import (
     DATA_FOLDERS,
     KERNEL_BYTES,
@@ -277,3 +277,16 @@ def test_a_server_that_stops_starts_no_more_kernels() -> None:
         assert FakePage.made == made
 
     run(story)
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="This system shares no processor by session.")
+def test_a_kernel_stands_back_as_a_thread_and_as_a_session() -> None:
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        asyncio.run(priority.step_back(process.pid))
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
+        assert Path(f"/proc/{process.pid}/autogroup").read_text().split()[-1] == str(priority.GROUP)
+    finally:
+        process.kill()
+        process.wait()
+    asyncio.run(priority.step_back(process.pid))  # one that has ended already is no harm

@@ -204,10 +204,10 @@ function render({ model, el }) {
     state = { ...state, ...changes };
     // in the order in which they were touched last: of two that rule each other out the later one counts
     for (const name of names.length ? names : Object.keys(changes)) { touched.delete(name); touched.add(name); }
-    show();
     const { generation, ...sent } = state;
     model.set("state", { ...sent, touched: [...touched], seq: (model.get("state").seq || 0) + 1 });
-    model.save_changes();
+    model.save_changes(); // before anything is drawn: the kernel works meanwhile
+    show();
   }
 
   function follow() {

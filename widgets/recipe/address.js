@@ -4,7 +4,9 @@
 // The page sends the fragment it was opened with, and does not write before the kernel has answered: a reload
 // while a link is being followed must find the link still there.
 
-const QUIET = 300;
+// Milliseconds without a change: writing takes the browser as long as drawing a figure, and a hand that pauses
+// between two moves should not wait for it. A page that is left writes at once.
+const QUIET = 1000;
 
 function keepAddress(model) {
   if (!window.workbenchPage) return { flush() {}, end() {} };

@@ -12,11 +12,9 @@ hours. Why is remembered for a while, so that a page that comes back can be told
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 from jupyter_server._tz import utcnow
@@ -26,12 +24,10 @@ from tornado.ioloop import IOLoop
 from traitlets import Float, Integer
 
 from .page import Page
+from .priority import step_back
 
 Reason = Literal["closed", "died", "idle"]
 
-#: How much kernels stand back behind the server (and a browser on this machine), which only passes on
-#: what they found: with eight of them at work it would otherwise get a tenth of the processor.
-NICENESS = 5
 #: How many ended kernels' reasons are kept.
 REMEMBERED = 500
 
@@ -107,7 +103,9 @@ class PageKernels(AsyncMappingKernelManager):
             where: dict[str, Any] = {"path": ApiPath(""), "env": dict(os.environ)}
             await self.start_kernel(kernel_id=page.kernel_id, kernel_name=kernel_name, **where)
         kernel = self.get_kernel(page.kernel_id)
-        _step_back(kernel)
+        process = getattr(kernel.provisioner, "process", None)
+        if process is not None:  # it is on this machine
+            await step_back(process.pid)
         return kernel
 
     async def end(self, kernel_id: str, reason: Reason = "closed") -> None:
@@ -161,11 +159,3 @@ class PageKernels(AsyncMappingKernelManager):
     def _later(self, seconds: float, call: Callable[..., Any], *arguments: Any) -> None:
         if not self._stopping:
             IOLoop.current().call_later(seconds, call, *arguments)
-
-
-def _step_back(kernel: Any) -> None:
-    """Lower a new kernel's priority; threads that it starts later inherit it."""
-    with contextlib.suppress(AttributeError, OSError):
-        priority = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
-        for thread in Path(f"/proc/{kernel.provisioner.process.pid}/task").iterdir():
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), priority)
