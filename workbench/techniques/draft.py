@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,14 @@ from .posterior import Posterior
 from .storage import Storage
 
 T = TypeVar("T")
+
+
+class Cut(NamedTuple):
+    """A tensor whose values of magnitudes up to ``threshold`` are zero, as it was ``before``, in that ``version``."""
+
+    before: Tensor
+    version: str
+    threshold: float
 
 
 class Draft:
@@ -63,6 +72,7 @@ class Draft:
         self._key = key
         self._uncut_channels = channels
         self._versions: dict[str, str] = {}
+        self._cuts: dict[str, Cut] = {}
         self._kept: dict[tuple[int, ...], tuple[Tensor, str]] = {}
         self._unbuilt: dict[str, Factorize] = {}
 
@@ -74,6 +84,15 @@ class Draft:
         """Return the hash of everything done to ``tensor`` so far."""
         found = self._versions.get(tensor)
         return f"{self._key}:{tensor}" if found is None else found
+
+    def uncut(self, tensor: str) -> Cut:
+        """Return what ``tensor`` was before its smallest values were zeroed, and up to which magnitude.
+
+        A slider moves that magnitude, and what was found out of the tensor before still holds. The threshold of a
+        tensor to which something else was done last is below all magnitudes.
+        """
+        found = self._cuts.get(tensor)
+        return Cut(self.tensors[tensor], self.version(tensor), -math.inf) if found is None else found
 
     @property
     def touched(self) -> Collection[str]:
@@ -155,7 +174,8 @@ class Draft:
 
         ``spared`` are flat places that keep their value all the same.
         """
-        before = self.tensors[name]
+        before, cut = self.tensors[name], self.uncut(name)
+        whole = spared is None and name not in self.stored
         # In NumPy and on the bits: on one thread, since PyTorch's would wait for each other hundreds of
         # times in a deep model, and without the minus zero that -1 * 0 is.
         weights = np.ascontiguousarray(before.numpy())
@@ -165,6 +185,8 @@ class Draft:
             values.view(-1)[spared] = before.reshape(-1)[spared]
         self._replace(name, values, values == 0 if name in self.stored else None)
         self._bump(name, how)
+        if whole:
+            self._cuts[name] = cut._replace(threshold=max(threshold, cut.threshold))
 
     def slice(self, edit: Slice) -> None:
         """Keep only some channels of one side of a layer."""
@@ -296,6 +318,7 @@ class Draft:
 
     def _bump(self, name: str, how: str) -> None:
         self._versions[name] = self._version_after(name, how)
+        self._cuts.pop(name, None)
 
     def _version_after(self, name: str, how: str) -> str:
         return hashlib.sha256(f"{self.version(name)}|{how}".encode()).hexdigest()
@@ -307,4 +330,5 @@ class Draft:
         self.unrounded.pop(name, None)
         self.posteriors.pop(name, None)
         self._versions.pop(name, None)
+        self._cuts.pop(name, None)
         self.packing.pop(name, None)

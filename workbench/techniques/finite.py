@@ -25,7 +25,8 @@ def require_finite(draft: Draft, technique: Technique[Any], settings: Mapping[st
         if technique.leaves(chosen):
             continue
         for name in draft.layers[layer].weights:
-            if not cache.get(("finite", draft.version(name)), partial(_is_finite, draft.tensors[name])):
+            before, version, _ = draft.uncut(name)
+            if not cache.get(("finite", version), partial(_is_finite, before)):
                 raise WorkbenchError(
                     f"The weights '{name}' hold NaN or infinite values, which {technique.name} can make nothing of: "
                     "mend the model, or leave the layer out with layers."

@@ -148,13 +148,17 @@ def _quantize_together(
 
     The grids are worked out for all of them at once: a deep model has hundreds of small ones.
     """
-    ranges = []
+    ranges, thresholds = [], []
     for name, slicing in weights.items():
-        weight, version = draft.tensors[name], draft.version(name)
+        weight, version, threshold = draft.uncut(name)
         ranges.append(context.cache.get(("range", version, slicing), partial(_span, weight, slicing.axis)))
-    low, high = (torch.from_numpy(np.concatenate(bounds)) for bounds in zip(*ranges, strict=True))
-    scales, zero_points = grid(low, high, settings.bits, settings.scheme)
+        thresholds.append(threshold)
     sizes = [len(bounds) for bounds, _ in ranges]
+    low, high = (np.concatenate(bounds) for bounds in zip(*ranges, strict=True))
+    # a grid reaches to zero at least: where the end of a range was cut off, there it ends
+    beyond = np.repeat(np.array(thresholds, np.float32), sizes)
+    low[low >= -beyond] = high[high <= beyond] = 0
+    scales, zero_points = grid(torch.from_numpy(low), torch.from_numpy(high), settings.bits, settings.scheme)
     grids = zip(weights.items(), scales.split(sizes), zero_points.split(sizes), strict=True)
     return {
         name: on_grid(draft.tensors[name], scale, zero_point, slicing, settings.bits)
