@@ -36,6 +36,19 @@ def test_weights_equal_torch_fake_quantize(module: nn.Module, bits: int, scheme:
         torch.testing.assert_close(ours.tensors[f"{name}.weight"], expected, rtol=0, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("per", ["channel", "tensor"])
+@pytest.mark.parametrize(
+    "cuts", ["- prune: {ratio: 0.9}", "- prune: {ratio: 0.5}\n- prune: {ratio: 0.8, scope: layer}"]
+)
+def test_pruned_weights_are_on_the_grid_of_what_pruning_left(module: nn.Module, cuts: str, per: str) -> None:
+    ours = compress(module, f"{cuts}\n- quantize: {{bits: 4, per: {per}}}", image_shape=SHAPE)
+    pruned = compress(module, cuts, image_shape=SHAPE)
+    for name in ("conv1", "conv2", "fc1", "fc2"):
+        expected = _reference(pruned.tensors[f"{name}.weight"], 4, "affine", per)
+        torch.testing.assert_close(ours.tensors[f"{name}.weight"], expected, rtol=0, atol=1e-7)
+
+
 def _reference(weight: torch.Tensor, bits: int, scheme: str, per: str) -> torch.Tensor:
     kind = f"per_{per}_{scheme}"
     options = {"dtype": torch.quint8, "qscheme": getattr(torch, kind), "quant_min": 0, "quant_max": 2**bits - 1}
