@@ -10,7 +10,10 @@ const element = (tag, attributes = {}, ...children) => {
   node.append(...children);
   return node;
 };
+// What does not change is not set: the page would be laid out anew for it.
 const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+const setValue = (control, value) => { if (control.value !== value) control.value = value; };
+const setAttribute = (node, name, value) => { if (node.getAttribute(name) !== value) node.setAttribute(name, value); };
 const button = (text, attributes = {}) => element("button", { type: "button", class: "wb-button", ...attributes }, text);
 
 let counted = 0;

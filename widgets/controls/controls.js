@@ -33,7 +33,7 @@ function segments(name, label, values, chosen, most = 2) {
   const root = element("fieldset", { class: "wb-segments", role: "radiogroup", "aria-label": label }, ...shown.map((item) => item.root), ...(others.length ? [list] : []));
   const show = (value) => {
     for (const { input } of shown) input.checked = input.value === value;
-    list.value = others.includes(value) ? value : "";
+    setValue(list, others.includes(value) ? value : "");
     list.classList.toggle("wb-chosen", others.includes(value));
   };
   return { root, show };
@@ -103,18 +103,18 @@ function render({ model, el }) {
   }
 
   function show() {
-    ratio.input.value = state.ratio;
+    setValue(ratio.input, String(state.ratio));
     const shown = `${Number(state.ratio.toFixed(1))}`;
     const pattern = state.granularity === "n:m" ? `${present("prune", "n")}:${present("prune", "m")}` : "";
     // the control moved last counts: a threshold or a share of the MACs takes the place of the ratio
     const instead = pattern || (present("prune", "threshold") != null ? "by threshold" : present("prune", "macs") != null ? "by MACs" : "");
-    ratio.output.textContent = state.ratio ? instead || `${shown} %` : "off";
-    ratio.input.setAttribute("aria-valuetext", state.ratio ? instead || `${shown} percent` : "off");
+    setText(ratio.output, state.ratio ? instead || `${shown} %` : "off");
+    setAttribute(ratio.input, "aria-valuetext", state.ratio ? instead || `${shown} percent` : "off");
     ratio.input.toggleAttribute("data-off", !state.ratio);
-    bits.input.value = positions.indexOf(state.bits) + 1;
+    setValue(bits.input, String(positions.indexOf(state.bits) + 1));
     const counted = state.method === "share" && state.bits !== off ? bookSize() : "";
-    bits.output.textContent = counted || showBits(state.bits);
-    bits.input.setAttribute("aria-valuetext", counted || (state.bits === off ? "off, 32-bit floating point" : showBits(state.bits)));
+    setText(bits.output, counted || showBits(state.bits));
+    setAttribute(bits.input, "aria-valuetext", counted || (state.bits === off ? "off, 32-bit floating point" : showBits(state.bits)));
     bits.input.toggleAttribute("data-off", state.bits === off);
     fill(ratio.input);
     fill(bits.input);

@@ -40,19 +40,21 @@ function advancedField(id, field, changed, compact = false) {
       else said.scrollIntoView({ block: "nearest" });
     });
   }
+  let allowed;
   const allow = (options) => {
-    if (field.kind !== "choice") return;
+    if (field.kind !== "choice" || options === allowed) return;
+    allowed = options;
     [...control.options].forEach((option, index) => { option.hidden = option.disabled = Boolean(options) && !options.includes(field.options[index]); });
   };
   const label = element("label", { for: id }, field.label);
   const nodes = [compact ? element("span", {}, label, " ", help(field.label.toLowerCase(), field.help)) : label, control, said];
   if (compact) said.classList.add("wb-hidden");
-  const apply = (applies) => { for (const node of nodes) node.hidden = !applies; };
+  const apply = (applies) => { for (const node of nodes) if (node.hidden === applies) node.hidden = !applies; };
   const show = (value) => {
     if (control.getAttribute("aria-invalid") === "true" || control === document.activeElement) return;
-    if (field.kind === "choice") control.value = String(Math.max(0, field.options.findIndex((option) => option === value)));
+    if (field.kind === "choice") setValue(control, String(Math.max(0, field.options.findIndex((option) => option === value))));
     else if (field.kind === "flag") control.checked = Boolean(value);
-    else control.value = value == null ? "" : String(value);
+    else setValue(control, value == null ? "" : String(value));
   };
   return { show, allow, apply, nodes };
 }
