@@ -19,13 +19,16 @@ from workbench.train.jobs.job import Trained, train
 from workbench.train.jobs.process import Within
 from workbench.train.teaching.teachers import Renormalized, teacher_of
 
-SETTINGS = "epochs: 2, batch: 16, learning_rate: 0.05, augment: none, images: 240"
+SETTINGS = "epochs: 2, batch: 16, learning_rate: 0.05, images: 240"
 
 
 def taught(
     model: Model, data: Dataset, more: str, before: str = "- prune: {ratio: 0.5}\n"
 ) -> tuple[Trained, dict[str, Tensor]]:
-    recipe = Recipe.parse(f"{before}- distill: {{{SETTINGS}, {more}}}")
+    step = f"distill: {{{SETTINGS}, {more}}}"
+    if "augment" not in step:
+        step = step.replace("{", "{augment: none, ")
+    recipe = Recipe.parse(f"{before}- {step}")
     trained = train(model, data, recipe, place=Within()).result()
     return trained, dict(compress(model, recipe, data).tensors)
 
@@ -53,9 +56,9 @@ class Counting(nn.Module):
         return answers
 
 
-@pytest.mark.parametrize("loss", ["kl", "mse"])
+@pytest.mark.parametrize(("how", "views"), [("loss: kl", 1), ("loss: mse", 1), ("augment: flip", 2)])
 def test_kept_answers_teach_the_same_as_those_given_in_each_step(
-    loss: str, small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+    how: str, views: int, small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teachers: list[Counting] = []
 
@@ -64,18 +67,20 @@ def test_kept_answers_teach_the_same_as_those_given_in_each_step(
         return teachers[-1]
 
     monkeypatch.setattr("workbench.train.jobs.job.teacher_of", counting)
-    _, online = taught(small_model, small_data, f"loss: {loss}")
-    _, cached = taught(small_model, small_data, f"loss: {loss}, answers: cached")
+    _, online = taught(small_model, small_data, how)
+    _, cached = taught(small_model, small_data, f"{how}, answers: cached")
     for name, tensor in online.items():
         torch.testing.assert_close(cached[name], tensor, rtol=1e-4, atol=1e-5)
-    assert [teacher.seen for teacher in teachers] == [2 * 240, 240]
-    _, _ = taught(small_model, small_data, f"loss: {loss}, answers: cached, weight: 0.5")
+    assert [teacher.seen for teacher in teachers] == [2 * 240, views * 240]
+    _, _ = taught(small_model, small_data, f"{how}, answers: cached, weight: 0.5")
     assert teachers[-1].seen == 0, "another recipe finds the answers of the same teacher"
 
 
 def test_answers_are_kept_only_where_images_stay_what_they_are(small_model: Model, small_data: Dataset) -> None:
-    with pytest.raises(WorkbenchError, match="kept only where images stay what they are: set augment to none"):
+    with pytest.raises(WorkbenchError, match="kept only where images stay what they are, or are mirrored"):
         taught(small_model, small_data, "answers: cached, mix: mixup")
+    with pytest.raises(WorkbenchError, match="set augment to none or flip"):
+        taught(small_model, small_data, "answers: cached, augment: crop_flip")
     with pytest.raises(WorkbenchError, match="Only answers can be kept, and hint compares features"):
         taught(small_model, small_data, "answers: cached, loss: hint")
 
@@ -97,6 +102,23 @@ def test_another_model_teaches_from_its_file_and_a_changed_file_is_another_teach
 def _stronger(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         module.weight.mul_(3)
+
+
+def test_another_model_teaches_while_weights_are_pruned(
+    small_model: Model, small_data: Dataset, tmp_path: Path
+) -> None:
+    large = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).requires_grad_(False)
+    file = exported(large, tmp_path / "large.onnx")
+    step = f"- prune_gradually: {{{SETTINGS}, augment: none, teacher: kl, weight: 1, ratio: 0.5"
+    learned = []
+    for more in ("", f", taught_by: {file}", f", taught_by: {file}, answers: cached"):
+        recipe = Recipe.parse(f"{step}{more}}}")
+        train(small_model, small_data, recipe, place=Within()).result()
+        learned.append(compress(small_model, recipe, small_data).tensors)
+    dense, online, cached = learned
+    assert any(not torch.equal(dense[name], online[name]) for name in dense)
+    for name, tensor in online.items():
+        torch.testing.assert_close(cached[name], tensor, rtol=1e-3, atol=1e-4)
 
 
 def test_features_of_another_architecture_are_matched_by_their_size(

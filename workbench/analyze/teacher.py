@@ -71,10 +71,9 @@ def teacher_name(session: Session, recipe: Recipe) -> str | None:
     made = session.model.card.get("recipe")
     steps = [*(Recipe.parse(made).steps if isinstance(made, list) else ()), *recipe.steps]
     for step in reversed(steps):
-        if step.technique == "distill":
-            name = str(getattr(step.settings, "teacher", OWN[0]))
-            if name not in OWN:
-                return name
+        name = str(getattr(step.settings, "by", OWN[0]))
+        if name not in OWN:
+            return name
     return None
 
 

@@ -114,6 +114,11 @@ class TrainingSettings(Settings):
         """Passes over the images in all, those of rounds and of assistants included."""
         return math.prod((self.epochs, *(1 + int(getattr(self, name)) for name in self.again)))
 
+    @property
+    def by(self) -> str:
+        """Who teaches: ``uncompressed``, ``itself``, a model's name or its file; the first where nobody does."""
+        return "uncompressed"
+
 
 T = TypeVar("T", bound=TrainingSettings)
 
@@ -132,7 +137,7 @@ def training_key(technique: str, layers: Mapping[str, TrainingSettings], draft: 
         parts.append("signs")
     if len(layers) < len(draft.layers) or any(own != settings for own in layers.values()):
         parts.append({name: own.hashed() for name, own in layers.items()})
-    teacher = Path(str(getattr(settings, "teacher", "")))
+    teacher = Path(settings.by)
     if teacher.suffix and teacher.is_file():  # another file under the same name is another teacher
         parts.append(hashlib.sha256(teacher.read_bytes()).hexdigest())
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

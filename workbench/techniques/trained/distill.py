@@ -63,9 +63,15 @@ class DistillSettings(FinetuneSettings):
         0, ge=0, le=3, description="Models compressed less, each taught by the one before, the last one the teacher."
     )
     answers: Literal["online", "cached"] = Field(
-        "online", description="Run the teacher in each step, or once over all images, which must not be augmented."
+        "online",
+        description="Run the teacher in each step, or once over all images, which must not be augmented but by flip.",
     )
     gradient_clip: float | None = clipped(5.0)
+
+    @property
+    def by(self) -> str:
+        """Who teaches."""
+        return self.teacher
 
 
 DISTILL = trained_technique(

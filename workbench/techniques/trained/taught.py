@@ -1,4 +1,7 @@
-"""Settings of trained techniques that a teacher may help: the uncompressed model, by one of several losses."""
+"""Settings of trained techniques that a teacher may help, by one of several losses: the uncompressed model, or another.
+
+Losses and teachers are those of ``distill``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
+
+from workbench.models.zoo import ARCHITECTURES
 
 from ..base import When
 from .finetune import FinetuneSettings
@@ -22,13 +27,29 @@ class TaughtSettings(FinetuneSettings):
         **FinetuneSettings.when,
         "temperature": {"teacher": ("kl",)},
         "weight": {"teacher": LOSSES},
+        "taught_by": {"teacher": LOSSES},
+        "answers": {"teacher": ("kl", "mse")},
     }
+    added: ClassVar[frozenset[str]] = FinetuneSettings.added | {"taught_by", "answers"}
 
     teacher: Literal["none", "kl", "mse", "hint", "attention", "relation", "similarity"] = Field(
-        "none", description="Learn from the uncompressed model too, by one of the losses of distill."
+        "none", description="Learn from a teacher too, by one of the losses of distill."
     )
     temperature: float = Field(4.0, gt=0, le=100, description="How much probabilities are softened.")
     weight: float = Field(0.9, ge=0, le=1, description="The teacher's share of the loss; the labels have the rest.")
+    taught_by: str = Field(
+        "uncompressed", min_length=1, examples=["uncompressed", "itself", *ARCHITECTURES],
+        description="Who teaches: the uncompressed model, the student as it came, or a zoo model or model file.",
+    )  # fmt: skip
+    answers: Literal["online", "cached"] = Field(
+        "online",
+        description="Run the teacher in each step, or once over all images, which must not be augmented but by flip.",
+    )
+
+    @property
+    def by(self) -> str:
+        """Who teaches."""
+        return super().by if self.teacher == "none" else self.taught_by
 
 
 class BesideSettings(TaughtSettings):

@@ -41,7 +41,14 @@ class TrainingImages:
     @property
     def changed(self) -> bool:
         """Whether an image is another one in every pass."""
-        return self.augment != "none" or self.erase > 0 or self.randaugment > 0 or self.mix != "none"
+        return self.views != 1
+
+    @property
+    def views(self) -> int | None:
+        """What an image can be: itself (1), or mirrored too (2); None where chance makes more of it."""
+        if self.erase > 0 or self.randaugment > 0 or self.mix != "none":
+            return None
+        return {"none": 1, "flip": 2}.get(self.augment)
 
     @property
     def steps(self) -> int:
@@ -51,15 +58,22 @@ class TrainingImages:
     def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield places, normalised images and labels of the batches of one pass, from batch ``start`` on.
 
+        A mirrored image's place is as many further on as there are images: each view of one has its own.
         Labels are classes ``(N,)``, or shares of them ``(N, classes)`` where images are mixed.
         """
         order = torch.randperm(len(self.labels), generator=_chance(self.seed, epoch, 0))
         for step in range(start, self.steps):
             places = order[step * self.batch : (step + 1) * self.batch]
-            chance = _chance(self.seed, epoch, step + 1)
+            labels, chance = self.labels[places], _chance(self.seed, epoch, step + 1)
             images = self.normalize(self._strongly(self.images[places], chance))
-            images = erased(augmented(images, self.augment, chance), self.erase, chance)
-            yield places, *mixed(images, self.labels[places], self.classes, self.mix, self.alpha, chance)
+            if "flip" in self.augment:
+                turned = torch.rand(len(images), generator=chance) < 0.5
+                images = torch.where(turned.view(-1, 1, 1, 1), mirrored(images), images)
+                places = places + len(self.labels) * turned
+            if "crop" in self.augment:
+                images = cropped(images, chance)
+            images = erased(images, self.erase, chance)
+            yield places, *mixed(images, labels, self.classes, self.mix, self.alpha, chance)
 
     def _strongly(self, images: Tensor, chance: torch.Generator) -> Tensor:
         """Return raw ``images`` after RandAugment, where it is asked for."""
@@ -69,13 +83,14 @@ class TrainingImages:
         return rand_augmented(pixels, self.randaugment, chance)
 
 
-def augmented(images: Tensor, how: str, chance: torch.Generator) -> Tensor:
-    """Return ``images`` mirrored (``flip``), cut out of a padded self (``crop``), or both; each its own way."""
+def mirrored(images: Tensor) -> Tensor:
+    """Return ``images`` with left and right changed."""
+    return images.flip(3)
+
+
+def cropped(images: Tensor, chance: torch.Generator) -> Tensor:
+    """Return ``images`` each cut out of its padded self at a place of its own."""
     count, _, height, width = images.shape
-    if "flip" in how:
-        images = torch.where(torch.rand(count, 1, 1, 1, generator=chance) < 0.5, images.flip(3), images)
-    if "crop" not in how:
-        return images
     padding = max(1, min(height, width) // 14)
     padded = F.pad(images, (padding,) * 4, value=float(images.min()))
     offsets = torch.randint(0, 2 * padding + 1, (2, count, 1, 1), generator=chance)

@@ -58,7 +58,7 @@ class Answers(Objective):
     def ready(self, images: TrainingImages, folder: Path, check: Callable[[], None]) -> None:
         """Run the teacher once over all images, where its answers are to be kept."""
         if self._settings.answers == "cached":
-            self._answers = answers_to(self._run[0], images, folder, check)
+            self._answers = answers_to(self._run[0], images, folder, check, self._settings.precision)
 
     def at(self, places: Tensor) -> None:
         """Hear which images come next."""

@@ -17,4 +17,6 @@ class Distill(Method[DistillSettings]):
     def objective(self, teacher: nn.Module) -> Objective:
         """Return the loss against ``teacher``."""
         settings = self.settings
-        return objective_of(settings.loss, teacher, settings.temperature, settings.weight, settings.answers)
+        return objective_of(
+            settings.loss, teacher, settings.temperature, settings.weight, settings.answers, settings.precision
+        )

@@ -21,4 +21,6 @@ class Taught(Method[S]):
     def objective(self, teacher: nn.Module) -> Objective:
         """Return the loss."""
         settings = self.settings
-        return objective_of(settings.teacher, teacher, settings.temperature, settings.weight)
+        return objective_of(
+            settings.teacher, teacher, settings.temperature, settings.weight, settings.answers, settings.precision
+        )

@@ -29,16 +29,18 @@ DISTANCES, ANGLES, SIMILARITIES = 25.0, 50.0, 3000.0
 
 
 def objective_of(
-    loss: str, teacher: nn.Module, temperature: float, weight: float, answers: str = "online"
+    loss: str, teacher: nn.Module, temperature: float, weight: float, answers: str = "online", precision: str = "fp32"
 ) -> Objective:
     """Return the objective of a ``teacher`` by one of the losses; ``none`` leaves the labels alone.
 
-    ``answers``: computed in each step, or ``cached``.
+    ``answers``: computed in each step, or ``cached``, once, in ``precision``.
     """
     if loss == "none":
         return Labels()
     if loss in ("kl", "mse"):
-        given = {"loss": loss, "temperature": temperature, "weight": weight, "answers": answers}
+        given = {
+            "loss": loss, "temperature": temperature, "weight": weight, "answers": answers, "precision": precision,
+        }  # fmt: skip
         return Answers(teacher, DistillSettings.model_validate(given))
     if answers == "cached":
         raise WorkbenchError(f"Only answers can be kept, and {loss} compares features: set answers to online.")

@@ -23,8 +23,8 @@ def teacher_of(settings: TrainingSettings, draft: Draft, data: Dataset, seen: No
     Raises:
         WorkbenchError: there is no such model, it takes other images, or it tells other classes apart.
     """
-    name = str(getattr(settings, "teacher", "uncompressed"))
-    if getattr(settings, "loss", None) is None or name == "uncompressed":
+    name = settings.by
+    if name == "uncompressed":
         return uncompressed(draft)
     if name == "itself":
         return draft.build()
