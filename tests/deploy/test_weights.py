@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
+import torch
 from onnx import TensorProto
+from torch import nn
 
 from tests.deploy.conftest import Write
+from workbench.data.dataset import Dataset
+from workbench.deploy.onnx_weights import weights_model
+from workbench.deploy.writing import prepare
 from workbench.models.load import load_model
+from workbench.recipe import Recipe
+from workbench.run.runner import OnnxRunner
 
 
 @pytest.mark.parametrize(
@@ -46,3 +55,23 @@ def test_bits_that_the_recipe_has_already_are_kept(written: Write) -> None:
     assert found.agreement.value == 1
     mixed = written("onnx-int4", recipe="- quantize: {bits: 4, overrides: {conv1: {bits: 8}}}")
     assert any("'conv1.weight' have more bits" in remark for remark in mixed.remarks)
+
+
+@pytest.mark.parametrize("recipe", ["- quantize: {bits: 2}", "- quantize: {bits: 2, per: tensor}"])
+def test_matrices_of_2_bits_that_the_graph_transposes_open_and_answer_alike(little_data: Dataset, recipe: str) -> None:
+    torch.manual_seed(0)
+    head = nn.Flatten(), nn.Linear(24 * 28, 10)
+    rows = nn.Sequential(nn.Flatten(1, 2), nn.Linear(28, 24), nn.ReLU(), nn.Linear(24, 24), *head)  # two are MatMuls
+    source = prepare(load_model(rows.eval()), little_data, Recipe.parse(recipe))
+    images = source.normalization(little_data["test"].images[:16])
+    model = weights_model(source)
+    assert not any(node.op_type == "Transpose" for node in model.graph.node)
+    assert sum(tensor.data_type == TensorProto.UINT2 for tensor in model.graph.initializer) == 6
+    with torch.inference_mode():
+        expected = source.compressed.fresh_module()(images).numpy()
+    exact = ort.SessionOptions()  # without what rounds inputs of the products to 8 bits
+    exact.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    session = ort.InferenceSession(model.SerializeToString(), exact)
+    (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(OnnxRunner(model, 1).logits(images), expected, atol=0.05 * float(np.ptp(expected)))

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 #: What a file with integers for weights costs in ONNX Runtime, whose default keeps their DequantizeLinear.
 UNPACKED = (
     "ONNX Runtime unpacks the weights to fp32 in every run, which is slower than fp32; with its session option "
-    "session.disable_quant_qdq set to 1 it unpacks them once, when it loads the file, and is as fast."
+    "session.disable_quant_qdq set to 1 it unpacks them once, when it loads the file, and is as fast. Products of "
+    "matrices with weights of 4 and 2 bits it computes from the integers, their inputs rounded to 8 bits."
 )
 
 

@@ -44,6 +44,7 @@ def onnx_file(
     ``grids`` are those of inputs, rounded to in float; ``tables`` are weights that are looked up.
     """
     model = graph.build(tensors, grids)
+    integers = {name: _turned(model, name, *entry) for name, entry in integers.items()}
     nodes: list[NodeProto] = []
     stored: list[TensorProto] = []
     for tensor in model.graph.initializer:
@@ -71,6 +72,37 @@ def onnx_file(
 def width(bits: int) -> int:
     """Return the bits that ONNX keeps integers of ``bits`` bits in."""
     return next(kept for kept in OPSETS if bits <= kept)
+
+
+def _turned(
+    model: ModelProto,
+    name: str,
+    codes: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    axis: int | None,
+    bits: int,
+    group: int | None = None,
+) -> tuple[Any, ...]:
+    """Return a weight of 2 bits as the graph reads it, where all it does first is transpose it; others as they are.
+
+    ONNX Runtime would transpose the integers when it loads the file, and cannot in 2 bits.
+    """
+    readers = [node for node in model.graph.node if name in node.input]
+    orders = {
+        tuple(node.attribute[0].ints) if node.op_type == "Transpose" and node.attribute else () for node in readers
+    }
+    if bits > 2 or group or len(orders) != 1 or () in orders:
+        return codes, scale, zero_point, axis, bits, group
+    (order,) = orders
+    replaced = {node.output[0] for node in readers}
+    for node in readers:
+        model.graph.node.remove(node)
+    for node in model.graph.node:
+        for place, read in enumerate(node.input):
+            if read in replaced:
+                node.input[place] = name
+    return codes.permute(order), scale, zero_point, None if axis is None else order.index(axis), bits, group
 
 
 def _integer_weight(
