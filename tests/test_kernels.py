@@ -26,7 +26,7 @@ def subject() -> Subject:
 
 @pytest.fixture(scope="module")
 def graphs(subject: Subject) -> Graphs:
-    return Graphs(subject, export_graph(subject.model.module, subject.image_shape))
+    return Graphs(subject, lambda: export_graph(subject.model.module, subject.image_shape))
 
 
 @pytest.mark.parametrize("scheme", ["svd", "tucker2", "tucker", "tt"])

@@ -6,6 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import nn
 
 import workbench as wb
 from workbench.history import History
+from workbench.run.onnx_export import export_graph
 from workbench.session import Session
 from workbench.snapshot import Snapshot
 from workbench.undo import UndoPath
@@ -127,6 +129,34 @@ def test_a_size_does_not_wait_for_a_runtime_that_is_loading(session: Session, mo
     free.set()
     end()
     assert session.measure().accuracy.kind == "exact"
+
+
+def test_sizes_do_not_wait_for_the_graph_and_latency_follows_with_it(
+    data: wb.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = threading.Event()
+
+    def write(*given: object) -> object:
+        written.wait(60)
+        return export_graph(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("workbench.evaluation.export_graph", write)
+    monkeypatch.setattr("workbench.engine.DEEP", 1)  # any model is
+    with Session("lenet300", data, history=":memory:") as session:
+        for text in ("[]", PRUNE.format(0.5)):
+            session.apply(text)
+            first = next(iter(session.snapshots()))
+            assert first.size.bytes == session.compressed.nbytes
+            assert first.latency is first.size.runtime_bytes is first.baseline.latency is None
+            assert not session.is_written
+        written.set()
+        settled = session.measure()
+        assert session.is_written
+        assert session.key == replace(session.place, runtime="onnxruntime")
+        for size, latency in ((settled.size, settled.latency), (settled.baseline.size, settled.baseline.latency)):
+            assert size.runtime_bytes > 0
+            assert latency.ms > 0
+        assert settled.runtime == "onnxruntime"
 
 
 def test_listeners_hear_of_snapshots_in_the_order_published(session: Session) -> None:

@@ -52,6 +52,10 @@ if TYPE_CHECKING:
     from workbench.measure.devices.roofline import Dtype
     from workbench.measure.devices.work import Work
 
+#: Layers from which on sizes do not wait while the model is written as a graph: that takes seconds. Of others it is
+#: written when a Session opens: their first figures come together, and PyTorch's exporter, which is not made for
+#: several threads, is done when the caller goes on.
+DEEP = 100
 #: Compressed models kept ready, so that undo and redo show their sizes at once.
 KEPT_MODELS = 8
 
@@ -105,14 +109,16 @@ class Engine:
         self._normalization = normalization = model.normalization or data.normalization
         self._seed = seed
         self._evaluator = Evaluator(self.subject, self.split, normalization, sibling.graph if sibling else None)
+        if len(self.subject.layers) < DEEP:
+            self._evaluator.graphs.find()
         self._latency = LatencyEstimator(self.subject, self._evaluator.graphs, data, normalization)
-        self.runtime = self._evaluator.runtime
         images = f"{self.split.hash}:{normalization}" + (f":{data.learned}" if data.learned else "")
-        self.key = Key(
+        #: What figures belong to, but for the runtime, which is not known before the model's graph is.
+        self.place = Key(
             model.name, self.subject.hash, data.name, images if self.split.labelled else f"{images}{WITHOUT_LABELS}",
-            split, self.runtime,
+            split, runtime="",
         )  # fmt: skip
-        self._remembered = Remembered(history, self.key, len(self.split), split, self._note)
+        self._remembered = Remembered(history, lambda: self.key, len(self.split), split, self._note)
         self._context = context_for(model, data)
         self._rehearsal = Rehearsal(self.subject, self._context)
         self._compressing = threading.RLock()  # the context's caches are shared
@@ -125,6 +131,22 @@ class Engine:
         self._partial: list[Logits] = []
         self._models: dict[str, CompressedModel] = {}
         self._runner: Runner | None = None
+        self._is_complete = False  # whether the baseline's size and latency are all there
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the model was written as a graph, or found to have none: ``runtime`` is not waited for any more."""
+        return self._evaluator.graphs.are_known
+
+    @property
+    def runtime(self) -> str:
+        """What runs the images; the first to ask waits while the model is written as a graph."""
+        return self._evaluator.runtime
+
+    @property
+    def key(self) -> Key:
+        """What figures belong to in the history; waits as ``runtime`` does."""
+        return dataclasses.replace(self.place, runtime=self.runtime)
 
     def compress(self, recipe: Recipe, check: Check = lambda: None) -> CompressedModel:
         """Return the model under ``recipe``; the last few are kept."""
@@ -141,24 +163,41 @@ class Engine:
             return found
 
     def outline(self, generation: int, recipe: Recipe, check: Check) -> Snapshot:
-        """Return what is known of ``recipe`` without running an image: size, latency, layers."""
+        """Return what is known of ``recipe`` without running an image: size, latency, layers.
+
+        Of a deep model that has not been written as a graph yet nothing waits for that: the size of the file that a
+        runtime would load, the latency and the runtime follow with ``measure``.
+        """
         compressed = self.compress(recipe, check)
+        whole = self.is_written
         if self.baseline.size is None:
-            plain = self.compress(Recipe())
-            latency = self._latency.predict(plain)
-            self.baseline = dataclasses.replace(self.baseline, size=self._size(plain), latency=latency)
+            self._outline_baseline(whole)
         return Snapshot(
             generation,
             recipe,
             self.baseline,
-            size=self._size(compressed),
-            latency=self._latency.predict(compressed),
+            size=self._size(compressed, whole),
+            latency=self._latency.predict(compressed) if whole else None,
             measured_latency=self._measured(recipe),
             predicted=self.surrogate(compressed) if self.surrogate else None,
             layers=compressed.layers,
-            runtime=self.runtime,
+            runtime=self.runtime if whole else "",
             notes=self._notes(compressed),
         )
+
+    def _outline_baseline(self, whole: bool) -> None:
+        plain = self.compress(Recipe())
+        latency = self._latency.predict(plain) if whole else None
+        self.baseline = dataclasses.replace(self.baseline, size=self._size(plain, whole), latency=latency)
+        self._is_complete = whole
+
+    def _completed(self, first: Snapshot, compressed: CompressedModel) -> Snapshot:
+        """Return ``first`` with what was not known yet when it was outlined; waits for the graph."""
+        runtime = self.runtime
+        if not self._is_complete:
+            self._outline_baseline(whole=True)
+        size, latency = self._size(compressed), self._latency.predict(compressed)
+        return dataclasses.replace(first, baseline=self.baseline, size=size, latency=latency, runtime=runtime)
 
     def measure(self, first: Snapshot, parent: Recipe | None, check: Check) -> Iterator[Snapshot]:
         """Yield the Snapshots that follow ``first``, as outlined: each look, and the exact, settled one.
@@ -168,6 +207,9 @@ class Engine:
         """
         recipe = first.recipe
         compressed = self.compress(recipe, check)
+        if not first.runtime or not self._is_complete:
+            first = self._completed(first, compressed)
+            yield first
         if self._sampler is None:
             yield from self._measure_baseline(first, check)
         known = self._remembered.figures(recipe) or self._recall(recipe, compressed)
@@ -268,7 +310,9 @@ class Engine:
         return self.measured.get(recipe.hash) if self.target is None else None
 
     def time_shares(self, recipe: Recipe) -> dict[str, float]:
-        """Return weight name → share of the predicted time under ``recipe``."""
+        """Return weight name → share of the predicted time under ``recipe``; none before latency can be predicted."""
+        if not self.is_written:
+            return {}
         return self._latency.time_shares(self.compress(recipe))
 
     def graph(self, recipe: Recipe) -> OnnxGraph | None:
@@ -318,9 +362,9 @@ class Engine:
         with self._timing:
             pass
 
-    def _size(self, compressed: CompressedModel) -> Size:
+    def _size(self, compressed: CompressedModel, whole: bool = True) -> Size:
         archive = compressed.archive
-        runtime_bytes = self._latency.runtime_bytes(compressed)
+        runtime_bytes = self._latency.runtime_bytes(compressed) if whole else None
         return Size(archive.nbytes, self.subject.dense_fp32_bytes, runtime_bytes, archive.entropy_bytes)
 
     def _notes(self, compressed: CompressedModel) -> tuple[str, ...]:

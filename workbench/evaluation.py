@@ -53,13 +53,17 @@ class Evaluator:
         self._prefix: Prefix | None = None
         self._work = {layer.weight: layer.macs for layer in subject.layers}
         self.why_torch = ""
-        self.graphs = Graphs(subject, graph or self._export())
-        self.runtime = "onnxruntime" if self.graph else "torch"
+        self.graphs = Graphs(subject, self._export, graph)
 
     @property
     def graph(self) -> OnnxGraph | None:
         """The model's ONNX graph, None where it doesn't export."""
         return self.graphs.plain
+
+    @property
+    def runtime(self) -> str:
+        """What runs the images; as with the graph, the first to ask waits while it is found."""
+        return "onnxruntime" if self.graph else "torch"
 
     def runner(self, compressed: CompressedModel) -> Runner:
         """Return what computes the compressed model's logits."""

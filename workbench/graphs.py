@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from torch import nn
 
@@ -26,16 +26,35 @@ KEPT = 16
 
 
 class Graphs:
-    """Gives each compressed version of ``subject`` its graph; ``plain`` is the model's own, None where it has none.
+    """Gives each compressed version of ``subject`` its graph.
 
-    May be used from any thread.
+    The model's own is ``known``, or ``find`` finds it: None where it has none. May be used from any thread.
     """
 
-    def __init__(self, subject: Subject, plain: OnnxGraph | None) -> None:
-        self.plain = plain
+    def __init__(self, subject: Subject, find: Callable[[], OnnxGraph | None], known: OnnxGraph | None = None) -> None:
+        self._find_plain = find
+        self._found: tuple[OnnxGraph | None] | None = None if known is None else (known,)
+        self._finding = threading.Lock()
         self._subject = subject
         self._exported: OrderedDict[Hashable, OnnxGraph | None] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def plain(self) -> OnnxGraph | None:
+        """The model's own graph, found when first asked for: that takes seconds where a model is deep."""
+        return self.find()
+
+    def find(self) -> OnnxGraph | None:
+        """Return ``plain``, found now where it was not yet."""
+        with self._finding:
+            if self._found is None:
+                self._found = (self._find_plain(),)
+            return self._found[0]
+
+    @property
+    def are_known(self) -> bool:
+        """Whether nothing is to be waited for any more."""
+        return self._found is not None
 
     def of(self, compressed: CompressedModel) -> OnnxGraph | None:
         """Return the graph of ``compressed``, without its tensors; None where it doesn't export."""

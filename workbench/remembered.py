@@ -33,9 +33,11 @@ class Remembered:
     ``tell`` is given a sentence when the history can't be written.
     """
 
-    def __init__(self, history: History, key: Key, images: int, split: str, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, history: History, key: Callable[[], Key], images: int, split: str, tell: Callable[[str], None]
+    ) -> None:
         self._history = history
-        self._key = key
+        self._find_key = key
         self._images = images
         self._split = split
         self._tell = tell
@@ -43,6 +45,10 @@ class Remembered:
         self._flips: dict[str, tuple[Flip, ...]] = {}
         self._logits: dict[str, Logits] = {}
         self._records: dict[str, int] = {}
+
+    @property
+    def _key(self) -> Key:
+        return self._find_key()
 
     def figures(self, recipe: Recipe) -> tuple[Figures, tuple[Flip, ...]] | None:
         """Return the exact figures and the flipped images of a setting measured or recalled by this process."""

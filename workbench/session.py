@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a size has to get on its way before accuracy takes the processor.
 HEAD_START = 0.005
+#: Seconds without a move before a deep model is written as a graph, which makes sizes wait for Python meanwhile.
+REST = 0.4
 #: Seconds between two looks at whether other processes' first figures are done.
 TURN = 0.01
 
@@ -99,7 +101,7 @@ class Session:
         self._own_history = not isinstance(history, History)
         self.history, trouble = _open(history)
         self._engine = Engine(self.model, self.data, split, self.history, seed)
-        if isinstance(history, (str, Path)) and (others := of_others(self.history, self._engine.key)):
+        if isinstance(history, (str, Path)) and (others := of_others(self.history, self._engine.place)):
             trouble = (*trouble, others)
         self._engine.notes += trouble
         self.history_notes = trouble  # what is to be said of its state, such as that it is read-only
@@ -145,13 +147,23 @@ class Session:
 
     @property
     def runtime(self) -> str:
-        """What runs the images: ``onnxruntime`` or ``torch``."""
+        """What runs the images: ``onnxruntime`` or ``torch``; waits until the model was written as a graph."""
         return self._engine.runtime
 
     @property
     def key(self) -> Key:
-        """What this session's figures belong to in the history."""
+        """What this session's figures belong to in the history; waits as ``runtime`` does."""
         return self._engine.key
+
+    @property
+    def is_written(self) -> bool:
+        """Whether ``runtime`` and ``key`` are known, so that nobody waits for them."""
+        return self._engine.is_written
+
+    @property
+    def place(self) -> Key:
+        """The ``key`` but for its runtime: known at once."""
+        return self._engine.place
 
     @property
     def compressed(self) -> CompressedModel:
@@ -394,7 +406,8 @@ class Session:
                 if self.closed or self._outlined is None:
                     return
                 first, self._outlined = self._outlined, None
-                stale, pause = partial(self._bulletin.is_stale, first.generation), HEAD_START
+                stale = partial(self._bulletin.is_stale, first.generation)
+                pause = HEAD_START if self._engine.is_written else REST
                 while not (dropped := self._state.wait_for(stale, pause)) and not self._engine.courtesy.is_turn:
                     pause = TURN
                 if dropped:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -31,6 +33,15 @@ def compressed(name: str, text: str) -> tuple[CompressedModel, OnnxGraph]:
     data = load_dataset("fashion_mnist")
     found = compress_subject(Subject.of(model, SHAPE), Recipe.parse(text), context_for(model, data))
     return found, export_graph(model.module, SHAPE)
+
+
+def test_sessions_that_open_at_once_write_their_graphs_one_after_another() -> None:
+    modules = {name: ARCHITECTURES[name]().eval() for name in ("lenet300", "lenet5")}
+    with ThreadPoolExecutor(4) as threads:
+        written = [(name, threads.submit(export_graph, modules[name], SHAPE)) for name in [*modules] * 2]
+        for name, graph in written:
+            alone = export_graph(modules[name], SHAPE).build(modules[name].state_dict())
+            assert graph.result().build(modules[name].state_dict()) == alone
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,8 @@ class FakeSession:
             Latency("this machine", "onnxruntime", 1, 0.95, 0.92, 0.99, "measured"),
         )
         self.split = IMAGES
-        self.key = Key("resnet20", "m", "fashion_mnist", "d", "test", "onnxruntime")
+        self.key = self.place = Key("resnet20", "m", "fashion_mnist", "d", "test", "onnxruntime")
+        self.is_written = True
         self.history = History(":memory:")
         self._listeners: list[Callable[[Snapshot], None]] = []
         self._lock = threading.Lock()

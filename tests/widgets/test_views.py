@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from tests.widgets.fake_session import REASON, TOTAL, FakeSession
 from widgets import ControlsView, ScoreboardView, Workbench
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
+from workbench.run.onnx_export import export_graph
+from workbench.session import Session
 
 # Scoreboard
 
@@ -26,6 +29,25 @@ def test_scoreboard_shows_size_and_latency_first_then_accuracy_narrowing_to_exac
         wait_until(view, "accuracy", lambda figure: figure and figure["n"] == session.snapshot.accuracy.n)
     view.close()
     assert seen == [(n, "sampled") for n in (64, 128, 256, 512, 1024, 2048, 4096)] + [(TOTAL, "exact")]
+
+
+def test_a_page_shows_sizes_while_a_deep_models_graph_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = threading.Event()
+
+    def write(*given: Any) -> Any:
+        written.wait(60)
+        return export_graph(*given)
+
+    monkeypatch.setattr("workbench.evaluation.export_graph", write)
+    monkeypatch.setattr("workbench.engine.DEEP", 1)  # any model is
+    with Session("lenet300", "fashion_mnist", history=":memory:") as session:
+        page = Workbench(session)
+        wait_until(page.scoreboard, "size", bool)
+        assert page.scoreboard.latency is None
+        assert not session.is_written
+        written.set()
+        wait_until(page.scoreboard, "latency", bool)
+        page.close()
 
 
 def test_a_figure_keeps_its_own_recipe_until_the_new_one_has_one(session: FakeSession) -> None:

@@ -95,7 +95,7 @@ class BehaviourView(View):
         self._stop()
         self._kept, self._picked = {}, ("", "")
         self._palette, self._offers = Palette(session.split), Offers(session)
-        self.classes, self.pool = [str(name) for name in session.data.classes], session.key.data_hash
+        self.classes, self.pool = [str(name) for name in session.data.classes], session.place.data_hash
         self.picks, self.offers, self.against, self.image, self.target = [], [], Recipe().hash, -1, -1
         self.wanted, self.shown, self.found, self.course = {}, {}, {}, {}
         self.maps, self.pixels, self.problem = b"", b"", ""

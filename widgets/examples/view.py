@@ -79,7 +79,7 @@ class ExamplesView(View):
         self._own = self._looked_at = self._incoming = None
         self.classes = [str(name) for name in session.data.classes]
         self.shape = list(self._palette.shape)
-        self.pool = session.key.data_hash
+        self.pool = session.place.data_hash
         self.flips = self.detail_pixels = self.own_pixels = b""
         self.about, self.detail, self.own, self.problem = {}, {}, {}, ""
 

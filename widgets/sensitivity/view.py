@@ -7,6 +7,7 @@ at most a few times a second; nothing of it is sent while a slider moves, since 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -139,8 +140,19 @@ class SensitivityView(View):
         if self.metric not in dict(self.metrics):
             self.metric = "drop"
         studies = studies_of(session)
-        studies.recall(session)
+        if session.is_written:
+            studies.recall(session)
+        else:  # the history's key is still to come, and a page that opens does not wait for it
+            threading.Thread(target=self._recall, args=(session,), name="workbench-recall", daemon=True).start()
         self._show(studies)
+
+    def _recall(self, session: Session) -> None:
+        """Show what the history keeps of ``session``."""
+        studies = studies_of(session)
+        studies.recall(session)
+        with self.publishing():
+            if self.session is session:
+                self._show(studies)
 
     def mark(self, marks: Marks) -> None:
         """Show which layers are selected and locked."""
@@ -243,10 +255,7 @@ class SensitivityView(View):
         """Look at what the history keeps by now: the view may have been made long before a page showed it."""
         session = self.session
         if change["new"] and session is not None:
-            studies = studies_of(session)
-            studies.recall(session)
-            with self.publishing():
-                self._show(studies)
+            self._recall(session)
 
     def _on_shown(self, _: Any) -> None:
         self._drawn, self._shown = -1, None

@@ -30,7 +30,7 @@ def compare_trials(session: Session, trials: Sequence[Trial]) -> dict[str, Any]:
     tables = [_layers(session, trial) for trial in trials]
     names = list(dict.fromkeys(name for table in tables for name in table))
     return {
-        "judged": "accuracy" if session.key.labelled else "agreement",
+        "judged": "accuracy" if session.place.labelled else "agreement",
         "settings": [_figures(trial) for trial in trials],
         "differences": [[str(one) for one in diff_recipes(recipes[0], recipe)] for recipe in recipes],
         "layers": [{"name": name, "cells": [table.get(name) for table in tables]} for name in names],

@@ -102,10 +102,10 @@ class TradeoffView(View):
 
     def begin(self, session: Session) -> None:
         """Forget the settings of the Session before; listen to this one also while nobody looks."""
-        self._trials = trials = Trials(session.key.split)
+        self._trials = trials = Trials(session.place.split)
         self._keeper = Keeper(session, trials)
         self._told, self._packed = False, None
-        self.labelled = session.key.labelled
+        self.labelled = session.place.labelled
         self.edition += 1
         self.epoch = time.time()
         self.points = self.words = self.added = self.added_words = self.dense = self.present = b""

@@ -66,6 +66,7 @@ class Studies(OneJob):
         Of a cell that is known here too, the figure from more images stays.
         """
         whole = tuple(layer.name for layer in session.layers)
+        _ = session.key  # may be waited for, and not under the lock
         with self._lock:
             kept, foreseen = recall_all(session, self._recalled), bool(self.found)
         for found in kept:

@@ -6,6 +6,7 @@ import copy
 import io
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSET = 18
+#: PyTorch's exporter keeps what it is doing in global variables.
+_one_at_a_time = threading.Lock()
 #: What PyTorch's tracer warns of where ``tolist`` is called on a tensor.
 _LISTED = "Converting a tensor to a Python list"
 
@@ -36,6 +39,11 @@ def export_graph(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
     Raises:
         ExportError: neither of PyTorch's exporters could express the model.
     """
+    with _one_at_a_time:
+        return _export(module, image_shape)
+
+
+def _export(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
     twin = _with_distinct_tensors(module)
     example = torch.zeros(2, *image_shape)
     failures = []
