@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -294,7 +295,15 @@ class CompressedModel:
         """Return the names of the layer's tensors, those of its links where it was factorized."""
         if layer not in self.factors:
             return tuple(name for name in self._subject.own_tensors[layer] if name in self.tensors)
-        return tuple(name for name in self.tensors if name.startswith(f"{layer}."))
+        return tuple(self._links[layer])
+
+    @cached_property
+    def _links(self) -> Mapping[str, Sequence[str]]:
+        """Factorized layer → the names of its links' tensors, such as ``conv.0.weight``; others do not matter."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for name in self.tensors:
+            found[name.rsplit(".", 2)[0]].append(name)
+        return found
 
     def _dense_shape(self, layer: Layer) -> tuple[int, ...]:
         if layer.name not in self.factors:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from workbench import int8
 from workbench.compressed import CompressedModel
@@ -19,6 +20,7 @@ from workbench.kernels import KEPT, PlannedKernels, shapes_in
 from workbench.measure.estimate import Latency
 from workbench.run.onnx_file import onnx_file, width
 from workbench.run.onnx_graph import OnnxGraph
+from workbench.run.onnx_size import FileSizes
 from workbench.subject import Subject
 from workbench.techniques.context import Context
 
@@ -53,6 +55,7 @@ class LatencyEstimator:
         self._anchor: Latency | None = None
         self._int8_anchor: Latency | None = None
         self._sizes: dict[Hashable, int] = {}
+        self._files = FileSizes()
         self._kernels = PlannedKernels(subject, graphs, data, normalization, lambda: self._open().block)
         self._predicted: dict[Hashable, Latency] = {}
 
@@ -73,7 +76,7 @@ class LatencyEstimator:
         if size is None:
             if len(self._sizes) > KEPT:
                 self._sizes.clear()
-            size = self._sizes[key] = int(self._weight_file(graph, compressed).ByteSize())
+            size = self._sizes[key] = self._files.of(graph, *_weights(compressed), compressed.tables)
         return size
 
     def file(self, compressed: CompressedModel) -> ModelProto:
@@ -264,12 +267,7 @@ class LatencyEstimator:
         return min((measure_latency(file, shape, seconds=0.15) for _ in range(3)), key=lambda latency: latency.ms)
 
     def _weight_file(self, graph: OnnxGraph, compressed: CompressedModel) -> ModelProto:
-        integers = {
-            name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits, codes.group)
-            for name, codes in compressed.codes.items()
-        }
-        halves = frozenset(name for name, dtype in compressed.casts.items() if dtype == torch.float16)
-        return onnx_file(graph, compressed.tensors, integers, halves, tables=compressed.tables)
+        return onnx_file(graph, *_weights(compressed), tables=compressed.tables)
 
     def _explained(
         self,
@@ -298,6 +296,18 @@ class LatencyEstimator:
 
             self._table = open_table()
         return self._table
+
+
+def _weights(
+    compressed: CompressedModel,
+) -> tuple[Mapping[str, Tensor], Mapping[str, tuple[Any, ...]], frozenset[str]]:
+    """Return the tensors of an ONNX file, which of them are integers and what these mean, and which are fp16."""
+    integers = {
+        name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits, codes.group)
+        for name, codes in compressed.codes.items()
+    }
+    halves = frozenset(name for name, dtype in compressed.casts.items() if dtype == torch.float16)
+    return compressed.tensors, integers, halves
 
 
 def _facts(compressed: CompressedModel) -> dict[str, Any]:

@@ -48,14 +48,7 @@ def onnx_file(
     nodes: list[NodeProto] = []
     stored: list[TensorProto] = []
     for tensor in model.graph.initializer:
-        if tensor.name in integers:
-            stored.extend(_integer_weight(tensor.name, *integers[tensor.name], nodes=nodes))
-        elif tables and tensor.name in tables:
-            stored.extend(_looked_up(tensor.name, tables[tensor.name], nodes))
-        elif tensor.name in halves:
-            stored.append(_half_weight(tensor.name, tensors[tensor.name], nodes))
-        else:
-            stored.append(tensor)
+        stored.extend(stored_as(tensor.name, tensors, integers, halves, tables or {}, nodes) or [tensor])
     if not nodes:
         return model
     kept = list(model.graph.node)
@@ -67,6 +60,22 @@ def onnx_file(
     model.opset_import[0].version = max(opset, model.opset_import[0].version)
     model.ir_version = max(version, model.ir_version)
     return model
+
+
+def stored_as(
+    name: str,
+    tensors: Mapping[str, Tensor],
+    integers: Mapping[str, tuple[Any, ...]],
+    halves: frozenset[str],
+    tables: Mapping[str, Table],
+    nodes: list[NodeProto],
+) -> list[TensorProto]:
+    """Add the nodes that make the weight ``name``, and return the constants they read; none where it stays as it is."""
+    if name in integers:
+        return _integer_weight(name, *integers[name], nodes=nodes)
+    if name in tables:
+        return _looked_up(name, tables[name], nodes)
+    return [_half_weight(name, tensors[name], nodes)] if name in halves else []
 
 
 def width(bits: int) -> int:

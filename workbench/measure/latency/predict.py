@@ -70,8 +70,18 @@ class _Interpolation:
         self.version = version
         self._fits: dict[str, _Fit | None] = {}
         self._times: dict[Place, float] = {}
+        self._last: tuple[Sequence[Kernel], tuple[KernelTime, ...]] = ((), ())
 
-    def time(self, kernel: Kernel, table: KernelTable) -> KernelTime:
+    def times(self, kernels: Sequence[Kernel], table: KernelTable) -> tuple[KernelTime, ...]:
+        """Return each kernel's time by itself; at once for the network asked for last: a reason follows its figure."""
+        asked, found = self._last
+        if asked is not kernels:
+            found = tuple(self._time(kernel, table) for kernel in kernels)
+            if isinstance(kernels, tuple):  # what cannot change meanwhile
+                self._last = kernels, found
+        return found
+
+    def _time(self, kernel: Kernel, table: KernelTable) -> KernelTime:
         where = place(kernel, table.block)
         signature, point = where
         if signature not in self._fits:
@@ -100,8 +110,12 @@ def kernel_times(kernels: Sequence[Kernel], table: KernelTable, crowding: float 
         known = _interpolations[table] = _Interpolation(table.version)
     weights = fetched(kernels)
     cost = table.ns_per_byte(round(crowding * working_set(kernels, weights)))
-    times = (known.time(kernel, table) for kernel in kernels)
-    return tuple(replace(time, ns=time.ns + size * cost) for time, size in zip(times, weights, strict=True))
+    times = known.times(kernels, table)
+    if not cost:
+        return times
+    return tuple(
+        KernelTime(time.kernel, time.ns + size * cost, time.known) for time, size in zip(times, weights, strict=True)
+    )
 
 
 def predict_latency(

@@ -8,7 +8,7 @@ of a Gemm, elements read and written for everything else.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from functools import lru_cache
 
 from .kernel import Kernel
 
@@ -81,5 +81,6 @@ def _pad(channels: int, block: int) -> int:
     return -(-channels // block) * block
 
 
-def _by(sizes: Iterable[int]) -> str:
+@lru_cache
+def _by(sizes: tuple[int, ...]) -> str:
     return "x".join(str(size) for size in sizes)
