@@ -155,6 +155,12 @@ class OnnxGraph:
         """The values at which the graph falls into a first and a second part."""
         return find_cuts(self._skeleton.graph, frozenset(self.names))
 
+    @cached_property
+    def transposed(self) -> frozenset[str]:
+        """The initializers that a node transposes."""
+        nodes = self._skeleton.graph.node
+        return frozenset(name for node in nodes if node.op_type == "Transpose" for name in node.input)
+
     def _insert_grids(self, graph: GraphProto, grids: Mapping[str, InputGrid]) -> None:
         made: dict[tuple[str, InputGrid], str] = {}
         inserted: dict[int, list[NodeProto]] = {}

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from .onnx_file import stored_as, width
+from .onnx_file import onnx_file, stored_as, width
 from .onnx_graph import to_proto
 from .onnx_tables import Table
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Weights whose sizes are kept, at most.
 KEPT = 2**14
+#: Bits of integers that no runtime transposes: where the graph does, its nodes change too, and the file is written.
+NARROWEST = 2
 
 
 class FileSizes:
@@ -40,6 +42,8 @@ class FileSizes:
         tables: Mapping[str, Table],
     ) -> int:
         """Return the bytes of ``onnx_file`` of the same."""
+        if any(width(entry[4]) == NARROWEST for name, entry in integers.items() if name in graph.transposed):
+            return int(onnx_file(graph, tensors, integers, halves, tables=tables).ByteSize())
         around, inside = self._bare_bytes(graph, tensors)
         if len(self._weights) > KEPT:
             self._weights.clear()
