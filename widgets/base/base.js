@@ -51,6 +51,7 @@ function duration(seconds) {
 
 const NAMES = {
   lenet300: "LeNet-300-100", lenet5: "LeNet-5", resnet20: "ResNet-20", mobilenetv2: "MobileNetV2",
+  shufflenetv2: "ShuffleNetV2", squeezenet: "SqueezeNet", vit: "ViT", lstm: "LSTM",
   fashion_mnist: "Fashion-MNIST", "fashion_mnist:full": "Fashion-MNIST, all of it", digits: "Digits",
   onnxruntime: "ONNX Runtime", torch: "PyTorch",
 };
