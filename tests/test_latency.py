@@ -65,7 +65,7 @@ DEPTHWISE = ("- prune: {granularity: filter, ratio: 0.4}\n- quantize: {bits: 8}"
 def test_the_size_of_a_file_is_that_of_the_one_that_is_written(name: str, recipes: tuple[str, ...]) -> None:
     model, data = wb.load_model(name), wb.load_dataset("fashion_mnist")
     subject, context = Subject.of(model, data.image_shape), context_for(model, data)
-    graphs = Graphs(subject, export_graph(model.module, data.image_shape))
+    graphs = Graphs(subject, lambda: export_graph(model.module, data.image_shape))
     estimator = LatencyEstimator(subject, graphs, data, data.normalization)
     for text in recipes:
         compressed = compress_subject(subject, wb.Recipe.parse(text), context)
