@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from torch import nn
@@ -10,7 +10,7 @@ from torch import nn
 from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
-from workbench.encodings import Encoding, encode_grids, encode_values
+from workbench.encodings import Encoding, Search, encode_values, search_values, together
 from workbench.encodings.packing import Packing, repack
 from workbench.errors import WorkbenchError
 from workbench.models.load import load_model
@@ -20,9 +20,8 @@ from workbench.subject import Subject
 from workbench.techniques.context import Cache, Context
 from workbench.techniques.draft import Draft
 from workbench.techniques.finite import require_finite
-from workbench.techniques.storage import Codes
 
-#: Tensors that are encoded between two questions whether the result is still wanted.
+#: Tensors whose encodings are searched for in step.
 TOGETHER = 64
 
 
@@ -62,7 +61,7 @@ def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> Comp
     """Return the subject compressed by ``recipe``, using and filling the context's cache."""
     draft = draft_for(subject, recipe, context)
     untouched, changed = _untouched(subject, context), draft.touched | draft.packing.keys()
-    _encode_grids(draft, context)
+    _encode_together(draft, changed, context)
     encoded = {}
     for name in draft.tensors:
         context.check()
@@ -101,19 +100,23 @@ def _untouched(subject: Subject, context: Context) -> Mapping[str, Encoding]:
     return context.cache.get(("encodings", subject.hash), compute)
 
 
-def _encode_grids(draft: Draft, context: Context) -> None:
-    """Encode what is on grids and not known yet, many tensors at a time, into the cache where ``_encode`` looks."""
+def _encode_together(draft: Draft, changed: Iterable[str], context: Context) -> None:
+    """Encode what is not known yet, many tensors in step, into the cache where ``_encode`` looks."""
     fresh = {
-        key: storage.grid_values
-        for name, storage in draft.stored.items()
-        if isinstance(storage, Codes) and name not in draft.packing
-        if (key := _key(draft, name)) not in context.cache
+        key: name
+        for name in changed
+        if name in draft.tensors and name not in draft.packing and (key := _key(draft, name)) not in context.cache
     }
     for start in range(0, len(fresh), TOGETHER):
-        context.check()
         keys = list(fresh)[start : start + TOGETHER]
-        for key, grid in zip(keys, encode_grids([fresh[key] for key in keys]), strict=True):
-            context.cache.put(key, grid)
+        found = together((_search(draft, fresh[key]) for key in keys), context.check)
+        for key, encoding in zip(keys, found, strict=True):
+            context.cache.put(key, encoding)
+
+
+def _search(draft: Draft, name: str) -> Search[Encoding]:
+    storage = draft.stored.get(name)
+    return search_values(draft.tensors[name].numpy()) if storage is None else storage.search()
 
 
 def _key(draft: Draft, name: str) -> tuple[str, str]:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.encodings import Ans, Packed, encode_grid, encode_grids
+from workbench.encodings import (
+    Ans,
+    Packed,
+    encode_codebook,
+    encode_grid,
+    encode_grids,
+    encode_values,
+    search_codebook,
+    search_values,
+    together,
+)
 from workbench.encodings.choose import GridValues
 from workbench.encodings.integers import BYTE_FILLING
 from workbench.encodings.tally import JOINED_BYTES, tally
@@ -21,10 +31,10 @@ def tensors(bits: int) -> list[Packed]:
 
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_what_is_found_together_is_what_each_finds_alone(bits: int) -> None:
-    together, alone = tensors(bits), tensors(bits)
-    tally(together)
-    assert "counts" in together[0].__dict__
-    for one, other in zip(together, alone, strict=True):
+    tallied, alone = tensors(bits), tensors(bits)
+    tally(tallied)
+    assert "counts" in tallied[0].__dict__
+    for one, other in zip(tallied, alone, strict=True):
         np.testing.assert_array_equal(one.counts, other.counts)
         assert one.entropy_bytes == other.entropy_bytes
         for joined in (False, True) if bits in BYTE_FILLING else (False,):
@@ -47,8 +57,26 @@ def test_grids_are_encoded_together_as_they_are_alone(bits: int, zero: int | str
         codes = np.where(random.random(shape) < kept, codes, zeros[:, None])
         scale = random.random(channels).astype(np.float32)
         values.append(GridValues(codes, bits, scale, zeros, 0))
-    for together, one in zip(encode_grids(values), values, strict=True):
+    for found, one in zip(encode_grids(values), values, strict=True):
         alone = encode_grid(*one)
-        assert together.describe() == alone.describe()
-        assert together.pack() == alone.pack()
-        np.testing.assert_array_equal(together.decode(), alone.decode())
+        assert found.describe() == alone.describe()
+        assert found.pack() == alone.pack()
+        np.testing.assert_array_equal(found.decode(), alone.decode())
+
+
+@pytest.mark.parametrize("entries", [4, 15, 32])
+def test_searches_in_step_choose_what_each_chooses_alone(entries: int) -> None:
+    random = np.random.default_rng(entries)
+    books = random.random((1, entries)).astype(np.float32)
+    codebooks, values = [], []
+    for size, kept in ((30, 0.5), (900, 0.1), (9000, 0.6), (9000, 1.0)):
+        left = random.random(size) < kept
+        codebooks.append(np.where(left, random.integers(0, entries, size), entries).astype(np.uint8))
+        values.append(np.where(left, random.standard_normal(size), 0).astype(np.float32))
+    searches = [*(search_codebook(codes, books, None, 1) for codes in codebooks), *map(search_values, values)]
+    alone = [*(encode_codebook(codes, books) for codes in codebooks), *map(encode_values, values)]
+    steps = []
+    for one, other in zip(together(searches, lambda: steps.append(None)), alone, strict=True):
+        assert one.describe() == other.describe()
+        assert one.pack() == other.pack()
+    assert len(steps) > len(searches)

@@ -17,6 +17,9 @@ from workbench.encodings.choose import (
     encode_levels,
     encode_values,
     entropy_bound_bytes,
+    search_codebook,
+    search_grid,
+    search_values,
 )
 from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, bfloat16_bits
@@ -26,6 +29,7 @@ from workbench.encodings.hashed import Hashed
 from workbench.encodings.integers import Packed
 from workbench.encodings.levels import Levels
 from workbench.encodings.sparse import Bitmask, RelativeIndex
+from workbench.encodings.tally import Search, together
 
 __all__ = [
     "ENCODINGS",
@@ -45,6 +49,7 @@ __all__ = [
     "Levels",
     "Packed",
     "RelativeIndex",
+    "Search",
     "bfloat16_bits",
     "encode_blocks",
     "encode_codebook",
@@ -57,5 +62,9 @@ __all__ = [
     "entropy_bound_bytes",
     "load_archive",
     "register",
+    "search_codebook",
+    "search_grid",
+    "search_values",
+    "together",
     "unpack",
 ]

@@ -18,6 +18,7 @@ from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, bfloat16_bits, nonzero_bits
 from workbench.encodings.grid import Grid
 from workbench.encodings.hashed import Hashed
+from workbench.encodings.integers import Packed
 from workbench.encodings.levels import Levels, blank_of
 from workbench.encodings.slices import spread
 from workbench.encodings.smallest import (
@@ -25,13 +26,14 @@ from workbench.encodings.smallest import (
     Places,
     as_codes,
     smaller,
+    smallest,
     smallest_codes,
     smallest_sparse,
     width_of,
 )
 from workbench.encodings.sparse import Mask
 from workbench.encodings.tables import table_values
-from workbench.encodings.tally import tally
+from workbench.encodings.tally import Search, together
 
 
 class GridValues(NamedTuple):
@@ -75,16 +77,13 @@ def encode_grid(
 
 def encode_grids(values: Sequence[GridValues]) -> list[Grid]:
     """Encode the quantized values of many tensors, each in the fewest bytes: quicker than one after the other."""
-    chosen = [PartlyBlank(one.codes, one.bits, one.mask, one.zeros) for one in values]
-    if len(chosen) > 1:
-        tally(one.packed for one in chosen)
-        unsure = [one for one in chosen if not one.is_dense]
-        tally(one.survivors for one in unsure)
-        tally(one.places.bits for one in unsure if one.may_be_sparse)
-    return [
-        Grid.of(codes.smallest(), one.scale, one.zero_point, one.axis, one.group)
-        for one, codes in zip(values, chosen, strict=True)
-    ]
+    return together(map(search_grid, values))
+
+
+def search_grid(one: GridValues) -> Search[Grid]:
+    """Search for the encoding of quantized values in the fewest bytes, in step with other searches."""
+    codes = yield from PartlyBlank(one.codes, one.bits, one.mask, one.zeros).search()
+    return Grid.of(codes, one.scale, one.zero_point, one.axis, one.group)
 
 
 def encode_levels(
@@ -120,7 +119,8 @@ def encode_codes(codes: Array, bits: int, mask: Mask | None = None, background: 
     `background` (scalar, or an array that broadcasts) is the code left out by a sparse encoding and set
     where `mask` is False; pass the same to `decode`.
     """
-    return PartlyBlank(codes, bits, mask, background).smallest()
+    (found,) = together([PartlyBlank(codes, bits, mask, background).search()])
+    return found
 
 
 def encode_codebook(codes: Array, books: ArrayLike, axis: int | None = None, per: int = 1) -> Codebook:
@@ -128,8 +128,14 @@ def encode_codebook(codes: Array, books: ArrayLike, axis: int | None = None, per
 
     The code after the last entry is a weight that was pruned; the books may then have 255 entries at most.
     """
+    (found,) = together([search_codebook(codes, books, axis, per)])
+    return found
+
+
+def search_codebook(codes: Array, books: ArrayLike, axis: int | None, per: int) -> Search[Codebook]:
+    """Search for what ``encode_codebook`` gives."""
     books = np.ascontiguousarray(books, np.float32)
-    return Codebook(_entry_codes(codes, books.shape[1]), books, axis, per)
+    return Codebook((yield from _search_entries(codes, books.shape[1])), books, axis, per)
 
 
 def encode_blocks(codes: Array, book: Array, shape: Shape, axis: int) -> Blocks:
@@ -147,15 +153,23 @@ def encode_hashed(buckets: Array, shape: Shape, seed: int, kept: Mask | None = N
 
 
 def _entry_codes(codes: Array, entries: int) -> Encoding:
-    """The smallest encoding of numbers of ``entries``; the number after the last is one that is left out."""
+    (found,) = together([_search_entries(codes, entries)])
+    return found
+
+
+def _search_entries(codes: Array, entries: int) -> Search[Encoding]:
+    """Search for the smallest encoding of numbers of ``entries``; the number after the last is one that is left out."""
     places = Places(codes != entries)
-    if places.kept == codes.size:
-        return smallest_codes(as_codes(codes, width_of(entries)), width_of(entries))
-    width = width_of(entries + 1)
-    best = smallest_codes(as_codes(codes, width), width)
-    if 64 << width <= places.kept and not places.are_patterned:
+    width = width_of(entries if places.kept == codes.size else entries + 1)
+    packed = Packed(as_codes(codes, width), width)
+    yield [packed]
+    best = smallest(packed)
+    if places.kept == codes.size or (64 << width <= places.kept and not places.are_patterned):
         return best
-    return smaller(best, smallest_sparse(places, smallest_codes(places.take(codes), width_of(entries))))
+    narrow = width_of(entries)
+    survivors = Packed(as_codes(places.take(codes), narrow), narrow)
+    yield [survivors, places.bits]
+    return smaller(best, smallest_sparse(places, smallest(survivors)))
 
 
 def encode_values(values: Array, mask: Mask | None = None, type: str | None = None) -> Encoding:
@@ -165,6 +179,12 @@ def encode_values(values: Array, mask: Mask | None = None, type: str | None = No
     values' own. Where `mask` is False the value becomes plus zero. Values are never entropy-coded: only
     which of them are zero is.
     """
+    (found,) = together([search_values(values, mask, type)])
+    return found
+
+
+def search_values(values: Array, mask: Mask | None = None, type: str | None = None) -> Search[Encoding]:
+    """Search for what ``encode_values`` gives."""
     dense = _as_stored(values, type or values.dtype.name)
     if mask is not None:
         dense = Dense(_masked(dense.values, mask), dense.type)
@@ -172,6 +192,7 @@ def encode_values(values: Array, mask: Mask | None = None, type: str | None = No
     places = Places(nonzero_bits(array))
     if (array.size - places.kept) * array.dtype.itemsize <= places.entropy_bytes:
         return dense
+    yield [places.bits]
     return smaller(dense, smallest_sparse(places, Dense(places.take(array), dense.type)))
 
 

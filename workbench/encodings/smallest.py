@@ -32,7 +32,7 @@ from workbench.encodings.sparse import (
     gaps_of,
     mask_bits,
 )
-from workbench.encodings.tally import JOINED_BYTES
+from workbench.encodings.tally import JOINED_BYTES, Search
 
 NESTING_BYTES = 6
 """What one more level of nesting costs in an archive's compressed header, about; it must save more."""
@@ -134,10 +134,15 @@ class PartlyBlank:
         # of random places, with one code for what is left out, the sum is the code of all: then both are tried
         return places.entropy_bytes + min(coded, survivors.nbytes) < most + _ROUNDING or places.are_patterned
 
-    def smallest(self) -> Encoding:
-        """Return the smallest encoding."""
+    def search(self) -> Search[Encoding]:
+        """Search for the smallest encoding."""
+        yield [self.packed]
+        if self.is_dense:
+            return self.dense
+        yield [self.survivors]
         if not self.may_be_sparse:
             return self.dense
+        yield [self.places.bits]
         return smaller(self.dense, smallest_sparse(self.places, smallest(self.survivors)))
 
 

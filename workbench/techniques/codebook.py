@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.encodings import Encoding, encode_blocks, encode_codebook, encode_hashed
+from workbench.encodings import Encoding, Search, encode_blocks, encode_hashed, search_codebook, together
 from workbench.encodings.base import Array
 from workbench.encodings.blocks import as_runs, from_runs
 from workbench.encodings.hashed import bucket_of
@@ -100,7 +100,12 @@ class SharedValues(SharedWeights):
 
     def encode(self) -> Encoding:
         """Return the codes in the fewest bytes, sparse where weights were pruned, with their books."""
-        return encode_codebook(self.codes.numpy(), self.books.numpy(), self.axis, self.per)
+        (found,) = together([self.search()])
+        return found
+
+    def search(self) -> Search[Encoding]:
+        """Search for what ``encode`` gives, in step with other tensors' searches."""
+        return (yield from search_codebook(self.codes.numpy(), self.books.numpy(), self.axis, self.per))
 
     def levels(self) -> Tensor:
         """Return the entries, of the middle book where there are several."""

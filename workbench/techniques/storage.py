@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.encodings import Encoding, GridValues, encode_grids, encode_levels, encode_values
+from workbench.encodings import Encoding, GridValues, Search, encode_levels, encode_values, search_grid, together
 from workbench.encodings.grid import Grid
 from workbench.encodings.integers import Packed, code_type
 from workbench.encodings.levels import look_up
@@ -37,6 +37,11 @@ class Storage(ABC):
     @abstractmethod
     def encode(self) -> Encoding:
         """Return the smallest Encoding that decodes, bit for bit, to what ``decode`` gives."""
+
+    def search(self) -> Search[Encoding]:
+        """Search for what ``encode`` gives, in step with other tensors' searches; alone, unless a subclass can."""
+        yield ()
+        return self.encode()
 
     def unpacked(self) -> Encoding:
         """Return an Encoding of the same that another packing is to be made from; it need not be small."""
@@ -83,8 +88,12 @@ class Codes(Storage):
 
     def encode(self) -> Encoding:
         """Return the grid's integers in the fewest bytes."""
-        (grid,) = encode_grids([self.grid_values])
+        (grid,) = together([self.search()])
         return grid
+
+    def search(self) -> Search[Encoding]:
+        """Search for what ``encode`` gives, in step with other tensors' searches."""
+        return (yield from search_grid(self.grid_values))
 
     @property
     def grid_values(self) -> GridValues:
