@@ -19,6 +19,7 @@ from workbench.encodings.choose import (
     entropy_bound_bytes,
     search_codebook,
     search_grid,
+    search_levels,
     search_values,
 )
 from workbench.encodings.codebook import Codebook
@@ -64,6 +65,7 @@ __all__ = [
     "register",
     "search_codebook",
     "search_grid",
+    "search_levels",
     "search_values",
     "together",
     "unpack",

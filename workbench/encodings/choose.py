@@ -27,7 +27,6 @@ from workbench.encodings.smallest import (
     as_codes,
     smaller,
     smallest,
-    smallest_codes,
     smallest_sparse,
     width_of,
 )
@@ -100,17 +99,38 @@ def encode_levels(
     `table` holds the values, or names one of `tables`. Where `kept` is False the value is plus zero,
     whether the table has a zero or not; the codes there do not matter.
     """
+    (found,) = together([search_levels(codes, bits, table, scale, axis, group, kept)])
+    return found
+
+
+def search_levels(
+    codes: Array,
+    bits: int,
+    table: NDArray[np.float32] | str,
+    scale: NDArray[np.float32],
+    axis: int | None = None,
+    group: int | None = None,
+    kept: Mask | None = None,
+) -> Search[Levels]:
+    """Search for what ``encode_levels`` gives."""
     blank = blank_of(table_values(table))
     codes = as_codes(codes, bits)
+    has_zero, sparse = blank < 2**bits, None
     if kept is not None and not kept.all():
         places = Places(kept)
-        sparse = smallest_sparse(places, smallest_codes(places.take(codes), bits))
-        if not blank < 2**bits:
+        survivors = Packed(places.take(codes), bits)
+        yield [survivors, places.bits]
+        sparse = smallest_sparse(places, smallest(survivors))
+        if not has_zero:
             return Levels(sparse, table, scale, axis, group)
-        filled = encode_codes(np.where(kept, codes, codes.dtype.type(blank)), bits, background=blank)
-        return Levels(smaller(filled, sparse), table, scale, axis, group)
-    inner = encode_codes(codes, bits, background=blank) if blank < 2**bits else smallest_codes(codes, bits)
-    return Levels(inner, table, scale, axis, group)
+        codes = np.where(kept, codes, codes.dtype.type(blank))
+    if has_zero:
+        whole = yield from PartlyBlank(codes, bits, None, blank).search()
+    else:
+        packed = Packed(codes, bits)
+        yield [packed]
+        whole = smallest(packed)
+    return Levels(whole if sparse is None else smaller(whole, sparse), table, scale, axis, group)
 
 
 def encode_codes(codes: Array, bits: int, mask: Mask | None = None, background: ArrayLike = 0) -> Encoding:

@@ -38,7 +38,8 @@ def named_table(name: str) -> NDArray[np.float32]:
         values = _fp8(5, 2, 15)
     elif name[:-1] in ("pot", "apot") and name[-1] in "2345678":
         magnitudes = (_powers if name[:-1] == "pot" else _sums_of_powers)(int(name[-1]) - 1)
-        values = np.unique(np.concatenate([-magnitudes, magnitudes])).astype(np.float32) + np.float32(0)
+        # not by np.unique: the first call in a process loads all of numpy.ma, a slider's whole time
+        values = np.array(sorted({*-magnitudes, *magnitudes}), np.float32) + np.float32(0)
     else:
         raise EncodingError(f"no table of values is called {name!r}")
     values.setflags(write=False)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.encodings import Encoding, GridValues, Search, encode_levels, encode_values, search_grid, together
+from workbench.encodings import Encoding, GridValues, Search, encode_values, search_grid, search_levels, together
 from workbench.encodings.grid import Grid
 from workbench.encodings.integers import Packed, code_type
 from workbench.encodings.levels import look_up
@@ -186,9 +186,14 @@ class TableCodes(Storage):
 
     def encode(self) -> Encoding:
         """Return codes and scales in the fewest bytes."""
+        (found,) = together([self.search()])
+        return found
+
+    def search(self) -> Search[Encoding]:
+        """Search for what ``encode`` gives, in step with other tensors' searches."""
         kept = None if self.kept is None else self.kept.numpy()
         codes, scale = self.codes.numpy(), self.scale.numpy()
-        return encode_levels(codes, self.bits, self.table, scale, self.axis, self.group, kept)
+        return (yield from search_levels(codes, self.bits, self.table, scale, self.axis, self.group, kept))
 
     def levels(self) -> Tensor | None:
         """Return the table's values at the median scale; None for those of 8 bits, too many to draw."""
