@@ -67,6 +67,6 @@ def test_the_int8_file_is_calibrated_on_all_classes(subject: Subject, split: Spl
     recipe = Recipe.parse("- quantize: {bits: 8, activations: {bits: 8}}")
     compressed = compress_subject(subject, recipe, Context(split, normalization))
     SEEN.clear()
-    graphs = Graphs(subject, export_graph(subject.model.module, SHAPE))
+    graphs = Graphs(subject, lambda: export_graph(subject.model.module, SHAPE))
     LatencyEstimator(subject, graphs, data, normalization).file(compressed)
     assert set(range(CLASSES)) == SEEN
