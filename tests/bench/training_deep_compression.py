@@ -11,8 +11,16 @@ LeNet-300-100 loses half a point with five in each of the large layers. LeNet-5 
 a point of them in conv2; about as much is lost by pruning as by sharing. Its entries begin evenly spaced, as in the
 paper: those at the ends then serve few weights and the others are coded better, 2 % of the file at equal accuracy.
 
-Seeds of LeNet-300-100 begin at 2, those of LeNet-5 at 3: what the earlier ones came to on the test split was seen
-before these settings were.
+Half of LeNet-5's file says where the weights of fc1 are, and a position costs the less the fewer there are to choose
+from: half of its 500 outputs go first, as whole filters, and a tenth more weights fit into the rest. The first epoch
+of training wins back the 2.6 points of validation accuracy that this costs. Chosen on validation (dense: 93.06 %) with
+seed 4, six epochs, a ratio of 0.765: 92.84 % pruned and 92.78 % shared, at 40.3 times; training the codebooks at 2e-3
+added nothing to that, so it is 1e-3 now. ResNet-20 as the teacher in place of the uncompressed model, its answers
+kept, came to 92.44 and 92.14 % after as many epochs, and to 92.36 % with codebooks trained, at 42.4 times. Seed 4 was
+not judged on the test split.
+
+Seeds of LeNet-300-100 begin at 2, those of LeNet-5 at 5: what the earlier ones came to was seen before these settings
+were.
 """
 
 from __future__ import annotations
@@ -29,10 +37,12 @@ from workbench.recipe import Recipe
 DATA = "fashion_mnist:full"
 #: Model → times smaller that must be reached, at so many points lost.
 WANTED, POINTS = {"lenet300": 45.0, "lenet5": 39.0}, 0.3
+#: What goes first, as a whole.
+FIRST_OFF: dict[str, dict[str, Any]] = {"lenet5": {"granularity": "filter", "ratio": 0.5, "layers": ["fc1"]}}
 #: What prunes them while training.
 PRUNE: dict[str, dict[str, Any]] = {
     "lenet300": {"ratio": 0.908, "epochs": 20, "batch": 256, "learning_rate": 0.1, "augment": "flip"},
-    "lenet5": {"ratio": 0.891, "epochs": 12, "batch": 128, "learning_rate": 0.05, "augment": "crop_flip"},
+    "lenet5": {"ratio": 0.759, "epochs": 9, "batch": 128, "learning_rate": 0.05, "augment": "crop_flip"},
 }
 #: Entries of each codebook, and where they begin.
 SHARE: dict[str, dict[str, Any]] = {
@@ -40,11 +50,11 @@ SHARE: dict[str, dict[str, Any]] = {
     "lenet5": {"start": "linear", "entries": 16, "overrides": {"fc1": {"entries": 8}}},
 }
 #: The first of the seeds that are judged.
-FIRST = {"lenet300": 2, "lenet5": 3}
+FIRST = {"lenet300": 2, "lenet5": 5}
 #: What trains the codebooks, and the biases.
 TUNE: dict[str, dict[str, Any]] = {
     "lenet300": {"learning_rate": 3e-3},
-    "lenet5": {"learning_rate": 2e-3, "precision": "bf16", "epochs": 2},
+    "lenet5": {"learning_rate": 1e-3, "precision": "bf16", "epochs": 2, "answers": "cached"},
 }
 
 
@@ -52,7 +62,8 @@ def recipe(name: str) -> Recipe:
     """Return the steps for one model."""
     prune = {"end": 0.5, "every": 16, "teacher": "kl", "weight_decay": 5e-4, "precision": "bf16", **PRUNE[name]}
     tune = {"epochs": 3, "batch": 256, "optimizer": "adamw", "augment": "flip", **TUNE[name]}
-    return Recipe.parse([{"prune_gradually": prune}, {"share": SHARE[name]}, {"distill": tune}])
+    whole = [{"prune": FIRST_OFF[name]}] if name in FIRST_OFF else []
+    return Recipe.parse([*whole, {"prune_gradually": prune}, {"share": SHARE[name]}, {"distill": tune}])
 
 
 def main() -> int:
