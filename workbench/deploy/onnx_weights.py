@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 #: What a file with integers for weights costs in ONNX Runtime, whose default keeps their DequantizeLinear.
 UNPACKED = (
     "ONNX Runtime unpacks the weights to fp32 in every run, which is slower than fp32; with its session option "
-    "session.disable_quant_qdq set to 1 it unpacks them once, when it loads the file, and is as fast. Products of "
-    "matrices with weights of 4 and 2 bits it computes from the integers, their inputs rounded to 8 bits."
+    "session.disable_quant_qdq set to 1 it unpacks them once, when it loads the file, and is as fast."
+)
+#: What it makes of matrices that the graph multiplies with; seen in ONNX Runtime 1.32.
+PRODUCTS = (
+    "ONNX Runtime multiplies with {} from the integers themselves, and rounds what they are multiplied with to 8 bits."
 )
 
 
@@ -84,6 +87,8 @@ class OnnxWeights(OnnxFormat):
     def remarks(self, source: Source) -> Iterator[str]:
         """Say what stays larger, and that nothing is faster."""
         yield UNPACKED
+        if matrices := sorted(source.graph.transposed & source.compressed.codes.keys()):
+            yield PRODUCTS.format(some(matrices))
         yield from self.unheld(source.compressed)
 
     def unheld(self, compressed: CompressedModel) -> Iterator[str]:
