@@ -7,16 +7,19 @@ import os
 import sys
 import threading
 import time
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from workbench.run.courtesy import PATIENCE, PLACES, TURNS, Courtesy, stand_back
 
 
-def _other(path: Path, line: Connection) -> None:
+def _other(path: Path, line: Connection, place: int) -> None:
     courtesy = Courtesy(path)
+    courtesy._place = place  # two processes' numbers may fall on one
     while (asked := line.recv()) != "end":
         getattr(courtesy, asked)()
         line.send("done")
@@ -25,9 +28,12 @@ def _other(path: Path, line: Connection) -> None:
 class Other:
     """Another process that shares the file."""
 
+    _after_ours = count(1)
+
     def __init__(self, path: Path) -> None:
         self._line, theirs = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("spawn").Process(target=_other, args=(path, theirs))
+        place = (os.getpid() + next(self._after_ours)) % PLACES
+        self._process = multiprocessing.get_context("spawn").Process(target=_other, args=(path, theirs, place))
         self._process.start()
 
     def do(self, what: str) -> None:
@@ -79,7 +85,7 @@ def test_a_wait_of_ones_own_holds_nothing_back(tmp_path: Path) -> None:
 def test_a_process_that_died_waiting_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, other = Courtesy(tmp_path / "waiting"), Other(tmp_path / "waiting")
     other.do("hurry")
-    now = time.monotonic()
+    now = np.fromfile(tmp_path / "waiting").max()
     monkeypatch.setattr(time, "monotonic", lambda: now)  # however long the process takes to end
     other.end()
     assert ours.wanted
