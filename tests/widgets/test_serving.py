@@ -280,14 +280,44 @@ def test_a_server_that_stops_starts_no_more_kernels() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="This system shares no processor by session.")
-def test_a_kernel_stands_back_as_a_thread_and_as_a_session() -> None:
+def test_a_kernel_stands_back_in_its_threads_and_as_a_session() -> None:
     process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    group = Path(f"/proc/{process.pid}/autogroup")
     try:
-        asyncio.run(priority.step_back(process.pid))
+        priority.step_back(process.pid)
         own = os.getpriority(os.PRIO_PROCESS, 0)
         assert os.getpriority(os.PRIO_PROCESS, process.pid) == min(19, own + priority.NICENESS)
-        assert Path(f"/proc/{process.pid}/autogroup").read_text().split()[-1] == str(priority.NICENESS)
+        for niceness in (priority.NICENESS, 0):
+            asyncio.run(priority.step_back_whole(process.pid, niceness))
+            assert group.read_text().split()[-1] == str(niceness)
     finally:
         process.kill()
         process.wait()
-    asyncio.run(priority.step_back(process.pid))  # one that has ended already is no harm
+    priority.step_back(process.pid)  # one that has ended already is no harm
+    asyncio.run(priority.step_back_whole(process.pid, 1))
+
+
+def test_only_the_page_that_is_open_alone_does_not_stand_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    behind: dict[int, int] = {}
+
+    async def step_back_whole(process: int, niceness: int) -> None:
+        behind[process] = niceness
+
+    monkeypatch.setattr(kernels, "step_back_whole", step_back_whole)
+    monkeypatch.setattr(kernels, "_process", lambda kernel: kernel)
+
+    async def story(manager: kernels.PageKernels) -> None:
+        ids = {"first": 1, "second": 2, "spare": 3}
+        monkeypatch.setattr(manager, "list_kernel_ids", lambda: list(ids))
+        monkeypatch.setattr(manager, "get_kernel", ids.get)
+        back = priority.NICENESS
+        for opened, expected in (
+            (["first"], {2: back, 3: back}),
+            (["first", "second"], {1: back, 2: back, 3: back}),
+            (["second"], {1: back, 2: 0, 3: back}),
+        ):
+            manager._open = dict.fromkeys(opened, FakePage(manager))
+            await manager._balance()
+            assert behind == expected
+
+    run(story)

@@ -24,7 +24,7 @@ from tornado.ioloop import IOLoop
 from traitlets import Float, Integer
 
 from .page import Page
-from .priority import step_back
+from .priority import NICENESS, step_back, step_back_whole
 
 Reason = Literal["closed", "died", "idle"]
 
@@ -51,6 +51,7 @@ class PageKernels(AsyncMappingKernelManager):
         self._reasons: OrderedDict[str, Reason] = OrderedDict()
         self._starting = asyncio.Semaphore(max(2, os.cpu_count() or 2))
         self._stopping = False
+        self._behind: dict[str, int] = {}
 
     @property
     def pages(self) -> int:
@@ -63,6 +64,7 @@ class PageKernels(AsyncMappingKernelManager):
             return None
         page = self._spares.popleft() if self._spares else Page(self)
         self._open[page.kernel_id] = page
+        self._later(0, self._balance)
         self._later(self.refill_delay, self.refill)
         return page
 
@@ -103,9 +105,9 @@ class PageKernels(AsyncMappingKernelManager):
             where: dict[str, Any] = {"path": ApiPath(""), "env": dict(os.environ)}
             await self.start_kernel(kernel_id=page.kernel_id, kernel_name=kernel_name, **where)
         kernel = self.get_kernel(page.kernel_id)
-        process = getattr(kernel.provisioner, "process", None)
-        if process is not None:  # it is on this machine
-            await step_back(process.pid)
+        if (process := _process(kernel)) is not None:
+            step_back(process)
+        await self._balance()
         return kernel
 
     async def end(self, kernel_id: str, reason: Reason = "closed") -> None:
@@ -153,9 +155,26 @@ class PageKernels(AsyncMappingKernelManager):
         self._open.pop(kernel_id, None)
         self._connections.pop(kernel_id, None)
         self._spares = deque(page for page in self._spares if page.kernel_id != kernel_id)
+        self._behind.pop(kernel_id, None)
+        self._later(0, self._balance)
         if refill:  # not after one that died: its successor would too
             self._later(self.refill_delay, self.refill)
+
+    async def _balance(self) -> None:
+        """Let kernels stand back as wholes beside one another; the one page that is open alone need not."""
+        processes = {kernel_id: _process(self.get_kernel(kernel_id)) for kernel_id in self.list_kernel_ids()}
+        for kernel_id, process in processes.items():
+            wanted = 0 if self.pages == 1 and kernel_id in self._open else NICENESS
+            if process is not None and self._behind.get(kernel_id, 0) != wanted:
+                self._behind[kernel_id] = wanted
+                await step_back_whole(process, wanted)
 
     def _later(self, seconds: float, call: Callable[..., Any], *arguments: Any) -> None:
         if not self._stopping:
             IOLoop.current().call_later(seconds, call, *arguments)
+
+
+def _process(kernel: Any) -> int | None:
+    """Return the number of a kernel's process, None where it has none on this machine."""
+    process = getattr(kernel.provisioner, "process", None)
+    return None if process is None else int(process.pid)

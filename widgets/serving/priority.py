@@ -11,26 +11,32 @@ import contextlib
 import os
 from pathlib import Path
 
-#: How much a kernel stands back, each thread and the whole. Linux shares the processor between sessions, in the sense
-#: of ``setsid``, before it looks at niceness within them (sched(7), "The autogroup feature"), and a kernel is a session
-#: of its own. More would starve it where other programs compute.
+#: How much a kernel stands back (its niceness). More would starve it where other programs compute.
 NICENESS = 5
 #: Seconds between two changes that Linux allows to who isn't root, and how often one is tried.
 PAUSE, TRIES = 0.11, 5
 
 
-async def step_back(process: int) -> None:
-    """Lower the priority of a new process; threads that it starts later inherit it."""
+def step_back(process: int) -> None:
+    """Lower the priority of the threads of a new process; those that it starts later inherit it."""
     with contextlib.suppress(OSError, AttributeError):
         priority = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
         for thread in Path(f"/proc/{process}/task").iterdir():
             os.setpriority(os.PRIO_PROCESS, int(thread.name), priority)
+
+
+async def step_back_whole(process: int, niceness: int) -> None:
+    """Let a process that leads a session stand back with all that it started, or, by 0, no longer.
+
+    Linux shares the processor between sessions, in the sense of ``setsid``, before it looks at priorities within
+    them (sched(7), "The autogroup feature"), and a kernel is a session of its own.
+    """
     group = Path(f"/proc/{process}/autogroup")
     for _ in range(TRIES):
-        with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
-            try:
-                group.write_text(str(NICENESS))
-            except BlockingIOError:
-                await asyncio.sleep(PAUSE)
-                continue
-        return
+        try:
+            group.write_text(str(niceness))
+            return
+        except BlockingIOError:
+            await asyncio.sleep(PAUSE)
+        except OSError:  # no such feature, no right to it, or no such process any more
+            return
