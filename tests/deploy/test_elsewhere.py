@@ -17,6 +17,7 @@ from workbench.deploy.export import export
 from workbench.deploy.format import FormatError
 from workbench.deploy.formats import FORMATS
 from workbench.deploy.tensorrt import SUPPORTED
+from workbench.deploy.tvm_formats import count_from_the_front
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
 
@@ -68,3 +69,16 @@ def test_object_files_for_arm_are_arms(written: Write, tmp_path: Path) -> None:
 def test_opening_them_here_is_refused_in_a_sentence(name: str) -> None:
     with pytest.raises(FormatError, match="not run"):
         FORMATS[name].open(Path("model"))
+
+
+def test_a_program_for_tvm_counts_from_the_front() -> None:
+    class Last(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, -1] + x[:, 0]
+
+    image = torch.arange(12.0).reshape(2, 3, 2)
+    program = torch.export.export(Last(), (image,))
+    count_from_the_front(program)
+    places = [node.args[2] for node in program.graph.nodes if node.target is torch.ops.aten.select.int]
+    assert sorted(places) == [0, 2]
+    assert torch.equal(program.module()(image), Last()(image))

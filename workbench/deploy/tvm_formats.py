@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from workbench.run.runner import Runner
@@ -38,6 +39,7 @@ class Tvm(Format):
         from tvm.relax.frontend.torch import from_exported_program
 
         path, program = self.path(source, folder), export_program(source, 1)
+        count_from_the_front(program)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -78,3 +80,12 @@ class TvmArm(Tvm):
     def open(self, path: Path, threads: int | None = None, architecture: nn.Module | None = None) -> Runner:
         """Raise: this machine is no Arm board."""
         raise FormatError(f"{path.name} is for 64-bit Arm and does not run on this machine.")
+
+
+def count_from_the_front(program: torch.export.ExportedProgram) -> None:
+    """Let each ``select`` of a traced program count from the front: TVM 0.27 reads before the tensor at index -1."""
+    for node in program.graph.nodes:
+        if node.target is torch.ops.aten.select.int and node.args[2] < 0:
+            tensor, axis, index = node.args
+            node.args = tensor, axis, index + tensor.meta["val"].shape[axis]
+    program.graph_module.recompile()
