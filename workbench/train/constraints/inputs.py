@@ -7,7 +7,7 @@ computing them from each image.
 A learned step gets the gradient of the rounded value (Esser et al. 2020, equation 3, scaled as there), a learned
 offset that of the values beyond the grid's ends (Bhalgat et al. 2020, "LSQ+", equation 5); it is kept at whole
 steps, so that zero stays on the grid. A learned cut gets the gradient of the values beyond it alone (Choi et al.
-2018, "PACT", equation 3); the step follows from it, and the zero point stays what calibration made it.
+2018, "PACT", equation 3), scaled alike; the step follows from it, and the zero point stays what calibration made it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class LearnedInput(nn.Module):
         return rounded
 
     def _cut(self, values: Tensor) -> Tensor:
-        zero, scale = self.edit.zero_point, self._positive()
+        # summed over all values, the gradient would throw the cut about at the learning rates of weights
+        share = 1 / sqrt(max(1.0, values[0].numel() * self.most))
+        zero, scale = self.edit.zero_point, slower(self._positive(), share)
         top = scale * (self.most - zero)
         cut = torch.minimum(values, top).clamp_min(float(-zero * scale.detach()))
         with torch.no_grad():
