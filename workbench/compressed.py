@@ -40,6 +40,7 @@ from workbench.models.removal import Shorten
 from workbench.models.tensors import load_tensors
 from workbench.recipe import Recipe
 from workbench.run.onnx_factors import Chain
+from workbench.run.onnx_file import IntegerWeight
 from workbench.run.onnx_grids import InputGrid
 from workbench.run.onnx_tables import Table
 from workbench.subject import Subject
@@ -101,6 +102,19 @@ class CompressedModel:
     def casts(self) -> Mapping[str, torch.dtype]:
         """The 16-bit float types of weights stored so, by name."""
         return {name: storage.dtype for name, storage in self.stored.items() if isinstance(storage, Cast)}
+
+    @cached_property
+    def integers(self) -> Mapping[str, IntegerWeight]:
+        """Weights on a uniform grid, as an ONNX file keeps them, by name."""
+        return {
+            name: IntegerWeight(one.codes, one.scale, one.zero_point, one.axis, one.bits, one.group)
+            for name, one in self.codes.items()
+        }
+
+    @cached_property
+    def halves(self) -> frozenset[str]:
+        """The names of weights stored as fp16, which an ONNX file keeps so."""
+        return frozenset(name for name, dtype in self.casts.items() if dtype == torch.float16)
 
     @cached_property
     def tables(self) -> Mapping[str, Table]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import Tensor
 
 from workbench import int8
 from workbench.compressed import CompressedModel
@@ -76,7 +73,9 @@ class LatencyEstimator:
         if size is None:
             if len(self._sizes) > KEPT:
                 self._sizes.clear()
-            size = self._sizes[key] = self._files.of(graph, *_weights(compressed), compressed.tables)
+            size = self._sizes[key] = self._files.of(
+                graph, compressed.tensors, compressed.integers, compressed.halves, compressed.tables
+            )
         return size
 
     def file(self, compressed: CompressedModel) -> ModelProto:
@@ -267,7 +266,8 @@ class LatencyEstimator:
         return min((measure_latency(file, shape, seconds=0.15) for _ in range(3)), key=lambda latency: latency.ms)
 
     def _weight_file(self, graph: OnnxGraph, compressed: CompressedModel) -> ModelProto:
-        return onnx_file(graph, *_weights(compressed), tables=compressed.tables)
+        stored = compressed.tensors, compressed.integers, compressed.halves
+        return onnx_file(graph, *stored, tables=compressed.tables)
 
     def _explained(
         self,
@@ -296,18 +296,6 @@ class LatencyEstimator:
 
             self._table = open_table()
         return self._table
-
-
-def _weights(
-    compressed: CompressedModel,
-) -> tuple[Mapping[str, Tensor], Mapping[str, tuple[Any, ...]], frozenset[str]]:
-    """Return the tensors of an ONNX file, which of them are integers and what these mean, and which are fp16."""
-    integers = {
-        name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits, codes.group)
-        for name, codes in compressed.codes.items()
-    }
-    halves = frozenset(name for name, dtype in compressed.casts.items() if dtype == torch.float16)
-    return compressed.tensors, integers, halves
 
 
 def _facts(compressed: CompressedModel) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -14,11 +16,13 @@ from workbench.encodings import (
     Entropy,
     Grid,
     Hashed,
+    Levels,
     Packed,
     RelativeIndex,
     encode_blocks,
     encode_hashed,
-    encode_levels,
+    search_levels,
+    together,
 )
 from workbench.encodings.blocks import codes_shape
 from workbench.encodings.dense import STORED
@@ -28,6 +32,13 @@ from workbench.encodings.sparse import INDEX_BITS
 from workbench.encodings.tables import table_values
 
 Shape = tuple[int, ...]
+
+
+def encode_levels(*values: Any, **named: Any) -> Levels:
+    """Encode values of a table without any other tensor beside them."""
+    (found,) = together([search_levels(*values, **named)])
+    return found
+
 
 shapes = st.lists(st.integers(0, 7), max_size=4).map(tuple)
 widths = st.sampled_from(WIDTHS)

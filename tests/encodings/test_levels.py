@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.encodings import EncodingError, Levels, Packed, encode_grid, encode_levels, unpack
+from tests.encodings.strategies import encode_levels
+from workbench.encodings import EncodingError, Levels, Packed, encode_grid, unpack
 from workbench.encodings.slices import slice_count, spread
 from workbench.encodings.tables import NF4, named_table
 from workbench.techniques.quantize.tables import normal_quantiles

@@ -321,13 +321,9 @@ def test_a_file_whose_weights_alone_are_quantized_comes_back(tmp_path, name, tex
     """Integers and 16-bit floats are unpacked while reading, to what ONNX Runtime computes with."""
     module = warm(ARCHITECTURES[name](), (1, 28, 28))
     compressed = compress(module, text, image_shape=(1, 28, 28))
-    integers = {
-        key: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits)
-        for key, codes in compressed.codes.items()
-    }
     graph = export_graph(module, (1, 28, 28))
     path = tmp_path / "net.onnx"
-    file = onnx_file(graph, compressed.tensors, integers, frozenset(compressed.casts))
+    file = onnx_file(graph, compressed.tensors, compressed.integers, compressed.halves)
     assert {"DequantizeLinear", "Cast"} & {node.op_type for node in file.graph.node}
     path.write_bytes(file.SerializeToString())
     model = load_model(path)

@@ -104,12 +104,7 @@ def test_simulated_activations_equal_quantize_linear(bits: int) -> None:
 ])  # fmt: skip
 def test_the_runtime_file_is_small_and_decodes_as_we_do(text: str, most: float) -> None:
     found, graph = compressed("lenet5", text)
-    integers = {
-        name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits, codes.group)
-        for name, codes in found.codes.items()
-    }
-    halves = frozenset(found.casts)
-    file = onnx_file(graph, found.tensors, integers, halves)
+    file = onnx_file(graph, found.tensors, found.integers, found.halves)
     onnx.checker.check_model(file)
     assert file.ByteSize() < most * graph.build(found.tensors).ByteSize()
     images = torch.randn(4, *SHAPE)

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
 from workbench.compressed import CompressedModel
 from workbench.recipe import Recipe
 from workbench.run.onnx_file import onnx_file, width
@@ -122,15 +120,5 @@ class OnnxInt2(OnnxWeights):
 def weights_model(source: Source) -> ModelProto:
     """Return the graph whose weights are the recipe's codes, in as few bits as ONNX has for them."""
     compressed = source.compressed
-    integers = {
-        name: (codes.codes, codes.scale, codes.zero_point, codes.axis, codes.bits, codes.group)
-        for name, codes in compressed.codes.items()
-    }
-    return onnx_file(
-        source.graph, compressed.tensors, integers, halves(compressed), compressed.grids, compressed.tables
-    )
-
-
-def halves(compressed: CompressedModel) -> frozenset[str]:
-    """Return the weights that are 16-bit floats."""
-    return frozenset(name for name, dtype in compressed.casts.items() if dtype == torch.float16)
+    stored = compressed.tensors, compressed.integers, compressed.halves
+    return onnx_file(source.graph, *stored, compressed.grids, compressed.tables)

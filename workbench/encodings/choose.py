@@ -85,24 +85,6 @@ def search_grid(one: GridValues) -> Search[Grid]:
     return Grid.of(codes, one.scale, one.zero_point, one.axis, one.group)
 
 
-def encode_levels(
-    codes: Array,
-    bits: int,
-    table: NDArray[np.float32] | str,
-    scale: NDArray[np.float32],
-    axis: int | None = None,
-    group: int | None = None,
-    kept: Mask | None = None,
-) -> Levels:
-    """Encode values of a table, table[code] * scale, in the fewest bytes.
-
-    `table` holds the values, or names one of `tables`. Where `kept` is False the value is plus zero,
-    whether the table has a zero or not; the codes there do not matter.
-    """
-    (found,) = together([search_levels(codes, bits, table, scale, axis, group, kept)])
-    return found
-
-
 def search_levels(
     codes: Array,
     bits: int,
@@ -112,7 +94,11 @@ def search_levels(
     group: int | None = None,
     kept: Mask | None = None,
 ) -> Search[Levels]:
-    """Search for what ``encode_levels`` gives."""
+    """Search for the encoding of values of a table, table[code] * scale, in the fewest bytes.
+
+    `table` holds the values, or names one of `tables`. Where `kept` is False the value is plus zero,
+    whether the table has a zero or not; the codes there do not matter.
+    """
     blank = blank_of(table_values(table))
     codes = as_codes(codes, bits)
     has_zero, sparse = blank < 2**bits, None

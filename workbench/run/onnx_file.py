@@ -11,7 +11,7 @@ loads, so that such a file is smaller and not faster. Weights from a table of va
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,22 +29,32 @@ if TYPE_CHECKING:
 OPSETS = {2: (25, 13), 4: (21, 10), 8: (21, 10), 16: (21, 10)}
 
 
+class IntegerWeight(NamedTuple):
+    """A weight, (codes - zero_point) * scale; a scale for each channel of ``axis``, or ``group`` values of one."""
+
+    codes: Tensor
+    scale: Tensor
+    zero_point: Tensor
+    axis: int | None
+    bits: int
+    group: int | None = None
+
+
 def onnx_file(
     graph: OnnxGraph,
     tensors: Mapping[str, Tensor],
-    integers: Mapping[str, tuple[Any, ...]],
+    integers: Mapping[str, IntegerWeight],
     halves: frozenset[str] = frozenset(),
     grids: Mapping[str, InputGrid] | None = None,
     tables: Mapping[str, Table] | None = None,
 ) -> ModelProto:
     """Return the model with its quantized weights as integers, its 16-bit ones as fp16, and tables of values.
 
-    ``integers`` maps a weight to its codes, scale, zero point, axis, bits and, where groups of that many
-    values of a channel have a scale, the group; ``halves`` names the weights stored as fp16;
-    ``grids`` are those of inputs, rounded to in float; ``tables`` are weights that are looked up.
+    ``integers`` are weights on a grid; ``halves`` names the weights stored as fp16; ``grids`` are those of inputs,
+    rounded to in float; ``tables`` are weights that are looked up.
     """
     model = graph.build(tensors, grids)
-    integers = {name: _turned(model, name, *entry) for name, entry in integers.items()}
+    integers = {name: _turned(model, name, weight) for name, weight in integers.items()}
     nodes: list[NodeProto] = []
     stored: list[TensorProto] = []
     for tensor in model.graph.initializer:
@@ -55,8 +65,8 @@ def onnx_file(
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend([*nodes, *kept])
     model.graph.initializer.extend(stored)
-    widths = [width(entry[4]) for entry in integers.values()] + [width(table.bits) for table in (tables or {}).values()]
-    opset, version = OPSETS[min(widths, default=16)]
+    bits = [weight.bits for weight in integers.values()] + [table.bits for table in (tables or {}).values()]
+    opset, version = OPSETS[width(min(bits, default=16))]
     model.opset_import[0].version = max(opset, model.opset_import[0].version)
     model.ir_version = max(version, model.ir_version)
     return model
@@ -65,14 +75,14 @@ def onnx_file(
 def stored_as(
     name: str,
     tensors: Mapping[str, Tensor],
-    integers: Mapping[str, tuple[Any, ...]],
+    integers: Mapping[str, IntegerWeight],
     halves: frozenset[str],
     tables: Mapping[str, Table],
     nodes: list[NodeProto],
 ) -> list[TensorProto]:
     """Add the nodes that make the weight ``name``, and return the constants they read; none where it stays as it is."""
     if name in integers:
-        return _integer_weight(name, *integers[name], nodes=nodes)
+        return _integer_weight(name, integers[name], nodes)
     if name in tables:
         return _looked_up(name, tables[name], nodes)
     return [_half_weight(name, tensors[name], nodes)] if name in halves else []
@@ -83,16 +93,7 @@ def width(bits: int) -> int:
     return next(kept for kept in OPSETS if bits <= kept)
 
 
-def _turned(
-    model: ModelProto,
-    name: str,
-    codes: Tensor,
-    scale: Tensor,
-    zero_point: Tensor,
-    axis: int | None,
-    bits: int,
-    group: int | None = None,
-) -> tuple[Any, ...]:
+def _turned(model: ModelProto, name: str, weight: IntegerWeight) -> IntegerWeight:
     """Return a weight of 2 bits as the graph reads it, where all it does first is transpose it; others as they are.
 
     ONNX Runtime would transpose the integers when it loads the file, and cannot in 2 bits.
@@ -101,8 +102,8 @@ def _turned(
     orders = {
         tuple(node.attribute[0].ints) if node.op_type == "Transpose" and node.attribute else () for node in readers
     }
-    if bits > 2 or group or len(orders) != 1 or () in orders:
-        return codes, scale, zero_point, axis, bits, group
+    if weight.bits > 2 or weight.group or len(orders) != 1 or () in orders:
+        return weight
     (order,) = orders
     replaced = {node.output[0] for node in readers}
     for node in readers:
@@ -111,22 +112,14 @@ def _turned(
         for place, read in enumerate(node.input):
             if read in replaced:
                 node.input[place] = name
-    return codes.permute(order), scale, zero_point, None if axis is None else order.index(axis), bits, group
+    axis = None if weight.axis is None else order.index(weight.axis)
+    return weight._replace(codes=weight.codes.permute(order), axis=axis)
 
 
-def _integer_weight(
-    name: str,
-    codes: Tensor,
-    scale: Tensor,
-    zero_point: Tensor,
-    axis: int | None,
-    bits: int,
-    group: int | None = None,
-    *,
-    nodes: list[NodeProto],
-) -> list[TensorProto]:
+def _integer_weight(name: str, weight: IntegerWeight, nodes: list[NodeProto]) -> list[TensorProto]:
     from onnx import TensorProto, helper, numpy_helper
 
+    codes, scale, zero_point, axis, bits, group = weight
     kind = _kind(bits)
     values, zeros, scales = codes.numpy(), zero_point.numpy().astype(np.uint16), scale.numpy()
     attributes: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from .onnx_file import onnx_file, stored_as, width
+from .onnx_file import IntegerWeight, onnx_file, stored_as, width
 from .onnx_graph import to_proto
 from .onnx_tables import Table
 
@@ -37,12 +37,12 @@ class FileSizes:
         self,
         graph: OnnxGraph,
         tensors: Mapping[str, Tensor],
-        integers: Mapping[str, tuple[Any, ...]],
+        integers: Mapping[str, IntegerWeight],
         halves: frozenset[str],
         tables: Mapping[str, Table],
     ) -> int:
         """Return the bytes of ``onnx_file`` of the same."""
-        if any(width(entry[4]) == NARROWEST for name, entry in integers.items() if name in graph.transposed):
+        if any(width(weight.bits) == NARROWEST for name, weight in integers.items() if name in graph.transposed):
             return int(onnx_file(graph, tensors, integers, halves, tables=tables).ByteSize())
         around, inside = self._bare_bytes(graph, tensors)
         if len(self._weights) > KEPT:
@@ -62,15 +62,15 @@ class FileSizes:
         self,
         name: str,
         tensors: Mapping[str, Tensor],
-        integers: Mapping[str, tuple[Any, ...]],
+        integers: Mapping[str, IntegerWeight],
         halves: frozenset[str],
         tables: Mapping[str, Table],
     ) -> int:
         """Return the bytes of a weight's nodes and constants; they depend on shapes and types, not on values."""
         kind: Hashable = name in halves
         if name in integers:
-            _, _, _, axis, bits, group = integers[name]
-            kind = (width(bits), axis, group)
+            weight = integers[name]
+            kind = (width(weight.bits), weight.axis, weight.group)
         elif name in tables:
             kind = tables[name].layout
         tensor = tensors[name]
