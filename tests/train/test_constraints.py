@@ -19,6 +19,7 @@ from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Codes
 from workbench.techniques.trained import FinetuneSettings
 from workbench.train.constraints.base import Masked, OnGrid, Shared
+from workbench.train.constraints.reassigning import Reassigned
 from workbench.train.method import Method
 from workbench.train.student import Student
 
@@ -152,6 +153,35 @@ def test_a_shared_entry_learns_by_the_sum_of_its_weights_gradients() -> None:
     (part() * gradient).sum().backward()
     assert part.books.grad is not None
     assert part.books.grad.tolist() == [[6.0, 11.0]]
+
+
+def test_a_reassigned_weight_takes_the_entry_nearest_to_it_and_both_learn() -> None:
+    codes = torch.tensor([[0, 1, 1], [2, 0, 1]], dtype=torch.uint8)  # 2 is a pruned weight
+    shared = SharedValues(codes, torch.tensor([[0.5, -1.0]]))
+    part = Reassigned(shared, torch.tensor([[0.4, -0.3, -0.9], [0.0, 0.6, -0.2]]))
+    held = torch.tensor([[0.5, -1.0, -1.0], [0.0, 0.5, 0.5]])
+    assert torch.equal(part().detach(), held)  # -0.2 is nearer to 0.5 than to -1
+    gradient = torch.tensor([[1.0, 2.0, 3.0], [100.0, 5.0, 6.0]])
+    (part() * gradient).sum().backward()
+    assert part.books.grad is not None
+    assert part.values.grad is not None
+    assert part.books.grad.tolist() == [[12.0, 5.0]]
+    assert torch.equal(part.values.grad, gradient * (codes != 2))
+    assert torch.equal(shared.retrained(part.learned()).decode(), held)
+
+
+@pytest.mark.parametrize(("axis", "per"), [(0, 3), (1, 2)])
+def test_reassigned_weights_stay_with_the_book_of_their_channels(axis: int, per: int) -> None:
+    chance = torch.Generator().manual_seed(3)
+    values = torch.randn(5, 4, 3, generator=chance)
+    books = torch.randn(2, 6, generator=chance)
+    storage = SharedValues(torch.zeros(5, 4, 3, dtype=torch.uint8), books, axis, per)
+    part = Reassigned(storage, values)
+    for index in range(values.shape[axis]):
+        book = books[index // per]
+        wanted = book[(values.select(axis, index).unsqueeze(-1) - book).abs().argmin(-1)]
+        assert torch.equal(part().detach().select(axis, index), wanted)
+    assert torch.equal(storage.retrained(part.learned()).decode(), part().detach())
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -28,6 +28,7 @@ FAST = "epochs: 3, batch: 16, augment: none, learning_rate: 0.01"
         "- fold_batchnorm: {}\n- quantize: {bits: 4, activations: {bits: 8}}\n"
         f"- finetune: {{{FAST}, batchnorm: fold, batchnorm_until: 0.8, learn_inputs: step, learn_offsets: true}}",
         f"- quantize: {{format: ternary}}\n- finetune: {{{FAST}, two_scales: true}}",
+        f"- prune: {{ratio: 0.5}}\n- share: {{bits: 2}}\n- distill: {{{FAST}, reassign: true}}",
     ],
 )
 def test_a_training_that_was_cancelled_goes_on_to_the_same_numbers(

@@ -107,6 +107,14 @@ class SharedValues(SharedWeights):
         """Search for what ``encode`` gives, in step with other tensors' searches."""
         return (yield from search_codebook(self.codes.numpy(), self.books.numpy(), self.axis, self.per))
 
+    def books_of(self, values: Tensor) -> list[Tensor]:
+        """Return ``values`` of the weight's shape in parts, each a view of those that have one book."""
+        return [values] if self.axis is None else list(values.split(self.per, self.axis))
+
+    def retrained(self, learned: Mapping[str, Tensor]) -> SharedValues:
+        """Return the same with the learned books, and the part ``codes`` where weights took other entries."""
+        return replace(super().retrained(learned), codes=learned.get("codes", self.codes))
+
     def levels(self) -> Tensor:
         """Return the entries, of the middle book where there are several."""
         return self.books[len(self.books) // 2]

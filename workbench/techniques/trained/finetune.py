@@ -11,7 +11,9 @@ Ternary Quantization").
 
 BatchNorm can keep the statistics it has, from the beginning or late in quantization-aware training, and its
 factors can be folded into the weights before they are rounded, as a runtime folds them (Jacob et al. 2018;
-Krishnamoorthi 2018). Codebooks learn their entries, each by the sum of its weights' gradients (Han et al. 2016).
+Krishnamoorthi 2018). Codebooks learn their entries, each by the sum of its weights' gradients (Han et al. 2016);
+with ``reassign`` a weight's unrounded self learns as well, and takes the entry nearest to it (Polino, Pascanu and
+Alistarh 2018, "Model compression via distillation and quantization").
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class FinetuneSettings(TrainingSettings):
     """Settings of ``finetune``."""
 
     added: ClassVar[frozenset[str]] = TrainingSettings.added | {
-        "learn_inputs", "batchnorm", "batchnorm_until", "learn_offsets", "two_scales",
+        "learn_inputs", "batchnorm", "batchnorm_until", "learn_offsets", "two_scales", "reassign",
     }  # fmt: skip
 
     learn_steps: bool = Field(True, description="Let the steps of quantization grids learn too (LSQ).")
@@ -41,6 +43,10 @@ class FinetuneSettings(TrainingSettings):
         "does.",
     )
     two_scales: bool = Field(False, description="Give ternary weights a scale for each sign, and let both learn (TTQ).")
+    reassign: bool = Field(
+        False,
+        description="Let weights that share the values of a codebook take another of its entries as they learn.",
+    )
     batchnorm: Literal["train", "freeze", "fold"] = Field(
         "train",
         description="Let BatchNorm follow the training images' statistics, keep those it has, or follow them while "

@@ -8,10 +8,11 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
-from workbench.techniques.codebook import SharedWeights
+from workbench.techniques.codebook import SharedValues, SharedWeights
 from workbench.techniques.storage import Cast, Codes, Storage, TableCodes, TernaryCodes, has_signs
 
 from .base import Constraint, Masked, OnGrid, Part, Rounded, Shared
+from .reassigning import Reassigned
 from .signs import Binary, Ternary
 
 
@@ -22,6 +23,7 @@ class Learns:
     learn_steps: bool = True
     learn_offsets: bool = False
     two_scales: bool = False
+    reassign: bool = False
 
 
 def constraint_for(
@@ -39,6 +41,8 @@ def constraint_for(
         return Ternary(storage, kept, learns.two_scales, whole)
     if isinstance(storage, TableCodes) and has_signs(storage):
         return Binary(storage, kept, whole)
+    if isinstance(storage, SharedValues) and learns.reassign:
+        return Reassigned(storage, values if whole is None else whole)
     return _constrain(storage, kept, learns)
 
 
