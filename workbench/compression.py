@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from torch import nn
 
@@ -11,7 +10,7 @@ from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.encodings import Encoding, Search, encode_values, search_values, together
-from workbench.encodings.packing import Packing, repack
+from workbench.encodings.packing import search_packed
 from workbench.errors import WorkbenchError
 from workbench.models.load import load_model
 from workbench.models.model import Model
@@ -102,43 +101,35 @@ def _untouched(subject: Subject, context: Context) -> Mapping[str, Encoding]:
 
 def _encode_together(draft: Draft, changed: Iterable[str], context: Context) -> None:
     """Encode what is not known yet, many tensors in step, into the cache where ``_encode`` looks."""
-    fresh = {
-        key: name
-        for name in changed
-        if name in draft.tensors and name not in draft.packing and (key := _key(draft, name)) not in context.cache
-    }
+    fresh = {key: name for name in changed if name in draft.tensors and (key := _key(draft, name)) not in context.cache}
     for start in range(0, len(fresh), TOGETHER):
         keys = list(fresh)[start : start + TOGETHER]
-        found = together((_search(draft, fresh[key]) for key in keys), context.check)
+        found = together((_search(draft, fresh[key], context.cache) for key in keys), context.check)
         for key, encoding in zip(keys, found, strict=True):
             context.cache.put(key, encoding)
 
 
-def _search(draft: Draft, name: str) -> Search[Encoding]:
-    storage = draft.stored.get(name)
+def _search(draft: Draft, name: str, cache: Cache) -> Search[Encoding]:
+    storage, packing = draft.stored.get(name), draft.packing.get(name)
+    if packing is not None:
+        return search_packed(_whole(draft, name, cache), packing)
     return search_values(draft.tensors[name].numpy()) if storage is None else storage.search()
 
 
-def _key(draft: Draft, name: str) -> tuple[str, str]:
+def _whole(draft: Draft, name: str, cache: Cache) -> Encoding:
+    """Return an encoding to pack in another way; what was not asked for without that is not made small first."""
+    storage, key = draft.stored.get(name), ("encoding", draft.version(name))
+    if storage is not None and key not in cache:
+        return storage.unpacked()
+    return cache.get(key, lambda: encode_values(draft.tensors[name].numpy()))
+
+
+def _key(draft: Draft, name: str) -> Hashable:
     """Return what the cache keeps a tensor's encoding under."""
-    return "encoding", draft.version(name)
+    packing = draft.packing.get(name)
+    return ("encoding", draft.version(name)) if packing is None else ("packed", draft.version(name), packing)
 
 
 def _encode(draft: Draft, name: str, cache: Cache) -> Encoding:
     """Return the encoding of one tensor; the same version of a tensor is encoded once."""
-
-    def compute() -> Encoding:
-        storage = draft.stored.get(name)
-        return encode_values(draft.tensors[name].numpy()) if storage is None else storage.encode()
-
-    packing, storage = draft.packing.get(name), draft.stored.get(name)
-    key = _key(draft, name)
-    if packing is None:
-        return cache.get(key, compute)
-    # what was not asked for without this packing is not made small first
-    whole = storage.unpacked if storage is not None and key not in cache else partial(cache.get, key, compute)
-    return cache.get(("packed", draft.version(name), packing), lambda: _repacked(whole(), packing))
-
-
-def _repacked(encoding: Encoding, packing: Packing) -> Encoding:
-    return repack(encoding, packing) or encoding
+    return cache.get(_key(draft, name), lambda: together([_search(draft, name, cache)])[0])

@@ -49,14 +49,47 @@ def test_runs_together_come_to_what_each_comes_to_alone(start: str) -> None:
     runs = [SortedValues(part) for part in values]
     starts = start_all(runs, start, 16, seed=3)  # type: ignore[arg-type]
     centres = cluster_all(runs, starts, 30)
-    for run, part, first, found, (codes, book) in zip(
+    for run, part, first, found, (numbers, book) in zip(
         runs, values, starts, centres, assign_all(runs, centres), strict=True
     ):
+        codes = run.placed(numbers, len(book))
         if start == "linear" and len(part):
             np.testing.assert_array_equal(first, np.linspace(float(part.min()), float(part.max()), 16))
         np.testing.assert_array_equal(found, run.cluster(first, 30))
         distances = np.abs(part[:, None].astype(np.float64) - found)
         np.testing.assert_allclose(np.abs(part - book[codes]), distances.min(axis=1) if len(part) else [], atol=1e-6)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 9.0])
+def test_values_beyond_a_threshold_are_in_order_as_if_there_were_no_others(threshold: float) -> None:
+    chance = np.random.default_rng(0)
+    values, counts = chance.standard_normal(500).astype(np.float32), chance.random(500).astype(np.float32)
+    values[::9], values[::31], values[::50] = 0, -0.5, 0.5
+    counts[np.isin(values, (-0.5, 0.5))] = 1  # those that are equal come in any order
+    left = np.abs(values) > threshold
+    for weights in (None, counts):
+        ours = SortedValues(values, weights).beyond(threshold)
+        alone = SortedValues(values[left], None if weights is None else weights[left])
+        for part in ("keys", "sums", "squares"):
+            np.testing.assert_array_equal(getattr(ours, part), getattr(alone, part))
+        if weights is not None:
+            np.testing.assert_array_equal(ours.masses, alone.masses)
+        if left.any():
+            (codes, book), (expected, same) = (run.assign(np.array([-1.0, 0.1, 2.0])) for run in (ours, alone))
+            np.testing.assert_array_equal(book, same)
+            np.testing.assert_array_equal(codes[left], expected)
+            assert (codes[~left] == len(book)).all()
+
+
+def test_a_pruned_layers_book_is_what_its_weights_alone_come_to(module: nn.Module) -> None:
+    ours = compress(module, "- prune: {ratio: 0.7}\n- share: {bits: 3, start: density}", image_shape=SHAPE)
+    pruned = compress(module, "- prune: {ratio: 0.7}", image_shape=SHAPE)
+    for layer in ours.layers:
+        weight = pruned.tensors[f"{layer.name}.weight"].numpy()
+        left = SortedValues(weight[weight != 0])
+        codes, book = left.assign(left.cluster(left.start("density", 8, 0), 50))
+        np.testing.assert_array_equal(ours.tensors[f"{layer.name}.weight"].numpy()[weight != 0], book[codes])
+        assert not ours.tensors[f"{layer.name}.weight"].numpy()[weight == 0].any()
 
 
 def test_clustering_is_given_up_when_no_longer_wanted() -> None:

@@ -5,11 +5,10 @@ The values stay bit for bit the same; only the bytes that say them change.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,11 +34,14 @@ from workbench.encodings.sparse import (
     gaps_of,
     mask_bits,
 )
+from workbench.encodings.tally import Search
 
 #: Neighbours resemble each other, so that a code of several may take so much of their entropy; hardly ever less.
 NEIGHBOURS = 0.9
 
 Code = Literal["best", "huffman", "ans", "none"]
+#: Gives the encodings of values to choose from under a code.
+Ways: TypeAlias = Callable[[Array, Code], list[Encoding]]
 Sparse = Literal["best", "none", "bitmask", "relative"]
 
 
@@ -52,8 +54,8 @@ class Packing:
     index_bits: int | None = None
 
 
-def repack(encoding: Encoding, packing: Packing) -> Encoding | None:
-    """Return the same tensor packed so; None for an encoding whose bytes leave no choice.
+def search_packed(encoding: Encoding, packing: Packing) -> Search[Encoding]:
+    """Search for the same tensor packed so, in step with others; an encoding whose bytes leave no choice stays.
 
     A tensor in which nothing is left out is kept whole, whatever index was chosen.
     """
@@ -61,96 +63,105 @@ def repack(encoding: Encoding, packing: Packing) -> Encoding | None:
         blank: Array = np.asarray(spread(encoding.zero_point, encoding.shape, encoding.axis, encoding.group))
         codes = encoding.codes.decode(background=blank)
         left = codes != blank.astype(codes.dtype)
-        return replace(encoding, codes=_arranged(codes, left, _code, packing))
+        return replace(encoding, codes=(yield from _search(codes, left, _coded, packing)))
     if isinstance(encoding, Codebook):
         entries = encoding.books.shape[1]
         codes = encoding.codes.decode(background=min(entries, 255))
-        return replace(encoding, codes=_arranged(codes, codes != entries, _code, packing))
+        return replace(encoding, codes=(yield from _search(codes, codes != entries, _coded, packing)))
     if isinstance(encoding, Blocks):
         entries = encoding.book.shape[0]
         codes = encoding.codes.decode(background=entries)
-        return replace(encoding, codes=_arranged(codes, codes != entries, _code, packing))
+        return replace(encoding, codes=(yield from _search(codes, codes != entries, _coded, packing)))
     if isinstance(encoding, Hashed) and encoding.kept is not None:
         kept = encoding.kept.decode()
-        return replace(encoding, kept=_arranged(kept, kept != 0, partial(_code, bits=1), packing))
+        return replace(encoding, kept=(yield from _search(kept, kept != 0, partial(_coded, bits=1), packing)))
     if isinstance(encoding, Dense | Bitmask | RelativeIndex):
         values = encoding if isinstance(encoding, Dense) else encoding.values
-        if not isinstance(values, Dense) or values.type == "bfloat16":
-            return None
-        whole = encoding.decode()
-        return _arranged(whole, nonzero_bits(whole), partial(_as_they_are, type=values.type), packing)
-    return None
+        if isinstance(values, Dense) and values.type != "bfloat16":
+            whole = encoding.decode()
+            as_they_are = partial(_as_they_are, type=values.type)
+            return (yield from _search(whole, nonzero_bits(whole), as_they_are, packing))
+    return encoding
 
 
-def _arranged(whole: Array, left: Mask, encode: Callable[[Array, Code], Encoding], packing: Packing) -> Encoding:
-    """Return the smallest of the arrangements that ``packing`` allows; ``left`` is True where a value is kept."""
-    positions = np.flatnonzero(left)
-    found: list[Encoding] = []
-    if packing.sparse in ("best", "none") or len(positions) == whole.size:
-        found.append(encode(whole, packing.code))
-    if len(positions) < whole.size and packing.sparse != "none":
-        values = encode(whole.ravel().take(positions), packing.code)
-        if packing.sparse in ("best", "bitmask"):
-            found.append(Bitmask(left, values, _entropy(mask_bits(left), packing.code)))
-        if packing.sparse in ("best", "relative"):
-            found += _relative(
-                left, positions, values, packing, min((other.bounds[1] for other in found), default=None)
-            )
+def _search(whole: Array, left: Mask, ways: Ways, packing: Packing) -> Search[Encoding]:
+    """Search for the smallest of the arrangements that ``packing`` allows; ``left`` is True where a value is kept."""
+    positions, code, sparse = np.flatnonzero(left), packing.code, packing.sparse
+    is_whole = len(positions) == whole.size
+    dense = ways(whole, code) if is_whole or sparse in ("best", "none") else []
+    values = [] if is_whole or sparse == "none" else ways(whole.ravel().take(positions), code)
+    mask = _ways(mask_bits(left), code) if values and sparse in ("best", "bitmask") else []
+    yield _looked_at([*dense, *values, *mask])
+    found = [_smallest(dense)] if dense else []
+    if values:
+        kept = _smallest(values)
+        if mask:
+            found.append(Bitmask(left, kept, _smallest(mask)))
+        if sparse in ("best", "relative"):
+            limit = min((other.bounds[1] for other in found), default=None)
+            found += yield from _search_relative(left, positions, kept, packing, limit)
     return _smallest(found)
 
 
-def _relative(
+def _search_relative(
     left: Mask, positions: NDArray[np.int64], values: Encoding, packing: Packing, limit: float | None
-) -> list[RelativeIndex]:
+) -> Search[list[RelativeIndex]]:
     """Return relative indices of the chosen width, or of each that may be smaller than ``limit`` and the others."""
     gaps = gaps_of(positions)
-    lengths = np.bincount(gaps)
     widths = list(INDEX_BITS) if packing.index_bits is None else [packing.index_bits]
-    least = {bits: values.bounds[0] + _least_bytes(field_counts(lengths, bits), bits, packing.code) for bits in widths}
+    least = dict(zip(widths, (values.bounds[0] + _least_bytes(gaps, widths, packing.code)).tolist(), strict=True))
     found: list[RelativeIndex] = []
     for bits in sorted(widths, key=least.__getitem__):
         if limit is not None and least[bits] >= limit:
             break
-        found.append(RelativeIndex(left, values, _code(gap_fields(gaps, bits), packing.code, bits), bits))
+        fields = _coded(gap_fields(gaps, bits), packing.code, bits)
+        yield _looked_at(fields)
+        found.append(RelativeIndex(left, values, _smallest(fields), bits))
         most = found[-1].bounds[1]
         limit = most if limit is None else min(limit, most)
     return found
 
 
-def _least_bytes(counts: NDArray[np.int64], bits: int, code: Code) -> float:
-    """Return about how few bytes fields of ``bits`` bits that occur ``counts`` times each may take."""
-    plain = math.ceil(int(counts.sum()) * bits / 8)
+def _least_bytes(gaps: NDArray[np.int64], widths: Sequence[int], code: Code) -> NDArray[np.float64]:
+    """Return about how few bytes the fields of ``gaps`` may take in each of ``widths``."""
+    lengths = np.bincount(gaps)
+    counts = np.zeros((len(widths), 1 << max(widths)), np.int64)
+    for row, bits in zip(counts, widths, strict=True):
+        row[: 1 << bits] = field_counts(lengths, bits)
+    plain = np.asarray(np.ceil(counts.sum(axis=1) * widths / 8))
     if code == "none":
         return plain
-    coded = NEIGHBOURS * float(zero_order_bytes(counts))
-    return coded if code in ("huffman", "ans") else min(plain, coded)
+    coded = NEIGHBOURS * zero_order_bytes(counts)
+    return np.asarray(coded if code in ("huffman", "ans") else np.minimum(plain, coded))
 
 
-def _code(codes: Array, code: Code, bits: int | None = None) -> Encoding:
-    """Return unsigned integers packed, or coded; those of 16 bits have too many values for any but Huffman's."""
+def _coded(codes: Array, code: Code, bits: int | None = None) -> list[Encoding]:
+    """Return the ways to keep unsigned integers; those of 16 bits have too many values for any code but Huffman's."""
     highest = int(codes.max()) if codes.size else 0
     bits = max(1, highest.bit_length()) if bits is None else bits
     if bits > 8:
-        return _entropy(Packed(codes.astype(np.uint16), 16), "huffman" if code == "ans" else code)
-    packed = Packed(codes.astype(np.uint8), bits)
-    if code == "none":
-        return packed
-    return _coded(packed, [Packed(packed.codes, width) for width in ENTROPY_WIDTHS[bits]], code)
+        return _ways(Packed(codes.astype(np.uint16), 16), "huffman" if code == "ans" else code)
+    return _ways(Packed(codes.astype(np.uint8, copy=False), bits), code, ENTROPY_WIDTHS[bits])
 
 
-def _entropy(packed: Packed, code: Code) -> Encoding:
-    return packed if code == "none" else _coded(packed, [packed], code)
+def _ways(packed: Packed, code: Code, widths: Sequence[int] = ()) -> list[Encoding]:
+    """Return the ways that ``code`` allows.
 
-
-def _coded(packed: Packed, widths: list[Packed], code: Code) -> Encoding:
-    """Return the smallest that ``code`` allows; Huffman codes see bytes, whatever width the codes have in them."""
-    found: list[Encoding] = [packed] if code == "best" else []
+    Huffman codes see bytes, whatever width the codes have in them: each of ``widths`` is tried, the codes' own unless
+    they are given.
+    """
+    found: list[Encoding] = [packed] if code in ("best", "none") else []
+    wide = [packed if width == packed.bits else Packed(packed.codes, width) for width in widths] or [packed]
     if code in ("best", "huffman"):
-        found += [Entropy(wide) for wide in widths]
+        found += map(Entropy, wide)
     if code in ("best", "ans") and packed.bits <= 8:
-        coded = [Ans(packed), *(Ans(wide, joined=True) for wide in widths if wide.bits in BYTE_FILLING)]
-        found += coded
-    return _smallest(found)
+        found += [Ans(packed), *(Ans(one, joined=True) for one in wide if one.bits in BYTE_FILLING)]
+    return found
+
+
+def _looked_at(ways: Iterable[Encoding]) -> list[Packed]:
+    """Return the codes whose frequencies the choice between ``ways`` asks for."""
+    return list({id(way.inner): way.inner for way in ways if isinstance(way, Ans)}.values())
 
 
 def _smallest(candidates: Sequence[Encoding]) -> Encoding:
@@ -163,6 +174,6 @@ def _smallest(candidates: Sequence[Encoding]) -> Encoding:
     return best
 
 
-def _as_they_are(values: ArrayLike, code: Code, type: str) -> Encoding:
+def _as_they_are(values: ArrayLike, code: Code, type: str) -> list[Encoding]:
     """Floating-point values, which no code makes smaller."""
-    return Dense(np.asarray(values), type)
+    return [Dense(np.asarray(values), type)]

@@ -66,7 +66,10 @@ class FileSizes:
         halves: frozenset[str],
         tables: Mapping[str, Table],
     ) -> int:
-        """Return the bytes of a weight's nodes and constants; they depend on shapes and types, not on values."""
+        """Return the bytes of a weight's nodes and constants.
+
+        They depend on shapes, types and how long the name is: not on values, and not on which layer it is.
+        """
         kind: Hashable = name in halves
         if name in integers:
             weight = integers[name]
@@ -74,7 +77,7 @@ class FileSizes:
         elif name in tables:
             kind = tables[name].layout
         tensor = tensors[name]
-        key = (name, tuple(tensor.shape), tensor.dtype, kind)
+        key = (len(name.encode()), tuple(tensor.shape), tensor.dtype, kind)
         found = self._weights.get(key)  # other threads may clear it at any moment
         if found is None:
             nodes: list[Any] = []

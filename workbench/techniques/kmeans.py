@@ -28,8 +28,9 @@ class SortedValues:
     """Float32 values (n,) in order, with running ``sums``; raises ValueError where one isn't finite.
 
     ``weights`` (n,) say how much each counts in the squared error; all alike unless said, and ``masses``, the
-    running weights, are None then. Values are kept as whole numbers, ``keys``, that are in their order. It holds
-    24 bytes a value, 36 with weights: a slider comes back to it, and caches are bounded.
+    running weights, are None then. Values are kept as whole numbers, ``keys``, that are in their order, and
+    ``order`` says where each was. It holds 24 bytes a value, 36 with weights: a slider comes back to it, and caches
+    are bounded.
     """
 
     def __init__(self, values: NDArray[np.float32], weights: NDArray[np.float32] | None = None) -> None:
@@ -37,14 +38,37 @@ class SortedValues:
         ordered = values[order]
         if len(values) and not np.isfinite(ordered[[0, -1]]).all():
             raise ValueError("the values are not all finite")
-        self.order = order.astype(np.uint32)
-        self.keys = _keys_of(ordered)
-        self._weights = None if weights is None else weights[order]
-        self.sums = _running(ordered if self._weights is None else ordered * self._weights.astype(np.float64))
-        self.masses = None if self._weights is None else _running(self._weights)
+        self._given = len(values)
+        self._keep(order.astype(np.uint32), _keys_of(ordered), None if weights is None else weights[order])
+
+    def _keep(self, order: NDArray[np.uint32], keys: NDArray[np.int32], weights: NDArray[np.float32] | None) -> None:
+        self.order, self.keys, self._weights = order, keys, weights
+        values = _values_of(keys)
+        self.sums = _running(values if weights is None else values * weights.astype(np.float64))
+        self.masses = None if weights is None else _running(weights)
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def beyond(self, threshold: float) -> SortedValues:
+        """Return those of larger magnitude than ``threshold`` (from 0 up), without putting them in order again."""
+        ends = _keys_of(np.array([-threshold, threshold], np.float32))
+        begin, end = self.keys.searchsorted(ends[0]), self.keys.searchsorted(ends[1], side="right")
+        if begin == end:
+            return self
+        cut, weights = slice(begin, end), self._weights
+        left = SortedValues.__new__(SortedValues)
+        left._given = self._given
+        left._keep(
+            np.delete(self.order, cut), np.delete(self.keys, cut), None if weights is None else np.delete(weights, cut)
+        )
+        return left
+
+    def placed(self, numbers: NDArray[np.uint8], blank: int) -> NDArray[np.uint8]:
+        """Return ``numbers`` (n,), one a value in order, where the values were; ``blank`` where others had been."""
+        found = np.full(self._given, blank, np.uint8) if len(self) < self._given else np.empty(self._given, np.uint8)
+        found[self.order] = numbers
+        return found
 
     @property
     def nbytes(self) -> int:
@@ -59,9 +83,9 @@ class SortedValues:
         return np.asarray(found)
 
     def assign(self, centres: Doubles) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return each value's number and the centres; see ``assign_all``."""
-        (found,) = assign_all([self], centres[None])
-        return found
+        """Return the number of each value's nearest centre, as the values came, and the centres; see ``assign_all``."""
+        ((numbers, used),) = assign_all([self], centres[None])
+        return self.placed(numbers, len(used)), used
 
     @cached_property
     def squares(self) -> Doubles:
@@ -103,9 +127,10 @@ def start_all(runs: Sequence[SortedValues], kind: Start, count: int, seed: int) 
 
 
 def assign_all(runs: Sequence[SortedValues], centres: Doubles) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-    """Return for each of ``runs`` the number (n,) of each value's nearest centre, as the values came, and the centres.
+    """Return for each of ``runs`` the number (n,) of each value's nearest centre, in order, and the centres.
 
-    ``centres`` (runs, k) ascend. Those that are nearest to nothing are left out.
+    ``centres`` (runs, k) ascend. Those that are nearest to nothing are left out. ``SortedValues.placed`` brings the
+    numbers back to where the values were.
     """
     count = centres.shape[1]
     cuts = _keys_of(_narrow((centres[:, 1:] + centres[:, :-1]) / 2))
@@ -116,14 +141,10 @@ def assign_all(runs: Sequence[SortedValues], centres: Doubles) -> list[tuple[NDA
     sizes = np.diff(ends, axis=1)
     used = sizes > 0
     in_order = np.repeat((used.cumsum(axis=1) - 1).astype(np.uint8), sizes.ravel())
-    narrow, begin = centres.astype(np.float32), 0
-    found: list[tuple[NDArray[np.uint8], NDArray[np.float32]]] = []
-    for run, own, book in zip(runs, used, narrow, strict=True):
-        codes = np.empty(len(run), np.uint8)
-        codes[run.order] = in_order[begin : begin + len(run)]
-        begin += len(run)
-        found.append((codes, book[own]))
-    return found
+    books, last = centres.astype(np.float32), np.cumsum([len(run) for run in runs], dtype=np.intp)
+    return [
+        (in_order[end - len(run) : end], book[own]) for run, end, book, own in zip(runs, last, books, used, strict=True)
+    ]
 
 
 def cluster_all(

@@ -15,10 +15,11 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..codebook import SharedValues
 from ..context import Context
-from ..draft import Draft
+from ..draft import Cut, Draft
 from ..kmeans import SortedValues, assign_all, cluster_all, start_all
 from .settings import ShareSettings
 
@@ -61,14 +62,14 @@ def _shared(
     """Return the storages of each pool's weights; those not known yet are found in one go."""
     keys = [("shared", tuple(map(draft.version, pool.names)), pool, settings) for pool in pools]
     unknown = [pool for pool, key in zip(pools, keys, strict=True) if key not in context.cache]
-    ordered = []
+    ordered = {}
     for pool in unknown:
         context.check()
-        ordered.append(_ordered(draft, pool, context))
-    runs = [run for part in ordered for run in part]
+        ordered[pool] = _ordered(draft, pool, context)
+    runs = [run for part in ordered.values() for run in part]
     starts = start_all(runs, settings.start, settings.size, settings.seed)
     books = iter(assign_all(runs, cluster_all(runs, starts, settings.iterations, check=context.check)))
-    found = {pool: [next(books) for _ in part] for pool, part in zip(unknown, ordered, strict=True)}
+    found = {pool: [(run, *next(books)) for run in part] for pool, part in ordered.items()}
     return [
         context.cache.get(key, partial(_storages, draft, pool, found.get(pool, [])))
         for pool, key in zip(pools, keys, strict=True)
@@ -76,23 +77,29 @@ def _shared(
 
 
 def _ordered(draft: Draft, pool: Pool, context: Context) -> list[SortedValues]:
-    """Return the weights of each book in order, those left out that are zero."""
-    key = ("sorted", tuple(map(draft.version, pool.names)), pool.axis, pool.per)
-    return context.cache.get(key, lambda: [SortedValues(run[run != 0]) for run in _runs(draft, pool)])
+    """Return the weights of each book in order, those left out that are zero.
+
+    A slider that cuts off the smallest ones leaves the order of the others as it was.
+    """
+    cuts = [draft.uncut(name) for name in pool.names]
+    thresholds = {cut.threshold for cut in cuts}
+    if len(thresholds) > 1:
+        cuts = [Cut(draft.tensors[name], draft.version(name), 0.0) for name in pool.names]
+    key = ("sorted", tuple(cut.version for cut in cuts), pool.axis, pool.per)
+    whole = context.cache.get(key, lambda: [SortedValues(run) for run in _runs([cut.before for cut in cuts], pool)])
+    return [run.beyond(max(0.0, cuts[0].threshold)) for run in whole]
 
 
-def _storages(draft: Draft, pool: Pool, found: Sequence[tuple[NDArray[np.uint8], Floats]]) -> tuple[SharedValues, ...]:
-    """Return the storage of each weight from the codes and the book of each run."""
-    entries = max(1, *(len(book) for _, book in found))
+def _storages(
+    draft: Draft, pool: Pool, found: Sequence[tuple[SortedValues, NDArray[np.uint8], Floats]]
+) -> tuple[SharedValues, ...]:
+    """Return the storage of each weight from the numbers and the book of each run."""
+    entries = max(1, *(len(book) for _, _, book in found))
     books = np.zeros((len(found), entries), np.float32)
     codes = []
-    for place, run, (numbers, book) in zip(books, _runs(draft, pool), found, strict=True):
+    for place, (run, numbers, book) in zip(books, found, strict=True):
         place[: len(book)] = book
-        if len(numbers) < run.size:
-            full = np.full(run.size, entries, np.uint8)
-            full[run != 0] = numbers
-            numbers = full
-        codes.append(numbers)
+        codes.append(run.placed(numbers, entries))
     shared, axis = torch.from_numpy(books), pool.axis
     shapes = [tuple(draft.tensors[name].shape) for name in pool.names]
     flat = np.split(np.concatenate(codes), np.cumsum([math.prod(shape) for shape in shapes])[:-1])
@@ -105,10 +112,10 @@ def _storages(draft: Draft, pool: Pool, found: Sequence[tuple[NDArray[np.uint8],
     return (SharedValues(torch.from_numpy(np.ascontiguousarray(np.moveaxis(moved, 0, axis))), shared, axis, pool.per),)
 
 
-def _runs(draft: Draft, pool: Pool) -> list[Floats]:
+def _runs(tensors: Sequence[Tensor], pool: Pool) -> list[Floats]:
     """Return the values that each book of the pool is for."""
-    tensors = [draft.tensors[name].float().numpy() for name in pool.names]
+    arrays = [tensor.float().numpy() for tensor in tensors]
     if pool.axis is None:
-        return [np.concatenate([tensor.ravel() for tensor in tensors])]
-    rows = np.moveaxis(tensors[0], pool.axis, 0)
+        return [np.concatenate([array.ravel() for array in arrays])]
+    rows = np.moveaxis(arrays[0], pool.axis, 0)
     return [rows[first : first + pool.per].ravel() for first in range(0, len(rows), pool.per)]
