@@ -18,12 +18,13 @@ from workbench.data.dataset import Dataset, Split
 from workbench.encodings.files import write_atomically
 from workbench.errors import WorkbenchError
 from workbench.models.model import Model
-from workbench.recipe import Recipe
+from workbench.recipe import Recipe, RecipeError
 from workbench.session import Session
 from workbench.techniques.trained import DistillSettings, MissingTraining
 from workbench.train.images.passes import erased
 from workbench.train.jobs.job import TrainingJob, train
 from workbench.train.jobs.process import Apart, Within
+from workbench.train.loop.loop import Trainer
 from workbench.train.loop.objectives import Answers
 from workbench.train.loop.stepping import Stepper
 from workbench.train.method import Moment
@@ -158,6 +159,29 @@ def test_a_training_that_gained_nothing_says_so(small_model: Model, small_data: 
     trained = train(small_model, small_data, recipe, place=Within()).result()
     assert trained.after == trained.before
     assert trained.note == "No epoch was more accurate than the model was before: that is kept."
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", 1), ("last", 3)])
+def test_the_most_accurate_epoch_is_kept_or_the_last(
+    keep: str, kept: int, small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter((0.2, 0.9, 0.8, 0.7))
+    weights: list[torch.Tensor] = []
+
+    def judge(self: Trainer) -> float:
+        weights.append(self.student.learned()["conv.weight"])
+        return next(found)
+
+    monkeypatch.setattr(Trainer, "_accuracy", judge)
+    recipe = Recipe.parse(PRUNED.replace("epochs: 4", f"epochs: 3, keep: {keep}"))
+    trained = train(small_model, small_data, recipe, place=Within()).result()
+    assert trained.after.value == (0.9 if keep == "best" else 0.7)
+    assert torch.equal(compress(small_model, recipe, small_data).tensors["conv.weight"], weights[kept])
+
+
+def test_patience_and_the_last_epoch_do_not_go_together() -> None:
+    with pytest.raises(RecipeError, match="patience waits for a better epoch"):
+        Recipe.parse("- finetune: {patience: 2, keep: last}")
 
 
 def _with_train(data: Dataset, labels: torch.Tensor) -> Dataset:

@@ -15,9 +15,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workbench.errors import WorkbenchError
 from workbench.models.edits import BinarizeInput, QuantizeInput
@@ -55,7 +55,7 @@ class TrainingSettings(Settings):
     added: ClassVar[frozenset[str]] = frozenset(
         {
             "minutes", "erase", "learn_from", "accumulate", "precision", "gradient_checkpointing",
-            "randaugment", "mix", "alpha", "gradient_clip",
+            "randaugment", "mix", "alpha", "gradient_clip", "keep",
         }
     )  # fmt: skip
     when: ClassVar[Mapping[str, When]] = {"alpha": {"mix": ("mixup", "cutmix")}}
@@ -75,6 +75,11 @@ class TrainingSettings(Settings):
     )
     patience: int | None = Field(
         None, ge=1, le=1000, description="Stop after so many epochs without a better validation accuracy."
+    )
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="Keep the epoch that is most accurate on the validation images, or the last one: the step size has "
+        "fallen to zero by then, and nothing is chosen by the chance of a few images.",
     )
     images: int | None = Field(None, ge=1, description="Train on this many images at most; all of them unless said.")
     minutes: float | None = Field(
@@ -108,6 +113,14 @@ class TrainingSettings(Settings):
         False, description="Compute what is inside a block a second time instead of keeping it: less memory, more time."
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Decides the order of images and every other chance.")
+
+    @model_validator(mode="after")
+    def _patience_goes_by_the_best(self) -> Self:
+        if self.patience is not None and self.keep == "last":
+            raise ValueError(
+                "patience waits for a better epoch, and keep: last keeps the last one; leave one of them out"
+            )
+        return self
 
     @property
     def passes(self) -> int:

@@ -207,7 +207,8 @@ class Trainer:
         return sentence
 
     def _keep_if_best(self, epoch: int, accuracy: float) -> None:
-        if accuracy > self.course.best_accuracy and self.method.finished(self._moment()):
+        better = self.settings.keep == "last" or accuracy > self.course.best_accuracy
+        if better and self.method.finished(self._moment()):
             self.course.best_accuracy, self.course.best_epoch = accuracy, epoch
             self._best = self.student.learned()
 
