@@ -12,6 +12,7 @@ from torch import nn
 
 from tests.deploy.conftest import Write
 from workbench.data.dataset import Dataset
+from workbench.deploy.formats import FORMATS
 from workbench.deploy.onnx_weights import weights_model
 from workbench.deploy.writing import prepare
 from workbench.models.load import load_model
@@ -55,6 +56,14 @@ def test_bits_that_the_recipe_has_already_are_kept(written: Write) -> None:
     assert found.agreement.value == 1
     mixed = written("onnx-int4", recipe="- quantize: {bits: 4, overrides: {conv1: {bits: 8}}}")
     assert any("'conv1.weight' have more bits" in remark for remark in mixed.remarks)
+
+
+def test_two_bits_leave_a_model_to_speak_of_where_there_are_images(written: Write) -> None:
+    found = written("onnx-int2")
+    assert found.recipe.to_data() == [{"quantize": {"bits": 2, "range": "mse", "rounding": "gptq"}}]
+    assert found.accuracy.value > 0.85  # 0.47 by rounding to nearest
+    without, _ = FORMATS["onnx-int2"].complete(Recipe(), calibrated=False)
+    assert without.to_data() == [{"quantize": {"bits": 2, "range": "mse"}}]
 
 
 @pytest.mark.parametrize("recipe", ["- quantize: {bits: 2}", "- quantize: {bits: 2, per: tensor}"])

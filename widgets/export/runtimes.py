@@ -56,7 +56,7 @@ def make(session: Session, recipe: Recipe, format: str, tell: Told = lambda what
 
     chosen = find_format(format)
     chosen.require()
-    completed, added = chosen.complete(recipe)
+    completed, added = chosen.complete(recipe, "calibration" in session.data.splits)
     source = source_for(session, completed)
     with tempfile.TemporaryDirectory() as folder:
         files = write(chosen, source, Path(folder))

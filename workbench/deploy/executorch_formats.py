@@ -80,7 +80,7 @@ class ExecuTorchInt8(ExecuTorch):
     name, title, suffix = "executorch-int8", "ExecuTorch int8", ".int8.pte"
     summary = "program for phones with 8-bit weights and activations in XNNPACK's integer kernels, one image a run"
 
-    def complete(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+    def complete(self, recipe: Recipe, calibrated: bool = True) -> tuple[Recipe, tuple[str, ...]]:
         """Add 8-bit weights and activations where the recipe has no quantized activations."""
         return with_int8(recipe)
 

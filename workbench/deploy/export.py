@@ -106,7 +106,7 @@ def export(
     chosen.require()
     images = data[split]
     target = ready_folder(folder)
-    recipe, added = chosen.complete(recipe)
+    recipe, added = chosen.complete(recipe, "calibration" in data.splits)
     tell("compressing", 0.0)
     source = prepare(model, data, recipe)
     tell("writing", 0.0)

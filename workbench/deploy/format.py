@@ -107,8 +107,11 @@ class Format(ABC):
                 f"Format '{self.name}' needs {self.distribution}, which is not installed: {self.install}."
             )
 
-    def complete(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
-        """Return the recipe with the steps that the format cannot do without, and sentences that say so."""
+    def complete(self, recipe: Recipe, calibrated: bool = True) -> tuple[Recipe, tuple[str, ...]]:
+        """Return the recipe with the steps that the format cannot do without, and sentences that say so.
+
+        ``calibrated`` tells whether there are images for them to calibrate by.
+        """
         return recipe, ()
 
     @abstractmethod

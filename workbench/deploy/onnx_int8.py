@@ -24,7 +24,7 @@ class OnnxInt8(OnnxFormat):
     name, title, suffix = "onnx-int8", "ONNX int8", ".int8.onnx"
     summary = "8-bit weights and activations between QuantizeLinear and DequantizeLinear; runs on integer kernels"
 
-    def complete(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+    def complete(self, recipe: Recipe, calibrated: bool = True) -> tuple[Recipe, tuple[str, ...]]:
         """Add 8-bit weights and activations where the recipe has no quantized activations."""
         return with_int8(recipe)
 

@@ -71,13 +71,17 @@ class OnnxWeights(OnnxFormat):
 
     bits: ClassVar[int]
 
-    def complete(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
-        """Quantize the weights where no step of the recipe makes them small enough."""
+    def complete(self, recipe: Recipe, calibrated: bool = True) -> tuple[Recipe, tuple[str, ...]]:
+        """Quantize the weights where no step of the recipe makes them small enough.
+
+        Where there are images, what rounding one weight does to a layer's outputs is made good by the others (GPTQ):
+        in 2 bits nothing but that leaves a model to speak of.
+        """
         if any(
             step.technique == "quantize" and getattr(step.settings, "bits", 32) <= self.bits for step in recipe.steps
         ):
             return recipe, ()
-        step = f"quantize: {{bits: {self.bits}, scheme: symmetric, range: mse}}"
+        step = f"quantize: {{bits: {self.bits}, range: mse{', rounding: gptq' if calibrated else ''}}}"
         added = Recipe.parse(f"- {step}")
         said = f"The recipe leaves no weights of {self.bits} bits or fewer: added '{step}'."
         return Recipe((*recipe.steps, *added.steps)), (said,)

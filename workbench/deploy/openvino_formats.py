@@ -134,7 +134,7 @@ class OpenVinoInt8(OpenVinoFormat):
     name, title, suffix = "openvino-int8", "OpenVINO int8", ".openvino-int8.xml"
     summary = "IR with 8-bit weights and activations; runs on integer kernels"
 
-    def complete(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+    def complete(self, recipe: Recipe, calibrated: bool = True) -> tuple[Recipe, tuple[str, ...]]:
         """Add 8-bit weights and activations where the recipe has no quantized activations."""
         return with_int8(recipe)
 
@@ -154,9 +154,9 @@ class OpenVinoInt4(OpenVinoFormat):
     name, title, suffix = "openvino-int4", "OpenVINO int4 weights", ".openvino-int4.xml"
     summary = "IR with 4-bit weights; unpacked when compiled for a CPU: smaller, as fast as fp16"
 
-    def complete(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+    def complete(self, recipe: Recipe, calibrated: bool = True) -> tuple[Recipe, tuple[str, ...]]:
         """Quantize the weights to 4 bits where the recipe does not."""
-        return OnnxInt4().complete(recipe)
+        return OnnxInt4().complete(recipe, calibrated)
 
     def remarks(self, source: Source) -> Iterable[str]:
         """Say what stays larger."""

@@ -82,6 +82,11 @@ class OnnxGraph:
         nodes = self._skeleton.graph.node
         return {nodes[index].input[1]: tensors[counted].shape[0] for index, counted in self._depthwise}
 
+    @property
+    def operators(self) -> frozenset[str]:
+        """The types of its operators."""
+        return frozenset(node.op_type for node in self._skeleton.graph.node)
+
     def values(self, layer: str) -> tuple[str, ...]:
         """Return the names of the values that enter ``layer``; empty where it was not found."""
         found = self._inputs.get(layer) or self._inputs.get(f"{layer}.0") or ()

@@ -43,7 +43,7 @@ class CSource(Format):
         except WorkbenchError:
             return False
 
-    def complete(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+    def complete(self, recipe: Recipe, calibrated: bool = True) -> tuple[Recipe, tuple[str, ...]]:
         """Add 8-bit weights and activations where the recipe has no quantized activations."""
         return with_int8(recipe)
 
