@@ -86,6 +86,7 @@ class CompressedModel:
         self.thresholds: Mapping[str, float] = draft.thresholds
         self.notes: tuple[str, ...] = (*draft.notes, *remarks(recipe.steps))
         self.grids = input_grids(self.edits)
+        self._stacked = frozenset(edit.layer for edit in self.edits if isinstance(edit, Shorten))
         self.stored: Mapping[str, Storage] = draft.stored
         self.posteriors: Mapping[str, Posterior] = draft.posteriors
         self._version = draft.version
@@ -339,8 +340,7 @@ class CompressedModel:
 
     def _share_left(self, layer: Layer) -> float:
         """Return the share that is left of the layer's weights: of all of a recurrent one, else of the main one."""
-        stacked = any(isinstance(edit, Shorten) and edit.layer == layer.name for edit in self.edits)
-        names = layer.weights if stacked else (layer.weight,)
+        names = layer.weights if layer.name in self._stacked else (layer.weight,)
         before = sum(self._subject.tensors[name].numel() for name in names)
         return sum(self.tensors[name].numel() for name in names if name in self.tensors) / max(1, before)
 

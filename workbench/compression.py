@@ -9,7 +9,7 @@ from torch import nn
 from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
-from workbench.encodings import Encoding, Search, encode_values, search_values, together
+from workbench.encodings import Coder, Encoding, Search, encode_values, search_values, together
 from workbench.encodings.packing import search_packed
 from workbench.errors import WorkbenchError
 from workbench.models.load import load_model
@@ -72,6 +72,7 @@ def draft_for(subject: Subject, recipe: Recipe, context: Context) -> Draft:
     """Return what ``recipe`` makes of the subject's tensors and structure, before anything is packed."""
     draft = Draft(
         subject.model.module,
+        subject.modules,
         subject.tensors,
         subject.layers,
         subject.image_shape,
@@ -100,13 +101,20 @@ def _untouched(subject: Subject, context: Context) -> Mapping[str, Encoding]:
 
 
 def _encode_together(draft: Draft, changed: Iterable[str], context: Context) -> None:
-    """Encode what is not known yet, many tensors in step, into the cache where ``_encode`` looks."""
+    """Encode what is not known yet, many tensors in step, into the cache where ``_encode`` looks.
+
+    The largest come first: what one batch chose is coded on a second thread while the next one's are searched for.
+    """
     fresh = {key: name for name in changed if name in draft.tensors and (key := _key(draft, name)) not in context.cache}
-    for start in range(0, len(fresh), TOGETHER):
-        keys = list(fresh)[start : start + TOGETHER]
-        found = together((_search(draft, fresh[key], context.cache) for key in keys), context.check)
-        for key, encoding in zip(keys, found, strict=True):
-            context.cache.put(key, encoding)
+    keys = sorted(fresh, key=lambda key: draft.tensors[fresh[key]].numel(), reverse=True)
+    found: list[Encoding] = []
+    with Coder() as coder:
+        for start in range(0, len(keys), TOGETHER):
+            batch = keys[start : start + TOGETHER]
+            coder.code(found[-TOGETHER:])
+            found += together((_search(draft, fresh[key], context.cache) for key in batch), context.check)
+    for key, encoding in zip(keys, found, strict=True):
+        context.cache.put(key, encoding)
 
 
 def _search(draft: Draft, name: str, cache: Cache) -> Search[Encoding]:

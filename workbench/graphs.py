@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable
+from functools import cached_property
 
 from torch import nn
 
@@ -60,13 +61,20 @@ class Graphs:
         """Return the graph of ``compressed``, without its tensors; None where it doesn't export."""
         if self.plain is None:
             return None
-        edits = rebuilding(compressed, self._subject.model.module)
+        edits = self._rebuilding(compressed)
         graph = self._export(edits) if edits else self.plain
         return None if graph is None else graph.factorized(compressed.chains)
 
     def exports(self, compressed: CompressedModel) -> bool:
         """Whether ``compressed`` has a graph of its own, whose nodes are others than the model's."""
-        return self.plain is not None and bool(rebuilding(compressed, self._subject.model.module))
+        return self.plain is not None and bool(self._rebuilding(compressed))
+
+    def _rebuilding(self, compressed: CompressedModel) -> tuple[Edit, ...]:
+        return rebuilding(compressed, self._attentions)
+
+    @cached_property
+    def _attentions(self) -> frozenset[str]:
+        return attentions_of(self._subject.model.module)
 
     def _export(self, edits: tuple[Edit, ...]) -> OnnxGraph | None:
         # which heads are left is in the tensors: the graph only knows how many
@@ -83,14 +91,22 @@ class Graphs:
             return self._exported[key]
 
 
-def rebuilding(compressed: CompressedModel, module: nn.Module) -> tuple[Edit, ...]:
-    """Return the edits of ``compressed`` that the graph exported from its original ``module`` cannot follow."""
+def rebuilding(compressed: CompressedModel, attentions: Container[str]) -> tuple[Edit, ...]:
+    """Return the edits of ``compressed`` that the graph exported from its original module cannot follow.
+
+    ``attentions`` are the names that ``attentions_of`` gives for that module.
+    """
     return tuple(
         edit
         for edit in compressed.edits
-        if isinstance(edit, Remove | Shorten)
-        or (isinstance(edit, Slice) and isinstance(module.get_submodule(edit.layer), nn.MultiheadAttention))
+        if isinstance(edit, Remove | Shorten) or (isinstance(edit, Slice) and edit.layer in attentions)
     )
+
+
+def attentions_of(module: nn.Module) -> frozenset[str]:
+    """Return the names of the attentions in ``module``."""
+    modules = module.named_modules(remove_duplicate=False)
+    return frozenset(name for name, part in modules if isinstance(part, nn.MultiheadAttention))
 
 
 def export_edited(module: nn.Module, edits: tuple[Edit, ...], image_shape: tuple[int, ...]) -> OnnxGraph:

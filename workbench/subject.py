@@ -46,6 +46,11 @@ class Subject:
         return tensors_of(self.model.module)
 
     @cached_property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The model's modules by all the names they have."""
+        return dict(self.model.module.named_modules(remove_duplicate=False))
+
+    @cached_property
     def own_tensors(self) -> Mapping[str, tuple[str, ...]]:
         """The names of the tensors that belong to each layer, its submodules' left out.
 

@@ -22,7 +22,7 @@ from workbench.compressed import CompressedModel
 from workbench.data.dataset import Normalization
 from workbench.deploy.benchmark.engines import RUNTIMES, KernelRow
 from workbench.errors import WorkbenchError
-from workbench.graphs import export_edited, rebuilding
+from workbench.graphs import attentions_of, export_edited, rebuilding
 from workbench.recipe import Recipe
 from workbench.run.onnx_graph import OnnxGraph
 from workbench.run.runner import Runner
@@ -58,7 +58,7 @@ class Source:
         if self.exported is not None:
             return self.exported
         module, shape = self.subject.model.module, self.subject.image_shape
-        edits = rebuilding(self.compressed, module)
+        edits = rebuilding(self.compressed, attentions_of(module))
         return export_edited(module, edits, shape).factorized(self.compressed.chains)
 
     @cached_property

@@ -113,10 +113,11 @@ class Archive:
 
     def _header_data(self) -> dict[str, Any]:
         kinds: dict[str, tuple[int, dict[str, Any]]] = {}
-        uses, sizes = [], []
+        uses, sizes, shapes = [], [], []
         for encoding in self.tensors.values():
             entry = encoding.entry
             uses.append(kinds.setdefault(entry.text, (len(kinds), entry.data))[0])
+            shapes.append(entry.shape)
             if entry.is_open:
                 sizes.append(entry.nbytes)
         return {
@@ -125,7 +126,7 @@ class Archive:
             "edits": list(self.edits),
             "metadata": dict(self.metadata),
             "names": list(self.tensors),
-            "shapes": [encoding.shape for encoding in self.tensors.values()],
+            "shapes": shapes,
             "kinds": [description for _, description in kinds.values()],
             "uses": uses,
             "sizes": sizes,

@@ -43,6 +43,7 @@ class Entry(NamedTuple):
     is_open: bool
     nbytes: int
     entropy_bytes: float
+    shape: Shape
 
 
 class Encoding(ABC):
@@ -98,7 +99,7 @@ class Encoding(ABC):
         """What an archive asks of it, worked out once: most tensors stay as they are from recipe to recipe."""
         description, size = self.describe(), self.nbytes
         is_open = size_of(description, self.shape) is None
-        return Entry(repr(description), description, is_open, size, min(self.entropy_bytes, size))
+        return Entry(repr(description), description, is_open, size, min(self.entropy_bytes, size), self.shape)
 
     @classmethod
     @abstractmethod

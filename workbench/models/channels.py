@@ -13,6 +13,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -60,6 +61,12 @@ class ChannelGroup:
     def producers(self) -> tuple[Member, ...]:
         """The members whose filters make these channels."""
         return tuple(member for member in self.members if member.side == "out")
+
+    @cached_property
+    def fold(self) -> int:
+        """How many filters each channel stands for: in a grouped convolution for one of every group."""
+        counts = (sum(place >= 0 for place in member.channel) // self.size for member in self.producers)
+        return max(counts, default=1)
 
     def slices(self, keep: Tensor) -> list[Slice]:
         """Return the edits that keep the channels where ``keep`` (bool, ``(size,)``) is true."""

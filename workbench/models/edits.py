@@ -85,6 +85,7 @@ _KINDS: dict[str, type[Edit]] = {
     "remove": Remove,
     "shorten": Shorten,
 }
+_NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 @dataclass(frozen=True)
@@ -166,11 +167,11 @@ def slice_tensors(
     channels = channels_of(layer, edit.side)
     if channels is None:
         raise WorkbenchError(f"The channels of layer '{edit.layer}' ({type(layer).__name__}) cannot be sliced.")
-    changed = []
+    changed, most = [], max(edit.keep, default=0)
     for tensor, axis in channels.axes.items():
         name = f"{edit.layer}.{tensor}" if edit.layer else tensor
         if name in tensors:
-            places = _along(tensors[name], axis, keep)
+            places = keep if most < tensors[name].shape[axis] else _along(tensors[name], axis, keep)
             tensors[name] = tensors[name].index_select(axis, places)
             changed.append((name, axis, places))
     return changed
@@ -247,8 +248,7 @@ def _two_values(values: Tensor, edit: BinarizeInput) -> Tensor:
 
 def edit_to_json(edit: Edit) -> dict[str, Any]:
     """Return plain data for the archive."""
-    kind = next(name for name, type_ in _KINDS.items() if type(edit) is type_)
-    return {"kind": kind, **vars(edit)}
+    return {"kind": _NAMES[type(edit)], **vars(edit)}
 
 
 def edit_from_json(data: Mapping[str, Any]) -> Edit:

@@ -50,6 +50,7 @@ class Draft:
     def __init__(
         self,
         module: nn.Module,
+        modules: Mapping[str, nn.Module],
         tensors: Mapping[str, Tensor],
         layers: tuple[Layer, ...],
         image_shape: tuple[int, ...],
@@ -57,6 +58,7 @@ class Draft:
         channels: Callable[[Callable[[], None]], ChannelGraph],
     ) -> None:
         self.original = module
+        self._modules = dict(modules)
         self.image_shape = image_shape
         self.layers: dict[str, Layer] = {layer.name: layer for layer in layers}
         self.tensors: dict[str, Tensor] = dict(tensors)
@@ -75,10 +77,6 @@ class Draft:
         self._cuts: dict[str, Cut] = {}
         self._kept: dict[tuple[int, ...], tuple[Tensor, str]] = {}
         self._unbuilt: dict[str, Factorize] = {}
-
-    @cached_property
-    def _modules(self) -> dict[str, nn.Module]:
-        return dict(self.original.named_modules(remove_duplicate=False))
 
     def version(self, tensor: str) -> str:
         """Return the hash of everything done to ``tensor`` so far."""

@@ -182,9 +182,7 @@ def _ratio_for_macs(
 
 def _allowed(group: ChannelGroup, want: int, settings: PruneSettings) -> int:
     """Return the allowed count nearest to ``want``: so that filters are a multiple, or all; never none."""
-    # in a grouped convolution each channel stands for one filter of every group
-    fold = max((sum(place >= 0 for place in member.channel) // group.size for member in group.producers), default=1)
-    multiple = settings.multiple // math.gcd(settings.multiple, max(1, fold))
+    multiple = settings.multiple // math.gcd(settings.multiple, max(1, group.fold))
     least = math.ceil(settings.floor * group.size - 1e-9) if settings.scope == "global" else 1
     counts = [*range(multiple, group.size, multiple), group.size]
     allowed = [number for number in counts if number >= least]
