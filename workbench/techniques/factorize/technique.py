@@ -25,7 +25,7 @@ from ..base import Cost, Dial, Settings, Technique, When
 from ..context import Context
 from ..draft import Draft
 from .spectrum import Spectrum, spectrum_of
-from .tensors import attained, decompose, directions, full_ranks, ranks_for, weights_of, widths_of
+from .tensors import Hosvd, attained, decompose, full_ranks, ranks_for, weights_of, widths_of
 
 #: Ranks, the links' weights, and what made them.
 Links: TypeAlias = tuple[tuple[int, ...], tuple[Tensor, ...], str]
@@ -136,9 +136,9 @@ def _chain(draft: Draft, name: str, item: FactorizeSettings, context: Context) -
     if weights_of(item.scheme, ranks, shape) >= weight.numel():
         return ranks, (), ""
     version, array = draft.version(draft.layers[name].weight), weight.float().numpy()
-    axes = None if item.scheme == "cp" else context.cache.get(("directions", version), partial(directions, array))
+    hosvd = None if item.scheme == "cp" else context.cache.get(("hosvd", version), partial(Hosvd.of, array))
     key = ("links", item.scheme, ranks, version)
-    links = context.cache.get(key, lambda: decompose(item.scheme, array, ranks, axes))
+    links = context.cache.get(key, lambda: decompose(item.scheme, array, ranks, hosvd))
     return widths, tuple(map(torch.from_numpy, links)), f"factorize {item.scheme} {ranks}"
 
 

@@ -1,8 +1,8 @@
 """Convolution weights as chains of more than two links: Tucker, CP and tensor-train decompositions.
 
 A weight is ``(out, in, kernel axes)``. What each link convolves over is told in ``models.factors``. Tucker and
-tensor train start from the principal directions of each axis (De Lathauwer et al. 2000, HOSVD), which do not
-depend on the ranks: kept, they let a slider truncate. One round of alternating least squares (HOOI) then
+tensor train start from the weight in the principal directions of each axis (De Lathauwer et al. 2000, HOSVD), which
+does not depend on the ranks: kept, it lets a slider truncate. One round of alternating least squares (HOOI) then
 comes within a few thousandths of the error where it settles. CP has no such start: TensorLy takes seconds for it.
 """
 
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, reduce
 from itertools import pairwise
 from typing import Any
 
@@ -114,21 +115,48 @@ def _snapped(rank: float, full: int, multiple: int) -> int:
     return min(full, max(multiple, int(rank) // multiple * multiple))
 
 
-def directions(weight: Array) -> list[Doubles]:
-    """Return the principal directions of each axis ``(size, size)``, those that tell most first."""
-    even, _ = _even(weight)
-    with one_blas_thread(weight.size):
-        return [_principal(_unfolded(even, axis)) for axis in range(weight.ndim)]
+@dataclass(frozen=True, eq=False)
+class Hosvd:
+    """A weight in the principal directions of its axes: ``scale`` times ``core``, turned by each of ``axes``.
+
+    ``core`` has the weight's shape; each of ``axes`` is ``(size, size)``, the directions that tell most first.
+    """
+
+    axes: tuple[Doubles, ...]
+    core: Doubles
+    scale: float
+
+    @classmethod
+    def of(cls, weight: Array) -> Hosvd:
+        """Return it of any weight."""
+        core, scale = _even(weight)
+        with one_blas_thread(weight.size):
+            axes = tuple(_principal(_unfolded(core, axis)) for axis in range(weight.ndim))
+            for axis, directions in enumerate(axes):
+                core = _along_axis(core, directions, axis)
+        return cls(axes, np.ascontiguousarray(core), scale)
+
+    @cached_property
+    def taps(self) -> Doubles:
+        """The directions of all kernel axes together, ``(taps, taps)``."""
+        return reduce(np.kron, self.axes[2:], np.ones((1, 1)))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return self.core.nbytes + sum(directions.nbytes for directions in self.axes)
 
 
-def decompose(scheme: Scheme, weight: Array, ranks: Ranks, axes: Sequence[Doubles] | None = None) -> list[Array]:
-    """Return the links' weights, as ``models.factors.compose`` takes them; ``axes`` are the weight's directions."""
-    even, scale = _even(weight)
+def decompose(scheme: Scheme, weight: Array, ranks: Ranks, hosvd: Hosvd | None = None) -> list[Array]:
+    """Return the links' weights, as ``models.factors.compose`` takes them; ``hosvd`` is the weight's."""
     if scheme == "cp":
+        even, scale = _even(weight)
         first, *rest = _cp(even, ranks)
     else:
+        hosvd = Hosvd.of(weight) if hosvd is None else hosvd
+        scale = hosvd.scale
         with one_blas_thread(weight.size):
-            first, *rest = _FROM_DIRECTIONS[scheme](even, ranks, directions(weight) if axes is None else axes)
+            first, *rest = _FROM_DIRECTIONS[scheme](hosvd, ranks)
     return [np.ascontiguousarray(link, np.float32) for link in (first * scale, *rest)]
 
 
@@ -147,40 +175,41 @@ def _unfolded(weight: Doubles, axis: int) -> Doubles:
 
 def _principal(matrix: Doubles) -> Doubles:
     """Return the left singular vectors, the largest values' first."""
-    return np.asarray(np.linalg.eigh(matrix @ matrix.T)[1][:, ::-1])
+    return np.ascontiguousarray(np.linalg.eigh(matrix @ matrix.T)[1][:, ::-1])
 
 
 def _along_axis(weight: Doubles, factor: Doubles, axis: int) -> Doubles:
     """Return the weight with one axis in the coordinates of ``factor`` (size, rank)."""
+    if axis > 1:  # of a kernel axis: one product of all taps, rather than thousands of tiny ones
+        return np.moveaxis(np.tensordot(weight, factor, (axis, 0)), -1, axis)
     before, after = weight.shape[:axis], weight.shape[axis + 1 :]
     found = factor.T @ weight.reshape(-1, weight.shape[axis], math.prod(after))
     return found.reshape(*before, factor.shape[1], *after)
 
 
-def _fitted(weight: Doubles, ranks: Ranks, axes: Sequence[Doubles]) -> tuple[Doubles, list[Doubles]]:
+def _fitted(hosvd: Hosvd, ranks: Ranks) -> tuple[Doubles, list[Doubles]]:
     """Return core and factors of the first axes, each of these fitted to the others once."""
-    factors = [directions[:, :rank] for directions, rank in zip(axes, ranks, strict=False)]
-    core = weight  # in the coordinates of the factors that are fitted already
+    core, factors = hosvd.core, []  # the core in the coordinates of the factors that are fitted already
     for axis, rank in enumerate(ranks):
-        if rank < weight.shape[axis]:
-            rest = core
-            for other in range(axis + 1, len(ranks)):
-                if ranks[other] < weight.shape[other]:  # turned whole, an axis tells the others nothing
-                    rest = _along_axis(rest, factors[other], other)
-            factors[axis] = _principal(_unfolded(rest, axis))[:, :rank]
-        core = _along_axis(core, factors[axis], axis)
+        factor = hosvd.axes[axis]
+        if rank < len(factor):
+            rest = core[tuple(slice(most) if other > axis else slice(None) for other, most in enumerate(ranks))]
+            own = _principal(_unfolded(rest, axis))[:, :rank]
+            core, factor = _along_axis(core, own, axis), factor @ own
+        factors.append(factor)
     return core, factors
 
 
-def _tucker2(weight: Doubles, ranks: Ranks, axes: Sequence[Doubles]) -> list[Any]:
-    core, (outputs, inputs) = _fitted(weight, ranks, axes)
-    points = (1,) * (weight.ndim - 2)
+def _tucker2(hosvd: Hosvd, ranks: Ranks) -> list[Any]:
+    core, (outputs, inputs) = _fitted(hosvd, ranks)
+    core = (core.reshape(*ranks, -1) @ hosvd.taps.T).reshape(core.shape)
+    points = (1,) * (core.ndim - 2)
     return [inputs.T.reshape(*inputs.T.shape, *points), core, outputs.reshape(*outputs.shape, *points)]
 
 
-def _tucker(weight: Doubles, ranks: Ranks, axes: Sequence[Doubles]) -> list[Any]:
-    core, (outputs, inputs, *kernel) = _fitted(weight, ranks, axes)
-    points = (1,) * (weight.ndim - 2)
+def _tucker(hosvd: Hosvd, ranks: Ranks) -> list[Any]:
+    core, (outputs, inputs, *kernel) = _fitted(hosvd, ranks)
+    points = (1,) * (core.ndim - 2)
     links, width = [inputs.T.reshape(*inputs.T.shape, *points)], inputs.shape[1]
     for axis, factor in enumerate(kernel):
         # each channel so far becomes one for every component of the axis
@@ -205,18 +234,20 @@ def _cp(weight: Any, ranks: Ranks) -> list[Any]:
     return [*links, (outputs * roots).reshape(-1, ranks[0], *points)]
 
 
-def _tt(weight: Doubles, ranks: Ranks, axes: Sequence[Doubles]) -> list[Any]:
-    inputs, outputs = axes[1][:, : ranks[0]], axes[0][:, : ranks[-1]]
-    kernel, points = weight.shape[2:], (1,) * (weight.ndim - 2)
-    left = _along_axis(_along_axis(weight, outputs, 0), inputs, 1)
-    left = np.moveaxis(left, 0, -1)  # (bond, kernel axes, bond)
+def _tt(hosvd: Hosvd, ranks: Ranks) -> list[Any]:
+    outputs, inputs, *kernel = hosvd.axes
+    inputs, outputs = inputs[:, : ranks[0]], outputs[:, : ranks[-1]]
+    points = (1,) * len(kernel)
+    left = np.moveaxis(hosvd.core[: ranks[-1], : ranks[0]], 0, -1)  # (bond, kernel axes, bond)
     links = [inputs.T.reshape(*inputs.T.shape, *points)]
     for axis, bond in enumerate(ranks[1:-1]):
-        rows = left.reshape(len(left) * kernel[axis], -1)
+        rows = left.reshape(len(left) * len(kernel[axis]), -1)
         part = _principal(rows)[:, :bond]
-        links.append(_along(part.reshape(len(left), kernel[axis], -1).transpose(2, 0, 1), axis, len(kernel)))
+        taps = kernel[axis] @ part.reshape(len(left), len(kernel[axis]), -1)
+        links.append(_along(taps.transpose(2, 0, 1), axis, len(kernel)))
         left = (part.T @ rows).reshape(-1, *left.shape[2:])
-    links.append(_along(left.transpose(2, 0, 1), len(kernel) - 1, len(kernel)))
+    taps = kernel[-1] @ left
+    links.append(_along(taps.transpose(2, 0, 1), len(kernel) - 1, len(kernel)))
     return [*links, outputs.reshape(*outputs.shape, *points)]
 
 
@@ -227,6 +258,6 @@ def _along(taps: Any, axis: int, axes: int) -> Any:
     return taps.reshape(*taps.shape[:2], *shape)
 
 
-_FROM_DIRECTIONS: dict[Scheme, Callable[[Doubles, Ranks, Sequence[Doubles]], list[Any]]] = {
+_FROM_DIRECTIONS: dict[Scheme, Callable[[Hosvd, Ranks], list[Any]]] = {
     "tucker2": _tucker2, "tucker": _tucker, "tt": _tt,
 }  # fmt: skip
