@@ -12,7 +12,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, reduce
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -139,7 +139,10 @@ class Hosvd:
     @cached_property
     def taps(self) -> Doubles:
         """The directions of all kernel axes together, ``(taps, taps)``."""
-        return reduce(np.kron, self.axes[2:], np.ones((1, 1)))
+        found: Doubles = np.ones((1, 1))
+        for directions in self.axes[2:]:
+            found = np.kron(found, directions)
+        return found
 
     @property
     def nbytes(self) -> int:

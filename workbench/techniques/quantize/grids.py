@@ -80,22 +80,26 @@ def row_squares(values: Floats) -> NDArray[np.float64]:
     return np.asarray(np.einsum("ij,ij->i", values, values, dtype=np.float64))
 
 
-def grid_errors(rows: Floats, low: Floats, high: Floats, bits: int, scheme: str) -> NDArray[np.float64]:
-    """Return each row's squared error on the grid for its range ``low``..``high``, ``(slices,)``.
+def grid_errors(rows: Floats, low: Floats, high: Floats, bits: int, scheme: str) -> NDArray[np.floating]:
+    """Return each row's squared error on the grids for its ranges ``low``..``high``, all ``(tries, slices)``.
 
-    In NumPy all through: a search asks this hundreds of times, of tensors on which PyTorch's calls cost most.
+    In NumPy all through, and in the same two arrays: a search asks this of tensors on which PyTorch's calls cost most.
     """
     levels = np.float32(2**bits - 1)
     low, high = np.minimum(low, 0), np.maximum(high, 0)
     if scheme == "symmetric":
-        scale = np.maximum(np.maximum(-low, high) / (levels / 2), EPSILON)[:, None]
+        scale = np.maximum(np.maximum(-low, high) / (levels / 2), EPSILON)
         zeros: Floats = np.full_like(scale, 2 ** (bits - 1))
     else:
-        scale = np.maximum((high - low) / levels, EPSILON)[:, None]
-        zeros = np.minimum(np.rint(-low[:, None] / scale), levels)
-    scaled = rows * np.reciprocal(scale)
-    scaled += zeros
-    values = np.rint(scaled)
-    np.clip(values, np.float32(0), levels, out=values)
-    values -= scaled
-    return np.asarray(np.einsum("ij,ij->i", values, values) * np.square(scale[:, 0]))
+        scale = np.maximum((high - low) / levels, EPSILON)
+        zeros = np.minimum(np.rint(-low / scale), levels)
+    found, steps = np.empty_like(scale), np.reciprocal(scale)
+    scaled, values = np.empty_like(rows), np.empty_like(rows)
+    for own, step, zero in zip(found, steps[:, :, None], zeros[:, :, None], strict=True):
+        np.multiply(rows, step, out=scaled)
+        scaled += zero
+        np.rint(scaled, out=values)
+        np.clip(values, np.float32(0), levels, out=values)
+        values -= scaled
+        np.einsum("ij,ij->i", values, values, out=own)
+    return np.asarray(found * np.square(scale))

@@ -117,11 +117,11 @@ def clip(bounds: Range, counts: NDArray[np.int64], settings: ActivationSettings)
         return low, high
     if settings.observer == "mse":
 
-        def errors(share: Floats) -> NDArray[np.float64]:
-            lowest, highest = (torch.from_numpy(np.float32(bound) * share) for bound in (low, high))
+        def errors(shares: Floats) -> NDArray[np.float64]:
+            lowest, highest = (torch.from_numpy(np.float32(bound) * shares) for bound in (low, high))
             scale, zero_point = grid(lowest, highest, settings.bits, "affine")
             rounded = on_grid_values(centres, scale.numpy(), zero_point.numpy(), settings.bits)
-            return np.array([(counts * np.square(rounded - centres, dtype=np.float64)).sum()])
+            return np.asarray((counts * np.square(rounded - centres, dtype=np.float64)).sum(axis=1, keepdims=True))
 
         (share,) = best_shares(errors, 1)
         return low * float(share), high * float(share)

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from .rows import Floats
 
+#: Gives each row's squared error for each of some shares, both ``(tries, rows)``.
 Errors = Callable[[Floats], NDArray[np.floating]]
 
-#: Shares of the full range that are tried first, and the steps around the best of them.
-COARSE = np.linspace(1.0, 0.1, 10, dtype=np.float32)
-FINE = np.array([-0.075, -0.05, -0.025, 0.025, 0.05, 0.075], np.float32)
+#: Shares of the full range that are tried first, a few at a time, and the steps around the best of them.
+COARSE = np.split(np.linspace(1.0, 0.1, 10, dtype=np.float32), (4, 7))
+FINE = np.array([0, -0.075, -0.05, -0.025, 0.025, 0.05, 0.075], np.float32)
 #: Bins of a histogram of magnitudes, and how many thresholds are compared on it.
 BINS, THRESHOLDS = 512, 48
 #: Thresholds for a channel's weights, which are few: half of them where there are many levels, clipped hardly ever.
@@ -58,40 +59,27 @@ def sketches_of(rows: Floats, errors: Callable[[Floats, Floats], NDArray[np.floa
 def best_shares(errors: Errors, count: int, sketches: tuple[Errors, Errors] | None = None) -> Floats:
     """Return for each of ``count`` rows the share of its full range with the least error.
 
-    ``errors`` gives the rows' squared errors for their shares. ``sketches`` do so roughly and nearly, for less, and
-    choose among the coarse and the fine steps where they are given; the full range is compared with what they
-    chose, so that the result is never worse.
+    ``sketches`` give errors roughly and nearly, for less, and choose among the coarse and the fine steps where they
+    are given; the full range is compared with what they chose, so that the result is never worse.
     """
     roughly, nearly = (errors, errors) if sketches is None else sketches
     best = np.ones(count, np.float32)
-    least = roughly(best)
+    least = np.full(count, np.inf)
     trying = np.ones(count, np.bool_)
-    for share in COARSE[1:]:
-        found = roughly(np.full(count, share, np.float32))
-        wins = trying & (found < least)
-        best[wins], least[wins] = share, found[wins]
-        trying &= found < GIVEN_UP * least
+    for shares in COARSE:
+        for share, found in zip(shares, roughly(np.repeat(shares[:, None], count, axis=1)), strict=True):
+            wins = trying & (found < least)
+            best[wins], least[wins] = share, found[wins]
+            trying &= found < GIVEN_UP * least
         if not trying.any():
             break
-    start = best.copy()
-    if sketches is not None:
-        least = nearly(best)
-    for step in FINE:
-        best, least = _better(best, least, np.clip(start + step, 0.01, 1).astype(np.float32), nearly)
-    if sketches is not None:
-        full = np.ones(count, np.float32)
-        best, _ = _better(full, errors(full), best, errors)
-    return best
+    best = _best_of(np.clip(best + FINE[:, None], 0.01, 1).astype(np.float32), nearly)
+    return best if sketches is None else _best_of(np.stack([np.ones_like(best), best]), errors)
 
 
-def _better(
-    best: Floats, least: NDArray[np.floating], tried: Floats, errors: Errors
-) -> tuple[Floats, NDArray[np.floating]]:
-    if np.array_equal(tried, best):
-        return best, least
-    found = errors(tried)
-    wins = found < least
-    return np.where(wins, tried, best), np.where(wins, found, least)
+def _best_of(shares: Floats, errors: Errors) -> Floats:
+    """Return of ``shares`` ``(tries, rows)`` each row's with the least error, the first of those."""
+    return np.asarray(np.take_along_axis(shares, errors(shares).argmin(axis=0)[None], axis=0)[0])
 
 
 def entropy_shares(rows: Floats, levels: int) -> Floats:

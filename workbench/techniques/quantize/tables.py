@@ -71,14 +71,15 @@ def fit_scale(rows: Floats, table: Table, settings: QuantizeSettings) -> Floats:
         if isinstance(table, str) and table in _FLOAT_NAMES:
 
             def errors(part: Floats, shares: Floats) -> NDArray[np.floating]:
-                scale = (reach * shares / top)[:, None]
-                return row_squares(_values(table)[nearest(part, scale, table)] * scale - part)
+                scales = (reach * shares / top)[:, :, None]
+                rounded = (_values(table)[nearest(part, scale, table)] * scale for scale in scales)
+                return np.stack([row_squares(values - part) for values in rounded])
 
         else:
             near = _Nearly(_values(table))
 
             def errors(part: Floats, shares: Floats) -> NDArray[np.floating]:
-                return near.squares(part, (reach * shares / top)[:, None])
+                return near.squares(part, reach * shares / top)
 
         reach = reach * best_shares(partial(errors, rows), len(rows), sketches_of(rows, errors))
     return np.asarray(reach / top, np.float32)
@@ -102,14 +103,19 @@ class _Nearly:
     def _place(self, values: Floats) -> Floats:
         return np.asarray(values / self._step + (np.float32(0.5) - self._low / self._step))
 
-    def squares(self, rows: Floats, scale: Floats) -> Floats:
-        """Return each row's squared distance to the table's values times its ``scale`` ``(slices, 1)``."""
-        cell = np.where(scale > 0, scale, 1) * self._step
-        places = rows * (1 / cell)
-        places += np.float32(0.5) - self._low / self._step
-        values = self._places.take(places.astype(np.int32), mode="clip")  # what is beyond the table takes its ends
-        values -= places
-        return np.asarray(np.einsum("ij,ij->i", values, values) * np.square(cell[:, 0]))
+    def squares(self, rows: Floats, scales: Floats) -> Floats:
+        """Return each row's squared distance to the table's values times its ``scales``, all ``(tries, slices)``."""
+        cells = np.where(scales > 0, scales, 1) * self._step
+        found, shift = np.empty_like(cells), np.float32(0.5) - self._low / self._step
+        places, values = np.empty_like(rows), np.empty_like(rows)
+        for own, each in zip(found, (1 / cells)[:, :, None], strict=True):
+            np.multiply(rows, each, out=places)
+            places += shift
+            # what is beyond the table takes its ends
+            self._places.take(places.astype(np.int32), mode="clip", out=values)
+            values -= places
+            np.einsum("ij,ij->i", values, values, out=own)
+        return np.asarray(found * np.square(cells))
 
 
 def nearest(rows: Floats, scale: Floats, table: Table) -> NDArray[np.uint8]:
