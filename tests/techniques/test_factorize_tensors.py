@@ -60,6 +60,23 @@ def test_no_tucker2_by_singular_vectors_of_the_unfoldings_alone_is_better(weight
     assert np.linalg.norm(weight - ours) <= np.linalg.norm(weight - hosvd) * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("scheme", ["tucker2", "tucker"])
+def test_each_axis_is_fitted_once_to_what_the_others_keep(scheme: Scheme) -> None:
+    weight = np.random.default_rng(0).normal(size=(8, 6, 3, 3)).astype(np.float32)
+    ranks = (4, 3) if scheme == "tucker2" else (4, 3, 2, 2)
+
+    def leading(tensor: np.ndarray, axis: int) -> np.ndarray:
+        return np.linalg.svd(np.moveaxis(tensor, axis, 0).reshape(tensor.shape[axis], -1))[0][:, : ranks[axis]]
+
+    axes = list(range(len(ranks)))
+    factors = [leading(weight, axis) for axis in axes]
+    for axis in axes:
+        others = multi_mode_dot(weight.astype(np.float64), factors, modes=axes, skip=axis, transpose=True)
+        factors[axis] = leading(others, axis)
+    core = multi_mode_dot(weight.astype(np.float64), factors, modes=axes, transpose=True)
+    np.testing.assert_allclose(product(scheme, weight, ranks), multi_mode_dot(core, factors, modes=axes), atol=1e-5)
+
+
 @pytest.mark.parametrize("scheme", ["tucker2", "tucker", "tt"])
 @pytest.mark.parametrize("size", [0.2, 0.5])
 def test_the_error_is_near_that_of_tensorlys_iterations(scheme: Scheme, size: float) -> None:

@@ -188,6 +188,7 @@ def _packed(values: NDArray[Any], bits: int) -> bytes:
     kept = width(bits)
     count = 8 // kept
     rows = np.append(flat, np.zeros(-len(flat) % count, np.uint8)).reshape(-1, count)
-    shifts = np.arange(0, 8, kept, dtype=np.uint8)
-    packed: NDArray[np.uint8] = np.bitwise_or.reduce(rows << shifts, axis=1).astype(np.uint8)
+    packed = rows[:, 0].copy()
+    for place in range(1, count):
+        packed |= rows[:, place] << np.uint8(place * kept)
     return packed.tobytes()

@@ -141,7 +141,7 @@ class Hosvd:
         """The directions of all kernel axes together, ``(taps, taps)``."""
         found: Doubles = np.ones((1, 1))
         for directions in self.axes[2:]:
-            found = np.kron(found, directions)
+            found = np.asarray(np.kron(found, directions), np.float64)
         return found
 
     @property

@@ -7,7 +7,7 @@ XNOR-Net (Rastegari et al. 2016); k-means is Lloyd's algorithm on the layer's sc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,11 @@ CELLS, STEPS = 4096, 8
 
 def table_of(settings: QuantizeSettings) -> Table:
     """Return the values of a format whose table does not depend on the weights."""
-    kind, bits = settings.kind, settings.bits
+    return _table(settings.kind, settings.bits)
+
+
+@lru_cache  # each weight asks for it
+def _table(kind: str, bits: int) -> Table:
     if kind in FLOATS:
         return FLOATS[kind][0]
     if kind == "nf":
@@ -76,7 +80,7 @@ def fit_scale(rows: Floats, table: Table, settings: QuantizeSettings) -> Floats:
                 return np.stack([row_squares(values - part) for values in rounded])
 
         else:
-            near = _Nearly(_values(table))
+            near = _nearly(settings.kind, settings.bits)
 
             def errors(part: Floats, shares: Floats) -> NDArray[np.floating]:
                 return near.squares(part, reach * shares / top)
@@ -116,6 +120,11 @@ class _Nearly:
             values -= places
             np.einsum("ij,ij->i", values, values, out=own)
         return np.asarray(found * np.square(cells))
+
+
+@lru_cache
+def _nearly(kind: str, bits: int) -> _Nearly:
+    return _Nearly(_values(_table(kind, bits)))
 
 
 def nearest(rows: Floats, scale: Floats, table: Table) -> NDArray[np.uint8]:
