@@ -36,6 +36,16 @@ def test_first_moves_find_what_was_prepared_and_get_the_same_bytes(subject: Subj
     assert [part.pack() for part in ours.tensors.values()] == [part.pack() for part in theirs.tensors.values()]
 
 
+def test_a_factorized_model_is_read_beforehand(subject: Subject) -> None:
+    read: list[str] = []
+    rehearsal = Rehearsal(
+        subject, context_for(subject.model, None), lambda compressed: read.append(compressed.recipe.to_yaml())
+    )
+    while rehearsal.go_on(lambda: None):
+        pass
+    assert read == [Recipe.parse("- factorize: {size: 0.5}").to_yaml()]
+
+
 def test_an_example_that_was_given_up_is_carried_out_later(subject: Subject) -> None:
     def busy() -> None:
         raise Superseded

@@ -120,7 +120,7 @@ class Engine:
         )  # fmt: skip
         self._remembered = Remembered(history, lambda: self.key, len(self.split), split, self._note)
         self._context = context_for(model, data)
-        self._rehearsal = Rehearsal(self.subject, self._context)
+        self._rehearsal = Rehearsal(self.subject, self._context, self._latency.read)
         self._compressing = threading.RLock()  # the context's caches are shared
         self._locks = None if history.path == ":memory:" else Path(history.path).parent / "locks"
         self.courtesy = Courtesy(self._locks and self._locks / "waiting")

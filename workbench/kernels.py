@@ -124,14 +124,25 @@ class PlannedKernels:
             graph = resize(graph, shapes)
         return fused_kernels(graph, self._subject.image_shape, int8=int8, block=block)
 
-    def _resized_own(self, own: OnnxGraph, compressed: CompressedModel, shapes: dict[str, tuple[int, ...]]) -> Graph:
-        """Return a graph of other nodes than the dense one's as ``compressed`` has it; each is read once."""
-        from workbench.measure.latency import read_graph, regroup, resize
+    def read(self, compressed: CompressedModel) -> None:
+        """Read the graph of a model whose nodes are others than the dense one's, before its kernels are asked for."""
+        own = self._own_graph(compressed)
+        if own is not None and self.seen is None:
+            self._read(own, compressed)
+
+    def _read(self, own: OnnxGraph, compressed: CompressedModel) -> Graph:
+        from workbench.measure.latency import read_graph
 
         read = self._own.get(own)
         if read is None:
             read = self._own[own] = read_graph(own.build(compressed.tensors))
-        return regroup(resize(read, shapes), own.groups(compressed.tensors))
+        return read
+
+    def _resized_own(self, own: OnnxGraph, compressed: CompressedModel, shapes: dict[str, tuple[int, ...]]) -> Graph:
+        """Return a graph of other nodes than the dense one's as ``compressed`` has it; each is read once."""
+        from workbench.measure.latency import regroup, resize
+
+        return regroup(resize(self._read(own, compressed), shapes), own.groups(compressed.tensors))
 
     @cached_property
     def _plain(self) -> Graph:

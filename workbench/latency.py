@@ -119,6 +119,11 @@ class LatencyEstimator:
 
         return self._explained(before, after, predict(before), predict(after), compressed)
 
+    def read(self, compressed: CompressedModel) -> None:
+        """Read the graph of a structure beforehand, which first predictions for it would wait for."""
+        if self._graphs.are_known and self._kernels.are_known:
+            self._kernels.read(compressed)
+
     def measure(self, compressed: CompressedModel) -> Latency:
         """Return the measured latency of the exported model at batch 1, one thread, on this machine.
 

@@ -2,7 +2,8 @@
 
 Many techniques first find what does not depend on how far a slider goes: the order of the weights, singular values,
 sums for k-means. Carrying out their examples before anyone asks leaves all of that in the cache. A slider of whole
-numbers, such as bits, has so few positions that each of them is carried out.
+numbers, such as bits, has so few positions that each of them is carried out. What changes the structure also has a
+graph of its own to be read, whatever the ranks.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cached_property
 
-from workbench.compression import draft_for
+from workbench.compressed import CompressedModel
+from workbench.compression import compress_subject, draft_for
 from workbench.editing import with_settings
 from workbench.errors import WorkbenchError
+from workbench.models.factors import Factorize
 from workbench.recipe import Recipe
 from workbench.subject import Subject
 from workbench.techniques import TECHNIQUES, Cost
@@ -33,11 +36,17 @@ def examples() -> Iterator[Recipe]:
 
 
 class Rehearsal:
-    """The first steps of all live examples, carried out on ``subject`` once; what is cached stays in ``context``."""
+    """The first steps of all live examples, carried out on ``subject`` once; what is cached stays in ``context``.
 
-    def __init__(self, subject: Subject, context: Context) -> None:
+    ``read`` is given each compressed model that has layers in factors.
+    """
+
+    def __init__(
+        self, subject: Subject, context: Context, read: Callable[[CompressedModel], None] = lambda compressed: None
+    ) -> None:
         self._subject = subject
         self._context = context
+        self._read = read
         self._seconds = SECONDS
 
     @cached_property
@@ -54,7 +63,9 @@ class Rehearsal:
         start = time.thread_time()
         self._context.check = check
         try:
-            draft_for(self._subject, self._left[0], self._context)
+            draft = draft_for(self._subject, self._left[0], self._context)
+            if any(isinstance(edit, Factorize) for edit in draft.edits):
+                self._read(compress_subject(self._subject, self._left[0], self._context))
         except WorkbenchError:  # this model refuses it, and will when a person asks
             pass
         finally:

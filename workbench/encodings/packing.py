@@ -131,7 +131,9 @@ def _least_bytes(gaps: NDArray[np.int64], widths: Sequence[int], code: Code) -> 
     plain = np.asarray(np.ceil(counts.sum(axis=1) * widths / 8))
     if code == "none":
         return plain
-    coded = NEIGHBOURS * zero_order_bytes(counts)
+    # one symbol at a time, an ANS code never takes less than their entropy
+    alone = [code == "ans" and not any(width in BYTE_FILLING for width in ENTROPY_WIDTHS[bits]) for bits in widths]
+    coded = zero_order_bytes(counts) * np.where(alone, 1, NEIGHBOURS)
     return np.asarray(coded if code in ("huffman", "ans") else np.minimum(plain, coded))
 
 
