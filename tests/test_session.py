@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,10 +113,10 @@ def test_a_size_does_not_wait_for_a_runtime_that_is_loading(session: Session, mo
     loading, free = threading.Event(), threading.Event()
     load = session._engine._evaluator.runner
 
-    def slowly(compressed: wb.CompressedModel) -> object:
+    def slowly(compressed: wb.CompressedModel, check: Callable[[], None]) -> object:
         loading.set()
         assert free.wait(60)
-        return load(compressed)
+        return load(compressed, check)
 
     monkeypatch.setattr(session._engine._evaluator, "runner", slowly)
     session.apply(PRUNE.format(0.31))
@@ -157,6 +157,20 @@ def test_sizes_do_not_wait_for_the_graph_and_latency_follows_with_it(
             assert size.runtime_bytes > 0
             assert latency.ms > 0
         assert settled.runtime == "onnxruntime"
+
+
+def test_a_deep_models_accuracy_waits_until_the_hand_rests_unless_it_is_known(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.measure()
+    monkeypatch.setattr("workbench.engine.DEEP", 1)  # any model is
+    monkeypatch.setattr("workbench.session.REST", 0.01)
+    monkeypatch.setattr("workbench.session.HEAD_START", 3600.0)
+    assert session.measure(PRUNE.format(0.31)).settled
+    monkeypatch.setattr("workbench.session.REST", 3600.0)
+    monkeypatch.setattr("workbench.session.HEAD_START", 0.01)
+    assert session.measure("[]").settled
+    assert session.measure(PRUNE.format(0.31)).settled
 
 
 def test_listeners_hear_of_snapshots_in_the_order_published(session: Session) -> None:

@@ -138,6 +138,11 @@ class Engine:
         """Whether the model was written as a graph, or found to have none: ``runtime`` is not waited for any more."""
         return self._evaluator.graphs.are_known
 
+    def takes_long(self, recipe: Recipe) -> bool:
+        """Whether measuring ``recipe`` begins with what takes long and can't be given up: the model is deep."""
+        unknown = len(self.subject.layers) >= DEEP and self._remembered.figures(recipe) is None
+        return unknown or not self.is_written
+
     @property
     def runtime(self) -> str:
         """What runs the images; the first to ask waits while the model is written as a graph."""
@@ -411,7 +416,7 @@ class Engine:
         return alone(self._locks / name, unwanted)
 
     def _run_baseline(self, first: Snapshot, check: Check) -> Iterator[Snapshot]:
-        self._runner = runner = self._evaluator.runner(self.compress(Recipe()))
+        self._runner = runner = self._evaluator.runner(self.compress(Recipe()), check)
         check()
         done = sum(map(len, self._partial))
         for logits in self._evaluator.batches(runner, done):
@@ -438,7 +443,7 @@ class Engine:
     def _evaluate(self, first: Snapshot, compressed: CompressedModel, check: Check) -> Evaluation:
         """Run the split look by look, yielding each; return the exact figures and all logits."""
         assert self._sampler is not None
-        self._runner = runner = self._evaluator.runner(compressed)
+        self._runner = runner = self._evaluator.runner(compressed, check)
         first = dataclasses.replace(first, runtime=runner.runtime, baseline=self.baseline)
 
         shown = False

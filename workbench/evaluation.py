@@ -65,12 +65,13 @@ class Evaluator:
         """What runs the images; as with the graph, the first to ask waits while it is found."""
         return "onnxruntime" if self.graph else "torch"
 
-    def runner(self, compressed: CompressedModel) -> Runner:
-        """Return what computes the compressed model's logits."""
+    def runner(self, compressed: CompressedModel, check: Callable[[], None] = lambda: None) -> Runner:
+        """Return what computes the compressed model's logits; ``check`` may raise before a runtime loads it."""
         graph = self.graphs.of(compressed)
         if graph is None or not self._trusts(compressed) or not graph.takes(compressed.grids):
             return TorchRunner(compressed.fresh_module())
         model = graph.build(compressed.tensors, compressed.grids)
+        check()
         prefix = self._shared_prefix(graph, compressed)
         return OnnxRunner(model) if prefix is None else PrefixRunner(model, prefix)
 

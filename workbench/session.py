@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a size has to get on its way before accuracy takes the processor.
 HEAD_START = 0.005
-#: Seconds without a move before a deep model is written as a graph, which makes sizes wait for Python meanwhile.
+#: Seconds without a move before a deep model is written as a graph or loaded by its runtime: neither can be given up,
+#: and the size of the next move would wait for Python and for the processor meanwhile.
 REST = 0.4
 #: Seconds between two looks at whether other processes' first figures are done.
 TURN = 0.01
@@ -407,7 +408,7 @@ class Session:
                     return
                 first, self._outlined = self._outlined, None
                 stale = partial(self._bulletin.is_stale, first.generation)
-                pause = HEAD_START if self._engine.is_written else REST
+                pause = REST if self._engine.takes_long(first.recipe) else HEAD_START
                 while not (dropped := self._state.wait_for(stale, pause)) and not self._engine.courtesy.is_turn:
                     pause = TURN
                 if dropped:
