@@ -30,6 +30,14 @@ def test_an_optional_choice_offers_nothing_first() -> None:
     assert fields["format"]["options"][0] is None
 
 
+def test_what_makes_a_training_what_it_is_comes_first() -> None:
+    fields = fields_of(TECHNIQUES["distill"])
+    shown = [field["name"] for field in fields if field["first"]]
+    assert shown == ["teacher", "loss", "epochs", "learning_rate", "images", "learn_from"]
+    assert [field["name"] for field in fields][: len(shown)] == shown
+    assert all(field["first"] for field in fields_of(TECHNIQUES["prune"]))
+
+
 def test_settings_say_when_they_matter() -> None:
     fields = {field["name"]: field for field in fields_of(TECHNIQUES["quantize"])}
     assert fields["bits"]["when"] == []

@@ -65,6 +65,22 @@ def _share(fields: Fields) -> str:
     return f"codebook of {fields.get('entries') or 2**bits}{vectors}"
 
 
+#: Methods whose names in a recipe say too little by themselves.
+_TITLES = {
+    "find_ticket": "Find a lottery ticket", "learn_gates": "Learn gates (L0)", "train_n_of_m": "Train N:M sparse",
+    "sparsify_bayesian": "Sparsify, Bayesian",
+}  # fmt: skip
+
+
+def technique_title(name: str) -> str:
+    """Return a technique's name as a heading.
+
+    >>> technique_title("prune_gradually"), technique_title("train_n_of_m")
+    ('Prune gradually', 'Train N:M sparse')
+    """
+    return _TITLES.get(name, name.replace("_", " ").capitalize())
+
+
 _UNITS = {"filter": "channels", "n:m": "N:M groups", "layer": "blocks"}
 _PHRASES: dict[str, Callable[[Fields], str]] = {
     "prune": _prune, "quantize": _quantize, "recalibrate": _recalibrate, "share": _share,

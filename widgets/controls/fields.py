@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     from workbench.techniques.base import Settings
 
 Field = dict[str, Any]
-#: Settings of a training that are shown first; its others, two dozen, are folded away.
-FIRST = ("ratio", "bits", "size", "max_bytes", "prior", "epochs", "learning_rate", "images", "learn_from")
+#: Settings of a training that are shown first, in this order: what makes a method what it is, then what it costs.
+#: Its others, two dozen, are folded away.
+FIRST = (
+    "ratio", "n", "m", "prior", "bits", "size", "max_bytes", "kind", "unit", "strength", "criterion", "grow", "rounds",
+    "teacher", "loss", "epochs", "learning_rate", "images", "learn_from",
+)  # fmt: skip
 
 
 def fields_of(technique: Technique[Any], skip: Collection[str] = ()) -> list[Field]:
@@ -28,12 +32,15 @@ def fields_of(technique: Technique[Any], skip: Collection[str] = ()) -> list[Fie
     kind = technique.settings
     schema = kind.model_json_schema()
     fields = _fields(schema, schema.get("$defs", {}), "", skip)
+    trained = issubclass(kind, TrainingSettings)
     for field in fields:
         field["when"] = _conditions(kind, field["name"])
-        field["first"] = field["name"] in FIRST or not issubclass(kind, TrainingSettings)
+        field["first"] = field["name"] in FIRST or not trained
         if field["name"] in kind.choices:
             other, options = kind.choices[field["name"]]
             field["choices"] = {"by": other, "options": {str(value): list(names) for value, names in options.items()}}
+    if trained:
+        fields.sort(key=lambda field: FIRST.index(field["name"]) if field["first"] else len(FIRST))
     return fields
 
 

@@ -9,7 +9,7 @@ function render({ model, el }) {
   const within = element("input", { type: "text", inputmode: "decimal", id: `${id}-within`, autocomplete: "off" });
   const climb = button("Climb", { class: "wb-button wb-main" });
   const rungs = element("tbody");
-  const method = element("select", { id: `${id}-method` }, ...model.get("methods").map(({ name }) => element("option", { value: name }, titled(name))));
+  const method = element("select", { id: `${id}-method` }, ...model.get("methods").map(({ name, title }) => element("option", { value: name }, title)));
   const summary = element("p", { class: "wb-muted wb-summary" });
   const first = element("div", { class: "wb-fields" });
   const rest = element("div", { class: "wb-fields" });

@@ -19,7 +19,7 @@ from workbench.train.jobs.queue import Entry, Trainings, trainings_of
 
 from ..base import plots
 from ..base.view import View, script, style
-from ..base.words import in_words
+from ..base.words import in_words, technique_title
 from ..controls.fields import fields_of
 from .figure import draw_curves, interval
 
@@ -39,7 +39,8 @@ def methods() -> list[dict[str, Any]]:
     """Return every trained technique with its settings as fields."""
     return [
         {
-            "name": name, "summary": technique.summary, "source": technique.source, "url": technique.url,
+            "name": name, "title": technique_title(name), "summary": technique.summary,
+            "source": technique.source, "url": technique.url,
             "fields": fields_of(technique), "again": getattr(technique.settings, "again", ()),
         }
         for name, technique in TECHNIQUES.items()
@@ -240,5 +241,4 @@ def _job(entry: Entry) -> dict[str, Any]:
 def _title(step: Step) -> str:
     """Return a trained step in a few words."""
     epochs = getattr(step.settings, "epochs", 0)
-    name = step.technique.replace("_", " ").capitalize()
-    return f"{name}, {epochs} {'epoch' if epochs == 1 else 'epochs'}"
+    return f"{technique_title(step.technique)}, {epochs} {'epoch' if epochs == 1 else 'epochs'}"
