@@ -18,7 +18,7 @@ from .rows import Floats
 Errors = Callable[[Floats], NDArray[np.floating]]
 
 #: Shares of the full range that are tried first, a few at a time, and the steps around the best of them.
-COARSE = np.split(np.linspace(1.0, 0.1, 10, dtype=np.float32), (4, 7))
+COARSE = np.split(np.linspace(1.0, 0.1, 10, dtype=np.float32), (2, 4, 6, 8))
 FINE = np.array([0, -0.075, -0.05, -0.025, 0.025, 0.05, 0.075], np.float32)
 #: Bins of a histogram of magnitudes, and how many thresholds are compared on it.
 BINS, THRESHOLDS = 512, 48
