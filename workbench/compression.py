@@ -48,7 +48,7 @@ def compress(
 def context_for(model: Model, dataset: Dataset | None, check: Callable[[], None] = lambda: None) -> Context:
     """Return the context in which a model's recipes are calibrated on ``dataset``."""
     weights = sum(4 * tensor.numel() for tensor in model.module.state_dict().values())
-    cache = Cache(max(64 * 2**20, 6 * weights))
+    cache = Cache(max(96 * 2**20, 6 * weights))
     if dataset is None:
         return Context(cache=cache, check=check)
     calibration = dataset.splits.get("calibration")
