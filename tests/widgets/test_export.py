@@ -217,6 +217,8 @@ def test_a_format_is_made_with_what_it_cannot_hold_and_opens(view: ExportView, t
         r"\([\d.]+% in the simulation\); [\d.e-]+ ms an image on one thread, \d+ ms to open\.",
         told["verdict"],
     )
+    doing = [message["doing"] for message in view.page.messages if message.get("made") == 31 and "doing" in message]
+    assert doing == ["Compressing", "Writing", "Simulating in torch", "Running in onnxruntime"]
     assert any("added 'quantize" in remark for remark in told["remarks"])
     assert any("% of the weights are zero" in remark for remark in told["remarks"])
     (tmp_path / head["name"]).write_bytes(view.page.data[31])

@@ -57,7 +57,9 @@ def make(session: Session, recipe: Recipe, format: str, tell: Told = lambda what
     chosen = find_format(format)
     chosen.require()
     completed, added = chosen.complete(recipe, "calibration" in session.data.splits)
+    tell("compressing", 0.0)
     source = source_for(session, completed)
+    tell("writing", 0.0)
     with tempfile.TemporaryDirectory() as folder:
         files = write(chosen, source, Path(folder))
         remarks, verdict = (*added, *chosen.remarks(source)), ""
