@@ -31,9 +31,19 @@ def test_leaving_a_coder_all_is_coded() -> None:
     assert all("entry" in one.__dict__ and "thread" in one.__dict__ for one in chosen)
 
 
-def test_what_is_coded_beside_is_coded_on_another_thread() -> None:
-    (one,) = some(1)
-    begun, go_on = threading.Event(), threading.Event()
+@pytest.fixture
+def begun() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def go_on() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def slow(begun: threading.Event, go_on: threading.Event) -> Encoding:
+    """Return an encoding that is not coded before it may go on."""
 
     class Slow(Dense):
         def pack(self) -> bytes:
@@ -43,30 +53,29 @@ def test_what_is_coded_beside_is_coded_on_another_thread() -> None:
 
         nbytes = Encoding.nbytes
 
+    return Slow.of(np.zeros(3, np.float32))
+
+
+def test_what_is_coded_beside_is_coded_on_another_thread(
+    slow: Encoding, begun: threading.Event, go_on: threading.Event
+) -> None:
+    (one,) = some(1)
     with Coder() as coder:
-        coder.code([Slow.of(np.zeros(3, np.float32)), one])
+        coder.code([slow, one])
         assert begun.wait(20)  # while this thread is still inside
         go_on.set()
     assert "entry" in one.__dict__
 
 
-def test_what_an_exception_leaves_undone_is_not_coded() -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    class Slow(Dense):
-        def pack(self) -> bytes:
-            begun.set()
-            go_on.wait(20)
-            return super().pack()
-
-        nbytes = Encoding.nbytes
-
+def test_what_an_exception_leaves_undone_is_not_coded(
+    slow: Encoding, begun: threading.Event, go_on: threading.Event
+) -> None:
     chosen = some(3)
     coder = Coder()
 
     def interrupted() -> None:
         with coder:
-            coder.code([Slow.of(np.zeros(3, np.float32)), *chosen])
+            coder.code([slow, *chosen])
             assert begun.wait(20)
             raise KeyError
 
