@@ -72,13 +72,13 @@ class LiteRtInt8(LiteRt):
     """int8, by LiteRT's own quantizer: everything, or, where that would cost answers, what has weights.
 
     In its 8-bit kernels layer normalization, attention and recurrent cells keep a fraction of their precision: of
-    the ViT's answers one in forty turns out otherwise, and it takes five times as long as with these in fp32, which
-    XNNPACK computes. The linear layers of such a model round what enters them by the range of each image, as
+    the ViT's answers one in forty turns out otherwise, and it takes about five times as long as with these in fp32,
+    which XNNPACK computes. The linear layers of such a model round what enters them by the range of each image, as
     nothing has to be rounded on leaving them.
     """
 
     name, title, suffix = "litert-int8", "LiteRT int8", ".int8.tflite"
-    summary = "TFLite file with 8-bit weights and activations in integer kernels, one image a run"
+    summary = "TFLite file with 8-bit weights and activations in integer kernels (attention in fp32), one image a run"
     modules = ("litert_torch", "ai_edge_litert", "ai_edge_quantizer")
 
     def complete(self, recipe: Recipe, calibrated: bool = True) -> tuple[Recipe, tuple[str, ...]]:
