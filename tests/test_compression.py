@@ -9,9 +9,12 @@ import torch
 from torch import nn
 
 import workbench as wb
+from workbench.compression import compress_subject
 from workbench.encodings import load_archive
+from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
-from workbench.subject import model_hash
+from workbench.subject import Subject, model_hash
+from workbench.techniques.context import Cache, Context
 
 SHAPE = (1, 28, 28)
 RECIPES = (
@@ -63,6 +66,16 @@ def test_the_same_recipe_gives_the_same_bytes() -> None:
     text = "- prune: {ratio: 0.7}\n- quantize: {bits: 5}"
     first, second = (wb.compress("lenet300", text, image_shape=SHAPE).archive.to_bytes() for _ in range(2))
     assert first == second
+
+
+def test_what_recipes_are_made_of_outlasts_what_they_made() -> None:
+    subject = Subject.of(load_model("lenet300"), (1, 28, 28))
+    weights = subject.dense_fp32_bytes
+    context = Context(cache=Cache(4 * weights), encodings=Cache(weights))
+    for ratio in range(10, 20):  # each makes most of a megabyte
+        compress_subject(subject, wb.Recipe.parse(f"- prune: {{ratio: 0.{ratio}, scope: layer}}"), context)
+    assert sum(key[0] == "ranked" for key in context.cache) == len(subject.layers)
+    assert 0 < sum(key[0] == "encoding" for key in context.encodings) < 10 * len(subject.layers)
 
 
 def test_the_archive_tells_its_recipe_and_edits(tmp_path: Path) -> None:

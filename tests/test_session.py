@@ -17,6 +17,7 @@ from torch import nn
 
 import workbench as wb
 from workbench.history import History
+from workbench.models.tracing import Tracing
 from workbench.run.onnx_export import export_graph
 from workbench.session import Session
 from workbench.snapshot import Snapshot
@@ -171,6 +172,29 @@ def test_a_deep_models_accuracy_waits_until_the_hand_rests_unless_it_is_known(
     monkeypatch.setattr("workbench.session.HEAD_START", 0.01)
     assert session.measure("[]").settled
     assert session.measure(PRUNE.format(0.31)).settled
+
+
+def test_a_deep_model_is_traced_in_the_first_pause_though_nothing_has_settled(
+    data: wb.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced, free = threading.Event(), threading.Event()
+    trace = Tracing.beforehand
+
+    def beforehand(tracing: Tracing, quiet: Callable[[], bool]) -> None:
+        trace(tracing, quiet)
+        traced.set()
+
+    def write(*given: object) -> object:  # as long as this waits, no figure of accuracy comes
+        free.wait(60)
+        return export_graph(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Tracing, "beforehand", beforehand)
+    monkeypatch.setattr("workbench.evaluation.export_graph", write)
+    monkeypatch.setattr("workbench.engine.DEEP", 1)  # any model is
+    with Session("lenet300", data, history=":memory:") as session:
+        assert traced.wait(20)
+        assert not session.snapshot.settled
+        free.set()
 
 
 def test_listeners_hear_of_snapshots_in_the_order_published(session: Session) -> None:

@@ -8,6 +8,7 @@ publication whoever publishes.
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ class Bulletin:
         self.recipe = Recipe()
         self.snapshot = Snapshot(0, Recipe())
         self.closed = False
+        self._began = time.monotonic()
         self._trail: list[Snapshot] = []
         self._listeners = Listeners[Snapshot]()
         self._due: deque[tuple[Snapshot, list[Listener]]] = deque()
@@ -45,6 +47,7 @@ class Bulletin:
                 raise WorkbenchError("This session is closed; open a new one.")
             self.generation += 1
             self.recipe = recipe
+            self._began = time.monotonic()
             self._trail.clear()
             self.changed.notify_all()
             return self.generation
@@ -60,6 +63,16 @@ class Bulletin:
     def is_settled(self) -> bool:
         """Whether nothing more will come for the present recipe."""
         return self.snapshot.settled and self.snapshot.generation == self.generation
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether nothing was told of the present recipe yet."""
+        return self.snapshot.generation != self.generation
+
+    @property
+    def age(self) -> float:
+        """Seconds since the present recipe was set."""
+        return time.monotonic() - self._began
 
     def is_stale(self, generation: int) -> bool:
         """Whether nobody wants Snapshots of ``generation`` any more."""

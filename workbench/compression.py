@@ -48,12 +48,13 @@ def compress(
 def context_for(model: Model, dataset: Dataset | None, check: Callable[[], None] = lambda: None) -> Context:
     """Return the context in which a model's recipes are calibrated on ``dataset``."""
     weights = sum(4 * tensor.numel() for tensor in model.module.state_dict().values())
-    cache = Cache(max(96 * 2**20, 6 * weights))
-    if dataset is None:
-        return Context(cache=cache, check=check)
-    calibration = dataset.splits.get("calibration")
-    normalization = model.normalization or dataset.normalization
-    return Context(calibration, normalization, cache, check, dataset.splits.get("train"))
+    context = Context(
+        cache=Cache(max(96 * 2**20, 6 * weights)), encodings=Cache(max(32 * 2**20, 2 * weights)), check=check
+    )
+    if dataset is not None:
+        context.calibration, context.training = dataset.splits.get("calibration"), dataset.splits.get("train")
+        context.normalization = model.normalization or dataset.normalization
+    return context
 
 
 def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> CompressedModel:
@@ -64,7 +65,7 @@ def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> Comp
     encoded = {}
     for name in draft.tensors:
         context.check()
-        encoded[name] = _encode(draft, name, context.cache) if name in changed else untouched[name]
+        encoded[name] = _encode(draft, name, context.encodings) if name in changed else untouched[name]
     return CompressedModel(subject, recipe, draft, encoded)
 
 
@@ -105,31 +106,32 @@ def _encode_together(draft: Draft, changed: Iterable[str], context: Context) -> 
 
     The largest come first: what one batch chose is coded on a second thread while the next one's are searched for.
     """
-    fresh = {key: name for name in changed if name in draft.tensors and (key := _key(draft, name)) not in context.cache}
+    known = context.encodings
+    fresh = {key: name for name in changed if name in draft.tensors and (key := _key(draft, name)) not in known}
     keys = sorted(fresh, key=lambda key: draft.tensors[fresh[key]].numel(), reverse=True)
     found: list[Encoding] = []
     with Coder() as coder:
         for start in range(0, len(keys), TOGETHER):
             batch = keys[start : start + TOGETHER]
             coder.code(found[-TOGETHER:])
-            found += together((_search(draft, fresh[key], context.cache) for key in batch), context.check)
+            found += together((_search(draft, fresh[key], known) for key in batch), context.check)
     for key, encoding in zip(keys, found, strict=True):
-        context.cache.put(key, encoding)
+        known.put(key, encoding)
 
 
-def _search(draft: Draft, name: str, cache: Cache) -> Search[Encoding]:
+def _search(draft: Draft, name: str, known: Cache) -> Search[Encoding]:
     storage, packing = draft.stored.get(name), draft.packing.get(name)
     if packing is not None:
-        return search_packed(_whole(draft, name, cache), packing)
+        return search_packed(_whole(draft, name, known), packing)
     return search_values(draft.tensors[name].numpy()) if storage is None else storage.search()
 
 
-def _whole(draft: Draft, name: str, cache: Cache) -> Encoding:
+def _whole(draft: Draft, name: str, known: Cache) -> Encoding:
     """Return an encoding to pack in another way; what was not asked for without that is not made small first."""
     storage, key = draft.stored.get(name), ("encoding", draft.version(name))
-    if storage is not None and key not in cache:
+    if storage is not None and key not in known:
         return storage.unpacked()
-    return cache.get(key, lambda: encode_values(draft.tensors[name].numpy()))
+    return known.get(key, lambda: encode_values(draft.tensors[name].numpy()))
 
 
 def _key(draft: Draft, name: str) -> Hashable:
@@ -138,6 +140,6 @@ def _key(draft: Draft, name: str) -> Hashable:
     return ("encoding", draft.version(name)) if packing is None else ("packed", draft.version(name), packing)
 
 
-def _encode(draft: Draft, name: str, cache: Cache) -> Encoding:
+def _encode(draft: Draft, name: str, known: Cache) -> Encoding:
     """Return the encoding of one tensor; the same version of a tensor is encoded once."""
-    return cache.get(_key(draft, name), lambda: together([_search(draft, name, cache)])[0])
+    return known.get(_key(draft, name), lambda: together([_search(draft, name, known)])[0])

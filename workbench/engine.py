@@ -109,7 +109,7 @@ class Engine:
         self._normalization = normalization = model.normalization or data.normalization
         self._seed = seed
         self._evaluator = Evaluator(self.subject, self.split, normalization, sibling.graph if sibling else None)
-        if len(self.subject.layers) < DEEP:
+        if not self.is_deep:
             self._evaluator.graphs.find()
         self._latency = LatencyEstimator(self.subject, self._evaluator.graphs, data, normalization)
         images = f"{self.split.hash}:{normalization}" + (f":{data.learned}" if data.learned else "")
@@ -138,9 +138,14 @@ class Engine:
         """Whether the model was written as a graph, or found to have none: ``runtime`` is not waited for any more."""
         return self._evaluator.graphs.are_known
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether the model has so many layers that what is done for each of them is felt."""
+        return len(self.subject.layers) >= DEEP
+
     def takes_long(self, recipe: Recipe) -> bool:
         """Whether measuring ``recipe`` begins with what takes long and can't be given up: the model is deep."""
-        unknown = len(self.subject.layers) >= DEEP and self._remembered.figures(recipe) is None
+        unknown = self.is_deep and self._remembered.figures(recipe) is None
         return unknown or not self.is_written
 
     @property
@@ -240,6 +245,10 @@ class Engine:
         self.history.note_measured_latency(self.key, recipe.hash, latency.ms)
         return latency
 
+    def trace(self, quiet: Callable[[], bool]) -> None:
+        """Find which channels go together, as ``prepare`` does; ``quiet`` is asked often, and may raise to end it."""
+        self.subject.tracing.beforehand(quiet)
+
     def prepare(self, quiet: Callable[[], bool]) -> None:
         """Find what first moves would wait for, while it is ``quiet``; raises ``Superseded`` where it no longer is.
 
@@ -250,7 +259,7 @@ class Engine:
             if not quiet():
                 raise Superseded
 
-        self.subject.tracing.beforehand(quiet)
+        self.trace(quiet)
         while self._rehearse(check):
             self.courtesy.give_way(check)
 

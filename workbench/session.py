@@ -423,12 +423,9 @@ class Session:
     def _prepare(self) -> None:
         """Whenever a recipe has settled, find what later moves would wait for, and learn what kernels take."""
         stand_back(5)
-
-        def quiet() -> bool:
-            if self.closed:
-                raise Superseded
-            return self._bulletin.is_settled
-
+        if self._engine.is_deep:  # which settles after minutes, and whose first filter would wait for seconds
+            with self._preparing():
+                self._engine.trace(self._is_resting)
         done = 0
         while True:
             with self._state:
@@ -436,15 +433,33 @@ class Session:
                 if self.closed:
                     return
                 done = self._bulletin.generation
-            try:
-                self._engine.prepare(quiet)
+            with self._preparing():
+                self._engine.prepare(self._is_quiet)
                 for _ in self._engine.learn_latency(lambda: self.closed or not self._bulletin.is_settled):
                     self._refresh_latency()
-            except (Superseded, Stopped):
-                pass
-            except Exception as error:  # what was measured stands, and later moves only wait for more
-                self._remark(f"Not everything could be prepared for later moves: {sentence(error)}")
-                self._refresh_latency()
+
+    @contextlib.contextmanager
+    def _preparing(self) -> Iterator[None]:
+        """Say what goes wrong inside: what was measured stands, and later moves only wait for more."""
+        try:
+            yield
+        except (Superseded, Stopped):
+            pass
+        except Exception as error:
+            self._remark(f"Not everything could be prepared for later moves: {sentence(error)}")
+            self._refresh_latency()
+
+    def _is_quiet(self) -> bool:
+        """Whether the present recipe has settled; raises ``Superseded`` once closed."""
+        if self.closed:
+            raise Superseded
+        return self._bulletin.is_settled
+
+    def _is_resting(self) -> bool:
+        """Whether a size is shown and nothing was moved for a while; raises ``Superseded`` once closed."""
+        if self.closed:
+            raise Superseded
+        return not self._bulletin.is_awaited and self._bulletin.age > REST
 
     def _has_settled_since(self, generation: int) -> bool:
         return self.closed or (self._bulletin.is_settled and self._bulletin.generation != generation)

@@ -78,7 +78,9 @@ class Context:
     """What a technique may use beside the Draft.
 
     ``calibration`` and ``training`` are None where no data was given; ``artefacts`` holds what was
-    learned. ``check`` raises when the work is no longer wanted; long steps call it at least every 50 ms.
+    learned. ``cache`` keeps what many recipes ask of the model, ``encodings`` what they made of its tensors, which
+    would soon push out the rest. ``check`` raises when the work is no longer wanted; long steps call it at least
+    every 50 ms.
     """
 
     calibration: Split | None = None
@@ -86,6 +88,7 @@ class Context:
     cache: Cache = field(default_factory=Cache)
     check: Callable[[], None] = lambda: None
     training: Split | None = None
+    encodings: Cache = field(default_factory=Cache)
     artefacts: Artefacts = field(default_factory=lambda: Artefacts(user_folder() / "trained"))
 
     def mixed_images(self, count: int) -> Tensor:
