@@ -259,6 +259,7 @@ class Engine:
             if not quiet():
                 raise Superseded
 
+        self._evaluator.images(0, 1)  # the whole split is normalised with the first
         self.trace(quiet)
         while self._rehearse(check):
             self.courtesy.give_way(check)

@@ -213,6 +213,25 @@ def test_nothing_in_it_moves_while_figures_follow_a_slider(page: Page, table: Lo
     assert page.evaluate(measure) == before
 
 
+def test_new_figures_are_written_into_the_text_that_is_there(page: Page, table: Locator) -> None:
+    ratio = page.get_by_role("slider", name="Pruning ratio", exact=True)
+    ratio.fill("61")
+    expect(table.get_by_label(RATIO.format("fc"))).to_have_value("61 %")
+    page.evaluate("""() => {
+      window.replaced = 0;
+      window.changed = 0;
+      const rows = document.querySelector(".wb-layers [role=grid]");
+      const count = (records) => {
+        for (const { type } of records) if (type === "childList") window.replaced += 1; else window.changed += 1;
+      };
+      new MutationObserver(count).observe(rows, { subtree: true, childList: true, characterData: true });
+    }""")
+    ratio.fill("62")
+    expect(table.get_by_label(RATIO.format("fc"))).to_have_value("62 %")
+    page.wait_for_function("window.changed > 20")
+    assert page.evaluate("window.replaced") == 0
+
+
 @pytest.mark.parametrize("light", ["true", "false"])
 def test_axe_finds_nothing_serious(page: Page, table: Locator, light: str) -> None:
     type_into(table, RATIO.format("conv1"), "abc")

@@ -10,8 +10,14 @@ const element = (tag, attributes = {}, ...children) => {
   node.append(...children);
   return node;
 };
-// What does not change is not set: the page would be laid out anew for it.
-const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+// What does not change is not set: the page would be laid out anew for it. What does is written into the text that is
+// there: another one in its place would be a change of the page's tree, for which styles are looked up again.
+function setText(node, text) {
+  const only = node.firstChild;
+  if (only?.nodeType === Node.TEXT_NODE && !only.nextSibling && text) {
+    if (only.data !== text) only.data = text;
+  } else if (node.textContent !== text) node.textContent = text;
+}
 const setValue = (control, value) => { if (control.value !== value) control.value = value; };
 const setAttribute = (node, name, value) => { if (node.getAttribute(name) !== value) node.setAttribute(name, value); };
 const button = (text, attributes = {}) => element("button", { type: "button", class: "wb-button", ...attributes }, text);

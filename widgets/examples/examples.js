@@ -9,6 +9,7 @@ function renderStrip(model, el) {
   const row = element("div", { class: "wb-strip-row", role: "list", "aria-label": "Test images whose answer changed" });
   el.replaceChildren(element("div", { class: "wb-strip wb-card" }, element("div", { class: "wb-strip-head" }, title, summary), row));
   const cards = [];
+  let told = 0;
   // Only what scrolls (on a phone) needs a stop of the tab key.
   const stop = () => { row.tabIndex = row.scrollWidth > row.clientWidth + 1 ? 0 : -1; };
 
@@ -23,9 +24,10 @@ function renderStrip(model, el) {
     }
     cards.forEach((card, place) => {
       card.root.hidden = place >= flips.length;
-      if (flips[place]) card.show(flips[place], classes, pool);
+      if (flips[place]) card.show(flips[place], classes);
     });
-    stop();
+    cards.forEach((card, place) => { if (flips[place]) card.picture(flips[place], pool); });
+    if (told !== flips.length) { told = flips.length; stop(); }
     setText(summary, summaryOf(model.get("about"), flips.length));
     wantPictures(model, flips.map((flip) => flip.image));
   }
@@ -84,7 +86,8 @@ function renderWhole(model, el) {
     shown = flips.filter((flip) => (!kind.node.value || flip.kind === kind.node.value) && (!label.node.value || flip.label === Number(label.node.value)));
     if (order.node.value) shown.sort((a, b) => b.sureBefore + b.sureAfter - a.sureBefore - a.sureAfter || a.image - b.image);
     const focused = el.contains(document.activeElement) ? document.activeElement : null;
-    const roots = shown.map((flip) => { const card = cardOf(flip.image); card.show(flip, classes, pool); return card.root; });
+    const roots = shown.map((flip) => { const card = cardOf(flip.image); card.show(flip, classes); return card.root; });
+    for (const flip of shown) cardOf(flip.image).picture(flip, pool);
     if (roots.length !== grid.children.length || roots.some((root, place) => grid.children[place] !== root)) grid.replaceChildren(...roots);
     if (focused && focused !== document.activeElement && focused.isConnected) focused.focus();
     const all = about.counts ? about.counts.reduce((a, b) => a + b) : 0;

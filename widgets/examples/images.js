@@ -40,9 +40,10 @@ function drawPicture(canvas, pool, image) {
     return false;
   }
   const { sheet, row, width, height } = found;
-  canvas.width = width;
-  canvas.height = height;
-  canvas.getContext("2d").drawImage(sheet, 0, row * height, width, height, 0, 0, width, height);
+  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+  const pen = canvas.getContext("2d");
+  pen.clearRect(0, 0, width, height);
+  pen.drawImage(sheet, 0, row * height, width, height, 0, 0, width, height);
   canvas.dataset.drawn = key;
   return true;
 }

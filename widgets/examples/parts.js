@@ -29,7 +29,8 @@ function flipCard(tag) {
   const after = element("span", { class: "wb-answer" });
   const root = element(tag, tag === "button" ? { type: "button", class: "wb-flip" } : { class: "wb-flip" }, picture,
     element("span", { class: "wb-flip-text" }, element("span", { class: "wb-flip-head" }, glyph, truth, " ", kind), " ", before, " ", after), " ", fresh);
-  function show(flip, classes, pool) {
+  // Words of all cards come before the pictures: a canvas that is drawn on has the page laid out first.
+  function show(flip, classes) {
     const { glyph: sign, text, title } = KINDS[flip.kind];
     root.dataset.kind = flip.kind;
     root.dataset.image = flip.image;
@@ -42,9 +43,8 @@ function flipCard(tag) {
     const truly = flip.label < 0 ? "" : `, truly ${classes[flip.label]}`;
     const hint = `Test image ${count(flip.image)}${truly}; ${title}.${flip.isNew ? " It was not flipped under the setting before." : ""}`;
     if (root.title !== hint) root.title = hint;
-    drawPicture(picture, pool, flip.image);
   }
-  return { root, show };
+  return { root, show, picture: (flip, pool) => drawPicture(picture, pool, flip.image) };
 }
 
 // What is told of all flips, beside the pictures of some.

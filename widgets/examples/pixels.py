@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,15 @@ SMALL = 32
 LARGE = 256
 #: Quality of the small pictures: about 200 bytes for 28×28 grey, and no difference to be seen.
 QUALITY = 80
+
+
+@cache
+def encoder() -> str:
+    """Load what encodes small pictures, which takes tens of milliseconds, and return the name of their format."""
+    from PIL import Image, features
+
+    Image.init()
+    return "WEBP" if features.check("webp") else "JPEG"
 
 
 class Palette:
@@ -76,12 +86,12 @@ class Palette:
 
     def sheet(self, images: Sequence[int]) -> tuple[bytes, tuple[int, int]]:
         """Return one encoded picture of the images at these indices, one below the other, and each one's size."""
-        from PIL import Image, features
+        from PIL import Image
 
         pictures = [self.picture(self._images[index], SMALL) for index in images]
         height, width, channels = pictures[0].shape
         stacked = np.concatenate(pictures)
         target = io.BytesIO()
         picture = Image.fromarray(stacked[..., 0] if channels == 1 else stacked)
-        picture.save(target, "WEBP" if features.check("webp") else "JPEG", quality=QUALITY)
+        picture.save(target, encoder(), quality=QUALITY)
         return target.getvalue(), (height, width)

@@ -20,7 +20,7 @@ from ..base.words import in_words
 from .figure import draw_examples
 from .flipped import Arrangement, SettledAnswers, Shown
 from .own_image import Incoming, read_picture
-from .pixels import LARGE, Palette, Pixels
+from .pixels import LARGE, Palette, Pixels, encoder
 
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
@@ -88,6 +88,7 @@ class ExamplesView(View):
         arrangement, settled = self._arrangement, self._settled
         if snapshot.settled and not snapshot.error:
             settled.settle(snapshot.recipe_hash)
+            encoder()  # while nobody waits: else the first images that flip would
         shown = arrangement.follow(snapshot, settled.before(snapshot.recipe_hash))
         if shown is None:
             return

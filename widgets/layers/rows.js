@@ -46,7 +46,7 @@ function write({ cells, seen }, key, text, { title, length } = {}) {
   if (!node) return;
   if (seen[key] !== text) {
     seen[key] = text;
-    (length === undefined ? node : node.lastChild).textContent = text;
+    setText(length === undefined ? node : node.lastChild, text);
     if (title) node.title = title;
   }
   if (length === undefined) return;

@@ -45,7 +45,6 @@ function place(mark, left, width) {
 // Nothing is known yet of a model just opened, and what stands in the card is the figure of the one before.
 function blank(parts, kind, ...texts) {
   for (const name of ["value", "low", "high", "n", "kind", "recipe", "split"]) delete parts.root.dataset[name];
-  delete parts.value.dataset.text;
   setText(parts.value, "–");
   for (const node of [parts.change, ...parts.ends, ...texts]) setText(node, "");
   for (const mark of Object.values(parts.marks)) place(mark, null);
@@ -58,9 +57,10 @@ function describe(root, data, busy) {
 }
 
 function headline(parts, text, unit) {
-  if (parts.value.dataset.text === text + unit) return;
-  parts.value.dataset.text = text + unit;
-  parts.value.replaceChildren(text, element("small", {}, unit));
+  if (!parts.value.children.length) parts.value.replaceChildren(element("span"), element("small"));
+  const [figure, small] = parts.value.children;
+  setText(figure, text);
+  setText(small, unit);
 }
 
 function kindOf(parts, kind) {
