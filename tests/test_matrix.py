@@ -27,7 +27,7 @@ EXAMPLES = [
     for number, recipe in enumerate(technique.examples)
 ]
 #: Of so many examples one runs by default: of those that need no data and of the others, on the gallery and the zoo.
-LIVE_ON_GALLERY, CALIBRATED_ON_GALLERY, LIVE_ON_ZOO, CALIBRATED_ON_ZOO = 4, 8, 8, 32
+LIVE_ON_GALLERY, CALIBRATED_ON_GALLERY, LIVE_ON_ZOO, CALIBRATED_ON_ZOO = 6, 12, 12, 48
 
 
 def _cases(names: tuple[str, ...], live_share: int, calibrated_share: int) -> list[Any]:

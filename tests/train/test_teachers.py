@@ -13,10 +13,12 @@ from workbench.compression import compress, context_for, draft_for
 from workbench.data.dataset import Dataset, Normalization
 from workbench.errors import WorkbenchError
 from workbench.models.model import Model
-from workbench.recipe import Recipe
+from workbench.recipe import Recipe, RecipeError
 from workbench.subject import Subject
+from workbench.train.images.passes import TrainingImages
 from workbench.train.jobs.job import Trained, train
 from workbench.train.jobs.process import Within
+from workbench.train.teaching.cached_answers import answers_to
 from workbench.train.teaching.teachers import Renormalized, teacher_of
 
 SETTINGS = "epochs: 2, batch: 16, learning_rate: 0.05, images: 240"
@@ -76,13 +78,28 @@ def test_kept_answers_teach_the_same_as_those_given_in_each_step(
     assert teachers[-1].seen == 0, "another recipe finds the answers of the same teacher"
 
 
-def test_answers_are_kept_only_where_images_stay_what_they_are(small_model: Model, small_data: Dataset) -> None:
-    with pytest.raises(WorkbenchError, match="kept only where images stay what they are, or are mirrored"):
-        taught(small_model, small_data, "answers: cached, mix: mixup")
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("mix: mixup", "kept only where images stay what they are, or are mirrored"),
+        ("augment: crop_flip", "set augment to none or flip"),
+        ("augment: none, erase: 0.2", "erase and randaugment to 0"),
+        ("augment: flip, {}: hint", "only answers can be kept, and hint compares features"),
+    ],
+)
+def test_a_recipe_keeps_no_answers_that_will_be_others(settings: str, said: str) -> None:
+    for technique, loss in (("distill", "loss"), ("regularize", "teacher")):
+        by = settings.format(loss) if "{}" in settings else settings + ("" if loss == "loss" else ", teacher: kl")
+        with pytest.raises(RecipeError, match=said):
+            Recipe.parse(f"- {technique}: {{answers: cached, {by}}}")
+    Recipe.parse("- regularize: {answers: cached, augment: crop_flip}")  # nobody teaches
+
+
+def test_answers_to_images_that_chance_changes_are_not_kept(tmp_path: Path) -> None:
+    images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    source = TrainingImages(images, torch.zeros(4, dtype=torch.long), Normalization((0.3,), (0.2,)), 2, "crop", 0)
     with pytest.raises(WorkbenchError, match="set augment to none or flip"):
-        taught(small_model, small_data, "answers: cached, augment: crop_flip")
-    with pytest.raises(WorkbenchError, match="Only answers can be kept, and hint compares features"):
-        taught(small_model, small_data, "answers: cached, loss: hint")
+        answers_to(nn.Flatten(), source, tmp_path)
 
 
 def test_another_model_teaches_from_its_file_and_a_changed_file_is_another_teacher(

@@ -20,7 +20,7 @@ from workbench.errors import WorkbenchError
 from workbench.models.model import Model
 from workbench.recipe import Recipe, RecipeError
 from workbench.session import Session
-from workbench.techniques.trained import DistillSettings, MissingTraining
+from workbench.techniques.trained import MissingTraining
 from workbench.train.images.passes import erased
 from workbench.train.jobs.job import TrainingJob, train
 from workbench.train.jobs.process import Apart, Within
@@ -209,11 +209,10 @@ def test_distillation_is_the_published_loss() -> None:
     torch.manual_seed(0)
     teacher, student = nn.Linear(4, 3), nn.Linear(4, 3)
     images, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
-    settings = DistillSettings(temperature=3.0, weight=0.7)
     soft = [F.softmax(model(images) / 3.0, -1) for model in (teacher, student)]
     divergence = (soft[0] * (soft[0] / soft[1]).log()).sum(-1).mean()
     expected = 0.7 * 9 * divergence + 0.3 * F.cross_entropy(student(images), labels)
-    torch.testing.assert_close(Answers(teacher, settings).loss(student, images, labels), expected)
+    torch.testing.assert_close(Answers(teacher, "kl", 3.0, 0.7, None).loss(student, images, labels), expected)
 
 
 def test_a_time_limit_ends_training_with_the_best_state_kept(small_model: Model, small_data: Dataset) -> None:

@@ -41,6 +41,13 @@ class MissingTraining(WorkbenchError):
     """A recipe with a trained step that no job has trained yet."""
 
 
+def views_of(augment: str, erase: float, randaugment: int, mix: str) -> int | None:
+    """Return what a training image can be: itself (1), or mirrored too (2); None where chance makes more of it."""
+    if erase > 0 or randaugment > 0 or mix != "none":
+        return None
+    return {"none": 1, "flip": 2}.get(augment)
+
+
 def clipped(longest: float | None) -> Any:
     """Return the field ``gradient_clip`` with a default (Pascanu, Mikolov and Bengio 2013)."""
     return Field(
@@ -121,6 +128,11 @@ class TrainingSettings(Settings):
                 "patience waits for a better epoch, and keep: last keeps the last one; leave one of them out"
             )
         return self
+
+    @property
+    def views(self) -> int | None:
+        """What a training image can be; see ``views_of``."""
+        return views_of(self.augment, self.erase, self.randaugment, self.mix)
 
     @property
     def passes(self) -> int:

@@ -26,16 +26,16 @@ BatchNorm it is no number any more after some dozen steps.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workbench.models.zoo import ARCHITECTURES
 
 from ..base import When
 from .base import clipped, trained_technique
 from .finetune import FinetuneSettings
-from .taught import Loss
+from .taught import Loss, require_answers_to_keep
 
 
 class DistillSettings(FinetuneSettings):
@@ -67,6 +67,12 @@ class DistillSettings(FinetuneSettings):
         description="Run the teacher in each step, or once over all images, which must not be augmented but by flip.",
     )
     gradient_clip: float | None = clipped(5.0)
+
+    @model_validator(mode="after")
+    def _answers_can_be_kept(self) -> Self:
+        if self.answers == "cached":
+            require_answers_to_keep(self, self.loss)
+        return self
 
     @property
     def by(self) -> str:

@@ -6,9 +6,9 @@ Losses and teachers are those of ``distill``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workbench.models.zoo import ARCHITECTURES
 
@@ -18,6 +18,17 @@ from .finetune import FinetuneSettings
 #: How far a student is from its teacher; see ``distill``.
 Loss = Literal["kl", "mse", "hint", "attention", "relation", "similarity"]
 LOSSES: tuple[str, ...] = get_args(Loss)
+
+
+def require_answers_to_keep(settings: FinetuneSettings, loss: str) -> None:
+    """Raise ``ValueError`` where answers are to be kept that ``loss`` does not go by, or that will be others."""
+    if loss not in ("kl", "mse"):
+        raise ValueError(f"only answers can be kept, and {loss} compares features; set answers to online")
+    if settings.views is None:
+        raise ValueError(
+            "a teacher's answers can be kept only where images stay what they are, or are mirrored; set augment to "
+            "none or flip, erase and randaugment to 0 and mix to none, or answers to online"
+        )
 
 
 class TaughtSettings(FinetuneSettings):
@@ -45,6 +56,12 @@ class TaughtSettings(FinetuneSettings):
         "online",
         description="Run the teacher in each step, or once over all images, which must not be augmented but by flip.",
     )
+
+    @model_validator(mode="after")
+    def _answers_can_be_kept(self) -> Self:
+        if self.answers == "cached" and self.teacher != "none":
+            require_answers_to_keep(self, self.teacher)
+        return self
 
     @property
     def by(self) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.data.dataset import Normalization
+from workbench.techniques.trained.base import views_of
 
 from .mixing import mixed
 from .randaugment import rand_augmented
@@ -45,10 +46,8 @@ class TrainingImages:
 
     @property
     def views(self) -> int | None:
-        """What an image can be: itself (1), or mirrored too (2); None where chance makes more of it."""
-        if self.erase > 0 or self.randaugment > 0 or self.mix != "none":
-            return None
-        return {"none": 1, "flip": 2}.get(self.augment)
+        """What an image can be; see ``views_of``."""
+        return views_of(self.augment, self.erase, self.randaugment, self.mix)
 
     @property
     def steps(self) -> int:

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workbench.techniques.trained import DistillSettings
-
 from ..teaching.cached_answers import answers_to
 
 if TYPE_CHECKING:
@@ -46,19 +44,23 @@ class Labels(Objective):
 
 
 class Answers(Objective):
-    """A teacher's answers beside the labels; see ``workbench.techniques.trained.distill``."""
+    """A teacher's answers beside the labels; see ``workbench.techniques.trained.distill``.
 
-    def __init__(self, teacher: nn.Module, settings: DistillSettings) -> None:
+    ``loss`` is ``kl``, at ``temperature``, or ``mse``; ``weight`` is its share. ``kept`` is the arithmetic in which the
+    answers are computed once, None where they are in each step.
+    """
+
+    def __init__(self, teacher: nn.Module, loss: str, temperature: float, weight: float, kept: str | None) -> None:
         super().__init__()
         self._run = [teacher.eval().requires_grad_(False)]  # in a list: not a part of this module
-        self._settings = settings
+        self._loss, self._temperature, self._weight, self._kept = loss, temperature, weight, kept
         self._answers: Tensor | None = None
         self._places = torch.empty(0, dtype=torch.long)
 
     def ready(self, images: TrainingImages, folder: Path, check: Callable[[], None]) -> None:
         """Run the teacher once over all images, where its answers are to be kept."""
-        if self._settings.answers == "cached":
-            self._answers = answers_to(self._run[0], images, folder, check, self._settings.precision)
+        if self._kept is not None:
+            self._answers = answers_to(self._run[0], images, folder, check, self._kept)
 
     def at(self, places: Tensor) -> None:
         """Hear which images come next."""
@@ -73,15 +75,14 @@ class Answers(Objective):
 
     def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted sum of both losses."""
-        settings = self._settings
         answers = student(images)
         taught = self._taught(images)
-        if settings.loss == "mse":
+        if self._loss == "mse":
             far = F.mse_loss(answers, taught)
         else:
-            softness = settings.temperature
+            softness = self._temperature
             far = softness**2 * F.kl_div(
                 F.log_softmax(answers / softness, -1), F.log_softmax(taught / softness, -1),
                 reduction="batchmean", log_target=True,
             )  # fmt: skip
-        return settings.weight * far + (1 - settings.weight) * F.cross_entropy(answers, labels)
+        return self._weight * far + (1 - self._weight) * F.cross_entropy(answers, labels)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench.errors import WorkbenchError
-from workbench.techniques.trained import DistillSettings
 
 from ..loop.objectives import Answers, Labels, Objective
 
@@ -38,12 +37,7 @@ def objective_of(
     if loss == "none":
         return Labels()
     if loss in ("kl", "mse"):
-        given = {
-            "loss": loss, "temperature": temperature, "weight": weight, "answers": answers, "precision": precision,
-        }  # fmt: skip
-        return Answers(teacher, DistillSettings.model_validate(given))
-    if answers == "cached":
-        raise WorkbenchError(f"Only answers can be kept, and {loss} compares features: set answers to online.")
+        return Answers(teacher, loss, temperature, weight, precision if answers == "cached" else None)
     return FEATURES[loss](teacher, weight)
 
 
