@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from workbench.compression import compress_subject, context_for
 from workbench.data.load import load_dataset
 from workbench.evaluation import Evaluator
+from workbench.measure.sampling import Sampler
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
 from workbench.subject import Subject
@@ -40,3 +43,27 @@ def test_counting_ends_where_the_check_says_so() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         evaluator.correct(evaluator.free_runner(compressed), check)
+
+
+def test_no_batch_is_run_before_the_check_lets_it() -> None:
+    model, data = load_model("lenet300"), load_dataset("fashion_mnist")
+    assert data.normalization is not None
+    subject, split = Subject.of(model, data.image_shape), data["validation"].take(torch.arange(400))
+    evaluator = Evaluator(subject, split, data.normalization)
+    compressed = compress_subject(subject, Recipe(), context_for(model, data))
+    runner = evaluator.free_runner(compressed)
+    done: list[str] = []
+    run = runner.logits
+
+    def logits(images: Tensor) -> NDArray[np.float32]:
+        done.append("run")
+        return run(images)
+
+    runner.logits = logits  # type: ignore[method-assign]
+    whole = np.concatenate(list(evaluator.batches(runner)))
+    sampler = Sampler(whole, split.labels.numpy())
+    done.clear()
+    for _ in evaluator.looks(runner, sampler, lambda: done.append("check")):
+        done.append("look")
+    assert done[:5] == ["check", "run", "look", "check", "run"]
+    assert done.count("check") == done.count("run")

@@ -90,10 +90,13 @@ class Evaluator:
         self._order = torch.from_numpy(np.ascontiguousarray(order))
         self._prepared = self._prefix = None
 
-    def batches(self, runner: Runner, start: int = 0, stop: int | None = None) -> Iterator[Logits]:
-        """Yield the logits of images ``start..stop`` of the order, batch by batch."""
+    def batches(
+        self, runner: Runner, start: int = 0, stop: int | None = None, check: Check = lambda: None
+    ) -> Iterator[Logits]:
+        """Yield the logits of images ``start..stop`` of the order; ``check``, called before each batch, may raise."""
         stop = len(self.split) if stop is None else stop
         for first in range(start, stop, BATCH):
+            check()
             images = self.images(first, min(first + BATCH, stop))
             yield runner.logits(images, first) if isinstance(runner, PrefixRunner) else runner.logits(images)
 
@@ -126,9 +129,7 @@ class Evaluator:
         collected: list[Logits] = []
         done = 0
         for look in sampler.looks:
-            for logits in self.batches(runner, done, look):
-                check()
-                collected.append(logits)
+            collected.extend(self.batches(runner, done, look, check))
             done = look
             collected = [np.concatenate(collected)]
             yield sampler.estimate(collected[0], look), collected[0]
