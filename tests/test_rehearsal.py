@@ -66,8 +66,25 @@ def test_what_a_model_refuses_is_passed_over(subject: Subject, monkeypatch: pyte
 def test_nothing_more_is_found_once_the_cache_is_nearly_full(subject: Subject) -> None:
     context = context_for(subject.model, None)
     context.cache = Cache(budget=1)
+    context.cache.put("found by a move", 1)
+    assert not Rehearsal(subject, context).go_on(lambda: None)
+
+
+def test_what_would_fill_the_cache_is_given_up_and_leaves_what_was_there(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = [Recipe.parse("- prune: {ratio: 0.5}"), Recipe.parse("- quantize: {format: kmeans, bits: 3}")]
+    monkeypatch.setattr("workbench.rehearsal.examples", lambda: iter(some))
+    context = context_for(subject.model, None)
+    context.cache = Cache(subject.dense_fp32_bytes * 3)
     rehearsal = Rehearsal(subject, context)
-    assert [rehearsal.go_on(lambda: None) for _ in range(2)] == [True, False]
+    assert rehearsal.go_on(lambda: None)
+    ranked = set(context.cache)
+    while rehearsal.go_on(lambda: None):
+        pass
+    assert {key[0] for key in ranked} == {"finite", "ranked"}
+    assert ranked <= set(context.cache)
+    assert not any(key[0] == "in order" for key in context.cache)
 
 
 def test_each_position_of_a_slider_of_whole_numbers_is_prepared(

@@ -21,17 +21,20 @@ from workbench.models.factors import Factorize
 from workbench.recipe import Recipe
 from workbench.subject import Subject
 from workbench.techniques import TECHNIQUES, Cost
-from workbench.techniques.context import Context
+from workbench.techniques.context import CacheFull, Context
 
 #: Seconds of one processor for it in a session, at most; of large models, which take longer, the first are prepared.
 SECONDS = 5.0
-#: Share of the cache to fill at most: beyond it, what was found first would soon be dropped.
+#: Share of the cache to fill at most: beyond it, what was found first would soon be dropped. An example that needs
+#: more is left to whoever asks for it.
 FULL = 0.75
+#: Techniques of the sliders that most begin with.
+MAIN = ("prune", "quantize")
 
 
 def examples() -> Iterator[Recipe]:
-    """Yield the example recipes of all techniques."""
-    for technique in TECHNIQUES.values():
+    """Yield the example recipes of all techniques, those of the main sliders first."""
+    for technique in sorted(TECHNIQUES.values(), key=lambda technique: technique.name not in MAIN):
         yield from map(Recipe.parse, technique.examples)
 
 
@@ -63,10 +66,11 @@ class Rehearsal:
         start = time.thread_time()
         self._context.check = check
         try:
-            draft = draft_for(self._subject, self._left[0], self._context)
-            if any(isinstance(edit, Factorize) for edit in draft.edits):
-                self._read(compress_subject(self._subject, self._left[0], self._context))
-        except WorkbenchError:  # this model refuses it, and will when a person asks
+            with self._context.cache.filling(FULL):
+                draft = draft_for(self._subject, self._left[0], self._context)
+                if any(isinstance(edit, Factorize) for edit in draft.edits):
+                    self._read(compress_subject(self._subject, self._left[0], self._context))
+        except (WorkbenchError, CacheFull):  # of the former: this model refuses it, and will when a person asks
             pass
         finally:
             self._seconds -= time.thread_time() - start

@@ -423,9 +423,9 @@ class Session:
     def _prepare(self) -> None:
         """Whenever a recipe has settled, find what later moves would wait for, and learn what kernels take."""
         stand_back(5)
-        if self._engine.is_deep:  # which settles after minutes, and whose first filter would wait for seconds
+        if self._engine.is_deep:  # which settles after minutes, and whose first moves would wait for seconds
             with self._preparing():
-                self._engine.trace(self._is_resting)
+                self._engine.prepare(self._is_resting)
         done = 0
         while True:
             with self._state:

@@ -112,24 +112,20 @@ class Archive:
         return compress_text(text.encode())
 
     def _header_data(self) -> dict[str, Any]:
-        kinds: dict[str, tuple[int, dict[str, Any]]] = {}
-        uses, sizes, shapes = [], [], []
-        for encoding in self.tensors.values():
-            entry = encoding.entry
-            uses.append(kinds.setdefault(entry.text, (len(kinds), entry.data))[0])
-            shapes.append(entry.shape)
-            if entry.is_open:
-                sizes.append(entry.nbytes)
+        # a deep model has thousands of tensors, and a slider waits for this: a column at a time
+        entries = [encoding.entry for encoding in self.tensors.values()]
+        kinds = {entry.text: entry.data for entry in entries}
+        numbers = {text: number for number, text in enumerate(kinds)}
         return {
             "model": dict(self.model),
             "recipe": self.recipe,
             "edits": list(self.edits),
             "metadata": dict(self.metadata),
             "names": list(self.tensors),
-            "shapes": shapes,
-            "kinds": [description for _, description in kinds.values()],
-            "uses": uses,
-            "sizes": sizes,
+            "shapes": [entry.shape for entry in entries],
+            "kinds": list(kinds.values()),
+            "uses": [numbers[entry.text] for entry in entries],
+            "sizes": [entry.nbytes for entry in entries if entry.is_open],
         }
 
     @classmethod

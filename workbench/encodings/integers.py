@@ -56,6 +56,19 @@ class Packed(Encoding):
         if self.bits < 8 and self.codes.size and int(self.codes.max()) >> self.bits:
             raise EncodingError(f"code {self.codes.max()} does not fit in {self.bits} bits")
 
+    @classmethod
+    def fitting(cls, codes: Array, bits: int) -> Packed:
+        """Keep codes that are known to fit, with no second look at them all: of what was checked already."""
+        packed = cls.__new__(cls)
+        packed.__dict__.update(codes=codes, bits=bits)
+        return packed
+
+    def widened(self, bits: int) -> Packed:
+        """The same codes in more bits: what was counted holds."""
+        wide = Packed.fitting(self.codes, bits)
+        wide.__dict__.update({name: self.__dict__[name] for name in ("counts", "_entropy") if name in self.__dict__})
+        return wide
+
     @property
     def shape(self) -> Shape:
         return self.codes.shape

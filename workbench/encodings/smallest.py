@@ -102,13 +102,13 @@ class PartlyBlank:
         self.blank = as_codes(np.asarray(background), bits)
         if mask is not None:
             codes = np.asarray(codes * mask + self.blank * ~mask)  # much faster than np.where
-        self.packed = Packed(codes, bits)
+        self.packed = Packed.fitting(codes, bits)
         self.places = Places(codes != self.blank)
 
     @once
     def survivors(self) -> Packed:
         """What is left, in order."""
-        return Packed(self.places.take(self.packed.codes), self.packed.bits)
+        return Packed.fitting(self.places.take(self.packed.codes), self.packed.bits)
 
     @once
     def dense(self) -> Encoding:
@@ -158,7 +158,7 @@ def smallest(packed: Packed) -> Encoding:
         return packed
     best: Encoding = packed if bits > 8 else _smaller_coded(packed)
     width = ENTROPY_WIDTHS[bits][0]
-    return smaller(best, Entropy(packed if width == bits else Packed(packed.codes, width)))
+    return smaller(best, Entropy(packed if width == bits else packed.widened(width)))
 
 
 def smallest_sparse(places: Places, values: Encoding) -> Encoding:

@@ -159,7 +159,7 @@ class RelativeIndex(_Sparse):
 
 def mask_bits(mask: Mask) -> Packed:
     """Keep a mask as one bit a position."""
-    return Packed(np.ravel(mask).view(np.uint8), 1)
+    return Packed.fitting(np.ravel(mask).view(np.uint8), 1)
 
 
 def gaps_of(positions: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,6 +21,10 @@ from workbench.errors import WorkbenchError
 T = TypeVar("T")
 
 
+class CacheFull(Exception):
+    """What is worked out beforehand would fill the cache beyond what it may."""
+
+
 class Cache:
     """Computed values by key, within a budget of bytes; the least recently used is dropped first."""
 
@@ -26,6 +32,7 @@ class Cache:
         self._entries: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self._budget = budget
         self._bytes = 0
+        self._most = math.inf
 
     def get(self, key: Any, compute: Callable[[], T]) -> T:
         """Return the value under ``key``, computing it when missing."""
@@ -40,10 +47,28 @@ class Cache:
     def put(self, key: Any, value: Any) -> None:
         """Keep ``value``, which is new, under ``key``."""
         size = _size_of(value)
+        if self._bytes + size > self._most:
+            raise CacheFull
         self._entries[key] = value, size
         self._bytes += size
         while self._bytes > self._budget and len(self._entries) > 1:
             self._bytes -= self._entries.popitem(last=False)[1][1]
+
+    @contextmanager
+    def filling(self, share: float) -> Iterator[None]:
+        """Let no more than this share of the budget be filled inside: what would exceed it raises ``CacheFull``.
+
+        Nothing of what was put inside stays then: it was of no use, and in the way of others.
+        """
+        before, self._most = set(self._entries), share * self._budget
+        try:
+            yield
+        except CacheFull:
+            for key in set(self._entries) - before:
+                self.forget(key)
+            raise
+        finally:
+            self._most = math.inf
 
     @property
     def filled(self) -> float:

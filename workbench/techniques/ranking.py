@@ -7,6 +7,8 @@ upper 16 bits (a radix sort's first pass) leaves only the few of one count to lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,23 +17,24 @@ SORTED = 1 << 17
 
 
 class Ranking:
-    """The order of float32 ``magnitudes`` (n,), all ≥ 0."""
+    """The order of float32 magnitudes (n,), all ≥ 0, which ``compute`` gives, again where it is asked for places."""
 
-    def __init__(self, magnitudes: NDArray[np.float32]) -> None:
-        self._bits = magnitudes.view(np.uint32)
-        self._sorted = np.sort(self._bits) if len(magnitudes) <= SORTED else None
+    def __init__(self, compute: Callable[[], NDArray[np.float32]]) -> None:
+        self._compute = compute
+        bits = compute().view(np.uint32)
+        self._sorted = np.sort(bits) if len(bits) <= SORTED else None
         if self._sorted is None:
-            self._upper = (self._bits >> 16).astype(np.uint16)
+            self._bits, self._upper = bits, (bits >> 16).astype(np.uint16)
             self._upto = np.cumsum(np.bincount(self._upper))
 
     def __len__(self) -> int:
-        return len(self._bits)
+        return len(self._bits if self._sorted is None else self._sorted)
 
     @property
     def nbytes(self) -> int:
         """Bytes that it holds."""
-        more = (self._upper, self._upto) if self._sorted is None else (self._sorted,)
-        return self._bits.nbytes + sum(array.nbytes for array in more)
+        held = (self._bits, self._upper, self._upto) if self._sorted is None else (self._sorted,)
+        return sum(array.nbytes for array in held)
 
     def smallest(self, count: int) -> tuple[float, int]:
         """Return the ``count``-th smallest magnitude (from 1), and how many are no larger than it."""
@@ -45,4 +48,5 @@ class Ranking:
 
     def last(self, magnitude: float, count: int) -> NDArray[np.int64]:
         """Return the places, in order, of the last ``count`` (1 or more) magnitudes that are exactly this one."""
-        return np.flatnonzero(self._bits == np.float32(magnitude).view(np.uint32))[-count:]
+        bits = self._bits if self._sorted is None else self._compute().view(np.uint32)
+        return np.flatnonzero(bits == np.float32(magnitude).view(np.uint32))[-count:]

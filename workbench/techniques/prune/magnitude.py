@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..context import Context
@@ -49,9 +51,12 @@ def prune_smallest(draft: Draft, names: Sequence[str], settings: PruneSettings, 
 def _ranked(draft: Draft, weights: list[str], context: Context) -> Ranking:
     """Return the order of the magnitudes of ``weights`` together."""
     key = ("ranked", *map(draft.version, weights))
-    return context.cache.get(
-        key, lambda: Ranking(torch.cat([draft.tensors[weight].abs().flatten() for weight in weights]).numpy())
-    )
+    tensors = [draft.tensors[weight] for weight in weights]
+    return context.cache.get(key, lambda: Ranking(partial(_magnitudes, tensors)))
+
+
+def _magnitudes(tensors: Sequence[Tensor]) -> NDArray[np.float32]:
+    return torch.cat([tensor.abs().flatten() for tensor in tensors]).numpy()
 
 
 def _last_ties(draft: Draft, weights: list[str], ranking: Ranking, threshold: float, surplus: int) -> dict[str, Tensor]:

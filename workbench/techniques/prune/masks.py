@@ -125,7 +125,7 @@ def _choose(
         return scores <= np.repeat(np.array(limits, np.float32), [len(part.scores) for part in pool])
     if settings.macs is not None:
         return _to_share_of_macs(draft, pool, scores, settings.macs, context, key)
-    ranking = context.cache.get(("ranking", key), lambda: Ranking(scores))
+    ranking = context.cache.get(("ranking", key), lambda: Ranking(lambda: scores))
     count = min(round(settings.ratio * len(scores)), int(np.isfinite(scores).sum()))
     if count == 0:
         return np.zeros(len(scores), bool)

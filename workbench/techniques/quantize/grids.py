@@ -7,7 +7,9 @@ choose them, so that ``torch.fake_quantize_*`` gives the same values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from workbench.techniques.storage import Codes
 
-from .rows import Floats, Slicing
+from .rows import BLOCK, Floats, Slicing
 
 Round = Callable[[Floats], Floats]
 
@@ -44,19 +46,66 @@ def on_grid(
 ) -> tuple[Codes, Tensor]:
     """Return ``weight`` on the grid, half to even unless ``rounded`` says otherwise, and what it decodes to."""
     if slicing.group is None:
-        shape = [-1 if dimension == slicing.axis else 1 for dimension in range(weight.ndim)]
-        scales, zeros = scale.view(shape).numpy(), zero_point.view(shape).numpy()
-        values = _codes(weight.numpy(), scales, zeros, bits, rounded)
-        codes = values.astype(np.uint8 if bits <= 8 else np.int32)
-        values -= zeros
-        values *= scales
-        return Codes(torch.from_numpy(codes), scale, zero_point, slicing.axis, bits), torch.from_numpy(values)
-    scales, zeros = scale.view(-1, 1).numpy(), zero_point.view(-1, 1).numpy()
-    rows = _codes(slicing.rows(weight.numpy()), scales, zeros, bits, rounded)
-    codes = slicing.weight(rows.astype(np.uint8 if bits <= 8 else np.int32), tuple(weight.shape))
-    decoded = slicing.weight((rows - zeros) * scales, tuple(weight.shape))
+        beside = _beside(weight.ndim, slicing)
+        scales, zeros = (values.view(beside).numpy() for values in (scale, zero_point))
+        codes, decoded = _rounded(weight.numpy(), scales, zeros, bits, rounded)
+    else:
+        scales, zeros = scale.view(-1, 1).numpy(), zero_point.view(-1, 1).numpy()
+        rows = _rounded(slicing.rows(weight.numpy()), scales, zeros, bits, rounded)
+        codes, decoded = (slicing.weight(one, tuple(weight.shape)) for one in rows)
     stored = Codes(torch.from_numpy(codes), scale, zero_point, slicing.axis, bits, slicing.group)
     return stored, torch.from_numpy(decoded)
+
+
+def on_grids(
+    weights: Sequence[Tensor],
+    scales: Sequence[Tensor],
+    zero_points: Sequence[Tensor],
+    slicings: Sequence[Slicing],
+    bits: int,
+) -> list[tuple[Codes, Tensor]]:
+    """Return ``on_grid`` of each of ``weights``, whose slices are tensors or channels.
+
+    Small ones of one shape are rounded in one stack: a deep model has dozens, and their calls take longer than
+    their numbers.
+    """
+    alike: dict[tuple[torch.Size, Slicing], list[int]] = defaultdict(list)
+    for place, (weight, slicing) in enumerate(zip(weights, slicings, strict=True)):
+        alike[weight.shape, slicing].append(place)
+    found: dict[int, tuple[Codes, Tensor]] = {}
+    for (shape, slicing), places in alike.items():
+        step = max(1, BLOCK // max(1, shape.numel()))
+        for first in range(0, len(places), step):
+            some = places[first : first + step]
+            weight, scale, zero = (_stacked([each[place] for place in some]) for each in (weights, scales, zero_points))
+            beside = (len(some), *_beside(len(shape), slicing))
+            codes, values = _rounded(weight.numpy(), scale.view(beside).numpy(), zero.view(beside).numpy(), bits, None)
+            parts = zip(some, *(torch.from_numpy(one).unbind() for one in (codes, values)), strict=True)
+            found |= {
+                place: (Codes(own, scales[place], zero_points[place], slicing.axis, bits), decoded)
+                for place, own, decoded in parts
+            }
+    return [found[place] for place in range(len(weights))]
+
+
+def _stacked(tensors: list[Tensor]) -> Tensor:
+    return torch.stack(tensors) if len(tensors) > 1 else tensors[0][None]
+
+
+def _beside(dimensions: int, slicing: Slicing) -> tuple[int, ...]:
+    """Return the shape in which one value a slice stands beside a weight of so many dimensions."""
+    return tuple(-1 if dimension == slicing.axis else 1 for dimension in range(dimensions))
+
+
+def _rounded(
+    weight: Floats, scales: Floats, zeros: Floats, bits: int, rounded: Round | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the codes of ``weight``, and what they decode to in float32."""
+    values = _codes(weight, scales, zeros, bits, rounded)
+    codes = values.astype(np.uint8 if bits <= 8 else np.int32)
+    values -= zeros
+    values *= scales
+    return codes, values
 
 
 def _codes(weight: Floats, scales: Floats, zeros: Floats, bits: int, rounded: Round | None) -> Floats:

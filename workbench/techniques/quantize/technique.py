@@ -18,7 +18,7 @@ from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Codes
 
 from .formats import fit_together, stored
-from .grids import grid, on_grid
+from .grids import grid, on_grids
 from .inputs import quantize_inputs
 from .reconstruct import reconstruct
 from .rows import Slicing
@@ -159,11 +159,9 @@ def _quantize_together(
     beyond = np.repeat(np.array(thresholds, np.float32), sizes)
     low[low >= -beyond] = high[high <= beyond] = 0
     scales, zero_points = grid(torch.from_numpy(low), torch.from_numpy(high), settings.bits, settings.scheme)
-    grids = zip(weights.items(), scales.split(sizes), zero_points.split(sizes), strict=True)
-    return {
-        name: on_grid(draft.tensors[name], scale, zero_point, slicing, settings.bits)
-        for (name, slicing), scale, zero_point in grids
-    }
+    tensors = [draft.tensors[name] for name in weights]
+    grids = on_grids(tensors, scales.split(sizes), zero_points.split(sizes), list(weights.values()), settings.bits)
+    return dict(zip(weights, grids, strict=True))
 
 
 def _span(weight: Tensor, axis: int | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
