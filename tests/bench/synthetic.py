@@ -2,30 +2,33 @@
 
 Every source makes as many images as are taken of the real ones, and each training takes as many steps. Real images
 in the same number, and a hundred of them alone, stand beside. Seeds are those of making and of training. The record
-is written after each source, those that take longest last. ``--sources`` runs some of them and keeps no record; what
-was made and trained is kept, so that a later run of all of them only measures.
+is written after each source, those that take longest last, and says what a run that was broken off has not come to;
+``--go-on`` measures the rest. ``--sources`` runs some of them and keeps no record; what was made and trained is kept,
+so that a later run of all of them only measures.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import mean
 
 import numpy as np
 import torch
 
-from tests.bench.record import Figure, keep
-from tests.bench.training import Bench, Run, spread, tell
+from tests.bench.record import Figure, keep, read_records
+from tests.bench.training import Bench, Run, spread, tell, with_seed
 from workbench.data.cut import calibration_of, stratified
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.errors import WorkbenchError
 from workbench.models.load import load_model
 from workbench.models.model import Model
-from workbench.train.synthetic import SOURCES, synthesize
+from workbench.recipe import Recipe
+from workbench.train.synthetic import SOURCES, Synthesis, check_source, synthesize
 
 #: Real images that may be looked at where they are few.
 FEW = 100
@@ -33,12 +36,17 @@ FEW = 100
 
 @dataclass(frozen=True)
 class Plan:
-    """How one model is compared: images of each source, and recipes by what they are called."""
+    """How one model is compared: images of each source, and recipes by what they are called.
+
+    ``validation`` is how many images of that split are run after each epoch; all of them unless said, for a recipe
+    that keeps its best epoch.
+    """
 
     images: int
     before: str
     calibrated: dict[str, str]
     trained: dict[str, str]
+    validation: int | None = None
 
 
 PLANS = {
@@ -53,21 +61,48 @@ PLANS = {
         {"95 % pruned, distilled": "- prune: {ratio: 0.95}\n- distill: {epochs: 10, weight: 1}"},
     ),
     "resnet20": Plan(
-        500,
+        200,
         "- quantize: {bits: 3}",
         {
             "3 bit, bias corrected": "- quantize: {bits: 3}\n- correct_bias: {}",
-            "3 bit, AdaRound": "- quantize: {bits: 3, rounding: adaround, images: 500, iterations: 100}",
+            "3 bit, AdaRound": "- quantize: {bits: 3, rounding: adaround, images: 200, iterations: 100}",
             "4-bit activations": "- quantize: {bits: 8, activations: {bits: 4, observer: mse}}",
             "70 % pruned, recalibrated": "- prune: {ratio: 0.7}\n- recalibrate: {}",
         },
-        {"80 % pruned, distilled": "- prune: {ratio: 0.8}\n- distill: {epochs: 20, weight: 1, batchnorm: freeze}"},
+        {
+            "80 % pruned, distilled": "- prune: {ratio: 0.8}\n"
+            "- distill: {epochs: 10, batch: 32, weight: 1, batchnorm: freeze, keep: last}"
+        },
+        1_000,
     ),
 }
 
 
 def main() -> int:
     """Print and keep the figures; there is nothing to miss: what comes out is the answer."""
+    options = _options()
+    model, plan = load_model(options.model), PLANS[options.model]
+    data, images = _judging(load_dataset(options.data), plan), options.images or plan.images
+    recipes = plan.calibrated | ({} if options.calibrated else plan.trained)
+    ways, judge = _ways(model, data, images), Bench(model, data)
+    wanted = [(n, source) for n in range(options.seeds) for source in ways if source in (options.sources or ways)]
+    without = None if options.sources else judge.run("without any image", plan.before)
+    known = _known(model.name, recipes, options.data, images) if options.go_on else {}
+    runs: list[Run] = []
+    for at, (seed, source) in enumerate(wanted, 1):
+        some = [known.get((f"{what}, {source}", seed)) for what in recipes]
+        bench = judge if all(some) else judge.learning_from(ways[source](seed))
+        for old, (what, recipe) in zip(some, recipes.items(), strict=True):
+            runs.append(old or bench.run(f"{what}, {source}", recipe, seed))
+            tell(runs[-1])
+        if without is not None and (bench is not judge or at == len(wanted)):
+            keep(f"synthetic_{model.name}", figures(without, runs, wanted[at:]), data=options.data, images=images,
+                 seeds=sorted({run.seed for run in runs}), seconds=sum(run.seconds for run in runs),
+                 runs=[without, *runs])  # fmt: skip
+    return 0
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=PLANS, default="lenet5")
     parser.add_argument("--seeds", type=int, default=1)
@@ -75,55 +110,69 @@ def main() -> int:
     parser.add_argument("--sources", nargs="*", help="only these, and keep no record")
     parser.add_argument("--images", type=int, help="of each source; the model's plan says unless given")
     parser.add_argument("--calibrated", action="store_true", help="train nothing")
-    options = parser.parse_args()
-    model, data, plan = load_model(options.model), load_dataset(options.data), PLANS[options.model]
-    images = options.images or plan.images
-    recipes = plan.calibrated | ({} if options.calibrated else plan.trained)
-    judge = Bench(model, data)
-    without = None if options.sources else judge.run("without any image", plan.before)
-    found: dict[str, dict[str, list[Run]]] = {}
-    for seed in range(options.seeds):
-        for source, learned in _learned(model, data, images, seed, options.sources):
-            bench = judge.learning_from(learned)
-            for what, recipe in recipes.items():
-                run = bench.run(f"{what}, {source}", recipe, seed)
-                found.setdefault(what, {}).setdefault(source, []).append(run)
-                tell(run)
-            if without is not None:
-                _keep(without, found, options.data, seed)
-    return 0
+    parser.add_argument("--go-on", action="store_true", help="measure what the record has not, where there is one")
+    return parser.parse_args()
 
 
-def _keep(without: Run, found: dict[str, dict[str, list[Run]]], data: str, seed: int) -> None:
-    """Write the record of what there is up to ``seed``."""
+def figures(without: Run, runs: list[Run], left: list[tuple[int, str]]) -> list[Figure]:
+    """Return what each recipe loses with each source; ``left`` are seeds and sources that were not come to."""
     name = without.model
-    figures = [Figure(f"Nothing to learn from, {name}: `{PLANS[name].before}`", "", f"{without.lost:.2f} points lost")]
-    figures += [Figure(f"{what}, {name}", "", _compared(sources)) for what, sources in found.items()]
-    runs = [run for sources in found.values() for some in sources.values() for run in some]
-    keep(f"synthetic_{name}", figures, data=data, seeds=range(seed + 1), seconds=sum(run.seconds for run in runs),
-         runs=[without, *runs])  # fmt: skip
+    told = [Figure(f"Nothing to learn from, {name}: `{PLANS[name].before}`", "", f"{without.lost:.2f} points lost")]
+    for what in PLANS[name].calibrated | PLANS[name].trained:
+        lost: dict[str, list[float]] = {}
+        for run in runs:
+            if run.label.startswith(f"{what}, "):
+                lost.setdefault(run.label.removeprefix(f"{what}, "), []).append(run.lost)
+        if lost:
+            told.append(Figure(f"{what}, {name}", "", _compared(lost)))
+    seeds = {seed: [source for other, source in left if other == seed] for seed, _ in left}
+    if seeds:
+        words = "; ".join(f"{', '.join(sources)} (seed {seed})" for seed, sources in seeds.items())
+        told.append(Figure(f"Not measured yet, {name}", "", words))
+    return told
 
 
-def _learned(
-    model: Model, data: Dataset, images: int, seed: int, only: list[str] | None
-) -> Iterator[tuple[str, Dataset]]:
-    """Yield each source's name with the data that has its images to learn from."""
-    wanted = {"real": images, f"real, {FEW}": FEW}
-    for name, count in wanted.items():
-        if not only or name in only:
-            yield name, _some(data, count, images, seed)
-    ways = {f"mixup of {FEW}": f"mixup,images={images},real={FEW},seed={seed}"}
+def _judging(data: Dataset, plan: Plan) -> Dataset:
+    """Return ``data`` with as many validation images as the plan wants."""
+    held = data["validation"]
+    few = held.take(torch.arange(min(len(held), plan.validation or len(held))))
+    return replace(data, splits={**data.splits, "validation": few})
+
+
+def _known(model: str, recipes: dict[str, str], data: str, images: int) -> dict[tuple[str, int], Run]:
+    """Return the record's runs of the same recipes, data and number of images, by label and seed."""
+    record = read_records().get(f"synthetic_{model}", {})
+    if (record.get("data"), record.get("images")) != (data, images):
+        return {}
+    runs = [Run(**run) for run in record["runs"]]
+    same = {
+        seed: [with_seed(Recipe.parse(one), seed).to_data() for one in recipes.values()] for seed in record["seeds"]
+    }
+    return {(run.label, run.seed): run for run in runs if run.recipe in same[run.seed]}
+
+
+def _ways(model: Model, data: Dataset, images: int) -> dict[str, Callable[[int], Dataset]]:
+    """Return, by each source's name, how data with its images to learn from comes of a seed; the quickest first."""
+    ways: dict[str, Callable[[int], Dataset]] = {
+        "real": lambda seed: _some(data, images, images, seed),
+        f"real, {FEW}": lambda seed: _some(data, FEW, images, seed),
+    }
     quickest = sorted(SOURCES, key=lambda name: SOURCES[name].steps)
-    ways |= {name: f"{name},images={images},seed={seed}" for name in quickest}
-    for name, how in ways.items():
-        if only and name not in only:
-            continue
+    hows = {f"mixup of {FEW}": f"mixup,images={images},real={FEW}"} | {
+        one: f"{one},images={images}" for one in quickest
+    }
+    for name, how in hows.items():
         try:
-            made = synthesize(model, data, how)
+            check_source(model, data, Synthesis.parse(how))
         except WorkbenchError as refused:
             print(f"{name}: {refused}", flush=True)
-            continue
-        yield name, made
+        else:
+            ways[name] = partial(_made, model, data, how)
+    return ways
+
+
+def _made(model: Model, data: Dataset, how: str, seed: int) -> Dataset:
+    return synthesize(model, data, f"{how},seed={seed}")
 
 
 def _some(data: Dataset, count: int, images: int, seed: int) -> Dataset:
@@ -134,12 +183,10 @@ def _some(data: Dataset, count: int, images: int, seed: int) -> Dataset:
     return replace(data, splits={**data.splits, "train": few, "calibration": calibration_of(few)})
 
 
-def _compared(sources: dict[str, list[Run]]) -> str:
+def _compared(lost: dict[str, list[float]]) -> str:
     """Return the points lost with each source in words, the least first."""
-    lost = {source: [run.lost for run in runs] for source, runs in sources.items()}
-    return "points lost: " + "; ".join(
-        f"{source} {spread(lost[source])}" for source in sorted(lost, key=lambda one: mean(lost[one]))
-    )
+    least = sorted(lost, key=lambda source: mean(lost[source]))
+    return "points lost: " + "; ".join(f"{source} {spread(lost[source])}" for source in least)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.cli import main
 from workbench.cli.common import load_data
@@ -24,7 +25,7 @@ from workbench.session import Session
 from workbench.train.jobs.job import train
 from workbench.train.jobs.process import Within
 from workbench.train.synthetic import SOURCES, Synthesis, synthesize, synthesizing
-from workbench.train.synthetic.gan import Generator, Sides, generate, train_generator
+from workbench.train.synthetic.gan import Critic, Generator, Sides, generate, train_generator
 from workbench.train.synthetic.inversion import Statistics
 
 
@@ -140,6 +141,22 @@ def test_a_generator_makes_images_of_any_shape(shape: tuple[int, ...]) -> None:
     assert Generator(shape)(torch.randn(2, 64)).shape == (2, *shape)
     assert Sides.of(*shape[1:]).steps[-1] == shape[1:]
     assert train_generator(torch.zeros(4, *shape), None, 0, 1, 4, 0) is not None
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_teaching_the_generator_computes_no_gradient_of_the_critics_weights(classes: int) -> None:
+    images, labels = torch.zeros(8, 1, 28, 28), torch.arange(8) % 3 if classes else None
+    generator, critic = Generator((1, 28, 28), classes), Critic((1, 28, 28), classes)
+    with FlopCounterMode(display=False) as making:
+        made = generator(torch.randn(8, 64), labels)
+    with FlopCounterMode(display=False) as judging:
+        critic(made.detach(), labels)
+    with FlopCounterMode(display=False) as training:
+        train_generator(images, labels, classes, 1, 8, 0)
+    # a backward pass is twice a forward one; the critic goes forward three times, and back in full twice (beside
+    # which its weights' norms are little)
+    most = 3 * making.get_total_flops() + (3 + 2 * 2 + 1) * judging.get_total_flops()
+    assert 0.8 * most < training.get_total_flops() < 1.02 * most
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ so that an image comes with its label.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -126,6 +127,8 @@ def train_generator(
         torch.manual_seed(seed)
         kinds = classes if labels is not None else 0
         generator, critic = Generator(tuple(images.shape[1:]), kinds), Critic(tuple(images.shape[1:]), kinds)
+        for network in (generator, critic):  # convolutions in this order take a quarter less time
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         mean = copy.deepcopy(generator)
         makes = torch.optim.Adam(generator.parameters(), LEARNING_RATE / 2, (0.5, 0.99))
         judges = torch.optim.Adam(critic.parameters(), LEARNING_RATE, (0.5, 0.99))
@@ -137,7 +140,8 @@ def train_generator(
             made = generator(noise, wanted)
             doubt = F.relu(1 - critic(real, kind)).mean() + F.relu(1 + critic(made.detach(), wanted)).mean()
             _descend(judges, doubt)
-            _descend(makes, DIVERSITY * _sameness(noise, made) - critic(made, wanted).mean())
+            with _held(critic):
+                _descend(makes, DIVERSITY * _sameness(noise, made) - critic(made, wanted).mean())
             _follow(mean, generator)
             check(step + 1)
         return mean.eval()
@@ -161,6 +165,14 @@ def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
+
+
+@contextlib.contextmanager
+def _held(module: nn.Module) -> Iterator[None]:
+    """Pass gradients through ``module`` without computing those of its own weights, which nobody would use."""
+    module.requires_grad_(False)
+    yield
+    module.requires_grad_(True)
 
 
 @torch.no_grad()
