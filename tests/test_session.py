@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import warnings
@@ -146,8 +147,11 @@ def test_sizes_do_not_wait_for_the_graph_and_latency_follows_with_it(
     with Session("lenet300", data, history=":memory:") as session:
         for text in ("[]", PRUNE.format(0.5)):
             session.apply(text)
-            first = next(iter(session.snapshots()))
+            sketch, first = itertools.islice(session.snapshots(), 2)
+            assert sketch.is_sketch
+            assert sketch.size == replace(first.size, runtime_bytes=None)
             assert first.size.bytes == session.compressed.nbytes
+            assert len(first.layers) == len(session.layers)
             assert first.latency is first.size.runtime_bytes is first.baseline.latency is None
             assert not session.is_written
         written.set()

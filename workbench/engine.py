@@ -172,6 +172,12 @@ class Engine:
                 self._models.pop(next(iter(self._models)))
             return found
 
+    def sketch(self, generation: int, recipe: Recipe, check: Check) -> Snapshot:
+        """Return the size alone: what else ``outline`` tells takes long enough to be felt where a model is deep."""
+        compressed = self.compress(recipe, check)
+        size, notes = self._size(compressed, whole=False), self._notes(compressed)
+        return Snapshot(generation, recipe, self.baseline, size=size, notes=notes)
+
     def outline(self, generation: int, recipe: Recipe, check: Check) -> Snapshot:
         """Return what is known of ``recipe`` without running an image: size, latency, layers.
 

@@ -381,7 +381,7 @@ class Session:
         self.close()
 
     def _outline(self) -> None:
-        """Publish the size and latency of each recipe, and hand it on to be measured."""
+        """Publish the size and latency of each recipe, a deep model's size first, and hand it on to be measured."""
         while True:
             with self._state:
                 while not self._pending and not self.closed:
@@ -391,7 +391,10 @@ class Session:
                 self._pending = False
                 generation, recipe = self._bulletin.generation, self.recipe
             with self._reporting(generation, recipe):
-                first = self._engine.outline(generation, recipe, self._bulletin.check_for(generation))
+                check = self._bulletin.check_for(generation)
+                if self._engine.is_deep:
+                    self._publish(self._engine.sketch(generation, recipe, check))
+                first = self._engine.outline(generation, recipe, check)
                 self._publish(first)
                 with self._state:
                     self._outlined = first

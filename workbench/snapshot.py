@@ -74,6 +74,11 @@ class Snapshot:
         """What settings are judged by: the accuracy, or the agreement where the images have no labels."""
         return self.accuracy or self.agreement
 
+    @property
+    def is_sketch(self) -> bool:
+        """Whether it tells a deep model's size alone; latency and layers follow at once."""
+        return self.size is not None and not self.layers
+
     def with_figures(self, figures: Figures, flips: tuple[Flip, ...] = (), labelled: bool = True) -> Snapshot:
         """Return the same moment with the figures of a look; of images without labels only the agreement is told."""
         if not labelled:

@@ -87,6 +87,8 @@ class ControlsView(View):
 
     def draw(self, snapshot: Snapshot) -> None:
         """Show what was reached, and follow a Recipe that was set elsewhere."""
+        if snapshot.is_sketch:
+            return
         with self.publishing():
             self.note = " ".join(filter(None, (_reached(snapshot, self._dense), unshown(snapshot.recipe))))
             if self.session is not None:

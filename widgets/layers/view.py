@@ -120,7 +120,7 @@ class LayersView(View):
     def draw(self, snapshot: Snapshot) -> None:
         """Send the columns once for each recipe, and anew when its latency is better known."""
         session, moment = self.session, (snapshot.generation, snapshot.latency)
-        if session is None or moment == self._drawn:
+        if session is None or snapshot.is_sketch or moment == self._drawn:
             return
         # of another recipe than the Session's they would have to be computed anew
         times = session.time_shares() if session.recipe == snapshot.recipe else None

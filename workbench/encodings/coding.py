@@ -6,9 +6,10 @@ meanwhile. So what has been chosen is coded beside the search for the next ones.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections import deque
 from collections.abc import Iterable
+from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from workbench.encodings.base import Encoding
@@ -21,13 +22,14 @@ class Coder:
     """
 
     def __init__(self) -> None:
-        self._due: deque[Encoding] = deque()
+        self._due: SimpleQueue[Encoding | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def code(self, chosen: Iterable[Encoding]) -> None:
         """Begin to code ``chosen`` behind what was given before, in this order."""
-        self._due.extend(chosen)
-        if self._due and not (self._thread and self._thread.is_alive()):
+        for encoding in chosen:
+            self._due.put(encoding)
+        if self._thread is None and not self._due.empty():  # one for all batches: starting it waits for Python's lock
             self._thread = threading.Thread(target=self._work, name="workbench-coding", daemon=True)
             self._thread.start()
 
@@ -37,11 +39,13 @@ class Coder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._due.clear()
-            return
-        self._work()
-        self.join()
+        with contextlib.suppress(Empty):
+            while (encoding := self._due.get_nowait()) is not None:
+                if kind is None:
+                    encoding.entry  # noqa: B018  # kept by the encoding
+        self._due.put(None)
+        if kind is None:
+            self.join()
 
     def join(self) -> None:
         """Wait until the second thread has done what it began."""
@@ -49,9 +53,5 @@ class Coder:
             self._thread.join()
 
     def _work(self) -> None:
-        while self._due:
-            try:
-                encoding = self._due.popleft()
-            except IndexError:  # the other thread took the last one
-                return
+        while (encoding := self._due.get()) is not None:
             encoding.entry  # noqa: B018  # kept by the encoding

@@ -153,10 +153,13 @@ def pack_codes(codes: Array, bits: int) -> bytes:
         return codes.astype(codes.dtype.newbyteorder("<"), copy=False).tobytes()
     if bits == 1:
         return np.packbits(codes, bitorder="little").tobytes()
-    if bits == 4:  # by far the most frequent
-        pairs = np.append(codes, np.uint8(0)) if codes.size % 2 else np.ascontiguousarray(codes)
-        words = pairs.view("<u2")
-        packed: NDArray[np.uint8] = (words | (words >> 4)).astype(np.uint8)
+    if bits in (2, 4):  # all of a byte's codes in one word, in half the time
+        each = 8 // bits
+        filled = np.append(codes, np.zeros(-codes.size % each, np.uint8)) if codes.size % each else codes
+        words = np.ascontiguousarray(filled).view(f"<u{each}")
+        for lane in (8, 16)[: each // 2]:
+            words = words | (words >> (lane - lane * bits // 8))
+        packed: NDArray[np.uint8] = words.astype(np.uint8)
         return packed.tobytes()
     words = np.zeros((codes.size + 7) // 8, "<u8")
     words.view(np.uint8)[: codes.size] = codes
