@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from workbench.bulletin import Superseded
 from workbench.compression import compress_subject, context_for
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
-from workbench.rehearsal import Rehearsal
+from workbench.rehearsal import MAIN, Rehearsal, examples
 from workbench.subject import Subject
+from workbench.techniques import TECHNIQUES
 from workbench.techniques.context import Cache
 
 
@@ -68,6 +71,17 @@ def test_nothing_more_is_found_once_the_cache_is_nearly_full(subject: Subject) -
     context.cache = Cache(budget=1)
     context.cache.put("found by a move", 1)
     assert not Rehearsal(subject, context).go_on(lambda: None)
+
+
+def test_the_main_sliders_come_first(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = sum(len(TECHNIQUES[name].examples) for name in MAIN)
+    assert all(recipe.steps[-1].technique in MAIN for recipe in itertools.islice(examples(), count))
+    some = [Recipe.parse("- prune: {ratio: 0.5}"), Recipe.parse("- factorize: {size: 0.5}")]
+    monkeypatch.setattr("workbench.rehearsal.examples", lambda: iter(some))
+    rehearsal = Rehearsal(subject, context_for(subject.model, None))
+    assert rehearsal.is_on_main
+    assert rehearsal.go_on(lambda: None)
+    assert not rehearsal.is_on_main
 
 
 def test_what_would_fill_the_cache_is_given_up_and_leaves_what_was_there(

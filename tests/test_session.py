@@ -194,6 +194,7 @@ def test_a_deep_model_is_traced_in_the_first_pause_though_nothing_has_settled(
 
     monkeypatch.setattr(Tracing, "beforehand", beforehand)
     monkeypatch.setattr("workbench.evaluation.export_graph", write)
+    monkeypatch.setattr("workbench.session.OPENING", 0.01)
     monkeypatch.setattr("workbench.engine.DEEP", 1)  # any model is
     with Session("lenet300", data, history=":memory:") as session:
         assert traced.wait(20)

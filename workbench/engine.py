@@ -251,14 +251,10 @@ class Engine:
         self.history.note_measured_latency(self.key, recipe.hash, latency.ms)
         return latency
 
-    def trace(self, quiet: Callable[[], bool]) -> None:
-        """Find which channels go together, as ``prepare`` does; ``quiet`` is asked often, and may raise to end it."""
-        self.subject.tracing.beforehand(quiet)
-
-    def prepare(self, quiet: Callable[[], bool]) -> None:
+    def prepare(self, quiet: Callable[[], bool], main: bool = False) -> None:
         """Find what first moves would wait for, while it is ``quiet``; raises ``Superseded`` where it no longer is.
 
-        ``quiet`` is asked often, and may raise to end it.
+        ``quiet`` is asked often, and may raise to end it; ``main``: only what those of the main sliders would.
         """
 
         def check() -> None:
@@ -266,8 +262,8 @@ class Engine:
                 raise Superseded
 
         self._evaluator.images(0, 1)  # the whole split is normalised with the first
-        self.trace(quiet)
-        while self._rehearse(check):
+        self.subject.tracing.beforehand(quiet)
+        while (self._rehearsal.is_on_main or not main) and self._rehearse(check):
             self.courtesy.give_way(check)
 
     def _rehearse(self, check: Check) -> bool:

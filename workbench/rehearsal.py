@@ -59,6 +59,11 @@ class Rehearsal:
         live = [recipe for recipe in first if recipe.cost is Cost.LIVE]
         return list(dict.fromkeys([*live, *(other for recipe in live for other in _positions(recipe))]))
 
+    @property
+    def is_on_main(self) -> bool:
+        """Whether the next example is one of the main sliders'."""
+        return bool(self._left) and self._left[0].steps[0].technique in MAIN
+
     def go_on(self, check: Callable[[], None]) -> bool:
         """Carry out one more example, given up where ``check`` raises; return whether there are others."""
         if not self._left or self._seconds < 0 or self._context.cache.filled > FULL:

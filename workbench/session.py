@@ -60,6 +60,8 @@ HEAD_START = 0.005
 #: Seconds without a move before a deep model is written as a graph or loaded by its runtime: neither can be given up,
 #: and the size of the next move would wait for Python and for the processor meanwhile.
 REST = 0.4
+#: Seconds from its opening in which a deep model's session prepares nothing: a page may be opening on it.
+OPENING = 3.0
 #: Seconds between two looks at whether other processes' first figures are done.
 TURN = 0.01
 
@@ -427,8 +429,10 @@ class Session:
         """Whenever a recipe has settled, find what later moves would wait for, and learn what kernels take."""
         stand_back(5)
         if self._engine.is_deep:  # which settles after minutes, and whose first moves would wait for seconds
+            with self._state:
+                self._state.wait_for(lambda: self.closed, OPENING)
             with self._preparing():
-                self._engine.prepare(self._is_resting)
+                self._engine.prepare(self._is_resting, main=True)
         done = 0
         while True:
             with self._state:
