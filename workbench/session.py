@@ -61,7 +61,7 @@ HEAD_START = 0.005
 #: and the size of the next move would wait for Python and for the processor meanwhile.
 REST = 0.4
 #: Seconds from its opening in which a deep model's session prepares nothing: a page may be opening on it.
-OPENING = 3.0
+OPENING = 1.5
 #: Seconds between two looks at whether other processes' first figures are done.
 TURN = 0.01
 
