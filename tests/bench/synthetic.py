@@ -2,9 +2,9 @@
 
 Every source makes as many images as are taken of the real ones, and each training takes as many steps. Real images
 in the same number, and a hundred of them alone, stand beside. Seeds are those of making and of training. The record
-is written after each source, those that take longest last, and says what a run that was broken off has not come to;
-``--go-on`` measures the rest. ``--sources`` runs some of them and keeps no record; what was made and trained is kept,
-so that a later run of all of them only measures.
+is written after each source of each seed, those that take longest last, and says what a run that was broken off has
+not come to; ``--go-on`` measures the rest. ``--sources`` runs some of them and keeps no record; what was made and
+trained is kept, so that a later run of all of them only measures.
 """
 
 from __future__ import annotations
@@ -85,18 +85,19 @@ def main() -> int:
     data, images = _judging(load_dataset(options.data), plan), options.images or plan.images
     recipes = plan.calibrated | ({} if options.calibrated else plan.trained)
     ways, judge = _ways(model, data, images), Bench(model, data)
-    wanted = [(n, source) for n in range(options.seeds) for source in ways if source in (options.sources or ways)]
-    without = None if options.sources else judge.run("without any image", plan.before)
+    sources = [source for source in ways if source in (options.sources or ways)]
+    wanted = [(seed, source) for source in sources for seed in range(options.seeds)]
     known = _known(model.name, recipes, options.data, images) if options.go_on else {}
-    runs: list[Run] = []
-    for at, (seed, source) in enumerate(wanted, 1):
-        some = [known.get((f"{what}, {source}", seed)) for what in recipes]
-        bench = judge if all(some) else judge.learning_from(ways[source](seed))
-        for old, (what, recipe) in zip(some, recipes.items(), strict=True):
-            runs.append(old or bench.run(f"{what}, {source}", recipe, seed))
+    left = [pair for pair in wanted if pair not in known]
+    runs = [run for pair in wanted for run in known.get(pair, ())]
+    without = None if options.sources else judge.run("without any image", plan.before)
+    for at, (seed, source) in enumerate(left, 1):
+        bench = judge.learning_from(ways[source](seed))
+        for what, recipe in recipes.items():
+            runs.append(bench.run(f"{what}, {source}", recipe, seed))
             tell(runs[-1])
-        if without is not None and (bench is not judge or at == len(wanted)):
-            keep(f"synthetic_{model.name}", figures(without, runs, wanted[at:]), data=options.data, images=images,
+        if without is not None:
+            keep(f"synthetic_{model.name}", figures(without, runs, left[at:]), data=options.data, images=images,
                  seeds=sorted({run.seed for run in runs}), seconds=sum(run.seconds for run in runs),
                  runs=[without, *runs])  # fmt: skip
     return 0
@@ -139,16 +140,18 @@ def _judging(data: Dataset, plan: Plan) -> Dataset:
     return replace(data, splits={**data.splits, "validation": few})
 
 
-def _known(model: str, recipes: dict[str, str], data: str, images: int) -> dict[tuple[str, int], Run]:
-    """Return the record's runs of the same recipes, data and number of images, by label and seed."""
+def _known(model: str, recipes: dict[str, str], data: str, images: int) -> dict[tuple[int, str], list[Run]]:
+    """Return the record's runs of the same recipes, data and number of images, by seed and source; whole ones only."""
     record = read_records().get(f"synthetic_{model}", {})
     if (record.get("data"), record.get("images")) != (data, images):
         return {}
-    runs = [Run(**run) for run in record["runs"]]
-    same = {
-        seed: [with_seed(Recipe.parse(one), seed).to_data() for one in recipes.values()] for seed in record["seeds"]
-    }
-    return {(run.label, run.seed): run for run in runs if run.recipe in same[run.seed]}
+    found: dict[tuple[int, str], list[Run]] = {}
+    for run in (Run(**run) for run in record["runs"]):
+        for what, recipe in recipes.items():
+            same = run.recipe == with_seed(Recipe.parse(recipe), run.seed).to_data()
+            if run.label.startswith(f"{what}, ") and same:
+                found.setdefault((run.seed, run.label.removeprefix(f"{what}, ")), []).append(run)
+    return {pair: runs for pair, runs in found.items() if len(runs) == len(recipes)}
 
 
 def _ways(model: Model, data: Dataset, images: int) -> dict[str, Callable[[int], Dataset]]:
