@@ -85,8 +85,8 @@ def main() -> int:
     data, images = _judging(load_dataset(options.data), plan), options.images or plan.images
     recipes = plan.calibrated | ({} if options.calibrated else plan.trained)
     ways, judge = _ways(model, data, images), Bench(model, data)
-    sources = [source for source in ways if source in (options.sources or ways)]
-    wanted = [(seed, source) for source in sources for seed in range(options.seeds)]
+    wanted = [(seed, one) for seed in range(options.seeds) for one in ways if one in (options.sources or ways)]
+    wanted.sort(key=lambda pair: SOURCES[pair[1]].steps if pair[1] in SOURCES else 0)  # the longest ones last
     known = _known(model.name, recipes, options.data, images) if options.go_on else {}
     left = [pair for pair in wanted if pair not in known]
     runs = [run for pair in wanted for run in known.get(pair, ())]
@@ -155,7 +155,7 @@ def _known(model: str, recipes: dict[str, str], data: str, images: int) -> dict[
 
 
 def _ways(model: Model, data: Dataset, images: int) -> dict[str, Callable[[int], Dataset]]:
-    """Return, by each source's name, how data with its images to learn from comes of a seed; the quickest first."""
+    """Return, by each source's name, how data with its images to learn from comes of a seed."""
     ways: dict[str, Callable[[int], Dataset]] = {
         "real": lambda seed: _some(data, images, images, seed),
         f"real, {FEW}": lambda seed: _some(data, FEW, images, seed),
