@@ -67,3 +67,22 @@ def test_no_batch_is_run_before_the_check_lets_it() -> None:
         done.append("look")
     assert done[:5] == ["check", "run", "look", "check", "run"]
     assert done.count("check") == done.count("run")
+
+
+def test_images_prepared_before_the_order_is_known_are_not_taken_for_those_after() -> None:
+    model, data = load_model("lenet300"), load_dataset("fashion_mnist")
+    assert data.normalization is not None
+    split, order = data["validation"].take(torch.arange(100)), np.arange(100)[::-1].copy()
+    evaluator = Evaluator(Subject.of(model, data.image_shape), split, data.normalization)
+    late: list[Tensor] = []
+
+    def normalize_and_be_overtaken(images: Tensor) -> Tensor:
+        if not late:
+            late.append(images)
+            evaluator.set_order(order)  # by another thread, while this one normalises in the order that there was
+        assert data.normalization is not None
+        return data.normalization(images)
+
+    evaluator._normalize = normalize_and_be_overtaken  # type: ignore[assignment]
+    evaluator.images(0, 1)
+    assert torch.equal(evaluator.images(0, 1), data.normalization(split.images[99:]))

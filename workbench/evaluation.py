@@ -47,8 +47,8 @@ class Evaluator:
         self.split = split
         self._normalize = normalization
         self._confirmed: dict[tuple[Edit, ...], bool] = {}
-        self._prepared: Tensor | None = None
         self._order: Tensor | None = None
+        self._prepared: tuple[Tensor | None, Tensor] | None = None  # the order that they are in, and the images
         self._previous: dict[str, str] = {}
         self._prefix: Prefix | None = None
         self._work = {layer.weight: layer.macs for layer in subject.layers}
@@ -102,11 +102,13 @@ class Evaluator:
 
     def images(self, first: int, last: int) -> Tensor:
         """Return images ``first..last`` of the order, normalised, ``(n, C, H, W)``."""
-        if self._prepared is None and self.split.images[0].numel() * 4 * len(self.split) <= PREPARED_BYTES:
-            self._prepared = self._normalize(self._gather(0, len(self.split))).contiguous()
-        if self._prepared is not None:
-            return self._prepared[first:last]
-        return self._normalize(self._gather(first, last)).contiguous()
+        order, prepared = self._order, self._prepared
+        if self.split.images[0].numel() * 4 * len(self.split) > PREPARED_BYTES:
+            return self._normalize(self._gather(first, last)).contiguous()
+        if prepared is None or prepared[0] is not order:  # another thread may prepare them while the order changes
+            every = self.split.images if order is None else self.split.images[order]
+            self._prepared = prepared = order, self._normalize(every).contiguous()
+        return prepared[1][first:last]
 
     def run_images(self, runner: Runner, indices: NDArray[np.int64]) -> Logits:
         """Return the logits of these images of the split ``(n, classes)``."""
