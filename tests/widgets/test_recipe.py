@@ -88,6 +88,16 @@ def test_a_recipe_is_checked_again_when_another_model_comes(session: FakeSession
     other.close()
 
 
+def test_what_is_applied_before_there_is_a_session_is_its_recipe_then(session: FakeSession) -> None:
+    view = RecipeView()
+    view._handle_custom_msg({"do": "apply", "text": "- quantize: {bits: 3}", "seq": 2}, [])
+    view.attach(session)
+    assert session.recipe == Recipe.parse("- quantize: {bits: 3}")
+    assert view.applied == 2
+    assert view.checked == {"seq": 2, "problem": ""}
+    view.close()
+
+
 def test_text_from_elsewhere_is_kept_before_there_is_a_session(session: FakeSession) -> None:
     view = RecipeView()
     view.keep("- distil: {}\n")

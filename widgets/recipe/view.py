@@ -46,6 +46,7 @@ class RecipeView(View):
     techniques: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
 
     def __init__(self, session: Session | None = None, **traits: Any) -> None:
+        self._early: dict[str, Any] | None = None  # what was applied before there was a Session
         super().__init__(session, **traits)
         self.observe(self._on_draft, "draft")
 
@@ -54,6 +55,9 @@ class RecipeView(View):
         self.techniques = describe_techniques()
         self.name = session.model.name
         self._check(self.draft)
+        early, self._early = self._early, None
+        if early is not None:
+            self.receive(early, [])
 
     def draw(self, snapshot: Snapshot) -> None:
         """Show this Recipe, in YAML and in Python, and why it could not be carried out."""
@@ -69,7 +73,11 @@ class RecipeView(View):
 
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
         """Make the text the Session's recipe, if it is one."""
-        if content.get("do") == "apply" and self.session is not None:
+        if content.get("do") != "apply":
+            return
+        if self.session is None:
+            self._early = content
+        else:
             text, seq = str(content.get("text")), int(content.get("seq") or 0)
             problem = self.apply(text)
             with self.publishing():
