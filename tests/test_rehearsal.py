@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -21,10 +22,22 @@ def subject() -> Subject:
     return Subject.of(load_model("lenet5"), (1, 28, 28))
 
 
+Exemplify = Callable[..., None]
+
+
+@pytest.fixture
+def exemplify(monkeypatch: pytest.MonkeyPatch) -> Exemplify:
+    """Return what makes these recipes all examples that there are."""
+
+    def only(*recipes: str) -> None:
+        monkeypatch.setattr("workbench.rehearsal.examples", lambda: map(Recipe.parse, recipes))
+
+    return only
+
+
 @pytest.fixture(autouse=True)
-def _two_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = [Recipe.parse("- factorize: {size: 0.5}"), Recipe.parse("- prune: {ratio: 0.5}")]
-    monkeypatch.setattr("workbench.rehearsal.examples", lambda: iter(few))
+def _two_examples(exemplify: Exemplify) -> None:
+    exemplify("- factorize: {size: 0.5}", "- prune: {ratio: 0.5}")
 
 
 def test_first_moves_find_what_was_prepared_and_get_the_same_bytes(subject: Subject) -> None:
@@ -59,9 +72,8 @@ def test_an_example_that_was_given_up_is_carried_out_later(subject: Subject) -> 
     assert [rehearsal.go_on(lambda: None) for _ in range(3)] == [True, True, False]
 
 
-def test_what_a_model_refuses_is_passed_over(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = Recipe.parse("- prune: {granularity: 'n:m', n: 1, m: 7}")
-    monkeypatch.setattr("workbench.rehearsal.examples", lambda: iter([refused]))
+def test_what_a_model_refuses_is_passed_over(subject: Subject, exemplify: Exemplify) -> None:
+    exemplify("- prune: {granularity: 'n:m', n: 1, m: 7}")
     rehearsal = Rehearsal(subject, context_for(subject.model, None))
     assert [rehearsal.go_on(lambda: None) for _ in range(2)] == [True, False]
 
@@ -73,11 +85,10 @@ def test_nothing_more_is_found_once_the_cache_is_nearly_full(subject: Subject) -
     assert not Rehearsal(subject, context).go_on(lambda: None)
 
 
-def test_the_main_sliders_come_first(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_main_sliders_come_first(subject: Subject, exemplify: Exemplify) -> None:
     count = sum(len(TECHNIQUES[name].examples) for name in MAIN)
     assert all(recipe.steps[-1].technique in MAIN for recipe in itertools.islice(examples(), count))
-    some = [Recipe.parse("- prune: {ratio: 0.5}"), Recipe.parse("- factorize: {size: 0.5}")]
-    monkeypatch.setattr("workbench.rehearsal.examples", lambda: iter(some))
+    exemplify("- prune: {ratio: 0.5}", "- factorize: {size: 0.5}")
     rehearsal = Rehearsal(subject, context_for(subject.model, None))
     assert rehearsal.is_on_main
     assert rehearsal.go_on(lambda: None)
@@ -85,10 +96,9 @@ def test_the_main_sliders_come_first(subject: Subject, monkeypatch: pytest.Monke
 
 
 def test_what_would_fill_the_cache_is_given_up_and_leaves_what_was_there(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, exemplify: Exemplify
 ) -> None:
-    some = [Recipe.parse("- prune: {ratio: 0.5}"), Recipe.parse("- quantize: {format: kmeans, bits: 3}")]
-    monkeypatch.setattr("workbench.rehearsal.examples", lambda: iter(some))
+    exemplify("- prune: {ratio: 0.5}", "- quantize: {format: kmeans, bits: 3}")
     context = context_for(subject.model, None)
     context.cache = Cache(subject.dense_fp32_bytes * 3)
     rehearsal = Rehearsal(subject, context)
@@ -101,11 +111,8 @@ def test_what_would_fill_the_cache_is_given_up_and_leaves_what_was_there(
     assert not any(key[0] == "in order" for key in context.cache)
 
 
-def test_each_position_of_a_slider_of_whole_numbers_is_prepared(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    some = [Recipe.parse("- share: {entries: 24}"), Recipe.parse("- quantize: {bits: 16}")]
-    monkeypatch.setattr("workbench.rehearsal.examples", lambda: iter(some))
+def test_each_position_of_a_slider_of_whole_numbers_is_prepared(subject: Subject, exemplify: Exemplify) -> None:
+    exemplify("- share: {entries: 24}", "- quantize: {bits: 16}")
     context = context_for(subject.model, None)
     rehearsal = Rehearsal(subject, context)
     carried_out = 0
