@@ -169,11 +169,11 @@ def test_a_deep_models_accuracy_waits_until_the_hand_rests_unless_it_is_known(
 ) -> None:
     session.measure()
     monkeypatch.setattr("workbench.engine.DEEP", 1)  # any model is
-    monkeypatch.setattr("workbench.session.REST", 0.01)
-    monkeypatch.setattr("workbench.session.HEAD_START", 3600.0)
+    monkeypatch.setattr("workbench.workers.REST", 0.01)
+    monkeypatch.setattr("workbench.workers.HEAD_START", 3600.0)
     assert session.measure(PRUNE.format(0.31)).settled
-    monkeypatch.setattr("workbench.session.REST", 3600.0)
-    monkeypatch.setattr("workbench.session.HEAD_START", 0.01)
+    monkeypatch.setattr("workbench.workers.REST", 3600.0)
+    monkeypatch.setattr("workbench.workers.HEAD_START", 0.01)
     assert session.measure("[]").settled
     assert session.measure(PRUNE.format(0.31)).settled
 
@@ -194,7 +194,7 @@ def test_a_deep_model_is_traced_in_the_first_pause_though_nothing_has_settled(
 
     monkeypatch.setattr(Tracing, "beforehand", beforehand)
     monkeypatch.setattr("workbench.evaluation.export_graph", write)
-    monkeypatch.setattr("workbench.session.OPENING", 0.01)
+    monkeypatch.setattr("workbench.workers.OPENING", 0.01)
     monkeypatch.setattr("workbench.engine.DEEP", 1)  # any model is
     with Session("lenet300", data, history=":memory:") as session:
         assert traced.wait(20)

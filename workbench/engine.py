@@ -118,7 +118,7 @@ class Engine:
             model.name, self.subject.hash, data.name, images if self.split.labelled else f"{images}{WITHOUT_LABELS}",
             split, runtime="",
         )  # fmt: skip
-        self._remembered = Remembered(history, lambda: self.key, len(self.split), split, self._note)
+        self._remembered = Remembered(history, lambda: self.key, len(self.split), split, self.note)
         self._context = context_for(model, data)
         self._rehearsal = Rehearsal(self.subject, self._context, self._latency.read)
         self._compressing = threading.RLock()  # the context's caches are shared
@@ -261,7 +261,8 @@ class Engine:
             if not quiet():
                 raise Superseded
 
-        self._evaluator.images(0, 1)  # the whole split is normalised with the first
+        if self._sampler is not None:  # before, their order is not known, and they would be normalised again
+            self._evaluator.images(0, 1)  # with the first, the whole split
         self.subject.tracing.beforehand(quiet)
         while (self._rehearsal.is_on_main or not main) and self._rehearse(check):
             self.courtesy.give_way(check)
@@ -501,6 +502,7 @@ class Engine:
     def _found(self, logits: Logits) -> tuple[Flip, ...]:
         return self._finder.find(logits) if self._finder else ()
 
-    def _note(self, note: str) -> None:
+    def note(self, note: str) -> None:
+        """Add a sentence to the notes, once."""
         if note not in self.notes:
             self.notes = (*self.notes, note)

@@ -1,24 +1,16 @@
 """One person's model, data and recipe: set the recipe, and Snapshots arrive.
 
 Who owns what. The caller's threads (a notebook cell, comm callbacks) only exchange the wanted recipe
-and read the latest Snapshot, under the bulletin's condition variable; they never wait for work. Two worker threads
-drive the Engine, which does the work stage by stage, and publish each stage as it is ready. The first
-finds size and latency and hands the Snapshot on; the second measures accuracy, sampled and narrowing
-look by look, then exact. They are two so that a size never waits for what can't be given up at once: a
-runtime that is loading a deep model. A third uses the pauses: it finds what later moves would wait for, and
-times the kernels that predictions lack. Setting a recipe raises the
-generation and tells the running batch to stop; the workers drop what is left of the old recipe at their
-next check, and nothing of an older generation is published after that. Exact figures are kept by
-recipe, in memory and in the history, so that going back is free.
+and read the latest Snapshot, under the bulletin's condition variable; they never wait for work, which the
+Workers' threads do. Setting a recipe raises the generation and tells the running batch to stop; the workers drop
+what is left of the old recipe at their next check, and nothing of an older generation is published after that.
+Exact figures are kept by recipe, in memory and in the history, so that going back is free.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -27,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workbench.bulletin import Bulletin, Listener, Superseded
+from workbench.bulletin import Bulletin, Listener
 from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
@@ -41,11 +33,11 @@ from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.run import garbage
-from workbench.run.courtesy import stand_back
-from workbench.run.runner import Runner, Stopped
-from workbench.snapshot import Snapshot, sentence
+from workbench.run.runner import Runner
+from workbench.snapshot import Snapshot
 from workbench.subject import Subject
 from workbench.undo import UndoPath
+from workbench.workers import Workers
 
 if TYPE_CHECKING:
     from workbench.measure.devices import Energy, Target
@@ -54,16 +46,6 @@ if TYPE_CHECKING:
     from workbench.measure.devices.roofline import Dtype
     from workbench.measure.devices.work import Work
     from workbench.run.onnx_graph import OnnxGraph
-
-#: Seconds that a size has to get on its way before accuracy takes the processor.
-HEAD_START = 0.005
-#: Seconds without a move before a deep model is written as a graph or loaded by its runtime: neither can be given up,
-#: and the size of the next move would wait for Python and for the processor meanwhile.
-REST = 0.4
-#: Seconds from its opening in which a deep model's session prepares nothing: a page may be opening on it.
-OPENING = 1.5
-#: Seconds between two looks at whether other processes' first figures are done.
-TURN = 0.01
 
 
 class Session:
@@ -112,16 +94,10 @@ class Session:
         self._path = UndoPath()
         self._bulletin = Bulletin()
         self._state = self._bulletin.changed
-        self._pending = False
-        self._outlined: Snapshot | None = None
-        self._threads = [
-            threading.Thread(target=work, name=f"workbench-{self.model.name}-{what}", daemon=True)
-            for what, work in (("size", self._outline), ("accuracy", self._measure), ("prepare", self._prepare))
-        ]
+        self._workers = Workers(self._engine, self._bulletin, self._path)
         garbage.hold()
         self.apply(Recipe())
-        for thread in self._threads:
-            thread.start()
+        self._workers.start()
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -182,7 +158,7 @@ class Session:
         recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
         with self._state:
             generation = self._bulletin.begin(recipe)
-            self._pending = True
+            self._workers.wake()
             self._engine.stop()
             self._engine.courtesy.hurry()
             return generation
@@ -209,7 +185,7 @@ class Session:
         Evaluation pauses meanwhile. The figure is also published, beside the predicted one.
         """
         latency = self._engine.measure_latency(self.recipe)
-        self._refresh_latency()
+        self._workers.refresh_latency()
         return latency
 
     @property
@@ -223,9 +199,9 @@ class Session:
         Raises ``WorkbenchError`` where there is no such device, or its file is broken.
         """
         self._engine.target = _target(device)
-        self._refresh_latency()
+        self._workers.refresh_latency()
         while self._engine.is_elsewhere(self.snapshot):  # one was published meanwhile
-            self._refresh_latency()
+            self._workers.refresh_latency()
 
     def work(self, recipe: Recipe) -> tuple[Work, Dtype]:
         """Return what a described device would have to do for one image under ``recipe``, and in which number type.
@@ -256,7 +232,7 @@ class Session:
     def learn_latency(self) -> None:
         """Measure the kernels that predictions still lack on this machine, and wait for it."""
         for _ in self._engine.learn_latency(lambda: self.closed):
-            self._refresh_latency()
+            self._workers.refresh_latency()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with every Snapshot, in order, on a worker's thread; return what ends that."""
@@ -368,9 +344,7 @@ class Session:
             if self._bulletin.close():
                 garbage.release()
             self._engine.stop()
-        if threading.current_thread() not in self._threads:
-            for thread in self._threads:
-                thread.join()
+        self._workers.join()
         if self._own_history:
             self.history.close()
 
@@ -381,126 +355,6 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _outline(self) -> None:
-        """Publish the size and latency of each recipe, a deep model's size first, and hand it on to be measured."""
-        while True:
-            with self._state:
-                while not self._pending and not self.closed:
-                    self._state.wait()
-                if self.closed:
-                    return
-                self._pending = False
-                generation, recipe = self._bulletin.generation, self.recipe
-            with self._reporting(generation, recipe):
-                check = self._bulletin.check_for(generation)
-                if self._engine.is_deep:
-                    self._publish(self._engine.sketch(generation, recipe, check))
-                first = self._engine.outline(generation, recipe, check)
-                self._publish(first)
-                with self._state:
-                    self._outlined = first
-                    self._state.notify_all()
-
-    def _measure(self) -> None:
-        """Publish the accuracy of each recipe that was outlined."""
-        stand_back(5)  # where the processor is short, sizes and what draws them come first
-        while True:
-            with self._state:
-                while self._outlined is None and not self.closed:
-                    self._state.wait()
-                if self.closed or self._outlined is None:
-                    return
-                first, self._outlined = self._outlined, None
-                stale = partial(self._bulletin.is_stale, first.generation)
-                pause = REST if self._engine.takes_long(first.recipe) else HEAD_START
-                while not (dropped := self._state.wait_for(stale, pause)) and not self._engine.courtesy.is_turn:
-                    pause = TURN
-                if dropped:
-                    continue
-            with self._reporting(first.generation, first.recipe):
-                check = self._bulletin.check_for(first.generation)
-                for snapshot in self._engine.measure(first, self._path.current, check):
-                    if snapshot.settled:
-                        self._path.visit(first.recipe)
-                    self._publish(snapshot)
-
-    def _prepare(self) -> None:
-        """Whenever a recipe has settled, find what later moves would wait for, and learn what kernels take."""
-        stand_back(5)
-        if self._engine.is_deep:  # which settles after minutes, and whose first moves would wait for seconds
-            with self._state:
-                self._state.wait_for(lambda: self.closed, OPENING)
-            with self._preparing():
-                self._engine.prepare(self._is_resting, main=True)
-        done = 0
-        while True:
-            with self._state:
-                self._state.wait_for(partial(self._has_settled_since, done))
-                if self.closed:
-                    return
-                done = self._bulletin.generation
-            with self._preparing():
-                self._engine.prepare(self._is_quiet)
-                for _ in self._engine.learn_latency(lambda: self.closed or not self._bulletin.is_settled):
-                    self._refresh_latency()
-
-    @contextlib.contextmanager
-    def _preparing(self) -> Iterator[None]:
-        """Say what goes wrong inside: what was measured stands, and later moves only wait for more."""
-        try:
-            yield
-        except (Superseded, Stopped):
-            pass
-        except Exception as error:
-            self._remark(f"Not everything could be prepared for later moves: {sentence(error)}")
-            self._refresh_latency()
-
-    def _is_quiet(self) -> bool:
-        """Whether the present recipe has settled; raises ``Superseded`` once closed."""
-        if self.closed:
-            raise Superseded
-        return self._bulletin.is_settled
-
-    def _is_resting(self) -> bool:
-        """Whether a size is shown and nothing was moved for a while; raises ``Superseded`` once closed."""
-        if self.closed:
-            raise Superseded
-        return not self._bulletin.is_awaited and self._bulletin.age > REST
-
-    def _has_settled_since(self, generation: int) -> bool:
-        return self.closed or (self._bulletin.is_settled and self._bulletin.generation != generation)
-
-    @contextlib.contextmanager
-    def _reporting(self, generation: int, recipe: Recipe) -> Iterator[None]:
-        """Publish whatever goes wrong inside as a sentence."""
-        try:
-            yield
-        except (Superseded, Stopped):
-            pass
-        except Exception as error:
-            failed = Snapshot(generation, recipe, self._engine.baseline, settled=True, error=sentence(error))
-            with contextlib.suppress(Superseded):
-                self._publish(failed)
-
-    def _publish(self, snapshot: Snapshot) -> None:
-        if self._engine.is_elsewhere(snapshot):  # the device changed since this recipe was outlined
-            snapshot = self._engine.refresh_latency(snapshot)
-        with self._state:
-            self._bulletin.check_for(snapshot.generation)()
-            if snapshot.score is not None or snapshot.settled:
-                self._engine.courtesy.rest()
-        self._bulletin.publish(snapshot)
-
-    def _remark(self, note: str) -> None:
-        """Add a sentence to the notes, once."""
-        if note not in self.notes:
-            self._engine.notes += (note,)
-
-    def _refresh_latency(self) -> None:
-        """Tell the listeners the present latency anew: it was measured, or its prediction improved."""
-        current = self.snapshot
-        self._bulletin.amend(current, self._engine.refresh_latency(current))
 
     def _go(self, recipe: Recipe | None) -> Recipe:
         if recipe is not None:
