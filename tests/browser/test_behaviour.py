@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -50,6 +52,18 @@ def test_the_behaviour_tab_answers_one_question_at_a_time(page: Page) -> None:
         expect(stage).to_contain_text(what, timeout=60_000)
     page.locator(".wb-behaviour .wb-segments label", has_text="Corruptions").click()
     expect(page.get_by_role("button", name="Run the corruptions")).to_be_visible()
+
+
+def test_nothing_is_said_of_corruptions_that_were_not_run(page: Page) -> None:
+    page.get_by_role("slider", name="Bit-width", exact=True).fill("6")
+    wait_settled(page, "- quantize: {bits: 6}")
+    page.get_by_role("tab", name="Behaviour").click()
+    page.locator(".wb-behaviour .wb-segments label", has_text="Corruptions").click()
+    page.get_by_role("button", name="Run the corruptions").click()
+    said = page.locator(".wb-corruptions .wb-verdict")
+    expect(said).to_contain_text("On clean images", timeout=60_000)
+    page.locator(".wb-behaviour").get_by_role("button", name="Stop", exact=True).click()
+    expect(said).to_contain_text(re.compile("no corruption was run yet|run so far"))
 
 
 @pytest.mark.parametrize("part", ["Classes", "Confusion", "Confidence", "Drift", "Attribution"])

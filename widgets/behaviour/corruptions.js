@@ -2,12 +2,21 @@
 
 const CORRUPTIONS = { noise: "Noise", blur: "Blur", contrast: "Less contrast", jpeg: "JPEG" };
 
+const STRENGTHS = 3;
+
+// What is said where none that was run costs more: it may have been stopped, or go on.
+function harmless(rows) {
+  const run = rows.filter(({ strength }) => strength).length;
+  if (run === STRENGTHS * Object.keys(CORRUPTIONS).length) return "no corruption costs clearly more than that";
+  return run ? `none of the ${run} corruptions run so far costs clearly more than that` : "no corruption was run yet";
+}
+
 function corruptionsPart() {
   const plots = element("div", { class: "wb-plots" });
   const sentence = element("p", { class: "wb-verdict" });
   const root = element("div", { class: "wb-part wb-corruptions" }, sentence, plots);
   const [left, top, width, height] = [34, 8, 150, 120];
-  const x = (strength) => left + 8 + (strength / 3) * (width - 16);
+  const x = (strength) => left + 8 + (strength / STRENGTHS) * (width - 16);
 
   function panel(rows, title, floor) {
     const y = (share) => top + height * (1 - (Math.max(share, floor) - floor) / (1 - floor));
@@ -36,7 +45,7 @@ function corruptionsPart() {
       plots.replaceChildren(...panels.map(([title, own]) => panel([clean, ...own], title, floor)));
       const worse = rows.filter((row) => row.strength && row.change[2] < clean.change[1]);
       setText(sentence, !clean ? "" : worse.length ? `More fragile than clean images tell: ${worse.map((row) => `${CORRUPTIONS[row.corruption].toLowerCase()} ${row.strength}`).join(", ")}.`
-        : `On clean images ${inPoints(clean.change[0])} points (${inPoints(clean.change[1])} to ${inPoints(clean.change[2])}), ${count(clean.before[3])} images; no corruption costs clearly more than that.`);
+        : `On clean images ${inPoints(clean.change[0])} points (${inPoints(clean.change[1])} to ${inPoints(clean.change[2])}), ${count(clean.before[3])} images; ${harmless(rows)}.`);
       sentence.classList.toggle("wb-hurting", worse.length > 0);
     },
   };
