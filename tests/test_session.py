@@ -458,6 +458,42 @@ def test_a_device_chosen_while_images_run_is_that_of_every_later_snapshot() -> N
         assert session.snapshot.latency.device == here.latency.device
 
 
+def test_latency_measured_while_images_run_stays_and_its_ratio_is_of_one_scale() -> None:
+    with Session("lenet5", "fashion_mnist", history=":memory:") as session:
+        session.measure(wb.Recipe())
+        session.apply(wb.Recipe.parse("- prune: {granularity: filter, ratio: 0.5}"))
+        snapshots = session.snapshots()
+        next(snapshots)
+        latency = session.measure_latency()
+        *_, last = snapshots
+        predicted = session._engine.refresh_latency(last)
+        assert last.measured_latency == latency
+        assert (last.latency, last.baseline.latency) == (predicted.latency, predicted.baseline.latency)
+
+
+def test_a_device_can_be_chosen_while_the_recipe_cannot_be_carried_out(session: Session) -> None:
+    session.measure(wb.Recipe())
+    with pytest.raises(wb.WorkbenchError, match="matches no layer"):
+        session.measure("- prune: {layers: [head]}")
+    session.use_device("raspberry-pi-4")
+    assert "matches no layer" in session.snapshot.error
+    assert session.snapshot.baseline.latency.device.startswith("Raspberry Pi 4")
+    assert session.measure(PRUNE.format(0.5)).latency.device.startswith("Raspberry Pi 4")
+
+
+def test_no_baseline_runs_while_latency_is_measured(data: wb.Dataset) -> None:
+    with Session("lenet5", data, history=":memory:") as session:
+        with session._engine._timing:
+            started = session.snapshot
+            time.sleep(0.5)
+            assert session.snapshot.baseline.accuracy is None
+            seen = sum(map(len, session._engine._partial))
+            time.sleep(0.3)
+            assert sum(map(len, session._engine._partial)) == seen
+        assert started.baseline.accuracy is None
+        assert session.measure(wb.Recipe()).accuracy.kind == "exact"
+
+
 def test_figures_do_not_wait_for_the_channels_that_are_traced_in_the_pauses() -> None:
     with Session("shufflenetv2", "fashion_mnist", history=":memory:") as session:
         generation = session.apply("- quantize: {bits: 6}")

@@ -26,6 +26,7 @@ from workbench.data.alone import alone
 from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator, Logits
+from workbench.footing import Footing
 from workbench.history import WITHOUT_LABELS, History, Key
 from workbench.latency import LatencyEstimator
 from workbench.measure.estimate import Estimate, Latency, Size
@@ -42,7 +43,6 @@ from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Baseline, Snapshot
 from workbench.subject import Subject
 from workbench.techniques import Cost
-from workbench.techniques.context import Context
 from workbench.techniques.order import remarks_on
 
 if TYPE_CHECKING:
@@ -64,23 +64,6 @@ Check = Callable[[], None]
 Surrogate = Callable[[CompressedModel], Estimate | None]
 #: Yields Snapshots on the way, returns the exact figures and the logits of the whole split.
 Evaluation = Generator[Snapshot, None, tuple[Figures, Logits]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Footing:
-    """What work beside the sliders needs to run images as the engine does, on threads of its own.
-
-    ``images(first, last)`` are normalised and in the order of ``sampler``; ``graph`` is None where PyTorch
-    runs them. ``context`` is the work's own, so that it does not push out what the person's recipes cached.
-    """
-
-    subject: Subject
-    graph: OnnxGraph | None
-    sampler: Sampler
-    images: Callable[[int, int], Tensor]
-    context: Context
-    baseline: Baseline
-    runtime: str
 
 
 class Engine:
@@ -124,7 +107,10 @@ class Engine:
         self._compressing = threading.RLock()  # the context's caches are shared
         self._locks = None if history.path == ":memory:" else Path(history.path).parent / "locks"
         self.courtesy = Courtesy(self._locks and self._locks / "waiting")
-        self._timing = threading.Lock()  # held while time is measured: no images run meanwhile
+        self._timing = threading.Lock() if sibling is None else sibling.timing
+        self._telling = threading.Lock()  # of the baseline's figures, which come from two threads
+        #: How often what is known of latencies has changed: a Snapshot outlined before may tell what no longer holds.
+        self.news = 0
         self.surrogate: Surrogate | None = None
         self._sampler: Sampler | None = None
         self._finder: FlipFinder | None = None
@@ -204,8 +190,12 @@ class Engine:
     def _outline_baseline(self, whole: bool) -> None:
         plain = self.compress(Recipe())
         latency = self._latency.predict(plain) if whole else None
-        self.baseline = dataclasses.replace(self.baseline, size=self._size(plain, whole), latency=latency)
+        self._tell_baseline(size=self._size(plain, whole), latency=latency)
         self._is_complete = whole
+
+    def _tell_baseline(self, **figures: Any) -> None:
+        with self._telling:
+            self.baseline = dataclasses.replace(self.baseline, **figures)
 
     def _completed(self, first: Snapshot, compressed: CompressedModel) -> Snapshot:
         """Return ``first`` with what was not known yet when it was outlined; waits for the graph."""
@@ -248,7 +238,8 @@ class Engine:
         with self._timing:
             latency = self._latency.measure(compressed)
         self.measured[recipe.hash] = latency
-        self.history.note_measured_latency(self.key, recipe.hash, latency.ms)
+        self.news += 1
+        self._remembered.keep_latency(recipe, latency.ms)
         return latency
 
     def prepare(self, quiet: Callable[[], bool], main: bool = False) -> None:
@@ -279,6 +270,7 @@ class Engine:
             with self._timing:
                 self._latency.learn(cancelled, seconds=2)
             before, unknown = unknown, self._latency.unknown
+            self.news += 1
             yield
             if unknown >= before:  # some kernels can't be timed here; trying again would never end
                 return
@@ -291,6 +283,7 @@ class Engine:
     @target.setter
     def target(self, target: Target | None) -> None:
         self._latency.target = target
+        self.news += 1
 
     def is_elsewhere(self, snapshot: Snapshot) -> bool:
         """Whether the latency of ``snapshot`` is of another device than the present one."""
@@ -312,8 +305,10 @@ class Engine:
         return self._latency.on_target(self.compress(recipe))
 
     def refresh_latency(self, snapshot: Snapshot) -> Snapshot:
-        """Return ``snapshot`` with its latencies predicted anew."""
-        self.baseline = dataclasses.replace(self.baseline, latency=self._latency.predict(self.compress(Recipe())))
+        """Return ``snapshot`` with its latencies predicted anew; of a recipe that failed there are none."""
+        self._tell_baseline(latency=self._latency.predict(self.compress(Recipe())))
+        if snapshot.error:
+            return dataclasses.replace(snapshot, baseline=self.baseline)
         compressed = self.compress(snapshot.recipe)
         return dataclasses.replace(
             snapshot,
@@ -373,10 +368,11 @@ class Engine:
             raise WorkbenchError("The dense model has not been measured yet.")
         context, evaluator = context_for(self.subject.model, self._data, check), self._evaluator
         images = evaluator.images
-        return Footing(self.subject, evaluator.graph, self._sampler, images, context, self.baseline, self.runtime)
+        shared = self.subject, evaluator.graph, self._sampler, images, context, self.baseline, self.runtime
+        return Footing(*shared, self._timing)
 
     def wait_while_timing(self) -> None:
-        """Return once no latency is being measured."""
+        """Return once no latency is being measured: a measurement that waits gets the machine for itself."""
         with self._timing:
             pass
 
@@ -406,11 +402,9 @@ class Engine:
         sampler = Sampler(logits, judge, seed=self._seed, split=self.split.name)
         figures = sampler.estimate(logits[sampler.order])
         self._evaluator.set_order(sampler.order)
-        self.baseline = dataclasses.replace(self.baseline, agreement=figures.agreement)
+        self._tell_baseline(agreement=figures.agreement)
         if self.split.labelled:
-            self.baseline = dataclasses.replace(
-                self.baseline, accuracy=figures.accuracy, loss=figures.loss, top5=figures.top5
-            )
+            self._tell_baseline(accuracy=figures.accuracy, loss=figures.loss, top5=figures.top5)
         self._sampler = sampler
         self._finder = FlipFinder(logits, labels, sampler.order)
         plain = dataclasses.replace(first, recipe=Recipe(), size=self.baseline.size, latency=self.baseline.latency)
@@ -432,7 +426,7 @@ class Engine:
         self._runner = runner = self._evaluator.runner(self.compress(Recipe()), check)
         check()
         done = sum(map(len, self._partial))
-        for logits in self._evaluator.batches(runner, done):
+        for logits in self._evaluator.batches(runner, done, check=self.wait_while_timing):
             self._partial.append(logits)
             done += len(logits)
             check()
@@ -465,8 +459,7 @@ class Engine:
             check()
             if shown:  # from here on the figure only narrows: whoever waits for a first one comes first
                 self.courtesy.give_way(check)
-            with self._timing:  # a latency measurement that waits gets the machine for itself
-                pass
+            self.wait_while_timing()
 
         check()  # a stop before the runner was known must not be lost
         *_, last = self._sampler.looks

@@ -154,6 +154,10 @@ class Remembered:
         if found is not None:
             self._write(lambda: self._history.restore(found) if self._history.record(found).deleted else None)
 
+    def keep_latency(self, recipe: Recipe, ms: float) -> None:
+        """Keep the measured latency of a setting."""
+        self._write(lambda: self._history.note_measured_latency(self._key, recipe.hash, ms))
+
     def _identity(self, recipe: Recipe) -> int | None:
         """Return the number of a setting in the history, None where it has none."""
         known = self._records.get(recipe.hash)

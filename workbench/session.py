@@ -23,7 +23,8 @@ from workbench.bulletin import Bulletin, Listener
 from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
-from workbench.engine import Engine, Footing, Surrogate
+from workbench.engine import Engine, Surrogate
+from workbench.footing import Footing
 from workbench.history import History, HistoryError, Key, Record, of_others
 from workbench.measure.estimate import Latency
 from workbench.measure.weights import WeightSummary
@@ -198,9 +199,13 @@ class Session:
 
         Raises ``WorkbenchError`` where there is no such device, or its file is broken.
         """
-        self._engine.target = _target(device)
-        self._workers.refresh_latency()
-        while self._engine.is_elsewhere(self.snapshot):  # one was published meanwhile
+        before, self._engine.target = self._engine.target, _target(device)
+        try:
+            self._workers.refresh_latency()
+        except Exception:
+            self._engine.target = before
+            raise
+        while self._engine.is_elsewhere(self.snapshot) and not self.closed:  # one was published meanwhile
             self._workers.refresh_latency()
 
     def work(self, recipe: Recipe) -> tuple[Work, Dtype]:

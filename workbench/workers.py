@@ -39,7 +39,7 @@ class Workers:
         self._engine, self._bulletin, self._path = engine, bulletin, path
         self._state = bulletin.changed
         self._pending = False
-        self._outlined: Snapshot | None = None
+        self._outlined: tuple[Snapshot, int] | None = None  # with what was known of latencies then
         self._threads = [
             threading.Thread(target=work, name=f"workbench-{engine.subject.model.name}-{what}", daemon=True)
             for what, work in (("size", self._outline), ("accuracy", self._measure), ("prepare", self._prepare))
@@ -76,13 +76,13 @@ class Workers:
                 self._pending = False
                 generation, recipe = self._bulletin.generation, self._bulletin.recipe
             with self._reporting(generation, recipe):
-                check = self._bulletin.check_for(generation)
+                check, news = self._bulletin.check_for(generation), self._engine.news
                 if self._engine.is_deep:
-                    self._publish(self._engine.sketch(generation, recipe, check))
+                    self._publish(self._engine.sketch(generation, recipe, check), news)
                 first = self._engine.outline(generation, recipe, check)
-                self._publish(first)
+                self._publish(first, news)
                 with self._state:
-                    self._outlined = first
+                    self._outlined = first, news
                     self._state.notify_all()
 
     def _measure(self) -> None:
@@ -94,7 +94,7 @@ class Workers:
                     self._state.wait()
                 if self._bulletin.closed or self._outlined is None:
                     return
-                first, self._outlined = self._outlined, None
+                (first, news), self._outlined = self._outlined, None
                 stale = partial(self._bulletin.is_stale, first.generation)
                 pause = REST if self._engine.takes_long(first.recipe) else HEAD_START
                 while not (dropped := self._state.wait_for(stale, pause)) and not self._engine.courtesy.is_turn:
@@ -106,7 +106,7 @@ class Workers:
                 for snapshot in self._engine.measure(first, self._path.current, check):
                     if snapshot.settled:
                         self._path.visit(first.recipe)
-                    self._publish(snapshot)
+                    self._publish(snapshot, news)
 
     def _prepare(self) -> None:
         """Whenever a recipe has settled, find what later moves would wait for, and learn what kernels take."""
@@ -164,13 +164,17 @@ class Workers:
         except Exception as error:
             failed = Snapshot(generation, recipe, self._engine.baseline, settled=True, error=sentence(error))
             with contextlib.suppress(Superseded):
-                self._publish(failed)
+                self._publish(failed, self._engine.news)
 
-    def _publish(self, snapshot: Snapshot) -> None:
-        if self._engine.is_elsewhere(snapshot):  # the device changed since this recipe was outlined
+    def _publish(self, snapshot: Snapshot, news: int) -> None:
+        """Publish a Snapshot whose latencies are those of so many ``news``, or what they are by now."""
+        present = self._engine.news
+        if news != present:  # measured, or predicted for another device or better, since this recipe was outlined
             snapshot = self._engine.refresh_latency(snapshot)
         with self._state:
             self._bulletin.check_for(snapshot.generation)()
             if snapshot.score is not None or snapshot.settled:
                 self._engine.courtesy.rest()
         self._bulletin.publish(snapshot)
+        if present != self._engine.news:  # it changed while this was on its way
+            self.refresh_latency()

@@ -73,6 +73,10 @@ def test_jobs_wait_for_a_core_and_start_one_after_the_other(trainings: Trainings
     assert [entry.state for entry in entries] == ["cancelled", "done"]
     trainings.remove(first.id)
     assert [entry.id for entry in trainings.entries] == [second.id]
+    trainings.remove(second.id)
+    again = trainings.train(tuned(1), BASE, "again")
+    (after,) = wait_for(trainings, lambda entries: entries[0].over)
+    assert (after.id, after.state) == (again.id, "done")
 
 
 def test_a_job_that_waits_can_be_called_off(trainings: Trainings) -> None:

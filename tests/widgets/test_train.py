@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from workbench.recipe import Recipe
 from workbench.session import Session
 from workbench.train.jobs import queue
 from workbench.train.jobs.process import Within
-from workbench.train.jobs.queue import Trainings
+from workbench.train.jobs.queue import Trainings, trainings_of
 
 BASE = Recipe.parse("- prune: {ratio: 0.5}")
 FAST = {"epochs": 2, "batch": 16, "augment": "none"}
@@ -108,6 +109,19 @@ def test_steps_that_nobody_trained_yet_can_be_trained_from_here(training: Sessio
     ask(view, do="train")
     wait_until(view, "jobs", lambda jobs: jobs and jobs[0]["state"] == "done", 60)
     wait_until(view, "waiting", lambda told: told == "")
+
+
+def test_a_job_that_ends_while_nobody_looks_is_shown_as_ended(training: Session) -> None:
+    view = TrainView(training)
+    ask(view, do="start", method="finetune", settings={**FAST, "epochs": 12})
+    training.measure("- quantize: {bits: 8}")  # what comes of the job is not applied
+    view.draw(training.snapshot)
+    view.visible = False
+    assert [job["state"] for job in view.jobs] == ["running"]
+    while not all(entry.over for entry in trainings_of(training).entries):
+        time.sleep(0.05)
+    view.visible = True
+    assert [job["state"] for job in view.jobs] == ["done"]
 
 
 def test_intervals_are_wilsons() -> None:

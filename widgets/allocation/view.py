@@ -151,6 +151,7 @@ class AllocationView(View):
             if self.session is not None:
                 self._show(searches_of(self.session))
                 self._show_front(fronts_of(self.session))
+                self._show_front(fronts_of(self.session))
 
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
         """Do what the page asked for."""

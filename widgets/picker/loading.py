@@ -6,17 +6,23 @@ thread follows them; of several made while one is being followed, only the last 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from workbench.errors import WorkbenchError
+
 from .opening import Misfit, Packed, Source, holds_the_same, open_session, read_packed
 from .sources import DEFAULTS, default_model, known_names
 
 if TYPE_CHECKING:
     from workbench.session import Session
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,10 @@ class Loader:
                     self._thread = None
                     self._begun(None)  # before another thread may begin
                     return
-            self._follow(wish)
+            try:
+                self._follow(wish)
+            except Exception:  # a listener that fails must not end the following of later wishes
+                _log.exception("What was opened could not be shown.")
 
     def _follow(self, wish: Wish) -> None:
         self._begun(wish)
@@ -146,6 +155,11 @@ def _as_uploaded(problem: str, wish: Wish) -> str:
 
 def remark_on(session: Session, wish: Wish) -> str:
     """Say so where a packed file has other weights than its recipe gives here."""
-    if not wish.model.is_packed or holds_the_same(session, wish.model.given):
+    if not wish.model.is_packed:
+        return ""
+    try:
+        if holds_the_same(session, wish.model.given):
+            return ""
+    except WorkbenchError:  # a step that was trained elsewhere: the page says so where it shows the recipe
         return ""
     return f"the weights in {wish.model.name} differ from what its recipe gives here, which is shown"

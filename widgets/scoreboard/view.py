@@ -11,6 +11,7 @@ import traitlets
 from workbench.analyze.compare import judge_classes
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
+from workbench.snapshot import sentence
 
 from ..base import plots
 from ..base.errands import Errands
@@ -102,8 +103,8 @@ class ScoreboardView(View):
             return
         try:
             session.use_device(name)
-        except WorkbenchError as error:
-            self.problem = str(error)
+        except Exception as error:  # whatever went wrong belongs on the page, as a sentence
+            self.problem = sentence(error)
             return
         with self.publishing():
             self.device, self.problem = name, ""

@@ -278,9 +278,13 @@ class SensitivityView(View):
 
     def _on_requests(self, session: Session) -> Callable[[Requests], None]:
         def follow(requests: Requests) -> None:
-            if self.session is session and self.visible:
-                with self.publishing():
-                    self._show_tables(studies_of(session).of(self.technique, self.mode))
+            if self.session is not session:
+                return
+            if not self.visible:
+                self._shown = None  # drawn whole once it is looked at again
+                return
+            with self.publishing():
+                self._show_tables(studies_of(session).of(self.technique, self.mode))
 
         return follow
 

@@ -193,9 +193,11 @@ class TrainView(View):
             if now - self._told < PACE and any(entry.state == "running" for entry in trainings.entries):
                 return
             self._told = now
-            if self.visible:
-                with self.publishing():
-                    self._show(trainings)
+            if not self.visible:
+                self._drawn = -1  # drawn whole once it is looked at again
+                return
+            with self.publishing():
+                self._show(trainings)
 
         return follow
 

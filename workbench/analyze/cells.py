@@ -21,7 +21,7 @@ from torch import Tensor
 
 from workbench.compression import context_for
 from workbench.data.dataset import Dataset, Normalization
-from workbench.engine import Footing
+from workbench.footing import Footing
 from workbench.measure.sampling import Sampler
 from workbench.run.onnx_graph import OUTPUT
 from workbench.techniques.context import Context

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from workbench.data.dataset import Dataset, Normalization, Split
-from workbench.engine import Footing
+from workbench.footing import Footing
 from workbench.jobs import Cancelled
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from .sensitivity import Sensitivity, measure_sensitivity
 from .surrogate import REMEMBERED, AccuracySurrogate
 
 if TYPE_CHECKING:
-    from workbench.engine import Footing
+    from workbench.footing import Footing
     from workbench.history import Record
     from workbench.session import Session
     from workbench.snapshot import Snapshot

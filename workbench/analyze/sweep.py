@@ -25,7 +25,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.engine import Footing
+from workbench.footing import Footing
 from workbench.jobs import Job
 from workbench.measure.shares import Interval
 from workbench.run.executor import Crew, Executor, hire

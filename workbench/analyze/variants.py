@@ -13,8 +13,8 @@ from torch import Tensor, from_numpy
 
 from workbench.compressed import input_grids
 from workbench.compression import draft_for
-from workbench.engine import Footing
 from workbench.evaluation import TOLERANCE
+from workbench.footing import Footing
 from workbench.models.edits import Slice
 from workbench.models.removal import Remove, Shorten
 from workbench.recipe import Recipe

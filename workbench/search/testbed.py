@@ -16,8 +16,9 @@ import numpy as np
 from workbench.analyze.figures import log_softmax
 from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset, Normalization, Split
-from workbench.engine import Engine, Footing
+from workbench.engine import Engine
 from workbench.errors import WorkbenchError
+from workbench.footing import Footing
 from workbench.recipe import Recipe
 from workbench.snapshot import Snapshot
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -176,6 +177,19 @@ def test_a_packed_file_of_other_weights_says_so(opened: Opened, tmp_path: Path) 
     path = wb.compress(model, QUANTIZED).save(tmp_path / "odd.wbz")
     assert opened.open("model", path) == ""
     assert "differ from what its recipe gives here" in opened.view.model_facts
+
+
+def test_a_packed_file_with_steps_that_were_trained_elsewhere_opens_and_others_after_it(
+    opened: Opened, tmp_path: Path
+) -> None:
+    plain = wb.compress("lenet5", QUANTIZED).archive
+    steps = [*plain.recipe, {"finetune": {"epochs": 1, "seed": 7}}]
+    path = dataclasses.replace(plain, recipe=steps).save(tmp_path / "tuned.wbz")
+    assert opened.open("model", path) == ""
+    assert opened.session.recipe == Recipe.parse(steps)
+    small = wb.compress("lenet5", QUANTIZED).save(tmp_path / "small.wbz")
+    assert opened.open("model", small) == ""
+    assert opened.session.recipe == Recipe.parse(QUANTIZED)
 
 
 def test_a_packed_file_of_another_architecture_keeps_its_recipe(opened: Opened, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ class Trainings(Watched):
         with self._lock:
             if entry in self._entries and self._entries[entry].over:
                 del self._entries[entry]
+                self._jobs.pop(entry, None)
         self._tell()
 
     def apply(self, entry: int) -> None:
