@@ -223,6 +223,17 @@ def test_a_wrong_token_is_said_and_the_right_one_opens_the_page(browser: Browser
         assert page.url == address
 
 
+def test_a_page_that_calls_itself_this_machine_under_another_name_gets_nothing(app: Served) -> None:
+    parts = urlsplit(app.url)
+    connection = http.client.HTTPConnection("127.0.0.1", parts.port or 0, timeout=30)
+    for path in (parts.path, f"{parts.path}api/kernels/none/channels", f"{parts.path}voila/static/voila.js"):
+        connection.request("GET", path, headers={"Host": f"evil.example:{parts.port}"})
+        reply = connection.getresponse()
+        reply.read()
+        assert reply.status == 403, path
+    connection.close()
+
+
 def test_the_skeleton_is_sent_before_there_is_a_kernel(public: Served) -> None:
     wait_for_place(public)
     parts = urlsplit(public.url)

@@ -29,6 +29,7 @@ from widgets.serving.app import (
     prepare_environment,
     serve,
 )
+from widgets.serving.page import Page
 
 TEMPLATE = SHARE / "voila" / "templates" / "workbench"
 
@@ -50,6 +51,20 @@ def test_template_leaves_out_what_voila_takes_from_a_cdn() -> None:
 def test_listening_beyond_this_machine_asks_for_a_token() -> None:
     assert not configuration(Options()).Voila.auto_token
     assert configuration(Options(ip="0.0.0.0")).Voila.auto_token
+
+
+def test_where_no_token_is_asked_for_other_names_than_this_machines_are_not_answered_to() -> None:
+    local = configuration(Options(host_names=("box.example",))).Voila.tornado_settings
+    assert (local["allow_remote_access"], local["local_hostnames"]) == (False, ["localhost", "box.example"])
+    assert configuration(Options(ip="0.0.0.0")).Voila.tornado_settings["allow_remote_access"]
+
+
+def test_an_address_of_another_machine_is_one_sentence() -> None:
+    command = [sys.executable, "-m", "workbench.cli", "app", "--no-browser", "--ip", "192.0.2.77"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("workbench: --ip: '192.0.2.77' cannot be listened on (")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_given_port_is_the_only_one_tried() -> None:
@@ -146,6 +161,7 @@ def test_data_folders_are_handed_to_kernels_and_beyond_this_machine_there_are_no
     ("options", "sentence"),
     [
         (["--max-kernels", "0"], "--max-kernels must be at least 1, not 0."),
+        (["--port", "70000"], "--port must be from 0 (any) to 65535, not 70000."),
         (["--data-folder", "/no/such/folder"], "--data-folder: '/no/such/folder' is not a folder."),
     ],
 )
@@ -223,6 +239,26 @@ def test_a_closed_page_gives_its_place_back() -> None:
         assert manager.open_page() is not None
 
     run(story, spare=0)
+
+
+def test_a_page_that_cannot_be_rendered_gives_its_place_and_its_kernel_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Page) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(kernels, "Page", Page)
+    monkeypatch.setattr(Page, "_renderer", fail)
+
+    async def story(manager: kernels.PageKernels) -> None:
+        manager.refill()
+        page = manager.open_page()
+        assert page is not None
+        pieces = [piece async for piece in page.html()]
+        assert "ended('failed')" in pieces[-1]
+        await asyncio.sleep(0.01)
+        assert manager.pages == 0
+        assert not manager._spares or manager._spares[0].kernel_id != page.kernel_id
+
+    run(story, refill_delay=60.0)
 
 
 def test_a_page_is_told_whether_its_kernel_is_there_and_why_not() -> None:

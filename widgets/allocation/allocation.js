@@ -78,17 +78,30 @@ function render({ model, el }) {
     const accuracy = (value, before) => (value == null ? ["–"] : [percent(value, 2), ...(before == null ? [] : [element("small", { class: "wb-muted" }, ` ${points(100 * (before - value))}`)])]);
     const [value, low, high] = row.foreseen;
     const set = row.hash === applied;
-    const apply = button(set ? "Set" : "Apply", { "aria-label": `Apply to the sliders: ${row.title}`, disabled: set });
+    const apply = button(set ? "Set" : "Apply", { "aria-label": `Apply to the sliders: ${row.title}`, "data-by": row.by, disabled: set });
     apply.addEventListener("click", () => model.send({ do: "apply", by: row.by }));
     return element("tr", { class: row.by === "exact" ? "wb-best" : "" }, element("th", { scope: "row" }, row.title, ...(row.repair ? [element("small", { class: "wb-muted wb-under" }, row.repair)] : [])),
       element("td", {}, apply), element("td", {}, percent(value, 2), element("small", { class: "wb-muted" }, ` ± ${number(50 * (high - low), 2)}`)),
       element("td", {}, ...accuracy(row.validation, about.searched)), element("td", {}, ...accuracy(row.test, dense.accuracy)),
       ...figures(about).map(([, show]) => element("td", {}, show(row))));
   }
+  // Built anew only where something in it changed: a hand may be on one of its buttons while the search goes on.
+  let built = [];
+  function buildTable(answers, about, dense) {
+    const present = [answers, about, dense, model.get("applied")];
+    if (!answers.length || present.every((value, at) => value === built[at])) return;
+    built = present;
+    const split = dense.test || "test";
+    const held = body.contains(document.activeElement) ? document.activeElement.dataset.by : null;
+    head.replaceChildren(...["", "", "Foreseen", "Validation", split[0].toUpperCase() + split.slice(1), ...figures(about).map(([name]) => name)].map((name) => (name ? element("th", { scope: "col" }, name) : element("td"))));
+    body.replaceChildren(...answers.map((row) => rowOf(row, about, dense, model.get("applied"))));
+    if (dense.accuracy != null) body.append(element("tr", { class: "wb-dense wb-muted" }, element("th", { scope: "row" }, "Dense"), element("td"), element("td"), element("td", {}, percent(about.searched, 2)), element("td", {}, percent(dense.accuracy, 2)), ...figures(about).map(([, show]) => element("td", {}, show(dense)))));
+    if (held) [...body.querySelectorAll("button")].find((apply) => apply.dataset.by === held)?.focus();
+    remarks.replaceChildren(...(about.remarks || []).map((remark) => element("li", {}, remark)));
+  }
   function update() {
     const [progress, about, dense, answers] = [model.get("progress"), model.get("about"), model.get("dense"), model.get("answers")];
     const running = progress.state === "running";
-    const split = dense.test || "test";
     propose();
     setText(start, running ? "Cancel" : answers.length ? "Find again" : "Find the best");
     start.classList.toggle("wb-running", running);
@@ -105,13 +118,8 @@ function render({ model, el }) {
     setText(locks, locked ? `${locked} locked ${locked === 1 ? "layer keeps" : "layers keep"} what ${locked === 1 ? "it has" : "they have"}.` : "");
     table.hidden = !answers.length;
     empty.hidden = Boolean(answers.length) || running;
-    if (answers.length) {
-      head.replaceChildren(...["", "", "Foreseen", "Validation", split[0].toUpperCase() + split.slice(1), ...figures(about).map(([name]) => name)].map((name) => (name ? element("th", { scope: "col" }, name) : element("td"))));
-      body.replaceChildren(...answers.map((row) => rowOf(row, about, dense, model.get("applied"))));
-      if (dense.accuracy != null) body.append(element("tr", { class: "wb-dense wb-muted" }, element("th", { scope: "row" }, "Dense"), element("td"), element("td"), element("td", {}, percent(about.searched, 2)), element("td", {}, percent(dense.accuracy, 2)), ...figures(about).map(([, show]) => element("td", {}, show(dense)))));
-    }
+    buildTable(answers, about, dense);
     front.draw();
-    remarks.replaceChildren(...(about.remarks || []).map((remark) => element("li", {}, remark)));
   }
 
   kind.addEventListener("change", offer);

@@ -22,6 +22,20 @@ const setValue = (control, value) => { if (control.value !== value) control.valu
 const setAttribute = (node, name, value) => { if (node.getAttribute(name) !== value) node.setAttribute(name, value); };
 const button = (text, attributes = {}) => element("button", { type: "button", class: "wb-button", ...attributes }, text);
 
+// The keys that undo and redo a recipe. In a field that is typed into they are the field's own.
+const TYPED = "textarea, select, [contenteditable=true], .jp-Editor, input:not([type=range], [type=checkbox], [type=radio])";
+function undoKeys(model) {
+  return (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || event.target.closest(TYPED)) return;
+    const key = event.key.toLowerCase();
+    const what = key === "z" ? (event.shiftKey ? "redo" : "undo") : key === "y" ? "redo" : "";
+    if (!what) return;
+    event.preventDefault();
+    event.stopPropagation();
+    model.send({ do: what });
+  };
+}
+
 let counted = 0;
 const uniqueId = (name) => `wb-${name}-${(counted += 1)}-${Math.random().toString(36).slice(2, 8)}`;
 

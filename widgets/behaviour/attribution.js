@@ -40,7 +40,7 @@ function attributionPart(model) {
   function drawPicks() {
     const [picks, pool] = [model.get("picks"), model.get("pool")];
     const chosen = found?.image ?? picks[0];
-    strip.replaceChildren(...picks.map((image) => {
+    const shown = picks.map((image) => {
       if (!cards.has(image)) {
         const canvas = element("canvas", { width: 1, height: 1, "aria-hidden": "true" });
         const card = element("button", { type: "button", class: "wb-thumb", "aria-label": `Test image ${count(image)}` }, canvas);
@@ -51,7 +51,9 @@ function attributionPart(model) {
       card.setAttribute("aria-pressed", String(image === chosen));
       drawPicture(canvas, pool, image);
       return card;
-    }));
+    });
+    // one put in again would lose the focus that it has
+    if (shown.length !== strip.children.length || shown.some((card, at) => card !== strip.children[at])) strip.replaceChildren(...shown);
     wantPictures(model, picks);
   }
   function drawMaps() {

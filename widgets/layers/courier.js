@@ -21,6 +21,9 @@ function courier(model, answered) {
     answered(asked, problem);
   };
   model.on("msg:custom", onAnswer);
+  // What was in flight while the connection went dead may be lost, and its answer with it; twice does no harm.
+  const sendAgain = () => { if (flying) model.send(flying); };
+  window.addEventListener("workbench-reconnected", sendAgain);
   return {
     // Returns the message's number; `about` tells which earlier wish it replaces.
     ask(about, content) {
@@ -31,6 +34,6 @@ function courier(model, answered) {
       return seq;
     },
     quiet: () => !flying && !waiting.size,
-    end: () => model.off("msg:custom", onAnswer),
+    end: () => { model.off("msg:custom", onAnswer); window.removeEventListener("workbench-reconnected", sendAgain); },
   };
 }

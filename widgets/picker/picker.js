@@ -92,15 +92,7 @@ function render({ model, el }) {
   discard.addEventListener("click", () => model.send({ do: "discard" }));
   undo.addEventListener("click", () => model.send({ do: "undo" }));
   redo.addEventListener("click", () => model.send({ do: "redo" }));
-  const keys = (event) => {
-    if (!(event.ctrlKey || event.metaKey) || event.altKey || event.target.closest("input[type=text], textarea, .jp-Editor")) return;
-    const key = event.key.toLowerCase();
-    const what = key === "z" ? (event.shiftKey ? "redo" : "undo") : key === "y" ? "redo" : "";
-    if (!what) return;
-    event.preventDefault();
-    event.stopPropagation();
-    model.send({ do: what });
-  };
+  const keys = undoKeys(model);
   // The keys work anywhere in this Workbench, and nowhere else in a notebook.
   const scope = () => el.closest(".wb-page") || el;
   let listening = null;

@@ -40,14 +40,16 @@ class ServingError(WorkbenchError):
 class Options:
     """How to serve: what ``workbench app`` takes.
 
-    ``port`` None takes 8866 or the next free one, 0 any. ``spare`` pages are kept ready, so that one that
-    opens need not wait for torch. ``max_kernels`` None: as many as memory allows. ``data_folders`` are the
-    folders that a page may load data from; beyond localhost none unless given.
+    ``port`` None takes 8866 or the next free one, 0 any. ``host_names`` are names that browsers may call this server
+    by where no token is asked for, beside localhost: those of a proxy that passes them on. ``spare`` pages are kept
+    ready, so that one that opens need not wait for torch. ``max_kernels`` None: as many as memory allows.
+    ``data_folders`` are the folders that a page may load data from; beyond localhost none unless given.
     """
 
     port: int | None = None
     ip: str = "localhost"
     base_url: str = "/"
+    host_names: tuple[str, ...] = ()
     open_browser: bool = True
     spare: int = 1
     max_kernels: int | None = None
@@ -89,6 +91,8 @@ def check(options: Options) -> None:
         raise ServingError(f"The app's notebook is not at {options.notebook}; reinstall, or run from a checkout.")
     if options.max_kernels is not None and options.max_kernels < 1:
         raise ServingError(f"--max-kernels must be at least 1, not {options.max_kernels}.")
+    if options.port is not None and not 0 <= options.port < 2**16:
+        raise ServingError(f"--port must be from 0 (any) to {2**16 - 1}, not {options.port}.")
     for folder in options.data_folders:
         if not folder.is_dir():
             raise ServingError(f"--data-folder: '{folder}' is not a folder.")
@@ -130,6 +134,10 @@ def configuration(options: Options) -> Config:
         "ws_ping_timeout": 45_000,
         "xsrf_cookie_kwargs": {"path": base},
         "login_url": base + "login",
+        # Where no token is asked for, a page of another site could otherwise call itself this machine by name (DNS
+        # rebinding) and reach a kernel.
+        "allow_remote_access": not options.local,
+        "local_hostnames": ["localhost", *options.host_names],
     }
     config.Voila.identity_provider_class = PageIdentityProvider
     config.Voila.kernel_websocket_connection_class = PageConnection

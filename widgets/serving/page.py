@@ -43,7 +43,8 @@ class Page:
     async def cancel(self) -> None:
         """Stop rendering, and wait until the kernel has either started or will not."""
         self.cancelled = True
-        self._task.cancel()
+        if self._task is not asyncio.current_task():  # one that failed sees to its own end
+            self._task.cancel()
         if self._start is not None:
             await asyncio.wait([self._start])
 

@@ -89,6 +89,7 @@ class Server(Voila):
     def page_url(self) -> str:
         """Where a browser finds the page, with the token where one is asked for."""
         host = socket.gethostname() if self.ip in ("", "0.0.0.0", "::") else self.ip
+        host = f"[{host}]" if ":" in host else host
         token = self.identity_provider.token
         return f"http://{host}:{self.port}{self.base_url}" + (f"?token={token}" if token else "")
 
@@ -108,8 +109,11 @@ class Server(Voila):
             try:
                 return self._bind(port)
             except OSError as error:
-                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                    raise
+                if error.errno not in (errno.EADDRINUSE, errno.EACCES):  # another port would not help
+                    raise ServingError(
+                        f"--ip: '{self.ip}' cannot be listened on ({error.strerror or error}): give an address of this "
+                        "machine, or 0.0.0.0 for all."
+                    ) from error
                 tried.append(str(port))
         raise ServingError(
             f"Port {', '.join(tried)} is taken or not allowed: choose another with --port, or 0 for any."

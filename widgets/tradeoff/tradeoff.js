@@ -212,15 +212,8 @@ function render({ model, el }) {
   canvas.addEventListener("blur", () => { if (!go.matches(":hover, :active")) { chosen = null; later(); } });
 
   // Beside the other views the page's head has the undo keys; alone, this view has them.
-  const keys = (event) => {
-    if (!(event.ctrlKey || event.metaKey) || event.altKey || el.closest(".wb-page")) return;
-    const key = event.key.toLowerCase();
-    const what = key === "z" ? (event.shiftKey ? "redo" : "undo") : key === "y" ? "redo" : "";
-    if (!what) return;
-    event.preventDefault();
-    event.stopPropagation();
-    model.send({ do: what });
-  };
+  const own = undoKeys(model);
+  const keys = (event) => { if (!el.closest(".wb-page")) own(event); };
   el.addEventListener("keydown", keys);
 
   function set(changes) {

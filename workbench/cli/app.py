@@ -23,6 +23,13 @@ def add(verbs: Verbs[Any]) -> None:
     )
     verb.add_argument("--base-url", default="/", metavar="/PATH/", help="path under which a proxy serves the app")
     verb.add_argument(
+        "--host-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name by which a proxy on this machine passes requests on; may be repeated (default: localhost only)",
+    )
+    verb.add_argument(
         "--max-kernels", type=int, metavar="N", help="pages open at once, at most (default: as many as memory allows)"
     )
     verb.add_argument(
@@ -53,6 +60,7 @@ def _app(options: argparse.Namespace) -> int:
                 port=options.port,
                 ip=options.ip,
                 base_url=options.base_url,
+                host_names=tuple(options.host_name),
                 open_browser=not options.no_browser,
                 spare=options.pool,
                 max_kernels=options.max_kernels,
