@@ -96,8 +96,16 @@ def test_a_bad_order_of_steps_is_told_with_its_reason(page: Page) -> None:
 def test_any_technique_is_added_as_a_further_step_and_taken_away(page: Page) -> None:
     page.get_by_role("slider", name="Bit-width", exact=True).fill("3")
     wait_shown(page, "- quantize: {bits: 3}")
-    page.get_by_label("Add a technique").select_option("correct_bias")
+    add = page.get_by_label("Add a technique")
+    added = page.locator(".wb-controls [data-technique]")
+    add.focus()
+    page.keyboard.press("ArrowDown")  # walks through the list, and adds nothing yet
+    page.wait_for_timeout(300)
+    expect(added).to_have_count(0)
+    add.select_option("correct_bias")
+    expect(added).to_have_count(1)
     wait_settled(page, "- quantize: {bits: 3}\n- correct_bias: {}")
+    expect(add).to_be_focused()
     step = page.get_by_role("group", name="Correct bias")
     expect(step.get_by_role("link")).to_have_attribute("href", "https://arxiv.org/abs/1906.04721")
     step.get_by_role("button", name="Take Correct bias away").click()

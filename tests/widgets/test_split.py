@@ -74,6 +74,18 @@ def test_every_cut_has_its_cost_and_another_link_only_prices_them_anew(
     assert view.save(tmp_path / "cuts.svg").stat().st_size > 3_000
 
 
+def test_another_wish_ends_what_runs_and_prices_stay_those_of_what_was_measured(view: SplitView, real: Session) -> None:
+    plan = view.plan
+    view._handle_custom_msg({"do": "start"}, [])
+    view.set_state({"bits": 4})
+    assert view.course == {}
+    assert view.wanted["wish"] == [4]
+    view.set_state({"link": {"name": "own", "mbps": 1, "rtt_ms": 1}})
+    assert view.plan["cuts"][1]["bytes"] == plan["cuts"][1]["bytes"], "what was measured was sent in 8 bits"
+    view.set_state({"link": {"name": "wifi"}, "bits": 8})
+    assert view.plan == plan
+
+
 @pytest.mark.slow  # tests/deploy starts such a server in every run
 def test_a_cut_is_run_as_two_processes(view: SplitView) -> None:
     cut = view.plan["cuts"][1]

@@ -42,7 +42,7 @@ function boxPlot() {
       });
     });
   }
-  return { canvas, draw, show(next, label) { rows = next; canvas.setAttribute("aria-label", label); draw(); } };
+  return { canvas, draw, show(next, label) { rows = next; canvas.hidden = !next; canvas.setAttribute("aria-label", label); draw(); } };
 }
 
 function layerDepth() {

@@ -29,7 +29,7 @@ function layoutOf({ places, links }) {
 }
 
 function modelGraph(onSelect) {
-  const drawing = svg("svg", { role: "img", "aria-label": "The model's layers and their links" });
+  const drawing = svg("svg", { role: "presentation" });
   const scroller = element("div", { class: "wb-graph-scroll", tabindex: 0, role: "listbox", "aria-label": "Layers of the model", "aria-orientation": "horizontal" }, drawing);
   const [closer, wider, fit] = [button("+", { "aria-label": "Zoom in" }), button("−", { "aria-label": "Zoom out" }), button("Fit")];
   const tools = element("span", { class: "wb-graph-tools" }, wider, closer, fit);
@@ -51,8 +51,18 @@ function modelGraph(onSelect) {
     scale(zoom * (event.deltaY < 0 ? 1.1 : 1 / 1.1));
   }, { passive: false });
 
+  // Brings a box in sight within the graph; the page stays where it is.
+  function reveal(box) {
+    const [inner, outer] = [box.getBoundingClientRect(), scroller.getBoundingClientRect()];
+    const by = (low, high, from, to) => (low < from ? low - from : high > to ? high - to : 0);
+    scroller.scrollLeft += by(inner.left - STEP, inner.right + STEP, outer.left, outer.right);
+    scroller.scrollTop += by(inner.top - BOX, inner.bottom + BOX, outer.top, outer.bottom);
+  }
+  let selected = null;
+
   function build(graph, layers) {
     built = graph;
+    selected = null;
     boxes = new Map();
     const { spots, width, height } = layoutOf(graph);
     size = { width, height };
@@ -102,7 +112,11 @@ function modelGraph(onSelect) {
     select(places) {
       for (const [place, box] of boxes) box.setAttribute("aria-selected", String(places.includes(place)));
       const last = boxes.get(places[places.length - 1]);
-      if (last) { last.id ||= uniqueId("node"); scroller.setAttribute("aria-activedescendant", last.id); }
+      if (!last) return;
+      last.id ||= uniqueId("node");
+      scroller.setAttribute("aria-activedescendant", last.id);
+      if (last !== selected) reveal(last);
+      selected = last;
     },
   };
 }

@@ -36,6 +36,20 @@ function undoKeys(model) {
   };
 }
 
+// A list whose choice does something at once. An arrow key on a closed list changes the choice too: then Enter does it.
+const WALKING = ["ArrowDown", "ArrowUp", "Home", "End", "PageDown", "PageUp"];
+function onChosen(select, act) {
+  let walking = false;
+  const take = () => { if (select.value) act(select.value); select.value = ""; };
+  select.addEventListener("keydown", (event) => {
+    walking = WALKING.includes(event.key) || event.key.length === 1;
+    setTimeout(() => { walking = false; }); // its change, if it makes one, comes at once; where it opens the list, later
+    if (event.key === "Enter" && select.value) { event.preventDefault(); take(); }
+  });
+  select.addEventListener("change", () => { if (!walking) take(); });
+  select.addEventListener("blur", () => { select.value = ""; });
+}
+
 let counted = 0;
 const uniqueId = (name) => `wb-${name}-${(counted += 1)}-${Math.random().toString(36).slice(2, 8)}`;
 

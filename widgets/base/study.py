@@ -48,6 +48,7 @@ class StudyView(View):
         self._kept: dict[Hashable, Any] = {}
         self._job: Job[Show] | None = None
         self._doing = self._of = ""
+        self._asked: tuple[Any, ...] = ()
         self._said = 0.0
         super().__init__(session, **traits)
 
@@ -129,6 +130,7 @@ class StudyView(View):
         self.stop()
         with self.publishing():
             self._doing, self._of, self.problem = what, session.recipe.hash, ""
+            self._asked = self.wish()
             self.course = {"what": what, "share": 0.0, "left": None}
             job = self._job = Job(f"{type(self).__name__.removesuffix('View').lower()}", whole)
         job.subscribe(lambda progress: self._follow(job, progress))
@@ -147,9 +149,11 @@ class StudyView(View):
         return job is None or job.wait(timeout)
 
     def refresh(self) -> None:
-        """Say anew what is wanted, after the wish has changed."""
+        """Say anew what is wanted, after the wish has changed; what runs for another one ends."""
         if self.session is not None:
             with self.publishing():
+                if self._asked != self.wish():
+                    self.stop()
                 self._want(self.session.snapshot)
 
     def _key(self, recipe: Recipe) -> tuple[str, tuple[Any, ...]]:

@@ -68,9 +68,10 @@ function attributionPart(model) {
   }
   function drawTarget() {
     const classes = model.get("classes");
-    if (target.dataset.classes === classes.join()) return;
-    target.dataset.classes = classes.join();
-    target.replaceChildren(element("option", { value: -1 }, "the true class"), ...classes.map((name, index) => element("option", { value: index }, name)));
+    if (target.dataset.classes !== classes.join()) {
+      target.dataset.classes = classes.join();
+      target.replaceChildren(element("option", { value: -1 }, "the true class"), ...classes.map((name, index) => element("option", { value: index }, name)));
+    }
     target.value = String(model.get("target"));
   }
   return {

@@ -194,7 +194,11 @@ function render({ model, el }) {
     });
     const free = all.filter((entry) => entry.offered && !entry.main && !methods.includes(entry.technique) && !steps.includes(entry.technique));
     add.replaceChildren(element("option", { value: "" }, "Add a technique …"), ...free.map((entry) => element("option", { value: entry.technique, title: entry.summary }, `${titled(entry.technique)}: ${entry.summary}`)));
+    const had = document.activeElement === add;
+    const unfolded = new Set([...more.querySelectorAll("[data-technique]:has(> details[open])")].map((card) => card.dataset.technique));
     more.replaceChildren(...cards, ...(free.length ? [add] : []));
+    for (const card of cards) if (unfolded.has(card.dataset.technique)) card.querySelector("details").open = true;
+    if (had) add.focus();
     more.hidden = !cards.length && !free.length;
     show();
     placeProblem();
@@ -228,7 +232,7 @@ function render({ model, el }) {
     const chosen = positions[bits.input.valueAsNumber - 1];
     change(chosen === off ? { bits: off, activations: false } : { bits: chosen });
   });
-  add.addEventListener("change", () => { if (add.value) model.send({ do: "add", technique: add.value }); add.value = ""; });
+  onChosen(add, (technique) => model.send({ do: "add", technique }));
   activations.input.addEventListener("change", () => {
     const on = activations.input.checked;
     change(on && state.bits === off ? { bits: 8, activations: on } : { activations: on });

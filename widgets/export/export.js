@@ -42,7 +42,14 @@ function fileRow(model, kind) {
     element("div", { class: "wb-file-act" }, said, bar, stop, start),
     element("div", { class: "wb-file-body" }, about, name), problem);
   let cancel = null;
-  const idle = () => { cancel = null; bar.hidden = stop.hidden = true; start.hidden = false; };
+  // The focus goes back to the button only from the one that is hidden: the person may be elsewhere by now.
+  const idle = () => {
+    const had = document.activeElement === stop;
+    cancel = null;
+    bar.hidden = stop.hidden = true;
+    start.hidden = false;
+    if (had) start.focus();
+  };
 
   start.addEventListener("click", () => {
     problem.textContent = "";
@@ -53,11 +60,11 @@ function fileRow(model, kind) {
     stop.focus();
     cancel = downloadOf(model, { do: "download", kind, ticket: ticketOf() }, {
       progress: (now, total) => { if (total) bar.value = now / total; },
-      done: (_, total) => { idle(); setText(said, `${count(total)} bytes downloaded`); start.focus(); },
-      fail: (sentence) => { idle(); problem.textContent = sentence; start.focus(); },
+      done: (_, total) => { idle(); setText(said, `${count(total)} bytes downloaded`); },
+      fail: (sentence) => { idle(); problem.textContent = sentence; },
     });
   });
-  stop.addEventListener("click", () => { cancel?.(); idle(); setText(said, "Cancelled"); start.focus(); });
+  stop.addEventListener("click", () => { cancel?.(); idle(); setText(said, "Cancelled"); });
   idle();
 
   let shown = "";

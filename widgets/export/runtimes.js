@@ -18,7 +18,14 @@ function runtimeRow(model) {
     element("div", { class: "wb-file-body" }, about, install), verdict, remarks, problem);
   let cancel = null;
   const chosen = () => model.get("formats").find(({ name }) => name === choice.value);
-  const idle = () => { cancel = null; bar.hidden = stop.hidden = true; start.hidden = false; };
+  // The focus goes back to the button only from the one that is hidden: the person may be elsewhere by now.
+  const idle = () => {
+    const had = document.activeElement === stop;
+    cancel = null;
+    bar.hidden = stop.hidden = true;
+    start.hidden = false;
+    if (had) start.focus();
+  };
 
   function describe() {
     const format = chosen();
@@ -48,16 +55,20 @@ function runtimeRow(model) {
     model.on("msg:custom", hear);
     const drop = downloadOf(model, { do: "make", format: choice.value, ticket }, {
       progress: (now, total) => { if (total) bar.value = now / total; },
-      done: (_, total) => { end(); idle(); setText(said, `${count(total)} bytes downloaded`); start.focus(); },
-      fail: (sentence) => { end(); idle(); setText(said, ""); problem.textContent = sentence; start.focus(); },
+      done: (_, total) => { end(); idle(); setText(said, `${count(total)} bytes downloaded`); },
+      fail: (sentence) => { end(); idle(); setText(said, ""); problem.textContent = sentence; },
     });
     cancel = () => { end(); drop(); };
   });
-  stop.addEventListener("click", () => { cancel?.(); idle(); setText(said, "Cancelled"); start.focus(); });
+  stop.addEventListener("click", () => { cancel?.(); idle(); setText(said, "Cancelled"); });
   idle();
 
+  let shown = "";
   function draw() {
     const formats = model.get("formats");
+    const name = model.get("files")[0]?.name ?? "";
+    if (name !== shown && !cancel) { forget(); setText(said, ""); } // what was said is of the recipe before
+    shown = name;
     root.hidden = !formats.length;
     if (choice.options.length === formats.length) return;
     choice.replaceChildren(...formats.map(({ name, title, installed }) => element("option", { value: name }, installed ? title : `${title} (not installed)`)));

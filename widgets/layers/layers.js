@@ -65,7 +65,10 @@ function render({ model, el }) {
     chooser.show(columns);
     root.classList.toggle("wb-narrow", narrow);
     root.style.setProperty("--wb-tracks", tracksOf(columns, narrow));
-    layers = model.get("layers");
+    if (layers !== model.get("layers")) { // of another model: what was typed or asked of the one before is not for it
+      for (const kept of [drafts, ...Object.values(asked)]) kept.clear();
+      layers = model.get("layers");
+    }
     rows = layers.map(shellOf);
     grid.setAttribute("aria-colcount", columns.length + 2);
     buildHeader();

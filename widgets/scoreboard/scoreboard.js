@@ -216,9 +216,16 @@ function render({ model, el }) {
     const figure = model.get("latency");
     const base = model.get("baseline").latency;
     const measuring = model.get("measuring");
-    latency.root.setAttribute("aria-busy", String(busy(figure)));
-    button.disabled = measuring || !figure;
+    const missing = model.get("progress").settled && busy(figure); // there will be none
+    latency.root.setAttribute("aria-busy", String(busy(figure) && !missing));
+    button.disabled = measuring || !figure || missing;
     setText(button, measuring ? "Measuring" : "Measure");
+    if (missing) {
+      blank(latency, "not known", reason, measured, why);
+      setText(reason, "Under this setting the model cannot be written as ONNX, so it cannot be timed.");
+      reason.title = reason.textContent;
+      return;
+    }
     if (!figure) { blank(latency, doing(figure, "estimating"), reason, measured, why); return; }
     const { value, low, high, kind, recipe, ratio } = figure;
     describe(latency.root, { value, low, high, n: "", kind, recipe, split: "" }, busy(figure));

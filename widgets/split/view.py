@@ -38,10 +38,11 @@ _ROUNDED = {"device_ms": 4, "network_ms": 4, "server_ms": 4, "total_ms": 4, "byt
 
 @dataclass(frozen=True)
 class Finding:
-    """What was measured of a setting: its cuts, and the whole."""
+    """What was measured of a setting: its cuts with values sent in so many bits, and the whole."""
 
     cuts: tuple[CutFigures, ...]
     yardstick: Yardstick
+    bits: int
 
 
 class SplitView(StudyView):
@@ -97,11 +98,12 @@ class SplitView(StudyView):
             job.check()
             job.advance(share)
 
+        bits = self.bits
         source, graph = _graph(session, recipe)
         assert source.calibration is not None
         images = session.normalization(session.split.images[:IMAGES])
         yardstick = Yardstick.of(source.graph.build(source.compressed.tensors, {}), images[:1])
-        return Finding(measure_cuts(graph, source.calibration[:CALIBRATION], images, self.bits, tell), yardstick)
+        return Finding(measure_cuts(graph, source.calibration[:CALIBRATION], images, bits, tell), yardstick, bits)
 
     def show(self, finding: Finding) -> None:
         """Price the cuts for the present link and machines."""
@@ -156,7 +158,7 @@ class SplitView(StudyView):
             slowdown = pace_of(self.device, finding.yardstick).slower if self.slowdown is None else self.slowdown
             speedup = 1 / pace_of(self.server, finding.yardstick).slower if self.speedup is None else self.speedup
             plan = price_cuts(
-                finding.cuts, _network(self.link), slowdown=slowdown, speedup=speedup, bits=self.bits, images=IMAGES
+                finding.cuts, _network(self.link), slowdown=slowdown, speedup=speedup, bits=finding.bits, images=IMAGES
             ).to_json()
         except WorkbenchError as refused:
             self.problem = str(refused)

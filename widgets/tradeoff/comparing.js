@@ -31,13 +31,15 @@ function comparisonTable(onClose) {
     const text = (cell) => (cell ? `${bytes(cell[0])} · ${number(cell[2], Number.isInteger(cell[2]) ? 0 : 1)} bit · ${percent(cell[1], 0)} zeros` : "–");
     return element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell, at) => element("td", { class: at && text(cell) !== text(cells[0]) ? "wb-other" : "" }, text(cell))));
   }
+  let drawn = null;
   return {
     root,
     show(found) {
       const settings = found.settings ?? [];
       root.hidden = !settings.length;
-      if (root.hidden || root.dataset.places === String(found.places)) return;
-      root.dataset.places = String(found.places);
+      if (found === drawn) return;
+      drawn = found;
+      if (root.hidden) return;
       setText(heading, `${settings.length} settings side by side`);
       const span = settings.length + 1;
       body.replaceChildren(element("table", {},

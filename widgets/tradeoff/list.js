@@ -116,7 +116,7 @@ function settingList({ send, goTo, point, deleted, csv }) {
   remove.addEventListener("click", () => send({ do: "delete", places: [...picked] }));
   restore.addEventListener("click", () => send({ do: "restore" }));
   table.addEventListener("click", () => send({ do: "csv", places: csv() }));
-  plot.addEventListener("change", () => { if (plot.value) send({ do: "plot", format: plot.value }); plot.value = ""; });
+  onChosen(plot, (format) => send({ do: "plot", format }));
   name.addEventListener("change", () => { if (picked.size === 1) send({ do: "name", places: [...picked], name: name.value }); });
   return {
     root,

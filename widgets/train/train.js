@@ -80,19 +80,28 @@ function render({ model, el }) {
     showFields();
   }
 
+  const steps = new Map(); // a rung's row stays while its figures come: a hand may be on its button
+  function rungRow({ name, title }) {
+    const go = button("Run", { "aria-label": `Run: ${title}` });
+    go.addEventListener("click", () => model.send({ do: "rung", rung: name }));
+    const figures = [0, 1, 2].map(() => element("td", { class: "wb-figure" }));
+    return { go, figures, root: element("tr", {}, element("th", { scope: "row" }, title), ...figures, element("td", {}, go)) };
+  }
   function showLadder() {
-    rungs.replaceChildren(...model.get("ladder").map((rung) => {
-      const go = button(rung.in ? "Again" : "Run", { "aria-label": `Run: ${rung.title}` });
-      go.addEventListener("click", () => model.send({ do: "rung", rung: rung.name }));
+    const ladder = model.get("ladder");
+    for (const rung of ladder) {
+      if (!steps.has(rung.name)) steps.set(rung.name, rungRow(rung));
+      const { go, figures, root } = steps.get(rung.name);
       const tried = rung.points != null;
-      const figure = (text) => element("td", { class: "wb-figure" }, text);
-      return element("tr", { title: rung.note || rung.help, ...(rung.in ? { class: "wb-in" } : {}) },
-        element("th", { scope: "row" }, rung.title),
-        figure(tried ? `${rung.points >= 0 ? "+" : "−"}${number(Math.abs(rung.points), 2)}` : "–"),
-        figure(tried ? (rung.seconds < 10 ? `${number(rung.seconds, 1)} s` : duration(rung.seconds)) : "–"),
-        figure(tried ? (rung.points > 0 ? number(rung.rate, rung.rate < 1 ? 3 : 1) : "0") : "–"),
-        element("td", {}, go));
-    }));
+      root.title = rung.note || rung.help;
+      root.classList.toggle("wb-in", rung.in);
+      setText(go, rung.in ? "Again" : "Run");
+      setText(figures[0], tried ? `${rung.points >= 0 ? "+" : "−"}${number(Math.abs(rung.points), 2)}` : "–");
+      setText(figures[1], tried ? (rung.seconds < 10 ? `${number(rung.seconds, 1)} s` : duration(rung.seconds)) : "–");
+      setText(figures[2], tried ? (rung.points > 0 ? number(rung.rate, rung.rate < 1 ? 3 : 1) : "0") : "–");
+    }
+    const wanted = ladder.map(({ name }) => steps.get(name).root);
+    if (wanted.length !== rungs.children.length || wanted.some((row, at) => row !== rungs.children[at])) rungs.replaceChildren(...wanted);
     if (document.activeElement !== within) within.value = String(model.get("within"));
   }
 

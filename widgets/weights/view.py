@@ -198,7 +198,9 @@ class WeightView(View):
             spectrum = self._spectra.of(session.compressed, layer)
         except WorkbenchError as problem:
             if self._shows(session, layer, "spectrum"):
-                self._tell(str(problem))
+                with self.publishing():
+                    self.spectrum_before = self.spectrum_after = b""
+                    self.error = str(problem)
             return
         with self.publishing():
             if self._shows(session, layer, "spectrum"):
@@ -211,9 +213,13 @@ class WeightView(View):
         return self.session is session and self.layer == layer and self.mode == mode
 
     def _tell(self, problem: str) -> None:
+        """Say why there is nothing to draw, and draw nothing: what stands there is of another layer or recipe."""
         with self.publishing():
-            self.posterior = b""
+            self.about = {}
+            for name in ("edges", "before", "after", "grid", "channels_before", "channels_after", "posterior"):
+                self.set_trait(name, b"")
             self.spectrum_before = self.spectrum_after = b""
+            self._publish_pictures(None)
             self.error = problem
 
     def _pictures(self, session: Session, layer: str) -> Pictures:

@@ -148,6 +148,22 @@ def test_of_the_spectra_asked_for_while_one_is_computed_only_the_newest_is(
     assert {(600, 4), (10, 600)}.isdisjoint(seen)
 
 
+def test_of_a_layer_that_cannot_be_drawn_nothing_stands_there_of_another(session: wb.Session) -> None:
+    view = WeightView(session, mode="channels")
+    view.marks.select(session.layers[0].name)
+    assert view.about["layer"] == session.layers[0].name
+    assert view.channels_before
+    with pytest.raises(wb.WorkbenchError):
+        session.measure("- prune: {layers: [nowhere]}")
+    view.marks.select(session.layers[1].name)
+    assert "nowhere" in view.error
+    assert (view.about, view.channels_before, view.edges, view.pictured) == ({}, b"", b"", {})
+    session.measure("[]")
+    view.draw(session.snapshot)
+    assert (view.error, view.about["layer"]) == ("", session.layers[1].name)
+    view.close()
+
+
 def test_what_has_no_spectrum_says_so(session: wb.Session) -> None:
     wide = nn.Sequential(nn.Flatten(), nn.Linear(16, 2100), nn.Linear(2100, 2100), nn.Linear(2100, 4))
     data = wb.load_dataset((torch.randn(16, 1, 4, 4), torch.arange(16) % 4))
