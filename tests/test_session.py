@@ -509,3 +509,37 @@ def test_figures_do_not_wait_for_the_channels_that_are_traced_in_the_pauses() ->
         session.close()
         assert time.perf_counter() - started < 2
         assert tracing._graph is None
+
+
+def taught_by(data: wb.Dataset, places: slice) -> wb.Dataset:
+    """The same test images, and others to calibrate on."""
+    calibration = replace(data["calibration"], images=data["calibration"].images[places],
+                          labels=data["calibration"].labels[places])  # fmt: skip
+    return replace(data, name=f"{data.name}{places.start}", splits={**data.splits, "calibration": calibration})
+
+
+def test_what_was_calibrated_on_other_images_is_not_taken_for_the_same(data: wb.Dataset, tmp_path: Path) -> None:
+    path, calibrated = str(tmp_path / "history.sqlite"), "- quantize: {bits: 3, rounding: gptq}"
+    few, more = taught_by(data, slice(0, 8)), taught_by(data, slice(100, 200))
+    with Session("lenet300", few, history=path) as session:
+        session.measure(PRUNE.format(0.9))
+        first = session.measure(calibrated)
+    with Session("lenet300", more, history=path) as session:
+        assert [record.recipe_hash for record in session.records()] == [
+            wb.Recipe().hash, wb.Recipe.parse(PRUNE.format(0.9)).hash,
+        ]  # fmt: skip
+        second = session.measure(calibrated)
+        assert second.accuracy.value != first.accuracy.value
+        assert second.accuracy.value == pytest.approx(by_hand(session.compressed.module, more), abs=1e-4)
+        assert len(session.records()) == 3, "what learns from no image is one setting, whatever there is to learn from"
+    with Session("lenet300", few, history=path) as session:
+        session.measure()
+        session.apply(calibrated)
+        trail = list(session.snapshots())
+        assert [item.accuracy.kind for item in trail if item.accuracy] == ["exact"], "recalled"
+        assert trail[-1].accuracy == first.accuracy
+        assert session.records()[-1].recipe_hash == first.recipe_hash
+
+
+def test_what_was_measured_of_the_bundled_images_stays_valid() -> None:
+    assert wb.load_dataset("fashion_mnist").lessons == wb.load_dataset("digits").lessons == ""

@@ -27,7 +27,7 @@ from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator, Logits
 from workbench.footing import Footing
-from workbench.history import WITHOUT_LABELS, History, Key
+from workbench.history import WITHOUT_LABELS, History, Key, Record
 from workbench.latency import LatencyEstimator
 from workbench.measure.estimate import Estimate, Latency, Size
 from workbench.measure.flips import Flip, FlipFinder
@@ -95,13 +95,9 @@ class Engine:
         if not self.is_deep:
             self._evaluator.graphs.find()
         self._latency = LatencyEstimator(self.subject, self._evaluator.graphs, data, normalization)
-        images = f"{self.split.hash}:{normalization}" + (f":{data.learned}" if data.learned else "")
         #: What figures belong to, but for the runtime, which is not known before the model's graph is.
-        self.place = Key(
-            model.name, self.subject.hash, data.name, images if self.split.labelled else f"{images}{WITHOUT_LABELS}",
-            split, runtime="",
-        )  # fmt: skip
-        self._remembered = Remembered(history, lambda: self.key, len(self.split), split, self.note)
+        self.place = Key(model.name, self.subject.hash, data.name, self._images(data.learned), split, runtime="")
+        self._remembered = Remembered(history, self.key_of, len(self.split), split, self.note)
         self._context = context_for(model, data)
         self._rehearsal = Rehearsal(self.subject, self._context, self._latency.read)
         self._compressing = threading.RLock()  # the context's caches are shared
@@ -143,6 +139,34 @@ class Engine:
     def key(self) -> Key:
         """What figures belong to in the history; waits as ``runtime`` does."""
         return dataclasses.replace(self.place, runtime=self.runtime)
+
+    def key_of(self, recipe: Recipe) -> Key:
+        """Return what the figures of ``recipe`` belong to: those of one that learns, to what it learns from as well."""
+        return self.keys[-1 if _learns(recipe) else 0]
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The ``key``, and where it is another that of recipes that learn."""
+        key, lessons = self.key, self._data.lessons
+        return (key, dataclasses.replace(key, data_hash=self._images(lessons))) if lessons else (key,)
+
+    def records(self, after: int = 0) -> list[Record]:
+        """Return what was measured of this model on this split, learned from other data apart; the oldest first."""
+        key, *others = self.keys
+        found = self.history.records(key, after, *others)
+        return [record for record in found if self._is_own(record, others[0])] if others else found
+
+    def _is_own(self, record: Record, taught: Key) -> bool:
+        try:
+            learns = _learns(Recipe.parse(record.recipe))
+        except WorkbenchError:  # of a technique that is no more
+            return True
+        return not learns or self.history.key_of(record.id or 0).identity == taught.identity
+
+    def _images(self, learned: str) -> str:
+        """Return what tells this split's images apart, and what is learned from beside them."""
+        images = f"{self.split.hash}:{self._normalization}" + (f":{learned}" if learned else "")
+        return images if self.split.labelled else f"{images}{WITHOUT_LABELS}"
 
     def compress(self, recipe: Recipe, check: Check = lambda: None) -> CompressedModel:
         """Return the model under ``recipe``; the last few are kept."""
@@ -499,3 +523,8 @@ class Engine:
         """Add a sentence to the notes, once."""
         if note not in self.notes:
             self.notes = (*self.notes, note)
+
+
+def _learns(recipe: Recipe) -> bool:
+    """Whether what ``recipe`` makes of a model depends on images that it calibrates or trains on."""
+    return recipe.cost in (Cost.CALIBRATED, Cost.TRAINED)

@@ -20,6 +20,8 @@ from pydantic import ValidationError
 from workbench.errors import WorkbenchError
 from workbench.techniques import TECHNIQUES
 from workbench.techniques.base import CALIBRATION, Cost, Settings, Technique
+from workbench.techniques.trained import TrainingSettings
+from workbench.techniques.trained.base import teacher_file
 
 
 class RecipeError(WorkbenchError):
@@ -93,14 +95,20 @@ class Step:
         return {self.technique: settings}
 
     def resolved(self) -> dict[str, Any]:
-        """Return the step with every default filled in, as it is hashed; where it is calibrated, with how."""
+        """Return the step with every default filled in, as it is hashed; where it is calibrated, with how.
+
+        Where a file teaches, with what is in it.
+        """
         data = {
             "technique": self.technique,
             "settings": self.settings.hashed(),
             "layers": list(self.layers),
             "overrides": [[item.pattern, item.settings.hashed(item.changed)] for item in self.overrides],
         }
-        return {**data, "calibration": CALIBRATION} if self.cost is Cost.CALIBRATED else data
+        if self.cost is Cost.CALIBRATED:
+            return {**data, "calibration": CALIBRATION}
+        taught = isinstance(self.settings, TrainingSettings) and teacher_file(self.settings)
+        return {**data, "teacher": taught} if taught else data
 
     def settings_of(self, name: str) -> Settings:
         """Return the settings of the layer ``name``, its overrides merged in."""

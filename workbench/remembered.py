@@ -28,16 +28,16 @@ KEPT_LOGITS, KEPT_LOGITS_BYTES = 6, 256 * 2**20
 
 
 class Remembered:
-    """Measured settings of the model and split that ``key`` names, ``images`` of them.
+    """Measured settings of a model on a split of ``images``; ``key_of`` says what those of a recipe belong to.
 
     ``tell`` is given a sentence when the history can't be written.
     """
 
     def __init__(
-        self, history: History, key: Callable[[], Key], images: int, split: str, tell: Callable[[str], None]
+        self, history: History, key_of: Callable[[Recipe], Key], images: int, split: str, tell: Callable[[str], None]
     ) -> None:
         self._history = history
-        self._find_key = key
+        self._key_of = key_of
         self._images = images
         self._split = split
         self._tell = tell
@@ -48,7 +48,7 @@ class Remembered:
 
     @property
     def _key(self) -> Key:
-        return self._find_key()
+        return self._key_of(Recipe())
 
     def figures(self, recipe: Recipe) -> tuple[Figures, tuple[Flip, ...]] | None:
         """Return the exact figures and the flipped images of a setting measured or recalled by this process."""
@@ -122,7 +122,7 @@ class Remembered:
 
         def write() -> None:
             before = self._identity(parent) if parent is not None else None
-            self._records[recipe.hash] = self._history.add(self._key, record, predictions, before, layers)
+            self._records[recipe.hash] = self._history.add(self._key_of(recipe), record, predictions, before, layers)
 
         self._write(write)
 
@@ -156,7 +156,7 @@ class Remembered:
 
     def keep_latency(self, recipe: Recipe, ms: float) -> None:
         """Keep the measured latency of a setting."""
-        self._write(lambda: self._history.note_measured_latency(self._key, recipe.hash, ms))
+        self._write(lambda: self._history.note_measured_latency(self._key_of(recipe), recipe.hash, ms))
 
     def _identity(self, recipe: Recipe) -> int | None:
         """Return the number of a setting in the history, None where it has none."""
@@ -166,7 +166,7 @@ class Remembered:
 
     def _found(self, recipe: Recipe) -> Record | None:
         """Return the setting's record, where it is of the whole split."""
-        record = self._history.find(self._key, recipe.hash)
+        record = self._history.find(self._key_of(recipe), recipe.hash)
         return None if record is None or record.id is None or record.n != self._images else record
 
     def _write(self, write: Callable[[], None]) -> None:

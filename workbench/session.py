@@ -135,6 +135,18 @@ class Session:
         """What this session's figures belong to in the history; waits as ``runtime`` does."""
         return self._engine.key
 
+    def key_of(self, recipe: Recipe) -> Key:
+        """Return what the figures of ``recipe`` belong to in the history; waits as ``runtime`` does.
+
+        Those of a recipe that calibrates or trains belong to the images that it learns from as well.
+        """
+        return self._engine.key_of(recipe)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Every key that recipes have here: the ``key``, and that of those that learn, where it is another."""
+        return self._engine.keys
+
     @property
     def is_written(self) -> bool:
         """Whether ``runtime`` and ``key`` are known, so that nobody waits for them."""
@@ -254,9 +266,10 @@ class Session:
     def records(self, after: int = 0) -> list[Record]:
         """Return every setting measured with this model on this split, oldest first.
 
+        What calibrated or trained on other images than this session's data is left out.
         With ``after``, only the records with a larger id.
         """
-        return self.history.records(self.key, after)
+        return self._engine.records(after)
 
     def answer(self, image: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return class probabilities ``(classes,)`` for one image, by the dense and by the compressed model.

@@ -7,16 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.analyze.keeping import KIND, pack_sensitivity, question_text, recall_all
 from workbench.analyze.sensitivity import measure_sensitivity
 from workbench.analyze.studies import studies_of
 from workbench.analyze.sweep import _Sweep
+from workbench.data.load import load_dataset
 from workbench.history import History
+from workbench.recipe import Recipe
 from workbench.session import Session
 
 LEVELS = [8, 3, 2]
@@ -148,3 +152,18 @@ def test_a_killed_sweep_goes_on_from_what_was_kept(tmp_path: Path, monkeypatch: 
         assert sum(ran) <= (found.total - before.n.min(1)).sum()
         plain = measure_sensitivity(session, "quantize", values=LEVELS).result()
         assert np.array_equal(found.value, plain.value)
+
+
+def test_a_sweep_calibrated_on_other_images_is_not_taken_for_the_same(tmp_path: Path) -> None:
+    data = load_dataset("fashion_mnist")
+    few = replace(data, splits={**data.splits, "calibration": data["calibration"].take(torch.arange(8))})
+    path = str(tmp_path / "h.sqlite")
+    with Session("lenet300", data, history=path) as session:
+        session.measure()
+        for rounding in ("nearest", "gptq"):
+            recipe = Recipe.parse(f"- quantize: {{bits: 8, rounding: {rounding}}}")
+            measure_sensitivity(session, "quantize", values=[3], layers=["fc3"], recipe=recipe, keep=True).result()
+    with Session("lenet300", few, history=path) as session:
+        assert [found.question.settings.get("rounding") for found in recall_all(session)] == [None]
+    with Session("lenet300", data, history=path) as session:
+        assert len(recall_all(session)) == 2

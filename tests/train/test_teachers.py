@@ -178,3 +178,13 @@ def test_the_default_teacher_is_the_uncompressed_model(small_model: Model, small
         settings = Recipe.parse(f"- distill: {{teacher: {name}}}").steps[0].settings
         found = teacher_of(settings, draft, small_data, small_data.normalization)  # type: ignore[arg-type]
         assert torch.equal(found(images), module(images))
+
+
+def test_another_teacher_in_the_same_file_makes_another_setting(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.safetensors"
+    text = f"- distill: {{teacher: {path}}}"
+    path.write_bytes(b"one")
+    one, same = Recipe.parse(text), Recipe.parse(text)
+    assert one.hash == same.hash
+    path.write_bytes(b"other")
+    assert Recipe.parse(text).hash != one.hash, "its figures would be recalled"

@@ -137,6 +137,7 @@ class FakeSession:
         )
         self.split = IMAGES
         self.key = self.place = Key("resnet20", "m", "fashion_mnist", "d", "test", "onnxruntime")
+        self.keys = (self.key,)
         self.is_written = True
         self.history = History(":memory:")
         self._listeners: list[Callable[[Snapshot], None]] = []
@@ -175,6 +176,9 @@ class FakeSession:
         for callback in list(self._listeners):
             callback(self.snapshot)
         return True
+
+    def key_of(self, recipe: Recipe) -> Key:
+        return self.key
 
     def records(self, after: int = 0) -> list[Record]:
         return self.history.records(self.key, after)

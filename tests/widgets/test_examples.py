@@ -139,12 +139,12 @@ def test_the_setting_before_is_the_last_that_settled(session: FakeSession) -> No
         while session.step():
             pass
         names.append(session.recipe.hash)
-        settled.settle(names[-1])
+        settled.settle(session.recipe)
     record = session.history.find(session.key, names[1])
     assert np.array_equal(settled.before(names[2]), session.history.predictions(record.id))
     assert settled.before("another") is not None
     fresh = SettledAnswers(session)
-    fresh.settle(names[0])
+    fresh.settle(Recipe())
     assert fresh.before(names[1]) is None  # after the dense model every flip is new
 
 

@@ -71,11 +71,11 @@ class SettledAnswers:
         self._present: tuple[str, Answers | None] = ("", None)
         self._previous: tuple[str, Answers | None] = ("", None)
 
-    def settle(self, recipe_hash: str) -> None:
+    def settle(self, recipe: Recipe) -> None:
         """Note that a recipe has settled."""
-        if recipe_hash != self._present[0]:
+        if recipe.hash != self._present[0]:
             self._previous = self._present
-            self._present = recipe_hash, self._under(recipe_hash)
+            self._present = recipe.hash, self._under(recipe)
 
     def before(self, recipe_hash: str) -> Answers | None:
         """Return the answers under the setting settled before ``recipe_hash``.
@@ -88,12 +88,12 @@ class SettledAnswers:
     def counts(self, recipe_hash: str) -> FlipCounts | None:
         """Return how many of all images flipped under a settled recipe, where the history tells."""
         name, answers = self._present
-        dense = self._under(Recipe().hash)
+        dense = self._under(Recipe())
         if name != recipe_hash or answers is None or dense is None:
             return None
         return count_flips(dense, answers, self._session.split.labels.numpy())
 
-    def _under(self, recipe_hash: str) -> Answers | None:
-        history, key = self._session.history, self._session.key
-        record = history.find(key, recipe_hash)
+    def _under(self, recipe: Recipe) -> Answers | None:
+        history = self._session.history
+        record = history.find(self._session.key_of(recipe), recipe.hash)
         return None if record is None or record.id is None else history.predictions(record.id)

@@ -87,7 +87,7 @@ class ExamplesView(View):
         """Show which images are flipped; when the recipe has settled, answer anew what is looked at."""
         arrangement, settled = self._arrangement, self._settled
         if snapshot.settled and not snapshot.error:
-            settled.settle(snapshot.recipe_hash)
+            settled.settle(snapshot.recipe)
             encoder()  # while nobody waits: else the first images that flip would
         shown = arrangement.follow(snapshot, settled.before(snapshot.recipe_hash))
         if shown is None:

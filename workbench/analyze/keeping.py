@@ -24,6 +24,7 @@ from workbench.measure.shares import Interval
 from .finding import ANSWERS, Answered, Question, Sensitivity
 
 if TYPE_CHECKING:
+    from workbench.history import Key
     from workbench.session import Session
 
 FORMAT = 1
@@ -44,10 +45,15 @@ def question_text(question: Question) -> str:
     return f"{question.technique} {question.setting} {question.mode} {digest}"
 
 
+def _key(session: Session, question: Question) -> Key:
+    """Return what a sweep belongs to: one whose recipes learn, to what they learn from as well."""
+    return session.key_of(question.recipe(question.layers[0], question.levels[-1]))
+
+
 def recall(session: Session, question: Question) -> Sensitivity | None:
     """Return what the session's history keeps of ``question``, or None; what is damaged is as if it were not there."""
     try:
-        kept = session.history.finding(session.key, KIND, question_text(question))
+        kept = session.history.finding(_key(session, question), KIND, question_text(question))
         found = unpack_sensitivity(kept.payload) if kept else None
     except WorkbenchError:
         return None
@@ -59,16 +65,16 @@ def recall_all(session: Session, seen: set[tuple[str, float]] | None = None) -> 
     seen = set() if seen is None else seen
     found = []
     try:
-        kept = session.history.findings(session.key, KIND)
+        kept = [(key, finding) for key in session.keys for finding in session.history.findings(key, KIND)]
     except WorkbenchError:
         return []
-    for finding in kept:
+    for key, finding in sorted(kept, key=lambda each: each[1].time, reverse=True):
         if (finding.question, finding.time) in seen:
             continue
         seen.add((finding.question, finding.time))
         try:
             each = unpack_sensitivity(finding.payload)
-            if question_text(each.question) == finding.question:
+            if question_text(each.question) == finding.question and _key(session, each.question) == key:
                 found.append(each)
         except WorkbenchError:  # of another version, damaged, or of a technique that is no more
             continue
@@ -79,7 +85,7 @@ class Keeper:
     """Writes a sweep to the history as it comes, so that a process that is killed loses a second or two of it."""
 
     def __init__(self, session: Session, question: Question) -> None:
-        self._session, self._text = session, question_text(question)
+        self._session, self._text, self._question = session, question_text(question), question
         self._next = time.monotonic() + PACE
         self.trouble = ""
 
@@ -90,7 +96,8 @@ class Keeper:
             return
         try:
             content = pack_sensitivity(found)
-            self._session.history.keep_finding(self._session.key, KIND, self._text, content, done=state == "done")
+            key = _key(self._session, self._question)
+            self._session.history.keep_finding(key, KIND, self._text, content, done=state == "done")
             self.trouble = ""
         except WorkbenchError as error:
             self.trouble = f"The sweep is not being kept: {error}"

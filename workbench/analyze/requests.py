@@ -57,7 +57,7 @@ class Requests(OneJob):
             if progress.state == "done":
                 content = json.dumps([_plain(proxy) for proxy in job.latest.values()]).encode()
                 with contextlib.suppress(WorkbenchError):  # then they are found again another day
-                    session.history.keep_finding(session.key, KIND, text, content, done=True)
+                    session.history.keep_finding(session.keys[-1], KIND, text, content, done=True)
 
         self._start(job, found.question.technique, follow)
         return job
@@ -100,7 +100,7 @@ def _recall(session: Session, text: str, question: Question) -> dict[str, Proxy]
     """Return what the history keeps; what is damaged, or of other cells, is as if it were not there."""
     found: dict[str, Proxy] = {}
     with contextlib.suppress(WorkbenchError, ValueError, KeyError, TypeError):
-        kept = session.history.finding(session.key, KIND, text)
+        kept = session.history.finding(session.keys[-1], KIND, text)
         for row in json.loads(kept.payload) if kept else ():
             score = np.array(row["score"], np.float64)  # None becomes NaN
             if row["name"] in PROXIES and score.shape == (len(question.layers), len(question.levels)):

@@ -52,7 +52,8 @@ def _report(options: argparse.Namespace) -> int:
     history = History(options.history)
     model, data, split, recipe = _setting(options, history)
     with Session(model, data, split=split, history=history) as session:
-        if options.id is not None and session.key.identity != history.key_of(options.id).identity:
+        known = {session.key.identity, session.key_of(Recipe.parse(recipe)).identity}
+        if options.id is not None and history.key_of(options.id).identity not in known:
             raise WorkbenchError(
                 f"Setting {options.id} was measured on another model or other data than '{model}' and '{data}' are "
                 "now; give them with --model and --data."

@@ -16,6 +16,8 @@ from workbench.errors import WorkbenchError
 #: `test`: what figures are reported on. `validation`: never trained on; searches and early stopping
 #: choose by it. `train`. `calibration`: part of train.
 SPLITS = ("train", "calibration", "validation", "test")
+#: The ``lessons`` of the bundled Fashion-MNIST and of the digits.
+LESSONS_BEFORE = frozenset({"701cbd2f2e2c8bb7", "b144460b7ab20a25"})
 #: What stands where an image has no label.
 UNLABELLED = -1
 
@@ -121,8 +123,8 @@ class Dataset:
     ``classes`` is empty where no split has labels and nobody named them; a Session then numbers the model's outputs.
     ``task`` names the entry of ``workbench.measure.task`` that judges outputs on it. ``notes`` are
     sentences a person should see: what was resized, cut or left out while loading. ``learned`` is a hash that tells
-    apart what is judged on the same images and calibrates and trains on others: figures kept for one are not the
-    other's.
+    apart what is judged on the same images and calibrates and trains on made ones: figures kept for one are not the
+    other's. Of all others ``lessons`` tells apart what steps learn from.
     """
 
     name: str
@@ -140,6 +142,17 @@ class Dataset:
             have = ", ".join(f"{name} ({len(part):,})" for name, part in self.splits.items())
             raise WorkbenchError(f"Dataset '{self.name}' has no split '{split}'; it has {have}.")
         return self.splits[split]
+
+    @cached_property
+    def lessons(self) -> str:
+        """A hash of the images and labels that steps calibrate and train on; empty where there are none.
+
+        Empty also where ``learned`` tells, and for the data that came with the workbench before this was noted:
+        what was measured of them stays valid.
+        """
+        taught = "".join(self.splits[name].hash for name in ("calibration", "train") if name in self.splits)
+        found = hashlib.sha256(taught.encode()).hexdigest()[:16] if taught and not self.learned else ""
+        return "" if found in LESSONS_BEFORE else found
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -87,9 +87,15 @@ class History:
         """Return the record of a recipe measured before, or None; one that was deleted is found too."""
         return next(iter(self._select(f"{_WHERE} AND recipe_hash = ?", *key.identity, recipe_hash)), None)
 
-    def records(self, key: Key, after: int = 0) -> list[Record]:
-        """Return the records of a model on a split, oldest first; with ``after``, those with a larger id."""
-        return self._select(f"{_WHERE} AND deleted IS NULL AND id > ? ORDER BY id", *key.identity, after)
+    def records(self, key: Key, after: int = 0, also: Key | None = None) -> list[Record]:
+        """Return the records of a model on a split, oldest first; with ``after``, those with a larger id.
+
+        With those that belong to ``also``, where it is given.
+        """
+        return self._select(
+            f"({_WHERE} OR {_WHERE}) AND deleted IS NULL AND id > ? ORDER BY id",
+            *key.identity, *(also or key).identity, after,
+        )  # fmt: skip
 
     def deleted(self, key: Key) -> list[Record]:
         """Return the deleted records of a model on a split, which may be restored; the last deleted first."""

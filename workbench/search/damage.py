@@ -85,8 +85,9 @@ def sweep_options(
     What is measured goes into the history on the way. ``told`` is called with the share that is done. Raises
     ``WorkbenchError`` where it fails or is ``cancelled``.
     """
-    key = bed.key
     question = OptionQuestion.of(plan)
+    free = next(unit for unit in plan.units if not unit.locked)
+    key = bed.key_of(plan.alone(free, free.options[-1]))
     sweep = SensitivityJob(bed, question, start=recall(history, key, plan), executor=executor, most=images)
     sweep.subscribe(lambda progress: told(progress.share))
     saved = time.monotonic()

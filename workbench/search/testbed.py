@@ -61,6 +61,10 @@ class Testbed:
         """What the figures belong to in the history."""
         return self._engine.key
 
+    def key_of(self, recipe: Recipe) -> Key:
+        """Return what the figures of ``recipe`` belong to: those of one that learns, to what it learns from as well."""
+        return self._engine.key_of(recipe)
+
     @property
     def closed(self) -> bool:
         """Whether the person's session has ended."""
@@ -125,9 +129,9 @@ class Testbed:
         self._session.give_way(cancelled)
 
     def _origin(self, recipe: Recipe) -> Recipe | None:
-        known = self._session.history.find
+        known, key_of = self._session.history.find, self._engine.key_of
         with contextlib.suppress(WorkbenchError):  # a history that cannot be read
-            return next((one for one in (self._base, Recipe()) if one != recipe and known(self.key, one.hash)), None)
+            return next((one for one in (self._base, Recipe()) if one != recipe and known(key_of(one), one.hash)), None)
         return None
 
     def _pause(self) -> None:

@@ -62,7 +62,7 @@ def gather(session: Session, recipe: Recipe, devices: Sequence[str] = (), files:
     reports = tuple(report for path in files for report in read_reports(Path(path)))
     found = compare_settings(session, [Recipe(), recipe])
     dense, setting = found.settings
-    record = session.history.find(session.key, recipe.hash)
+    record = session.history.find(session.key_of(recipe), recipe.hash)
     if record is None:
         raise WorkbenchError("The history could not keep this setting, so that there is nothing to report from.")
     elsewhere = tuple(_elsewhere(session, recipe, name) for name in devices)

@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
@@ -162,10 +163,28 @@ def training_key(technique: str, layers: Mapping[str, TrainingSettings], draft: 
         parts.append("signs")
     if len(layers) < len(draft.layers) or any(own != settings for own in layers.values()):
         parts.append({name: own.hashed() for name, own in layers.items()})
-    teacher = Path(settings.by)
-    if teacher.suffix and teacher.is_file():  # another file under the same name is another teacher
-        parts.append(hashlib.sha256(teacher.read_bytes()).hexdigest())
+    if teacher := teacher_file(settings):
+        parts.append(teacher)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def teacher_file(settings: TrainingSettings) -> str:
+    """Return the SHA-256 of the file that teaches: another one under the same name is another teacher.
+
+    Empty where no file teaches, and where it can't be read, which training tells.
+    """
+    path = Path(settings.by)
+    try:
+        about = path.stat() if path.suffix and path.is_file() else None
+        return "" if about is None else _digest(path.resolve(), about.st_mtime_ns, about.st_size)
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=32)
+def _digest(path: Path, modified: int, size: int) -> str:
+    """Return a file's SHA-256, once for as long as it was not written again: recipes are hashed at every move."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def trained_technique(name: str, summary: str, settings: type[T], source: str, url: str, **more: Any) -> Technique[T]:
