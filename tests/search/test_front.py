@@ -60,6 +60,17 @@ def test_nothing_on_the_front_is_beaten_and_trials_outlive_their_search(
         assert any(other.accuracy.value >= point.accuracy.value and other.bytes <= point.bytes for other in more)
 
 
+def test_a_front_of_other_settings_of_a_technique_is_searched_anew(session: Session) -> None:
+    by_tensor, by_row = (
+        wb.Recipe.parse(f"- quantize: {{bits: 8, per: {per}}}") for per in ("tensor", "channel")
+    )  # fmt: skip
+    FrontJob(session, 6, ["quantize"], base=by_tensor, repair=False, executor="inline").result()
+    points = FrontJob(session, 6, ["quantize"], base=by_row, repair=False, executor="inline").result()
+    found = Testbed(session, "validation", lambda: None)
+    for point in points:
+        assert found.measure(point.recipe).size.bytes == point.bytes, "of the other setting"
+
+
 def test_a_front_of_nothing_is_refused(session: Session) -> None:
     with pytest.raises(WorkbenchError, match="1 or more"):
         FrontJob(session, 0)

@@ -192,8 +192,8 @@ class _Evolution:
 
     @property
     def _question(self) -> str:
-        plans = [[[method.name for method in plan.methods], plan.options] for plan in self._plans]
-        asked = [plans, POPULATION, self._seed]
+        plans = [[[[each.name, dict(each.settings)] for each in plan.methods], plan.options] for plan in self._plans]
+        asked = [plans, POPULATION, self._seed, self._job.session.data.lessons]
         if self._rest or self._locked or not self._job.repair:
             held = [[unit.options for unit in plan.units if unit.locked] for plan in self._plans]
             asked.append([self._rest.hash, sorted(self._locked), held, self._job.repair])
