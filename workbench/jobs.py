@@ -82,6 +82,11 @@ class Job(Generic[T]):
         return Progress(self._state, self._done, self._total, seconds, left, self._error)
 
     @property
+    def still(self) -> float:
+        """Seconds in which the work stood still."""
+        return self._waited
+
+    @property
     def running(self) -> bool:
         """Whether it is still at work."""
         return self._state == "running"

@@ -6,6 +6,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ from workbench.techniques.trained import MissingTraining
 from workbench.train.images.passes import erased
 from workbench.train.jobs.job import TrainingJob, train
 from workbench.train.jobs.process import Apart, Within
-from workbench.train.loop.loop import Trainer
+from workbench.train.jobs.worker import Request
+from workbench.train.loop.loop import Stopped, Trainer
 from workbench.train.loop.objectives import Answers
 from workbench.train.loop.stepping import Stepper
 from workbench.train.method import Moment
@@ -104,6 +106,98 @@ def test_a_cancelled_training_keeps_its_place(small_model: Model, small_data: Da
     again.wait(120)
     assert seen
     assert seen[0] >= len(job.curve)
+
+
+@pytest.mark.parametrize("text", [PRUNED, "- learn_bits: {epochs: 4, batch: 16, max_bytes: 900, search: 0.5}"])
+@pytest.mark.parametrize("epoch", [3, 4])
+def test_stopped_after_the_last_step_of_an_epoch_it_is_judged_all_the_same(
+    text: str, epoch: int, small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recipe = Recipe.parse(text)
+    unbroken = train(small_model, small_data, recipe, place=Within()).result()
+    tensors = dict(compress(small_model, recipe, small_data).tensors)
+    for version in ("earlier", "present"):
+        monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / version))
+        place = Within()
+        with monkeypatch.context() as patch:
+            _stop_after(epoch, version, place, patch)
+            job = train(small_model, small_data, recipe, place=place)
+            assert job.wait(60)
+        assert job.progress.state == ("cancelled" if version == "earlier" or epoch < 4 else "done")
+        resumed = train(small_model, small_data, recipe, place=Within()).result()
+        assert [point.accuracy for point in resumed.curve] == [point.accuracy for point in unbroken.curve]
+        assert resumed.after == unbroken.after
+        kept = compress(small_model, recipe, small_data).tensors
+        assert [name for name, tensor in tensors.items() if not torch.equal(kept[name], tensor)] == []
+
+
+def _stop_after(epoch: int, version: str, place: Within, patch: pytest.MonkeyPatch) -> None:
+    """End a training after the last step of an epoch; an earlier version did not judge it any more."""
+    judge, take = Trainer._judge, Stepper.take
+
+    def unjudged(trainer: Trainer, number: int) -> str:
+        if number + 1 == epoch:
+            raise Stopped
+        return judge(trainer, number)
+
+    def last(stepper: Stepper, batch: Any, moment: Moment) -> float:
+        if moment.step + 1 == epoch * moment.each:
+            place.stop()
+        return take(stepper, batch, moment)
+
+    if version == "earlier":
+        patch.setattr(Trainer, "_judge", unjudged)
+    else:
+        patch.setattr(Stepper, "take", last)
+
+
+@pytest.mark.parametrize("step", ["prune_gradually: {end: 0.7,", "regularize: {", "find_ticket: {rounds: 2,"])
+def test_patience_begins_once_something_is_kept(step: str, small_model: Model, small_data: Dataset) -> None:
+    epochs = 1 if step.startswith("find") else 4
+    recipe = Recipe.parse(f"- {step} epochs: {epochs}, patience: 1, batch: 16, augment: none}}")
+    trained = train(small_model, small_data, recipe, place=Within()).result()
+    compress(small_model, recipe, small_data)
+    assert trained.curve[-1].epoch >= 3
+
+
+def test_a_pause_is_no_time_of_training(
+    small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests = iter((0.0, 10_000.0))
+
+    class Place(Within):
+        def run(self, request: Request, follow: Any) -> None:
+            going = self._going
+
+            def rest(timeout: float | None = None) -> bool:
+                clock.now += next(rests, 0.0)
+                return True
+
+            going.wait = rest  # type: ignore[method-assign]
+            super().run(request, follow)
+
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("workbench.train.loop.loop.time", clock)
+    recipe = Recipe.parse(PRUNED.replace("epochs: 4", "epochs: 4, minutes: 1"))
+    trained = train(small_model, small_data, recipe, place=Place()).result()
+    assert clock.now == 10_000
+    assert trained.stopped == ""
+    assert trained.curve[-1].seconds == 0
+
+
+def test_what_is_left_of_a_training_leaves_out_its_pauses(
+    small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("workbench.train.jobs.job.time", clock)
+    job = train(small_model, small_data, Recipe.parse(PRUNED), place=Within())
+    job.pause()
+    clock.now = 100.0
+    job.pause()  # once more says nothing new
+    job.resume()
+    job.resume()
+    assert job.still == 100
+    assert job.wait(60)
 
 
 def test_the_same_training_is_not_started_twice(small_model: Model, small_data: Dataset) -> None:

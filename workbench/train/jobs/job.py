@@ -9,6 +9,7 @@ the checkpoint keeps two jobs from training the same step at once.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,7 +77,7 @@ class TrainingJob(Job[Trained]):
         self.recipe = recipe
         self.curve: tuple[Point, ...] = ()
         self.before: float | None = None
-        self.paused = False
+        self.paused, self._rests = False, 0.0
         self.technique, self.images, self.note, self.doing = "", 0, "", ""
         self._place = Apart() if place is None else place
         if threads < 1:
@@ -91,11 +92,14 @@ class TrainingJob(Job[Trained]):
 
     def pause(self) -> None:
         """Let the training rest; what it has in memory is kept."""
-        self.paused = True
+        if not self.paused:
+            self.paused, self._rests = True, time.monotonic()
         self._place.pause()
 
     def resume(self) -> None:
         """Let it go on."""
+        if self.paused:
+            self.waited(time.monotonic() - self._rests)
         self.paused = False
         self._place.resume()
 

@@ -140,8 +140,11 @@ class Climb(Job[Climbed]):
 
     def resume(self) -> None:
         """Let it go on."""
-        if self.training is not None:
-            self.training.resume()
+        training = self.training
+        if training is not None:
+            before = training.still
+            training.resume()
+            self.waited(training.still - before)
 
     def cancel(self) -> None:
         """End the climb; started again, a training goes on from where it was."""
@@ -173,8 +176,7 @@ class Climb(Job[Climbed]):
         recipe = rung.after(state.recipe)
         begin, note = time.monotonic(), ""
         if recipe.cost is Cost.TRAINED:
-            trained = self._train(recipe, place)
-            begin -= trained
+            begin -= self._train(recipe, place)
         try:
             after = accuracy(recipe)
         except WorkbenchError as error:  # a rung that this model can't stand on
@@ -187,7 +189,10 @@ class Climb(Job[Climbed]):
         self.advance(sum(self._passes[: place + 1]))
 
     def _train(self, recipe: Recipe, place: int) -> float:
-        """Train the last step of ``recipe``; return the seconds it took when it was found trained already."""
+        """Train the last step of ``recipe``; return the seconds to add to those that went by.
+
+        What it took where it was found trained already; less than none where it stood still.
+        """
         self.check()
         job = self.training = train(self._model, self._data, recipe, self._threads, self._place)
         job.subscribe(lambda progress: self._hear(place, progress))
@@ -197,7 +202,8 @@ class Climb(Job[Climbed]):
         try:
             job.wait()
             self.check()
-            return max(0.0, job.result().took - (time.monotonic() - begin))
+            took = time.monotonic() - begin - job.still
+            return max(0.0, job.result().took - took) - job.still
         finally:
             self.training = None
 

@@ -106,6 +106,7 @@ class Trainer:
         self._stepper = Stepper(student, method, self.objective, self._optimizer)
         self._total = method.epochs * images.steps
         self._best: dict[str, Tensor] = {}
+        self._begin = 0.0
 
     def run(self) -> Outcome:
         """Train to the end, from a checkpoint where there is one.
@@ -122,20 +123,31 @@ class Trainer:
             self.method.begin(self.student)
             self._keep_if_best(0, self.course.before)
             self._prepare()
-        begin = time.monotonic() - self.course.seconds
-        stopped = ""
+        self._begin = time.monotonic() - self.course.seconds
+        stopped = self._judge_late()
         try:
             for epoch in range(self.course.step // self.images.steps, self.method.epochs):
-                stopped = self._epoch(epoch, begin) or self._judge(epoch, begin)
                 if stopped:
                     break
+                self._give_way()
+                stopped = self._epoch(epoch) or self._judge(epoch)
         except Stopped:
             self._save()
             raise
         return self._outcome(stopped)
 
-    def _epoch(self, epoch: int, begin: float) -> str:
-        """Train one pass; return why it can't go on, or nothing."""
+    def _give_way(self) -> None:
+        """Rest while asked to, and end where asked to; the time at rest is no time of training."""
+        before = time.monotonic()
+        self._check()
+        self._begin += time.monotonic() - before
+
+    def _epoch(self, epoch: int) -> str:
+        """Train one pass; return why it can't go on, or nothing.
+
+        After its last step neither is a checkpoint written nor is it ended: the epoch is judged first, since whoever
+        goes on from there begins with the next one.
+        """
         saved = told = time.monotonic()
         self.method.set_mode(self.student, self._moment())
         first = self.course.step - epoch * self.images.steps
@@ -143,7 +155,7 @@ class Trainer:
             loss = self._stepper.take(batch, self._moment())
             self.course.step += 1
             now = time.monotonic()
-            self.course.seconds = now - begin
+            self.course.seconds = now - self._begin
             if not math.isfinite(loss):
                 return self._not_a_number()
             self.course.loss_sum += loss
@@ -152,11 +164,21 @@ class Trainer:
             if now - told >= PACE:
                 told = now
                 self._report(self.course)
+            if self.course.step == (epoch + 1) * self.images.steps:
+                break
             if now - saved >= CHECKPOINT_SECONDS:
                 saved = now
                 self._save()
-            self._check()
+            self._give_way()
         return ""
+
+    def _judge_late(self) -> str:
+        """Judge an epoch that an earlier version had left unjudged in its checkpoint, after the last step."""
+        course = self.course
+        if not course.step or course.step % self.images.steps or not course.loss_sum:
+            return ""
+        self.method.set_mode(self.student, self._moment())
+        return self._judge(course.step // self.images.steps - 1)
 
     def _prepare(self) -> None:
         """Let the stepper measure, and keep what it found: a resumed training must not find otherwise."""
@@ -168,21 +190,22 @@ class Trainer:
     def _moment(self) -> Moment:
         return Moment(self.course.step, self._total, self.images.steps)
 
-    def _judge(self, epoch: int, begin: float) -> str:
+    def _judge(self, epoch: int) -> str:
         """Measure the validation accuracy after an epoch; return why training ends early, or nothing."""
         course = self.course
         if not self.method.judges(epoch + 1):
             course.loss_sum = 0.0
             return ""
         accuracy = self._accuracy()
-        course.seconds = time.monotonic() - begin
+        course.seconds = time.monotonic() - self._begin
         course.curve.append(Point(epoch + 1, course.loss_sum / self.images.steps, accuracy, course.seconds))
         course.loss_sum = 0.0
         self._keep_if_best(epoch + 1, accuracy)
         self._save()
         self._report(course)
         patience = self.settings.patience
-        if patience is not None and epoch + 1 - course.best_epoch >= patience:
+        # before something is kept there is nothing to be better than
+        if patience is not None and self._best and epoch + 1 - course.best_epoch >= patience:
             return f"No better validation accuracy for {counted(patience, 'epoch')}."
         return ""
 

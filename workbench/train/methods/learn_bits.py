@@ -152,6 +152,11 @@ class LearnBits(Taught[LearnBitsSettings]):
             )
         student.register_buffer("room", torch.tensor(room))
 
+    def set_mode(self, student: Student, moment: Moment) -> None:
+        """Put the student into the mode in which it is trained, and know it: one that goes on has taken no step yet."""
+        self._student = student
+        super().set_mode(student, moment)
+
     def before_step(self, student: Student, optimizer: Any, moment: Moment) -> None:
         """Choose when it is time; later choose again where what was chosen has come not to fit."""
         self._student = student
