@@ -64,6 +64,7 @@ class Job(Generic[T]):
         self._begin = time.monotonic()
         self._end: float | None = None
         self._error = ""
+        self._cause: Exception | None = None
         self._result: T | None = None
         self._cancel = threading.Event()
         self._finished = threading.Event()
@@ -120,11 +121,11 @@ class Job(Generic[T]):
         return self._finished.wait(timeout)
 
     def result(self) -> T:
-        """Wait for the end and return the result; raises ``WorkbenchError`` where there is none."""
+        """Wait for the end and return the result; raises ``WorkbenchError``, from its cause, where there is none."""
         self.wait()
         if self._state == "done":
             return self._result  # type: ignore[return-value]
-        raise WorkbenchError(self._error or f"The {self.name} was cancelled.")
+        raise WorkbenchError(self._error or f"The {self.name} was cancelled.") from self._cause
 
     def subscribe(self, listener: Callable[[Progress], None]) -> None:
         """Call ``listener`` with every progress, the last one included."""
@@ -137,7 +138,7 @@ class Job(Generic[T]):
         except Cancelled:
             state = "cancelled"
         except Exception as error:  # whatever goes wrong must reach the person as a sentence
-            state = "failed"
+            state, self._cause = "failed", error
             known = isinstance(error, WorkbenchError)
             self._error = str(error) if known else f"The {self.name} failed ({type(error).__name__}: {error})."
             if not known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.train.jobs.job import train
 from workbench.train.jobs.ladder import RUNGS, Rung, climb, rungs_for
-from workbench.train.jobs.process import Within
+from workbench.train.jobs.process import Interrupted, Within
+from workbench.train.jobs.worker import Request
 
 #: Loses 15 points, of which correcting biases wins back half.
 HARSH = Recipe.parse("- quantize: {bits: 2}")
@@ -89,6 +91,33 @@ def test_reconstruction_brings_layers_outputs_back_without_labels(lenet: Model, 
 def test_rungs_fit_the_model(lenet: Model, small_model: Model) -> None:
     assert rungs_for(small_model) == RUNGS
     assert "recalibrate" not in [rung.name for rung in rungs_for(lenet)]
+
+
+def test_images_without_labels_can_not_judge_a_climb(lenet: Model, fashion: Dataset) -> None:
+    bare = {name: replace(part, labels=torch.full_like(part.labels, -1)) for name, part in fashion.splits.items()}
+    with pytest.raises(WorkbenchError, match="needs labels, and the validation images of 'fashion_mnist' have none"):
+        climb(lenet, replace(fashion, splits=bare), HARSH)
+    with pytest.raises(WorkbenchError, match="a core or more, not 0"):
+        climb(lenet, fashion, HARSH, threads=0)
+
+
+def test_a_rung_whose_training_fails_is_skipped(lenet: Model, fashion: Dataset) -> None:
+    closed = Rung("closed", "", ({"learn_bits": FEW},), "")
+    climbed = climb(lenet, fashion, HARSH, None, (closed, RUNGS[1]), place=Within()).result()
+    assert [tried.rung for tried in climbed.tried] == ["closed", "correct_bias"]
+    assert "found no weights whose bits are open" in climbed.tried[0].note
+    assert climbed.tried[0].points == 0
+    assert [step.technique for step in climbed.recipe.steps] == ["quantize", "correct_bias"]
+
+
+@pytest.mark.parametrize("what", ["running already", "ended by itself"])
+def test_a_rung_that_was_interrupted_ends_the_climb(what: str, lenet: Model, fashion: Dataset) -> None:
+    class Busy(Within):
+        def run(self, request: Request, follow: Any) -> None:
+            raise Interrupted(f"This training is {what}.")
+
+    with pytest.raises(WorkbenchError, match=what):
+        climb(lenet, fashion, HARSH, None, FAST, place=Busy()).result()
 
 
 def test_bad_targets_are_refused_in_a_sentence(lenet: Model, fashion: Dataset) -> None:

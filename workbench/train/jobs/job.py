@@ -41,7 +41,7 @@ from ..student import Student
 from ..synthetic import Synthesis, check_source, made_split
 from ..teaching.assistants import eased
 from ..teaching.teachers import teacher_of
-from .process import Apart, Place
+from .process import Apart, Interrupted, Place
 from .worker import Request
 
 
@@ -80,8 +80,7 @@ class TrainingJob(Job[Trained]):
         self.paused, self._rests = False, 0.0
         self.technique, self.images, self.note, self.doing = "", 0, "", ""
         self._place = Apart() if place is None else place
-        if threads < 1:
-            raise WorkbenchError(f"Training takes a core or more, not {threads}.")
+        check_threads(threads)
         check_data(data, recipe)
         for step in recipe.steps:
             made = getattr(step.settings, "learn_from", "train")
@@ -249,15 +248,21 @@ def _method(step: Step) -> Method[Any]:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock at ``path``. Raises ``WorkbenchError`` where another job does."""
+    """Hold the lock at ``path``. Raises ``Interrupted`` where another job does."""
     import fcntl
 
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise WorkbenchError("This training is running already; wait for it, or cancel it first.") from error
+            raise Interrupted("This training is running already; wait for it, or cancel it first.") from error
         yield
+
+
+def check_threads(threads: int) -> None:
+    """Raise ``WorkbenchError`` where there would be no core to train on."""
+    if threads < 1:
+        raise WorkbenchError(f"Training takes a core or more, not {threads}.")
 
 
 def check_data(data: Dataset, recipe: Recipe) -> None:
@@ -267,10 +272,11 @@ def check_data(data: Dataset, recipe: Recipe) -> None:
     for name in ("train", "validation"):
         if name not in data.splits or not len(data[name]):
             raise WorkbenchError(f"Training needs a split '{name}', which '{data.name}' has not: load it with one.")
-        _check_labels(data[name], len(data.classes), data.name)
+        check_labels(data[name], len(data.classes), data.name)
 
 
-def _check_labels(split: Split, classes: int, name: str) -> None:
+def check_labels(split: Split, classes: int, name: str) -> None:
+    """Raise ``WorkbenchError`` where a split of the data called ``name`` can't be trained on, or judged by."""
     if not split.labelled:
         raise WorkbenchError(
             f"Training needs labels, and the {split.name} images of '{name}' have none; pruning, quantization and what "

@@ -24,8 +24,8 @@ from workbench.run.courtesy import stand_back
 from workbench.subject import Subject
 from workbench.techniques import Cost
 
-from .job import TrainingJob, train
-from .process import Place
+from .job import TrainingJob, check_labels, check_threads, train
+from .process import Interrupted, Place
 
 #: What a rung takes beside its training, in passes over the training images.
 CHEAP = 0.1
@@ -175,11 +175,13 @@ class Climb(Job[Climbed]):
     def _try(self, rung: Rung, state: _State, accuracy: _Accuracy, place: int) -> None:
         recipe = rung.after(state.recipe)
         begin, note = time.monotonic(), ""
-        if recipe.cost is Cost.TRAINED:
-            begin -= self._train(recipe, place)
         try:
+            if recipe.cost is Cost.TRAINED:
+                begin -= self._train(recipe, place)
             after = accuracy(recipe)
         except WorkbenchError as error:  # a rung that this model can't stand on
+            if isinstance(error.__cause__, Interrupted):  # started again, it can
+                raise
             after, note = state.accuracy, str(error)
         tried = Tried(rung.name, recipe, state.accuracy, after, time.monotonic() - begin, note)
         state.tried.append(tried)
@@ -251,12 +253,15 @@ def climb(
     ``within=None`` tries every rung, whatever is reached. ``rungs`` are all of ``rungs_for(model)`` unless said.
 
     Raises:
-        WorkbenchError: no validation split, or a target that is below zero or no number.
+        WorkbenchError: no validation split, no labels to judge by, no core, or a target that is below zero or no
+            number.
     """
     if within is not None and not within >= 0:  # no number is not either
         raise WorkbenchError(f"A loss of {within:g} points can't be asked for: give 0 or more, such as 0.5.")
     if "validation" not in data.splits or not len(data["validation"]):
         raise WorkbenchError(f"Climbing needs a split 'validation', which '{data.name}' has not: load it with one.")
+    check_labels(data["validation"], len(data.classes), data.name)
+    check_threads(threads)
     return Climb(model, data, recipe, within, rungs_for(model) if rungs is None else rungs, threads, place)
 
 

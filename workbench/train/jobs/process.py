@@ -22,6 +22,11 @@ from workbench.run.children import child_environment
 from ..loop.loop import Stopped
 from .worker import Request, work
 
+
+class Interrupted(WorkbenchError):
+    """A training that another one, or the end of its process, kept from its end: started again, it may come to it."""
+
+
 Follow = Callable[[dict[str, Any]], None]
 
 
@@ -69,10 +74,10 @@ class Apart:
             self.process = None
         if last.get("kind") == "stopped":
             raise Cancelled
+        if last.get("kind") == "failed":
+            raise WorkbenchError(str(last["error"]))
         if last.get("kind") != "done":
-            raise WorkbenchError(
-                last.get("error") or "The training's process ended by itself; start it again to go on from there."
-            )
+            raise Interrupted("The training's process ended by itself; start it again to go on from there.")
 
     def pause(self) -> None:
         """Let the worker rest; its memory is kept."""
