@@ -95,6 +95,7 @@ class Session:
         self._path = UndoPath()
         self._bulletin = Bulletin()
         self._state = self._bulletin.changed
+        self._closing: list[Callable[[], None]] = []
         self._workers = Workers(self._engine, self._bulletin, self._path)
         garbage.hold()
         self.apply(Recipe())
@@ -356,12 +357,18 @@ class Session:
         """Go forward to the setting that was undone last, and return the recipe."""
         return self._go(self._path.after(self.recipe))
 
+    def on_close(self, end: Callable[[], None]) -> None:
+        """Call ``end`` when the session is closed: what runs for it elsewhere would go on for nobody."""
+        self._closing.append(end)
+
     def close(self) -> None:
         """Stop the workers and wait for their end; closing twice does no harm."""
         with self._state:
             if self._bulletin.close():
                 garbage.release()
             self._engine.stop()
+        for end in self._closing:
+            end()
         self._workers.join()
         if self._own_history:
             self.history.close()

@@ -96,6 +96,20 @@ def test_a_paused_training_rests_until_it_is_resumed(trainings: Trainings) -> No
     assert after.state == "done"
 
 
+def test_a_session_that_is_closed_ends_its_trainings(session: Session, trainings: Trainings) -> None:
+    trainings.budget = 2
+    paused = trainings.train(tuned(1000), BASE, "paused")
+    trainings.pause(paused.id)
+    trainings.train(tuned(999), BASE, "running")
+    trainings.train(tuned(998), BASE, "waiting")
+    assert [entry.state for entry in trainings.entries] == ["paused", "running", "queued"]
+    session.close()
+    entries = wait_for(trainings, lambda entries: all(entry.over for entry in entries))
+    assert [entry.state for entry in entries] == ["cancelled"] * 3
+    with pytest.raises(WorkbenchError, match="session is closed"):
+        trainings.train(tuned(997), BASE, "late")
+
+
 def test_a_person_who_moved_on_is_left_where_they_are(session: Session, trainings: Trainings) -> None:
     entry = trainings.train(tuned(3), BASE, "late")
     elsewhere = Recipe.parse("- quantize: {bits: 8}")

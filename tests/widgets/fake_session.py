@@ -177,6 +177,9 @@ class FakeSession:
             callback(self.snapshot)
         return True
 
+    def on_close(self, end: Callable[[], None]) -> None:
+        """Nothing outlives a test."""
+
     def key_of(self, recipe: Recipe) -> Key:
         return self.key
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 State = Literal["queued", "running", "paused", "done", "cancelled", "failed"]
 
 
+CLOSED = "This session is closed; open a new one."
+
+
 @dataclass(frozen=True)
 class Entry:
     """One training: what it is, where it started from, and how far it is.
@@ -75,6 +78,8 @@ class Trainings(Watched):
         self._tried: dict[str, dict[str, Tried]] = {}
         self._pace: dict[str, float] = {}
         self._count = 0
+        self._closed = False
+        session.on_close(self.close)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -132,6 +137,18 @@ class Trainings(Watched):
             job.cancel()
         self._tell()
 
+    def close(self) -> None:
+        """End all trainings, those that rest or wait too: their Session is closed. Checkpoints are kept."""
+        with self._lock:
+            self._closed = True
+            for number in self._starts:
+                self._entries[number] = replace(self._entries[number], state="cancelled")
+            self._starts.clear()
+            jobs = [job for job in self._jobs.values() if job.running]
+        for job in jobs:
+            job.cancel()
+        self._tell()
+
     def remove(self, entry: int) -> None:
         """Take a training that has ended off the list."""
         with self._lock:
@@ -150,11 +167,13 @@ class Trainings(Watched):
     def _present(self) -> Session:
         session = self._session()
         if session is None or session.closed:
-            raise WorkbenchError("This session is closed; open a new one.")
+            raise WorkbenchError(CLOSED)
         return session
 
     def _add(self, entry: Entry, start: Callable[[], TrainingJob | Climb]) -> Entry:
         with self._lock:
+            if self._closed:  # meanwhile
+                raise WorkbenchError(CLOSED)
             self._count += 1
             entry = replace(entry, id=self._count)
             self._entries[entry.id] = entry
