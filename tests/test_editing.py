@@ -151,6 +151,25 @@ def test_a_layer_the_step_left_out_is_taken_in_for_its_own_value() -> None:
     assert [layer_setting(edited, "prune", name) for name in ("fc", "conv1", "conv2")] == [0.5, 0.2, 0]
 
 
+@pytest.mark.parametrize("named", ["[conv*]", "[fc1, 'conv?', fc2]", "[fc]"])
+def test_a_layer_taken_in_for_its_own_value_is_left_out_again_with_it(named: str) -> None:
+    recipe = Recipe.parse(f"- prune: {{ratio: 0.5, layers: {named}}}")
+    once = with_layer(recipe, "prune", ["block[0]"], 0.2)
+    both = with_layer(once, "prune", ["last"], 0.3)
+    if named == "[fc]":  # of names alone nobody can tell who wrote which
+        assert without_layers(once, ["block[0]"]).steps[0].layers == ("fc", glob.escape("block[0]"))
+        return
+    assert without_layers(once, ["block[0]"]) == recipe
+    assert without_layers(both, ["block[0]", "last"]) == recipe
+    assert without_layers(without_layers(both, ["block[0]"]), ["last"]) == recipe
+
+
+def test_a_name_that_a_person_wrote_outlives_its_own_value() -> None:
+    for named in ("[fc1, 'conv*']", "[fc1, fc2]", "['conv*', fc1, fc2]"):
+        recipe = Recipe.parse(f"- prune: {{ratio: 0.5, layers: {named}}}")
+        assert without_layers(with_layer(recipe, "prune", ["fc1"], 0.2), ["fc1"]) == recipe
+
+
 def test_names_that_look_like_patterns_mean_themselves() -> None:
     edited = with_layer(Recipe(), "prune", ["block[0]"], 0.3)
     assert layer_setting(edited, "prune", "block[0]") == 0.3
