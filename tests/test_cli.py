@@ -124,6 +124,34 @@ def test_training_is_not_begun_where_its_file_cannot_be(
     assert "is a folder: let --out name a file in it" in err
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--set", "epochs=2"], "--set epochs=2 belongs to no method"),
+        (["--set", "epochs=2", "--climb", "1"], "--set epochs=2 belongs to no method"),
+        (["--method", "finetune", "--set", "x=["], "The value of 'x=[' cannot be read"),
+        (["--method", "finetune", "--set", "x=@a"], "The value of 'x=@a' cannot be read"),
+        (["--transfer", "--set", "x=%5"], "The value of 'x=%5' cannot be read"),
+        (["--method", "finetune", "--set", "x=2026-13-45"], "The value of 'x=2026-13-45' cannot be read"),
+        (["--design", "lenet300,width=[1"], "The value of 'width=[1' cannot be read"),
+    ],
+)
+def test_settings_that_cannot_be_taken_are_one_sentence(
+    capsys: pytest.CaptureFixture[str], more: list[str], words: str
+) -> None:
+    status, _, err = run(capsys, "train", "--model", "lenet300", "--data", "fashion_mnist", *more)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert words in err
+
+
+@pytest.mark.parametrize("more", [["--mode", "others"], ["--metrics"]])
+def test_what_pairs_know_nothing_of_is_refused(capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
+    given = ["--model", "lenet300", "--data", "fashion_mnist", "--values", "0.5", "--pairs"]
+    status, _, err = run(capsys, "sensitivity", *given, *more)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert f"{' '.join(more)} does not go with --pairs" in err
+
+
 def test_sensitivity_prints_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(
         capsys, "sensitivity", "--model", "lenet300", "--data", "fashion_mnist", "--technique", "quantize",

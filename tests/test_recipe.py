@@ -147,6 +147,12 @@ def test_yaml_cannot_construct_objects() -> None:
         Recipe.parse("- prune: {ratio: !!python/object/apply:os.getcwd []}")
 
 
+def test_what_looks_like_a_date_or_a_number_and_is_none_is_told() -> None:
+    for value in ("2026-13-45", "0b_"):
+        with pytest.raises(WorkbenchError, match="not valid YAML: a value cannot be read"):
+            Recipe.parse(f"- prune: {{ratio: {value}}}")
+
+
 def test_cost_depends_on_the_settings() -> None:
     assert Recipe.parse("- quantize: {bits: 4}").cost == Cost.LIVE
     assert Recipe.parse("- quantize: {bits: 4, activations: {}}").cost == Cost.CALIBRATED

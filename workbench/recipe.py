@@ -187,6 +187,8 @@ def _load_yaml(text: str) -> Any:
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it cannot be read"
         raise RecipeError(f"The recipe is not valid YAML{where}: {problem}.") from error
+    except ValueError as error:  # what looks like a date or a number and is none
+        raise RecipeError(f"The recipe is not valid YAML: a value cannot be read ({error}).") from error
 
 
 def _parse_step(number: int, item: Any) -> Step:

@@ -121,6 +121,9 @@ def test_text_from_outside_cannot_become_markup() -> None:
         ([], "Give the number of a setting"),
         (["--recipe", "-"], "needs --model and --data"),
         (["1", "--out", "card.pdf"], "written as .html or .md"),
+        (["1", "--out", "."], "'.' is a folder"),
+        (["1", "--out", "../.."], "'../..' is a folder"),
+        (["1", "--out", "/"], "'/' is a folder"),
         (["1", "--history", "nowhere.sqlite"], "There is no history file"),
     ],
 )

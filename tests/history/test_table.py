@@ -105,6 +105,8 @@ def test_the_verb_exports_and_speaks_to_people(path: Path, tmp_path: Path, capsy
     ("arguments", "sentence"),
     [
         (("show", "99"), "The history has no setting number 99."),
+        (("show", "99999999999999999999"), "The history has no setting of so large a number."),
+        (("star", "1", "99999999999999999999"), "The history has no setting of so large a number."),
         (("star", "1", "99"), "The history has no setting number 99."),
         (("delete", "1", "99"), "The history has no setting number 99."),
         (("export", "/no/such/folder/x.csv"), "cannot be written"),

@@ -209,6 +209,22 @@ def test_a_budget_of_nothing_is_refused(limit: float) -> None:
         Budget("bytes", limit)
 
 
+@pytest.mark.parametrize(
+    ("kind", "amount", "told"),
+    [
+        ("ms", 0.0921, "0.093 ms"),
+        ("ms", 16.1, "16.100 ms"),
+        ("drop", 0.00121, "0.13 points"),
+        ("drop", 0.005, "0.5 points"),
+        ("drop", 0.123, "13 points"),
+        ("drop", 0.0, "0 points"),
+        ("bytes", 10.2, "11 bytes"),
+    ],
+)
+def test_the_least_that_is_told_is_enough(kind: Kind, amount: float, told: str) -> None:
+    assert Budget(kind, 1.0).say(amount) == told
+
+
 def test_every_method_is_a_technique_with_a_dial() -> None:
     for method in METHODS.values():
         assert method.neutral == method.levels[0]

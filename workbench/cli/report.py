@@ -82,6 +82,8 @@ def _setting(options: argparse.Namespace, history: History) -> tuple[str, str, s
 
 def _places(out: str) -> list[Path]:
     path = Path(out)
+    if path.name in ("", ".."):
+        raise WorkbenchError(f"'{out}' is a folder: let --out name a file in it.")
     if path.suffix in _WRITERS:
         return [path]
     if path.suffix:

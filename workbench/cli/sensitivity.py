@@ -51,8 +51,10 @@ def _sensitivity(options: argparse.Namespace) -> int:
 
     try:
         values = [yaml.safe_load(value) for value in options.values.split(",")] if options.values else None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError where it looks like a date and is none
         raise WorkbenchError(f"The values '{options.values}' cannot be read; write them as 0.2,0.5,0.8.") from error
+    if options.pairs:
+        _refuse_beside_pairs(options)
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     model = load_model(options.model, architecture=options.architecture)
     with Session(model, options.data, split=options.split) as session:
@@ -96,6 +98,15 @@ def _tolerance(options: argparse.Namespace) -> float | None:
     if points is not None and not points >= 0:
         raise WorkbenchError(f"The tolerance is {points:g} points, but it should be above 0.")
     return points / 100 if points else None
+
+
+def _refuse_beside_pairs(options: argparse.Namespace) -> None:
+    """Raise ``WorkbenchError`` for options that pairs know nothing of."""
+    for name, given in (("--mode others", options.mode == "others"), ("--metrics", options.metrics)):
+        if given:
+            raise WorkbenchError(
+                f"{name} does not go with --pairs, which measures layers alone and in pairs: leave one out."
+            )
 
 
 def _pairs(session: Session, options: argparse.Namespace, values: list[Any] | None, recipe: Recipe) -> dict[str, Any]:

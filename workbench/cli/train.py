@@ -55,6 +55,10 @@ def _train(options: argparse.Namespace) -> int:
         return _transfer(options)
     if options.design:
         return _design(options)
+    if options.set and not options.method:
+        raise WorkbenchError(
+            f"--set {options.set[0]} belongs to no method: name one with --method, or write it into the recipe."
+        )
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     if options.method:
         recipe = _with_method(recipe, options.method, options.set)
@@ -248,7 +252,10 @@ def _settings(given: list[str]) -> dict[str, Any]:
         name, sign, value = item.partition("=")
         if not sign:
             raise WorkbenchError(f"'{item}' is no setting: write it as epochs=3.")
-        settings[name] = yaml.safe_load(value)
+        try:
+            settings[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:  # a ValueError where it looks like a date and is none
+            raise WorkbenchError(f"The value of '{item}' cannot be read: write it as epochs=3.") from error
     return settings
 
 

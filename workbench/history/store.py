@@ -260,6 +260,8 @@ class History:
                 yield self._connection
             except sqlite3.Error as error:
                 raise self._trouble("read", error) from error
+            except OverflowError as error:  # more than SQLite counts to
+                raise HistoryError("The history has no setting of so large a number.") from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -276,6 +278,8 @@ class History:
                     raise
             except sqlite3.Error as error:
                 raise self._trouble("written", error) from error
+            except OverflowError as error:
+                raise HistoryError("The history has no setting of so large a number.") from error
 
     def _trouble(self, what: str, error: sqlite3.Error) -> HistoryError:
         advice = ""

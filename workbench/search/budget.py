@@ -35,17 +35,29 @@ class Budget:
         return "bytes" if self.kind == "drop" else self.kind
 
     def say(self, amount: float | None = None) -> str:
-        """Return the limit, or another amount of the same kind, for a person.
+        """Return the limit, or another amount of the same kind, for a person; who asks for that much gets it.
 
-        >>> Budget("bytes", 100_000).say(), Budget("drop", 0.005).say()
-        ('100,000 bytes', '0.5 points')
+        >>> Budget("bytes", 100_000).say(), Budget("drop", 0.005).say(), Budget("ms", 1).say(0.0921)
+        ('100,000 bytes', '0.5 points', '0.093 ms')
         """
+        limit = amount is None
         amount = self.limit if amount is None else amount
         if self.kind == "drop":
-            return f"{100 * amount:.2g} points"
+            points = 100 * amount
+            return f"{points:.2g} points" if limit or points <= 0 else f"{_up(points, _two_digits(points)):g} points"
         if self.kind == "ms":
-            return f"{amount:.3f} ms"
+            return f"{amount if limit else _up(amount, 3):.3f} ms"
         return f"{math.ceil(amount):,} {_UNITS[self.kind]}"
+
+
+def _two_digits(amount: float) -> int:
+    """Return the decimals that show two digits of ``amount``."""
+    return 1 - math.floor(math.log10(amount))
+
+
+def _up(amount: float, decimals: int) -> float:
+    """Return ``amount`` rounded up; what is only off by how a computer counts stays."""
+    return math.ceil(round(amount * 10.0**decimals, 6)) / 10.0**decimals
 
 
 _UNITS: dict[Kind, str] = {
