@@ -209,3 +209,22 @@ def test_what_libraries_print_by_themselves_is_not_on_standard_output() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("answer\n", "noise\n")
+
+
+@pytest.mark.parametrize(
+    "verb", [["export", "--format", "wbz"], ["split", "--images", "4"], ["pipeline", "--microbatches", "1", "--microbatch", "2"]]
+)
+def test_a_folder_of_larger_colour_images_is_taken_as_evaluate_takes_it(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    from workbench.data.catalog import FASHION_CLASSES
+
+    for name in FASHION_CLASSES:
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for shade in range(5):
+            Image.new("RGB", (40, 30), (shade, 50, len(name) * 9)).save(tmp_path / "data" / name / f"{shade}.png")
+    out = ["--out", str(tmp_path / "out")] if verb[0] == "export" else []
+    assert main([*verb, *out, "--model", "lenet300", "--data", str(tmp_path / "data"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["dataset"] == "data"

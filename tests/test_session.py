@@ -54,6 +54,16 @@ def test_figures_end_exact_and_equal_eager_torch(session: Session, data: wb.Data
         assert snapshot.size.bytes == session.compressed.nbytes
 
 
+def test_classes_in_the_order_of_their_names_are_judged_as_the_model_numbers_them(data: wb.Dataset) -> None:
+    by_name = tuple(sorted(data.classes))
+    places = torch.tensor([by_name.index(name) for name in data.classes])
+    splits = {key: replace(split, labels=places[split.labels]) for key, split in data.splits.items()}
+    with Session("lenet300", replace(data, splits=splits, classes=by_name), history=":memory:") as opened:
+        assert opened.split.hash == data["test"].hash
+        assert opened.measure().accuracy.value == pytest.approx(by_hand(opened.model.module, data), abs=1e-4)
+        assert any("numbered in the model's order" in note for note in opened.notes)
+
+
 def test_snapshots_go_from_size_to_sampled_to_exact(session: Session) -> None:
     session.measure()
     session.apply("- quantize: {bits: 4}")

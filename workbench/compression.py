@@ -38,7 +38,7 @@ def compress(
     """
     model = load_model(model)
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
-    dataset = load_dataset(data) if data is not None else None
+    dataset = load_dataset(data).in_order(model.classes) if data is not None else None
     shape = image_shape or (dataset.image_shape if dataset else model.input_shape)
     if shape is None:
         raise WorkbenchError(f"The image shape of '{model.name}' is not known: give data, or image_shape=(C, H, W).")

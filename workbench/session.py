@@ -76,7 +76,7 @@ class Session:
     ) -> None:
         target = _target(device)
         self.model = load_model(model)
-        self.data = load_dataset(data)
+        self.data = load_dataset(data).in_order(self.model.classes)
         self.split = self.data[split]
         if self.model.input_shape is not None:
             self.data.require_image_shape(self.model.input_shape, f"Model '{self.model.name}'")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from workbench.data.dataset import Dataset, Normalization, Split
+from workbench.data.dataset import UNLABELLED, Dataset, Normalization, Split
 from workbench.errors import WorkbenchError
 
 IMAGES = torch.randint(0, 256, (20, 3, 5, 4), generator=torch.Generator().manual_seed(0)).byte()
@@ -70,3 +72,18 @@ def test_a_split_hash_follows_pixels_labels_and_shape() -> None:
     ]
     assert same.hash == split.hash
     assert len({split.hash, *(other.hash for other in others)}) == 4
+
+
+def test_the_same_classes_in_another_order_are_numbered_as_the_model_does() -> None:
+    data = replace(DATA, splits={**DATA.splits, "train": Split("train", IMAGES, torch.full((20,), UNLABELLED))})
+    ordered = data.in_order(("b", "a"))
+    assert ordered.classes == ("b", "a")
+    assert ordered["test"].labels.equal(1 - DATA["test"].labels)
+    assert not ordered["train"].labelled
+    assert ordered["train"].labels.equal(data["train"].labels)
+    assert "in the model's order (b, a, ...)" in ordered.notes[-1]
+
+
+@pytest.mark.parametrize("classes", [(), ("a", "b"), ("b", "c"), ("b", "a", "c"), ("a", "a")])
+def test_data_stay_as_they_are_where_the_classes_match_or_are_others(classes: tuple[str, ...]) -> None:
+    assert DATA.in_order(classes) is DATA

@@ -276,7 +276,11 @@ def test_weights_that_cannot_be_fetched(monkeypatch):
 
 def test_torchvision_gives_shape_and_normalisation(monkeypatch):
     transforms = SimpleNamespace(crop_size=[224], mean=[0.5] * 3, std=[0.25] * 3)
-    weights = SimpleNamespace(DEFAULT=SimpleNamespace(transforms=lambda: transforms, meta={"_metrics": {}}))
+    weights = SimpleNamespace(
+        DEFAULT=SimpleNamespace(
+            transforms=lambda: transforms, meta={"_metrics": {}, "categories": ["tench", "goldfish"]}
+        )
+    )
     models = ModuleType("torchvision.models")
     models.list_models = lambda: ["tiny"]
     models.get_model_weights = lambda name: weights
@@ -287,4 +291,5 @@ def test_torchvision_gives_shape_and_normalisation(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.models", models)
     model = load_model("torchvision:tiny")
     assert (model.origin, model.input_shape) == ("torchvision", (3, 224, 224))
+    assert model.classes == ("tench", "goldfish")
     assert model.normalization == Normalization((0.5,) * 3, (0.25,) * 3)

@@ -120,7 +120,7 @@ def open_session(model: Any, data: Any) -> Session:
     # a file keeps its suffix in its name: "resnet20.onnx" is not the zoo's "resnet20"
     network = load_model(model, name=model.name) if isinstance(model, Path) else load_model(model)
     base = base_of(data)
-    images = load_images(base or data, network.input_shape)
+    images = load_images(base or data, network.input_shape, network.classes)
     shape = network.input_shape
     if shape is not None:
         require_model(network.module, shape)
@@ -132,14 +132,14 @@ def open_session(model: Any, data: Any) -> Session:
     return Session(network, made_from(data, images, network) if base else images)
 
 
-def load_images(data: Any, shape: tuple[int, ...] | None) -> Dataset:
-    """Return the data set, a folder's or a table's images brought to ``shape`` ``(C, H, W)`` where they can be."""
+def load_images(data: Any, shape: tuple[int, ...] | None, classes: tuple[str, ...]) -> Dataset:
+    """Return the data set as ``load_fitting`` does, under a name of its own where it is called as a named one."""
     import dataclasses
 
     from workbench.data.catalog import available_datasets
     from workbench.data.fitting import load_fitting
 
-    loaded = load_fitting(data, shape)
+    loaded = load_fitting(data, shape, classes)
     if isinstance(data, Path) and any(loaded.name == entry.name for entry in available_datasets()):
         return dataclasses.replace(loaded, name=f"{loaded.name}, opened")
     return loaded

@@ -43,12 +43,15 @@ def add_synthetic(verb: argparse.ArgumentParser) -> None:
 
 
 def load_data(options: argparse.Namespace, model: Model) -> Dataset:
-    """Return the data, images of a folder as the model takes them; made ones to learn from with ``--synthetic``."""
+    """Return the data, images of a folder as the model takes them; made ones to learn from with ``--synthetic``.
+
+    What is made takes a verb with ``add_synthetic``.
+    """
     from workbench.data.fitting import load_fitting
     from workbench.train.synthetic import Synthesis, synthesizing
 
-    data = load_fitting(options.data, model.input_shape)
-    if options.synthetic is None:
+    data = load_fitting(options.data, model.input_shape, model.classes)
+    if getattr(options, "synthetic", None) is None:
         return data
     job = synthesizing(model, data, Synthesis.parse(options.synthetic))
     follow(job)

@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.errors import WorkbenchError
 
-from .common import Verbs, add_json, read_recipe
+from .common import Verbs, add_json, load_data, read_recipe
 
 
 def add(verbs: Verbs[Any]) -> None:
@@ -30,7 +30,6 @@ def add(verbs: Verbs[Any]) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from workbench.data.load import load_dataset
     from workbench.deploy.export import export
     from workbench.deploy.report import render_export
     from workbench.models.load import load_model
@@ -38,10 +37,11 @@ def _export(options: argparse.Namespace) -> int:
 
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     model = load_model(options.model, architecture=options.architecture)
-    data = options.data or model.card.get("dataset")
-    if data is None:
+    options.data = options.data or model.card.get("dataset")
+    if options.data is None:
         raise WorkbenchError(f"'{model.name}' does not say which data it is for: name them with --data.")
-    written = export(model, load_dataset(data), recipe, options.format, options.out, split=options.split, tell=_tell)
+    data = load_data(options, model)
+    written = export(model, data, recipe, options.format, options.out, split=options.split, tell=_tell)
     print(json.dumps(written.to_json(), indent=1) if options.json else render_export(written))
     return 0
 

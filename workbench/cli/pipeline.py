@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.errors import WorkbenchError
 
-from .common import Verbs, add_json, add_subject, read_recipe
+from .common import Verbs, add_json, add_subject, load_data, read_recipe
 
 
 def add(verbs: Verbs[Any]) -> None:
@@ -28,7 +28,6 @@ def add(verbs: Verbs[Any]) -> None:
 
 
 def _pipeline(options: argparse.Namespace) -> int:
-    from workbench.data.load import load_dataset
     from workbench.deploy.pipeline.compare import compare_pipeline
     from workbench.deploy.tensor_parallel.compare import compare_shares
     from workbench.deploy.writing import prepare
@@ -39,7 +38,8 @@ def _pipeline(options: argparse.Namespace) -> int:
         if getattr(options, name) < 1:
             raise WorkbenchError(f"--{name} must be 1 at least, not {getattr(options, name)}.")
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
-    model, data = load_model(options.model, architecture=options.architecture), load_dataset(options.data)
+    model = load_model(options.model, architecture=options.architecture)
+    data = load_data(options, model)
     source = prepare(model, data, recipe)
     batch = options.microbatch * options.microbatches
     split = data[options.split]

@@ -10,7 +10,7 @@ from typing import Any
 from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
-from .common import Verbs, add_json, add_subject, read_recipe
+from .common import Verbs, add_json, add_subject, load_data, read_recipe
 
 
 def add(verbs: Verbs[Any]) -> None:
@@ -47,7 +47,6 @@ def add(verbs: Verbs[Any]) -> None:
 
 
 def _split(options: argparse.Namespace) -> int:
-    from workbench.data.load import load_dataset
     from workbench.deploy.split.machines import Yardstick, pace_of
     from workbench.deploy.split.parts import find_part, parts_of
     from workbench.deploy.split.plan import plan_split
@@ -58,7 +57,8 @@ def _split(options: argparse.Namespace) -> int:
 
     network = _network(options)
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
-    model, data = load_model(options.model, architecture=options.architecture), load_dataset(options.data)
+    model = load_model(options.model, architecture=options.architecture)
+    data = load_data(options, model)
     source = prepare(model, data, recipe)
     if source.calibration is None or source.normalization is None:
         raise WorkbenchError(f"'{data.name}' has no calibration images, which the grid of a sent value needs.")

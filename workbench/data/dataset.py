@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -158,6 +158,21 @@ class Dataset:
     def image_shape(self) -> tuple[int, ...]:
         """Channels, height and width of one image."""
         return tuple(next(iter(self.splits.values())).images.shape[1:])
+
+    def in_order(self, classes: tuple[str, ...]) -> Dataset:
+        """Return it with its classes numbered as a model with outputs for ``classes`` numbers them, and a note of it.
+
+        Folders are numbered by their names' order, the model by that of its training. Where the names are not just
+        the same ones in another order, nothing is known, and nothing changes.
+        """
+        same = len(classes) == len(self.classes) == len(set(classes)) and set(classes) == set(self.classes)
+        if not same or classes == self.classes:
+            return self
+        # the last place is that of UNLABELLED, which is -1
+        places = torch.tensor([*(classes.index(name) for name in self.classes), UNLABELLED])
+        splits = {key: replace(split, labels=places[split.labels]) for key, split in self.splits.items()}
+        note = f"The classes are numbered in the model's order ({classes[0]}, {classes[1]}, ...)."
+        return replace(self, splits=splits, classes=classes, notes=(*self.notes, note))
 
     def require_image_shape(self, shape: tuple[int, ...], wanted_by: str) -> None:
         """Raise ``WorkbenchError`` unless images have ``shape`` ``(C, H, W)``, as ``wanted_by`` needs."""

@@ -104,6 +104,7 @@ def export(
     """
     chosen = find_format(format)
     chosen.require()
+    data = data.in_order(model.classes)
     images = data[split]
     target = ready_folder(folder)
     recipe, added = chosen.complete(recipe, "calibration" in data.splits)

@@ -33,7 +33,7 @@ def with_classes(model: Model, classes: int) -> Model:
     found: Tensor = _answers(module, model.input_shape)
     if tuple(found.shape) != (1, classes):
         raise ModelError(f"{model.name} does not work with a last layer '{name}' of {classes} classes.")
-    return dataclasses.replace(model, module=prepare(module)[0], card={})
+    return dataclasses.replace(model, module=prepare(module)[0], card={}, classes=())
 
 
 def last_layer(module: nn.Module, shape: tuple[int, ...]) -> str | None:

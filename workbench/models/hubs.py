@@ -14,6 +14,9 @@ from .model import Model, ModelError, prepare
 
 HUBS = ("torchvision", "timm")
 
+#: A module, its image shape, mean and std, card, and the names of its classes.
+_Found = tuple[nn.Module, tuple[int, ...], Any, Any, dict[str, Any], tuple[str, ...]]
+
 
 def load_from_hub(hub: str, name: str) -> Model:
     """Return the pretrained ``name`` of ``torchvision`` or ``timm``, with its own normalisation.
@@ -29,13 +32,13 @@ def load_from_hub(hub: str, name: str) -> Model:
         raise ModelError(f"{hub} has no model '{name}'{f'; did you mean {near[0]!r}?' if near else '.'}")
     build = _torchvision if hub == "torchvision" else _timm
     try:
-        module, shape, mean, std, card = build(library, name)
+        module, shape, mean, std, card, classes = build(library, name)
     except (OSError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelError(f"The weights of {hub}:{name} could not be fetched: {reason}.") from error
     copied, notes = prepare(module)
     normalization = Normalization(tuple(mean), tuple(std))
-    return Model(name, copied, hub, shape, normalization, card, notes)
+    return Model(name, copied, hub, shape, normalization, card, notes, classes)
 
 
 def build_untrained(hub: str, name: str) -> nn.Module:
@@ -63,20 +66,20 @@ def _import(hub: str) -> ModuleType:
         ) from error
 
 
-def _torchvision(library: Any, name: str) -> tuple[nn.Module, tuple[int, ...], Any, Any, dict[str, Any]]:
+def _torchvision(library: Any, name: str) -> _Found:
     weights = library.models.get_model_weights(name).DEFAULT
     transforms = weights.transforms()
     size = transforms.crop_size[0]
     card = {"weights": str(weights), "metrics": weights.meta.get("_metrics", {})}
     module = library.models.get_model(name, weights=weights)
-    return module, (3, size, size), transforms.mean, transforms.std, card
+    return module, (3, size, size), transforms.mean, transforms.std, card, tuple(weights.meta.get("categories", ()))
 
 
-def _timm(library: Any, name: str) -> tuple[nn.Module, tuple[int, ...], Any, Any, dict[str, Any]]:
+def _timm(library: Any, name: str) -> _Found:
     module = library.create_model(name, pretrained=True)
     config = module.pretrained_cfg
     card = {"weights": config.get("hf_hub_id") or config.get("url"), "license": config.get("license")}
-    return module, tuple(config["input_size"]), config["mean"], config["std"], card
+    return module, tuple(config["input_size"]), config["mean"], config["std"], card, ()
 
 
 def named(source: str) -> tuple[str, str] | None:

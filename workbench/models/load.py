@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data.catalog import available_datasets
 from ..data.dataset import Normalization
 from .model import Model, ModelError, listed, prepare
 from .state_dict import fit_state_dict, fits, read_state_dict
@@ -59,7 +60,8 @@ def load_zoo(name: str, folder: Path = CHECKPOINTS) -> Model:
     notes = fit_state_dict(module, read_weights(name, card["sha256"], folder), f"{name}.safetensors")
     said = card["normalization"]
     normalization = Normalization(tuple(said["mean"]), tuple(said["std"]))
-    return Model(name, prepare(module)[0], "zoo", ZOO_SHAPE, normalization, card, notes)
+    classes = next((entry.classes for entry in available_datasets() if entry.name == card.get("dataset")), ())
+    return Model(name, prepare(module)[0], "zoo", ZOO_SHAPE, normalization, card, notes, classes)
 
 
 def available_models(folder: Path = CHECKPOINTS) -> list[dict[str, Any]]:

@@ -27,7 +27,8 @@ class Model:
     changed afterwards, so that every compressed model starts from the same weights. ``origin`` is
     ``zoo``, ``file``, ``onnx``, ``torchvision``, ``timm`` or ``module``. ``input_shape`` is one image's
     ``(C, H, W)`` where it is known; ``normalization``, if set, is used instead of the dataset's.
-    ``card`` holds what a publisher said (accuracy, data, recipe); ``notes`` what loading had to do.
+    ``card`` holds what a publisher said (accuracy, data, recipe); ``notes`` what loading had to do. ``classes`` are
+    the names of the outputs, in their order, where they are known.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Model:
     normalization: Normalization | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def prepare(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:

@@ -116,7 +116,7 @@ def train(model: Model, data: Dataset, recipe: Recipe, threads: int = 1, place: 
     Raises:
         WorkbenchError: no training data or no validation split, one class only, no trained step, no core.
     """
-    return TrainingJob(model, data, recipe, threads, place)
+    return TrainingJob(model, data.in_order(model.classes), recipe, threads, place)
 
 
 class _Training:

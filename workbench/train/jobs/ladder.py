@@ -260,6 +260,7 @@ def climb(
         raise WorkbenchError(f"A loss of {within:g} points can't be asked for: give 0 or more, such as 0.5.")
     if "validation" not in data.splits or not len(data["validation"]):
         raise WorkbenchError(f"Climbing needs a split 'validation', which '{data.name}' has not: load it with one.")
+    data = data.in_order(model.classes)
     check_labels(data["validation"], len(data.classes), data.name)
     check_threads(threads)
     return Climb(model, data, recipe, within, rungs_for(model) if rungs is None else rungs, threads, place)

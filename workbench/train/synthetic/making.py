@@ -47,7 +47,8 @@ def synthesize(
     Raises:
         WorkbenchError: the source can't serve this model or these data, with what does instead.
     """
-    model, data = load_model(model), load_dataset(data)
+    model = load_model(model)
+    data = load_dataset(data).in_order(model.classes)
     settings = Synthesis.parse(how) if isinstance(how, str) else how
     made = made_split(model, data, settings, advance)
     splits = {**data.splits, "train": made, "calibration": calibration_of(made)}
