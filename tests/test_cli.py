@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from workbench.cli import main
+from workbench.errors import WorkbenchError
 
 KEYS = {"model", "dataset", "recipe", "recipe_hash", "baseline", "accuracy", "size", "latency", "layers"}
 
@@ -211,12 +213,9 @@ def test_what_libraries_print_by_themselves_is_not_on_standard_output() -> None:
     assert (done.stdout, done.stderr) == ("answer\n", "noise\n")
 
 
-@pytest.mark.parametrize(
-    "verb", [["export", "--format", "wbz"], ["split", "--images", "4"], ["pipeline", "--microbatches", "1", "--microbatch", "2"]]
-)
-def test_a_folder_of_larger_colour_images_is_taken_as_evaluate_takes_it(
-    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Larger images in colour, in folders named as the zoo's classes."""
     from PIL import Image
 
     from workbench.data.catalog import FASHION_CLASSES
@@ -225,6 +224,24 @@ def test_a_folder_of_larger_colour_images_is_taken_as_evaluate_takes_it(
         (tmp_path / "data" / name).mkdir(parents=True)
         for shade in range(5):
             Image.new("RGB", (40, 30), (shade, 50, len(name) * 9)).save(tmp_path / "data" / name / f"{shade}.png")
-    out = ["--out", str(tmp_path / "out")] if verb[0] == "export" else []
-    assert main([*verb, *out, "--model", "lenet300", "--data", str(tmp_path / "data"), "--json"]) == 0
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("verb", [["export", "--format", "wbz", "--out", "out"], ["split", "--images", "4"]])
+def test_a_folder_of_larger_colour_images_is_taken_as_evaluate_takes_it(
+    verb: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert main([*verb, "--model", "lenet300", "--data", "data", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["dataset"] == "data"
+
+
+def test_a_pipeline_takes_such_a_folder_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def reached(module: object, images: Tensor, *rest: object, **others: object) -> None:
+        raise WorkbenchError(f"Images of {tuple(images.shape[1:])} came.")  # rather than start processes
+
+    monkeypatch.setattr("workbench.deploy.pipeline.compare.compare_pipeline", reached)
+    assert main(["pipeline", "--model", "lenet300", "--data", str(folder)]) == 2
+    assert "Images of (1, 28, 28) came." in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -22,13 +23,22 @@ from torch import Tensor
 
 from tests.deploy.conftest import convolutions
 from workbench.cli import main
+from workbench.data.dataset import Normalization
+from workbench.data.load import load_dataset
+from workbench.deploy.formats import find_format
 from workbench.deploy.monitor.drift import Distributions, Drift, compare_classes
 from workbench.deploy.monitor.durations import Durations
 from workbench.deploy.monitor.reference import MonitorError, Reference
+from workbench.deploy.monitor.rehearsal import Rehearsal
 from workbench.deploy.monitor.server import MonitorServer
 from workbench.deploy.monitor.shadow import Shadow
 from workbench.deploy.monitor.watch import WINDOW, Monitor
+from workbench.deploy.normalizing import noted
+from workbench.deploy.writing import prepare
+from workbench.models.load import load_model
+from workbench.recipe import Recipe
 from workbench.run.runner import OnnxRunner
+from workbench.session import Session
 
 SHAPE = (1, 8, 8)
 
@@ -246,6 +256,86 @@ def test_the_command_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFi
     file.write_bytes(b"no model")
     assert main(["serve-monitor", str(file), "--data", "fashion_mnist"]) == 2
     assert "cannot open" in capsys.readouterr().err
+
+
+def test_a_reference_of_other_classes_is_told_at_once_and_the_service_goes_on(reference: Reference) -> None:
+    other = Reference(reference.samples, np.array([1, 1, 1, 1]), 4, SHAPE)
+    with pytest.raises(MonitorError, match=r"answers in shape \(1, 3\) and the reference has 4 classes"):
+        other.require(Sums())
+    monitor = Monitor(Sums(), other)
+    with pytest.raises(MonitorError, match="make the reference of this model"):
+        monitor.logits(draw(WINDOW, 1))
+    assert monitor.predictions == 0
+
+
+def test_a_window_that_cannot_be_compared_is_forgotten(reference: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor = Monitor(Sums(), reference)
+    with monkeypatch.context() as patch:
+        patch.setattr("workbench.deploy.monitor.watch.of_logits", lambda logits: {})
+        with pytest.raises(KeyError):
+            monitor.logits(draw(WINDOW, 1))
+    assert monitor.logits(draw(1, 1)).shape == (1, 3)
+    assert monitor.predictions == WINDOW + 1
+
+
+@pytest.mark.parametrize("batch", [1, 7, "N"])
+def test_a_file_that_fixes_its_batch_is_asked_in_such_batches(batch: int | str) -> None:
+    runner = OnnxRunner(convolutions(1, batch=batch), 1)
+    images = torch.rand(510, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    found = Reference.of(runner, images)
+    assert found.images == (504 if batch == 7 else 510)
+    found.require(runner)
+    with pytest.raises(MonitorError, match=r"takes images of 1×28×28 .* are 1×8×8: give the data it was made for"):
+        Reference.of(runner, torch.rand(510, *SHAPE))
+
+
+def test_requests_to_another_address_end_their_connection(server: MonitorServer) -> None:
+    host, port = server.server_address[:2]
+    with socket.create_connection((str(host), port), timeout=20) as link:
+        link.sendall(b"POST /nowhere HTTP/1.1\r\nContent-Length: 26\r\n\r\nGET /status HTTP/1.1\r\n\r\n..")
+        answer = b"".join(iter(lambda: link.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 404")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("format", ["onnx", "onnx-int8", "openvino"])
+def test_a_file_tells_how_its_images_are_normalised(
+    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(format.split("-")[0])
+    given = Normalization((0.25,), (0.5,))
+    model = load_model("lenet300", normalization=given)
+    data = load_dataset("fashion_mnist")
+    chosen = find_format(format)
+    source = prepare(model, data, chosen.complete(Recipe())[0])
+    file = chosen.write(source, tmp_path)[0]
+    assert noted(chosen.open(file).metadata) == given  # type: ignore[attr-defined]
+    seen: list[Tensor] = []
+
+    def note(runner: object, images: Tensor) -> Reference:
+        seen.append(images)
+        raise MonitorError("Enough was seen.")
+
+    monkeypatch.setattr(Reference, "of", note)
+    assert main(["serve-monitor", str(file), "--data", "fashion_mnist"]) == 2
+    assert seen[0].equal(given(data["validation"].images))
+    assert "normalised by mean 0.25; std 0.5, as the file says" in capsys.readouterr().err
+    plain = tmp_path / "plain.onnx"
+    plain.write_bytes(convolutions(1).SerializeToString())
+    assert main(["serve-monitor", str(plain), "--data", "fashion_mnist"]) == 2
+    assert "assumed from fashion_mnist, since the file does not say" in capsys.readouterr().err
+
+
+def test_the_file_that_is_rehearsed_rounds_what_enters_its_layers() -> None:
+    recipe = Recipe.parse("- quantize: {bits: 4, activations: {bits: 4}}")
+    with Session("lenet300", "fashion_mnist", history=":memory:") as session:
+        images = session.normalization(session.split.images[:64])
+        with torch.inference_mode():
+            simulated = session.compress(recipe).fresh_module()(images).numpy()
+        rehearsal = Rehearsal(session, recipe)
+        found = np.concatenate([rehearsal.monitor.logits(image) for image in images.split(1)])
+        rehearsal.close()
+    assert np.abs(found - simulated).max() < 0.1
 
 
 def test_memory_stays_flat(reference: Reference) -> None:

@@ -40,8 +40,9 @@ def _serve(options: argparse.Namespace) -> int:
     runner = _open(options.file, options.threads)
     if options.reference:
         reference = Reference.load(options.reference)
+        reference.require(runner)
     elif options.data:
-        reference = Reference.of(runner, _normal_images(options.data))
+        reference = Reference.of(runner, _normal_images(options.data, runner))
     else:
         raise WorkbenchError("Say what is normal: --data with the model's data, or --reference with a saved one.")
     if options.save_reference:
@@ -74,9 +75,16 @@ def _open(path: str, threads: int) -> Any:
         raise WorkbenchError(f"ONNX Runtime cannot open '{path}': {str(error).splitlines()[0][:200]}") from error
 
 
-def _normal_images(name: str) -> Any:
-    from workbench.data.load import load_dataset
+def _normal_images(name: str, runner: Any) -> Any:
+    """Return images that the model was not trained on, normalised as its file says, and tell how that was."""
+    from workbench.data.fitting import load_fitting
+    from workbench.deploy.normalizing import noted
 
-    data = load_dataset(name)
+    sides = runner.takes[1:]
+    data = load_fitting(name, None if None in sides else sides)
+    said = noted(runner.metadata)
+    normalization = said or data.normalization
+    why = "as the file says" if said else f"assumed from {data.name}, since the file does not say"
+    print(f"workbench: images are normalised by {normalization}, {why}.", file=sys.stderr)
     split = "validation" if "validation" in data.splits else next(iter(data.splits))
-    return data.normalization(data[split].images)
+    return normalization(data[split].images)

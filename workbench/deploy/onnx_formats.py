@@ -13,6 +13,7 @@ from workbench.run.runner import OnnxRunner, Runner
 
 from .format import Format, FormatError, Source
 from .limits import floats_in
+from .normalizing import note_in
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -30,7 +31,9 @@ class OnnxFormat(Format):
     def write(self, source: Source, folder: Path) -> tuple[Path, ...]:
         """Write one file."""
         path = self.path(source, folder)
-        path.write_bytes(self.model(source).SerializeToString(deterministic=True))
+        model = self.model(source)
+        note_in(model, source.normalization)
+        path.write_bytes(model.SerializeToString(deterministic=True))
         return (path,)
 
     def open(self, path: Path, threads: int | None = None, architecture: nn.Module | None = None) -> Runner:

@@ -21,6 +21,7 @@ from workbench.run.runner import Runner, Stopped
 
 from .format import Format, FormatError, Source
 from .limits import floats_in, zeros_stay
+from .normalizing import MEAN, STD, entries
 from .onnx_formats import OnnxFloat
 from .onnx_int8 import int8_model, int8_remarks, with_int8
 from .onnx_weights import OnnxInt4, weights_model
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 
 class OpenVinoRunner:
-    """Runs a compiled model on this machine's CPU; a thread that comes while another's batch runs waits for it."""
+    """Runs a compiled model on this machine's CPU; a thread that comes while another's batch runs waits for it.
+
+    ``takes`` and ``metadata`` are as an ``OnnxRunner``'s.
+    """
 
     runtime = "openvino"
 
@@ -43,9 +47,12 @@ class OpenVinoRunner:
         }
         core = openvino.Core()
         try:
-            self._request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
+            model = core.read_model(path)
+            self._request = core.compile_model(model, "CPU", settings).create_infer_request()
         except RuntimeError as error:
             raise FormatError(f"OpenVINO cannot open {path.name}: {str(error).splitlines()[-1][:200]}") from error
+        self.takes = tuple(side.get_length() if side.is_static else None for side in model.inputs[0].partial_shape)
+        self.metadata = {key: str(model.get_rt_info(key).value) for key in (MEAN, STD) if model.has_rt_info(key)}
         self._turn = threading.Lock()
         self._stopped = False
 
@@ -87,6 +94,8 @@ class OpenVinoFormat(Format):
                 reason = str(error).strip().splitlines()[-1][:200]
                 raise FormatError(f"OpenVINO cannot read '{source.stem}' ({reason}): export it as ONNX.") from error
             _name_in_order(converted)
+            for key, value in entries(source.normalization).items():
+                converted.set_rt_info(value, key)
             openvino.save_model(converted, path, compress_to_fp16=True)
         return path, path.with_suffix(".bin")
 

@@ -61,7 +61,11 @@ class TorchRunner:
 
 
 class OnnxRunner:
-    """Runs an ONNX model in ONNX Runtime on this machine's CPU."""
+    """Runs an ONNX model in ONNX Runtime on this machine's CPU.
+
+    ``takes`` is the shape of its input ``(N, C, H, W)``, None for each side that the file leaves open; ``metadata`` is
+    what the file says of itself.
+    """
 
     runtime = "onnxruntime"
 
@@ -70,7 +74,10 @@ class OnnxRunner:
 
         content = model if isinstance(model, bytes) else model.SerializeToString()
         self._session = ort.InferenceSession(content, session_options(threads), ["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
+        given = self._session.get_inputs()[0]
+        self._input = given.name
+        self.takes = tuple(side if isinstance(side, int) else None for side in given.shape)
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._options = ort.RunOptions()
 
     def logits(self, images: Tensor) -> NDArray[np.float32]:

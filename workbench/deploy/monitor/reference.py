@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workbench.counting import counted
+from workbench.data.dataset import shown_shape
 from workbench.errors import WorkbenchError
 from workbench.run.runner import Runner
 
@@ -40,16 +43,25 @@ class Reference:
     def of(cls, runner: Runner, images: Tensor) -> Reference:
         """Return what ``runner`` makes of normalised ``images``, of which there must be 500 at least.
 
-        Take images that the model was not trained on: on those it was, it is surer than it will ever be.
+        Take images that the model was not trained on: on those it was, it is surer than it will ever be. Raises
+        ``MonitorError`` for images of another size than the model's.
         """
+        fixed = _declared(runner, tuple(images.shape[1:]))
+        batch = fixed or _BATCH
+        images = images[: len(images) // batch * batch] if fixed else images
         if len(images) < 500:
             raise MonitorError(f"A reference needs 500 images at least, not {len(images)}: distributions are compared.")
-        logits = np.concatenate([runner.logits(batch) for batch in images.split(_BATCH)])
+        logits = np.concatenate([_answers(runner, part) for part in images.split(batch)])
         found = {**of_images(images.numpy()[thinning(images.shape[1:])]), **of_logits(logits)}
         ranks = np.linspace(0, len(images) - 1, min(SAMPLES, len(images))).round().astype(int)
         samples = {name: np.sort(found[name].astype(np.float64))[ranks] for name in FEATURES}
         classes = np.bincount(logits.argmax(1), minlength=logits.shape[1])
         return cls(samples, classes, len(images), tuple(images.shape[1:]))
+
+    def require(self, runner: Runner) -> None:
+        """Raise ``MonitorError`` where ``runner`` takes other images or tells other classes apart; it runs once."""
+        batch = _declared(runner, self.shape) or 1
+        require_classes(_answers(runner, torch.zeros(batch, *self.shape)), len(self.classes))
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON; raises ``MonitorError`` where that cannot be done."""
@@ -77,3 +89,35 @@ class Reference:
             if isinstance(error, MonitorError):
                 raise
             raise MonitorError(f"'{path}' is no reference of a monitor: make one with --save-reference.") from error
+
+
+def require_classes(logits: NDArray[np.float32], classes: int) -> None:
+    """Raise ``MonitorError`` unless ``logits`` ``(N, classes)`` are of as many classes as the reference."""
+    if logits.ndim != 2 or logits.shape[1] != classes:
+        raise MonitorError(
+            f"The model answers in shape {tuple(logits.shape)} and the reference has {counted(classes, 'class')}: "
+            "make the reference of this model, with --data and --save-reference."
+        )
+
+
+def _answers(runner: Runner, images: Tensor) -> NDArray[np.float32]:
+    try:
+        return runner.logits(images)
+    except Exception as error:  # what the runtime raises
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise MonitorError(f"The model does not run on images of {shown_shape(tuple(images.shape))}: {said}") from error
+
+
+def _declared(runner: Runner, shape: tuple[int, ...]) -> int | None:
+    """Return how many images the model takes at a time, None where it is open.
+
+    Raises ``MonitorError`` where it takes images of another shape than ``shape`` ``(C, H, W)``.
+    """
+    batch, *sides = getattr(runner, "takes", ()) or (None, *shape)
+    if len(sides) != len(shape) or any(side not in (None, given) for side, given in zip(sides, shape, strict=True)):
+        wanted = "×".join("?" if side is None else str(side) for side in sides)
+        raise MonitorError(
+            f"The model takes images of {wanted} (channels×height×width), and those that tell what is normal are "
+            f"{shown_shape(shape)}: give the data it was made for."
+        )
+    return batch

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from workbench.analyze.corruptions import corrupt
+from workbench.deploy.onnx_formats import OnnxFloat
+from workbench.deploy.writing import source_for
+from workbench.int8 import runs_int8
 from workbench.recipe import Recipe
 from workbench.run.runner import OnnxRunner
 from workbench.session import Session
@@ -46,7 +49,7 @@ class Rehearsal:
             raise MonitorError(f"'{session.data.name}' has no validation split, which would tell what is normal.")
         self.recipe = recipe
         self._session = session
-        runner = OnnxRunner(session.onnx_file(recipe), 1)
+        runner = OnnxRunner(_deployed(session, recipe), 1)
         check()
         normal = splits["validation"].images[:NORMAL]
         reference = Reference.of(runner, session.normalization(normal))
@@ -80,3 +83,12 @@ class Rehearsal:
         self._next += count
         images = self._session.split.images[places]
         return images if change in ("", "class") else corrupt(images, change, STRENGTH, seed=self._next)
+
+
+def _deployed(session: Session, recipe: Recipe) -> bytes:
+    """Return the ONNX file that an export writes: unlike the one that is timed, its inputs are rounded as the recipe
+    says where no integer kernel does it.
+    """
+    if runs_int8(session.compress(recipe)):
+        return session.onnx_file(recipe)
+    return bytes(OnnxFloat().model(source_for(session, recipe)).SerializeToString())

@@ -69,6 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         if self.path != "/predict":
+            self.close_connection = True  # its body is not read, and would be taken for the next request
             self._json(HTTPStatus.NOT_FOUND, {"error": "There is /predict, /metrics and /status."})
             return
         try:
@@ -107,6 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 

@@ -25,7 +25,7 @@ from workbench.run.runner import Runner
 from .drift import Distributions, Drift, compare_classes
 from .durations import Durations
 from .features import INPUTS, OUTPUTS, of_images, of_logits, thinning
-from .reference import MonitorError, Reference
+from .reference import MonitorError, Reference, require_classes
 from .shadow import Shadow
 
 #: Predictions of a window. Of every ``EVERY``-th one the image is looked at.
@@ -101,8 +101,8 @@ class Monitor:
     def logits(self, images: Tensor) -> NDArray[np.float32]:
         """Return the runner's logits ``(N, classes)``, and remember them.
 
-        Raises ``MonitorError`` for images of another shape than the reference's; what the runner raises is
-        counted and passed on.
+        Raises ``MonitorError`` for images of another shape and answers of other classes than the reference's; what
+        the runner raises is counted and passed on.
         """
         single = images.shape == self._single
         if not single and images.shape[1:] != self._shape:
@@ -114,6 +114,8 @@ class Monitor:
             self.failures += 1
             raise
         spent_ms = 1000 * (time.perf_counter() - start)
+        if found.shape[1:] != self.classes.shape:
+            require_classes(found, len(self.classes))
         with self._lock:
             if single:
                 self._take_one(images, found, spent_ms)
@@ -178,6 +180,14 @@ class Monitor:
             shadow.offer(images[place : place + 1].numpy().copy(), int(logits[place].argmax()))
 
     def _close_window(self) -> None:
+        try:
+            self._compare_window()
+        finally:  # a window that could not be compared is not taken up again at each later prediction
+            self._closed += len(self._times)
+            self._logits.clear()
+            self._times = array("d")
+
+    def _compare_window(self) -> None:
         seen = -(-len(self._times) // EVERY)
         logits = np.frombuffer(b"".join(self._logits), np.float32).reshape(len(self._times), -1)
         answers = np.bincount(logits.argmax(1), minlength=len(self.classes))
@@ -193,6 +203,3 @@ class Monitor:
             if drift.p < ALPHA:
                 self.alarm_count += 1
                 self.alarms.append(Alarm(self.predictions, drift))
-        self._closed += len(self._times)
-        self._logits.clear()
-        self._times = array("d")
