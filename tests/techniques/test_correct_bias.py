@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import workbench as wb
+from tests.techniques.test_equalize import Rows
 from workbench.models.zoo import ARCHITECTURES
 from workbench.techniques.context import Context
 
@@ -135,3 +136,13 @@ def test_images_are_of_all_classes_however_the_split_is_sorted() -> None:
     classes = {int(split.labels[(split.images == image).flatten(1).all(1)][0]) for image in seen}
     assert classes == set(range(10))
     assert torch.equal(seen, Context(split).mixed_images(300)[:100])
+
+
+@pytest.mark.parametrize("channels", [4, 6])
+def test_a_batchnorm_over_rows_is_not_corrected_by_channels(channels: int) -> None:
+    torch.manual_seed(0)
+    data = wb.load_dataset("fashion_mnist")
+    ours = wb.compress(Rows(channels).eval(), "- quantize: {bits: 2}\n- correct_bias: {images: 32, guard: false}", data)
+    plain = wb.compress(Rows(channels).eval(), "- quantize: {bits: 2}", data)
+    changed = {name for name in plain.tensors if not torch.equal(ours.tensors[name], plain.tensors[name])}
+    assert "norm.running_mean" not in changed

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import workbench as wb
@@ -113,3 +116,92 @@ def test_after_quantizing_it_says_why_not() -> None:
 def test_nothing_to_equalize_is_said() -> None:
     ours = wb.compress("lenet300", "- equalize: {layers: [fc1]}", image_shape=SHAPE)
     assert ours.notes == ("Nothing to equalize: no two of the layers are joined by a ReLU or less alone.",)
+
+
+class Scripted(nn.Module):
+    """Named parts, run by a function that a test writes."""
+
+    def __init__(self, run: Callable[[Scripted, Tensor], Tensor], **parts: nn.Module) -> None:
+        super().__init__()
+        self.run = run
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(self, x)
+
+
+#: Models in which a Linear or a pooling acts on another axis than that of the channels before it, on (1, 4, 16) images.
+OTHER_AXES: dict[str, Callable[[], nn.Module]] = {
+    "conv_then_linear_over_width": lambda: Scripted(
+        lambda m, x: m.out(m.fc(m.conv(x[:, 0]).relu()).flatten(1)),
+        conv=nn.Conv1d(4, 8, 3, padding=1), fc=nn.Linear(16, 16), out=nn.Linear(128, 10),
+    ),
+    "flatten_from_axis_2": lambda: Scripted(
+        lambda m, x: m.out(m.fc(m.conv(x).relu().flatten(2)).flatten(1)),
+        conv=nn.Conv2d(1, 8, 3, padding=1), fc=nn.Linear(64, 16), out=nn.Linear(128, 10),
+    ),
+    "flatten_module_from_axis_2": lambda: Scripted(
+        lambda m, x: m.out(m.fc(m.flatten(m.conv(x).relu())).flatten(1)),
+        conv=nn.Conv2d(1, 8, 3, padding=1), flatten=nn.Flatten(2), fc=nn.Linear(64, 16), out=nn.Linear(128, 10),
+    ),
+    "linear_then_conv1d": lambda: Scripted(
+        lambda m, x: m.out(m.conv(m.fc(x[:, 0]).relu()).flatten(1)),
+        fc=nn.Linear(16, 4), conv=nn.Conv1d(4, 6, 3, padding=1), out=nn.Linear(24, 10),
+    ),
+    "pool_over_features": lambda: Scripted(
+        lambda m, x: m.out(m.pool(m.fc(x[:, 0]).relu()).flatten(1)),
+        fc=nn.Linear(16, 16), pool=nn.AvgPool1d(4), out=nn.Linear(16, 10),
+    ),
+    "pool_over_flattened": lambda: Scripted(
+        lambda m, x: m.out(F.max_pool1d(m.conv(x).relu().flatten(1), 2)),
+        conv=nn.Conv2d(1, 8, 3, padding=1), out=nn.Linear(256, 10),
+    ),
+    "mean_over_features": lambda: Scripted(
+        lambda m, x: m.out(m.fc(x[:, 0]).relu().mean(-1)), fc=nn.Linear(16, 4), out=nn.Linear(4, 10),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["- equalize: {}", "- split: {ratio: 0.5}"])
+@pytest.mark.parametrize("name", OTHER_AXES)
+def test_layers_that_act_on_another_axis_are_left_alone(name: str, text: str) -> None:
+    module = uneven(OTHER_AXES[name]())
+    images = torch.rand(4, 1, 4, 16)
+    found = wb.compress(module, text, image_shape=(1, 4, 16)).module
+    with torch.inference_mode():
+        torch.testing.assert_close(found(images), module(images), rtol=1e-4, atol=1e-4)
+
+
+def test_channels_are_followed_through_flattening_in_two_steps_and_means() -> None:
+    conv, out = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(512, 10)
+    assert find_pairs(Scripted(lambda m, x: m.out(m.conv(x).flatten(2).flatten(1)), conv=conv, out=out).eval())
+    for axes in ((2, 3), [-1, -2]):
+        short = Scripted(lambda m, x, axes=axes: m.out(m.conv(x).mean(axes)), conv=conv, out=nn.Linear(8, 10))
+        assert [pair.repeat for pair in find_pairs(short.eval())] == [1]
+
+
+class Rows(nn.Module):
+    """A Linear of several rows an image, whose BatchNorm normalises the rows."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc, self.norm = nn.Linear(16, channels), nn.BatchNorm1d(4)
+        self.next, self.out = nn.Linear(channels, 5), nn.Linear(20, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.next(self.norm(self.fc(x[:, 0, :4, :16])).relu()).flatten(1))
+
+
+@pytest.mark.parametrize("text", ["- fold_batchnorm: {}", "- equalize: {}", "- split: {ratio: 0.5}"])
+@pytest.mark.parametrize("channels", [4, 6])
+def test_a_batchnorm_over_rows_is_not_taken_for_one_over_channels(channels: int, text: str) -> None:
+    torch.manual_seed(0)
+    module = Rows(channels)
+    module.norm.running_mean.normal_()
+    module.norm.running_var.uniform_(0.1, 3)
+    module.norm.weight.data.uniform_(0.5, 2)
+    found = wb.compress(module.eval(), text, image_shape=(1, 4, 16)).module
+    images = torch.rand(4, 1, 4, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(found(images), module(images), rtol=1e-4, atol=1e-4)

@@ -166,7 +166,8 @@ def output_statistics(
             sums[name] = sums.get(name, torch.zeros(1)) + rows.sum(0)
             squares[name] = squares.get(name, torch.zeros(1)) + rows.square().sum(0)
             counts[name] = counts.get(name, 0) + len(rows)
-            given[id(output)] = name, output
+            if output.ndim == 2 or not isinstance(layer, nn.Linear):  # a BatchNorm normalises the rows of others
+                given[id(output)] = name, output
             if stop:
                 raise _Reached
 
@@ -195,9 +196,10 @@ def output_statistics(
     finally:
         for handle in handles:
             handle.remove()
-    found = {}
-    for name, total in sums.items():
-        mean = total / counts[name]
-        variance = (squares[name] / counts[name] - mean.square()).clamp_min(0)
-        found[name] = Statistics(mean.float(), variance.float())
-    return found, norms
+    return {name: _statistics(total, squares[name], counts[name]) for name, total in sums.items()}, norms
+
+
+def _statistics(total: Tensor, squares: Tensor, count: int) -> Statistics:
+    mean = total / count
+    variance = (squares / count - mean.square()).clamp_min(0)
+    return Statistics(mean.float(), variance.float())

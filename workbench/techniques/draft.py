@@ -125,6 +125,13 @@ class Draft:
         self._modules[edit.layer] = chain
         self._modules |= {f"{edit.layer}.{name}": link for name, link in chain.named_children()}
 
+    @property
+    def stacked(self) -> frozenset[str]:
+        """The Linear layers that give several rows an image; a BatchNorm behind one may normalise the rows."""
+        return frozenset(
+            name for name, layer in self.layers.items() if layer.type == "Linear" and len(layer.output_shape) > 1
+        )
+
     def is_named_twice(self, module: nn.Module) -> bool:
         """Whether the model reaches ``module``, one of its own, by several names."""
         return self._names[id(module)] > 1

@@ -62,7 +62,7 @@ def tensors_of(draft: Draft, pairs: list[Pair]) -> dict[str, Tensor]:
 
 def pairs_of(draft: Draft, context: Context) -> tuple[Pair, ...]:
     """Return the joined layers of the present structure, found once for each state of the model."""
-    return context.cache.get(("pairs", draft.state), lambda: find_pairs(draft.build()))
+    return context.cache.get(("pairs", draft.state), lambda: find_pairs(draft.build(), draft.stacked))
 
 
 def refuse_quantized(draft: Draft, pairs: list[Pair], step: str) -> None:

@@ -49,7 +49,7 @@ def apply(draft: Draft, settings: Mapping[str, FoldBatchnormSettings], context: 
 
 def normed_layers(draft: Draft, context: Context) -> tuple[Normed, ...]:
     """Return the layers that a BatchNorm follows in the present structure, found once for each state of the model."""
-    return context.cache.get(("normed", draft.state), lambda: find_normed(draft.build()))
+    return context.cache.get(("normed", draft.state), lambda: find_normed(draft.build(), draft.stacked))
 
 
 def epsilon(draft: Draft, pair: Normed) -> float:

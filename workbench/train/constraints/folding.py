@@ -111,7 +111,7 @@ def fold(body: nn.Module, parts: dict[str, Part], draft: Draft) -> Folding:
     Raises ``WorkbenchError`` where weights are stored on a grid or in a table that was made for unfolded ones.
     """
     found = {}
-    for pair in _foldable(find_normed(body), parts):
+    for pair in _foldable(find_normed(body, draft.stacked), parts):
         norm = FoldedNorm(body.get_submodule(pair.norm))
         weight, gamma = parts[f"{pair.layer}.weight"], parts[f"{pair.norm}.weight"]
         held = innermost(weight)

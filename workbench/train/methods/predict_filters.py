@@ -54,7 +54,7 @@ class PredictFilters(Taught[PredictFiltersSettings]):
         Raises ``WorkbenchError`` where no layer has filters that may go.
         """
         parts = dict(student.parts())
-        norms = {pair.layer: pair.norm for pair in find_normed(draft.build())}
+        norms = {pair.layer: pair.norm for pair in find_normed(draft.build(), draft.stacked)}
         names = list(draft.layers)
         layers = [name for name in names[:-1] if isinstance(parts.get(f"{name}.weight"), Chosen)]
         if not layers:
