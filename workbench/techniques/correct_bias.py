@@ -82,13 +82,13 @@ def _correct(
     for name in names:
         if name not in wanted:
             continue
-        last = draft.layers[name].weights[-1].removesuffix(".weight")  # of a chain of factors, what gives the output
+        last = draft.output_of(name)
         layer, norm = changed.get_submodule(last), norms.get(name)
         present, _ = output_statistics(changed, [last], images, normalize, context.check, stop=True)
         if norm is not None:
             corrected = _correct_norm(reference.get_submodule(norm), wanted[name], present[last], settings.spread)
             corrected = {f"{norm}.{part}": value for part, value in corrected.items()}
-        elif getattr(layer, "bias", None) is not None:
+        elif getattr(layer, "bias", None) is not None and f"{last}.bias" in draft.tensors:
             shift = wanted[name].mean - present[last].mean
             corrected = {f"{last}.bias": layer.get_parameter("bias") + shift}
         else:

@@ -132,6 +132,19 @@ class Draft:
             name for name, layer in self.layers.items() if layer.type == "Linear" and len(layer.output_shape) > 1
         )
 
+    def is_tied(self, layer: str) -> bool:
+        """Whether a tensor of the layer is another module's too."""
+        return any(self._owners[id(tensor)] > 1 for tensor in self.module(layer).parameters(recurse=False))
+
+    @cached_property
+    def _owners(self) -> Counter[int]:
+        return Counter(id(tensor) for part in self.original.modules() for tensor in part.parameters(recurse=False))
+
+    def output_of(self, layer: str) -> str:
+        """Return the module that gives the layer's output: of a chain of factors, the last link."""
+        last = self.layers[layer].weights[-1].rpartition(".")[0]  # of tied layers, a module of another name
+        return last if last.startswith(f"{layer}.") else layer
+
     def is_named_twice(self, module: nn.Module) -> bool:
         """Whether the model reaches ``module``, one of its own, by several names."""
         return self._names[id(module)] > 1

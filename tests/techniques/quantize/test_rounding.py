@@ -142,3 +142,42 @@ def test_without_data_it_says_so() -> None:
 def test_learned_rounding_is_calibrated() -> None:
     assert wb.Recipe.parse("- quantize: {bits: 4, rounding: gptq}").cost == Cost.CALIBRATED
     assert wb.Recipe.parse("- quantize: {bits: 4, rounding: stochastic}").cost == Cost.LIVE
+
+
+class Tied(nn.Module):
+    """Two Linears with one weight and biases of their own; or an Embedding whose weight the output reads."""
+
+    def __init__(self, embedding: bool) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.first = nn.Embedding(10, 16) if embedding else nn.Linear(16, 16)
+        self.second, self.out = nn.Linear(16, 10 if embedding else 16), nn.Linear(10 if embedding else 16, 10)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)[:, 300:316]
+        x = self.first((x * 9).long().clamp(0, 9)).mean(1) if self.embedding else self.first(x).relu()
+        return self.out(self.second(x).relu())
+
+
+@pytest.mark.parametrize("embedding", [False, True])
+@pytest.mark.parametrize("text", [
+    "- quantize: {bits: 3, rounding: gptq, images: 32}",
+    "- quantize: {bits: 3, rounding: adaround, iterations: 20, images: 32}",
+    "- quantize: {bits: 3}\n- correct_bias: {images: 32, guard: false}",
+])  # fmt: skip
+def test_tied_layers_keep_biases_of_their_own(text: str, embedding: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    data, module = wb.load_dataset("fashion_mnist"), Tied(embedding).eval()
+    ours = wb.compress(module, text, data)
+    if "rounding" in text:
+        assert any("another layer's too: first, second." in note for note in ours.notes)
+        for name in ("second.bias", *(() if embedding else ("first.bias",))):
+            assert torch.equal(ours.tensors[name], module.state_dict()[name])
+        assert not torch.equal(ours.tensors["out.bias"], module.out.bias)
+    else:
+        assert not torch.equal(ours.tensors["second.bias"], module.second.bias)
+    again = wb.load_compressed(ours.save(tmp_path / "tied.wbz"), model=module).module
+    images = data["calibration"].images[:4].float() / 255
+    with torch.inference_mode():
+        assert torch.equal(again(images), ours.module(images))

@@ -58,10 +58,14 @@ def _learned(
     draft: Draft, settings: Mapping[str, QuantizeSettings], context: Context
 ) -> dict[str, tuple[Codes, Tensor | None]]:
     """Return the layers whose rounding was learned; the others of the step are rounded to nearest."""
+    wanted = [name for name, chosen in settings.items() if chosen.rounding in LEARNED and chosen.bits != AS_IT_IS]
+    tied = [name for name in wanted if draft.is_tied(name)]
+    if tied:
+        draft.notes.append(f"Rounded to nearest, since their weight is another layer's too: {', '.join(tied)}.")
     asking = {
-        name: (chosen, _slicings(draft, name, chosen)[draft.layers[name].weight])
-        for name, chosen in settings.items()
-        if chosen.rounding in LEARNED and chosen.bits != AS_IT_IS
+        name: (settings[name], _slicings(draft, name, settings[name])[draft.layers[name].weight])
+        for name in wanted
+        if name not in tied
     }
     if not asking:
         return {}
@@ -82,7 +86,7 @@ def _store_learned(
     weight = draft.layers[layer].weight
     draft.store(weight, codes, how)
     if bias is not None:
-        draft.set_tensor(f"{weight.removesuffix('weight')}bias", bias, how)
+        draft.set_tensor(f"{layer}.bias".lstrip("."), bias, how)
 
 
 def _how(settings: QuantizeSettings) -> str:
