@@ -225,3 +225,48 @@ def test_zero_weights_give_zero_factors() -> None:
 def test_weighing_needs_data(module: nn.Module) -> None:
     with pytest.raises(WorkbenchError, match="needs calibration data"):
         compress(module, "- factorize: {weighted: true}", image_shape=SHAPE)
+
+
+class Standardized(nn.Conv2d):
+    """Runs with its weight standardized, as BiT does."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
+class Halved(nn.Linear):
+    """Made in a way of its own, run as any Linear."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width // 2)
+
+
+class Peeking(nn.Module):
+    """A layer whose weight is read past it, one that standardizes its own, and two plain ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.read, self.narrow, self.fc = (
+            Standardized(1, 6, 5),
+            nn.Linear(60, 60),
+            Halved(60),
+            nn.Linear(30, 9),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.conv(x).flatten(1)[:, :60])
+        return self.fc(self.narrow(self.read(x) + torch.nn.functional.linear(x, self.read.weight)))
+
+
+def test_layers_whose_weight_is_used_in_another_way_are_left_and_named() -> None:
+    torch.manual_seed(0)
+    module = Peeking().eval()
+    ours = compress(module, "- factorize: {energy: 0.999}", image_shape=SHAPE)
+    (note,) = [note for note in ours.notes if note.startswith("Not factorized")]
+    assert "conv (a Standardized makes something of its weight first)" in note
+    assert "read (the model does not run with factors in its place: 'Sequential' object has no attribute" in note
+    half = compress(module, "- factorize: {rank: 9}", image_shape=SHAPE)
+    assert set(half.factors) == {"narrow"}
+    with torch.inference_mode():
+        assert half.module(torch.rand(2, *SHAPE)).shape == (2, 9)

@@ -14,6 +14,7 @@ In the last, an axis link turns each channel into as many as that axis has compo
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,10 +61,18 @@ def links(scheme: Scheme, axes: int) -> tuple[Link, ...]:
 
 def refusal(module: nn.Module, scheme: Scheme) -> str | None:
     """Return why ``module`` cannot be factorized by ``scheme``, or None where it can."""
-    if isinstance(module, nn.Linear):
-        return None if scheme == "svd" else f"{scheme} is for convolutions"
-    if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+    plain = _plain(module)
+    if plain is None:
         return f"a {type(module).__name__} cannot be factorized"
+    if any(
+        getattr(type(module), name, None) is not getattr(plain, name, None) for name in ("forward", "_conv_forward")
+    ):
+        return f"a {type(module).__name__} makes something of its weight first"
+    if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
+        return "more is run where it is called"
+    if plain is nn.Linear:
+        return None if scheme == "svd" else f"{scheme} is for convolutions"
+    assert isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
     if module.groups != 1:
         return "its channels are in groups"
     if module.padding_mode != "zeros":
@@ -72,6 +81,39 @@ def refusal(module: nn.Module, scheme: Scheme) -> str | None:
         return "its padding differs between the two sides"
     if scheme != "svd" and math.prod(module.kernel_size) == 1:
         return f"its kernel is a single point, for which {scheme} is nothing but svd"
+    return None
+
+
+def _plain(module: nn.Module) -> Any:
+    """Return the class of layer that ``module`` is one of; None where it has no factors."""
+    return next((kind for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d) if isinstance(module, kind)), None)
+
+
+def irreplaceable(module: nn.Module, edits: Sequence[Factorize], image_shape: tuple[int, ...]) -> dict[str, str]:
+    """Return the name of each layer with whose links in its place ``module`` does not run → the reason.
+
+    Code that reads a layer's weight past it, say, finds none there. All are tried together first. ``module`` is
+    left alone; its own tensors are run, on an image of zeros.
+    """
+    together = _fails(module, edits, image_shape)
+    if together is None:
+        return {}
+    reasons = {edit.layer: _fails(module, [edit], image_shape) for edit in edits}
+    found = {layer: reason for layer, reason in reasons.items() if reason is not None}
+    return found or dict.fromkeys(reasons, together)
+
+
+def _fails(module: nn.Module, edits: Sequence[Factorize], image_shape: tuple[int, ...]) -> str | None:
+    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    copied = copy.deepcopy(module, dict(shared)).eval()
+    try:
+        for edit in edits:
+            replace_layer(copied, edit)
+        with torch.no_grad():
+            copied(torch.zeros(1, *image_shape))
+    except Exception as error:  # user code meets parts it was not written for
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
+        return f"the model does not run with factors in its place: {said}"
     return None
 
 
@@ -87,7 +129,7 @@ class Uninitialized(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def factor_modules(module: nn.Module, edit: Factorize) -> nn.Sequential:
+def factor_modules(module: Any, edit: Factorize) -> nn.Sequential:
     """Return the untrained links that replace ``module``."""
     if isinstance(module, nn.Linear):
         (rank,) = edit.ranks
@@ -95,8 +137,7 @@ def factor_modules(module: nn.Module, edit: Factorize) -> nn.Sequential:
             nn.Linear(module.in_features, rank, bias=False),
             nn.Linear(rank, module.out_features, bias=module.bias is not None),
         )
-    kind: Any = type(module)
-    convolution: Any = module
+    kind, convolution = _plain(module), module  # a class of its own may be made in another way
     chain = links(edit.scheme, len(convolution.kernel_size))
     widths = (convolution.in_channels, *edit.ranks, convolution.out_channels)
     padding = convolution.padding if not isinstance(convolution.padding, str) else _explicit(convolution)

@@ -93,6 +93,11 @@ class Draft:
         return Cut(self.tensors[tensor], self.version(tensor), -math.inf) if found is None else found
 
     @property
+    def key(self) -> str:
+        """What tells the model, before any step, from others."""
+        return self._key
+
+    @property
     def touched(self) -> Collection[str]:
         """The tensors to which anything has been done."""
         return self._versions.keys()

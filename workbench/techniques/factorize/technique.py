@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
-from workbench.models.factors import Factorize, Scheme, refusal
+from workbench.models.factors import Factorize, Scheme, irreplaceable, refusal
 from workbench.run.moments import has_columns
 from workbench.run.second_moments import second_moments
 
@@ -83,11 +83,9 @@ def apply(draft: Draft, settings: Mapping[str, FactorizeSettings], context: Cont
     larger: list[str] = []
     refused: list[str] = []
     chosen = {name: item for name, item in settings.items() if item != _as_it_is(item)}
-    for name in list(chosen):
-        reason = _refusal(draft, name, chosen[name].scheme)
-        if reason is not None:
-            refused.append(f"{name} ({reason})")
-            del chosen[name]
+    for name, reason in _refusals(draft, chosen, context).items():
+        refused.append(f"{name} ({reason})")
+        del chosen[name]
     moments = _moments(draft, chosen, context)
     for name, item in chosen.items():
         context.check()
@@ -144,6 +142,19 @@ def _chain(draft: Draft, name: str, item: FactorizeSettings, context: Context) -
 
 def _as_it_is(settings: FactorizeSettings) -> FactorizeSettings | None:
     return settings if settings.size == 1 and settings.energy is None and settings.rank is None else None
+
+
+def _refusals(draft: Draft, settings: Mapping[str, FactorizeSettings], context: Context) -> dict[str, str]:
+    """Return the layers that cannot be factorized, each with the reason."""
+    reasons = {name: _refusal(draft, name, item.scheme) for name, item in settings.items()}
+    found = {name: reason for name, reason in reasons.items() if reason is not None}
+    rest = tuple(name for name in settings if name not in found)
+    if not rest:
+        return found
+    # a chain of any kind and rank tells
+    edits = [Factorize(name, "svd", (1,)) for name in rest]
+    tried = partial(irreplaceable, draft.original, edits, draft.image_shape)
+    return found | context.cache.get(("irreplaceable", draft.key, rest), tried)
 
 
 def _refusal(draft: Draft, name: str, scheme: Scheme) -> str | None:
