@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import re
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -297,6 +299,30 @@ def test_a_kernel_ends_when_nobody_came_for_it_and_stays_while_someone_is_there(
         assert manager.pages == 0
 
     run(story, spare=0, patience=0.01)
+
+
+def test_a_kernel_that_computes_is_not_idle_though_its_page_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter((30.0, 90.0, 90.5, 90.9))
+    monkeypatch.setattr(kernels, "processor_seconds", lambda process: next(taken))
+    monkeypatch.setattr(kernels, "_process", lambda kernel: 1)
+
+    async def story(manager: kernels.PageKernels) -> None:
+        page = manager.open_page()
+        assert page is not None
+        long_ago = kernels.utcnow() - datetime.timedelta(hours=3)
+        manager._kernels[page.kernel_id] = SimpleNamespace(last_activity=long_ago, execution_state="idle")
+        for _ in range(3):
+            await manager.cull_kernel_if_idle(page.kernel_id)
+            assert manager.state(page.kernel_id)["open"]
+        _, when = manager._worked[page.kernel_id]
+        manager._worked[page.kernel_id] = 90.5, when - datetime.timedelta(hours=3)
+        monkeypatch.setattr(
+            kernels.PageKernels, "__contains__", lambda manager, kernel_id: False
+        )  # nothing to shut down
+        await manager.cull_kernel_if_idle(page.kernel_id)
+        assert manager.state(page.kernel_id) == {"open": False, "reason": "idle"}
+
+    run(story, spare=0, idle_limit=7200.0)
 
 
 def test_a_server_that_stops_starts_no_more_kernels() -> None:

@@ -24,10 +24,12 @@ from tornado.ioloop import IOLoop
 from traitlets import Float, Integer
 
 from .page import Page
-from .priority import NICENESS, step_back, step_back_whole
+from .priority import NICENESS, processor_seconds, step_back, step_back_whole
 
 Reason = Literal["closed", "died", "idle"]
 
+#: Processor seconds between two looks at idle kernels, a minute apart, from which on one is at work.
+WORKING = 6.0
 #: How many ended kernels' reasons are kept.
 REMEMBERED = 500
 
@@ -52,6 +54,7 @@ class PageKernels(AsyncMappingKernelManager):
         self._starting = asyncio.Semaphore(max(2, os.cpu_count() or 2))
         self._stopping = False
         self._behind: dict[str, int] = {}
+        self._worked: dict[str, tuple[float, Any]] = {}  # processor seconds, and when they were last seen to grow
 
     @property
     def pages(self) -> int:
@@ -140,8 +143,18 @@ class PageKernels(AsyncMappingKernelManager):
         page = self._open.get(kernel_id)
         if page is None or not self.idle_limit or kernel.execution_state == "busy":
             return
-        if (utcnow() - kernel.last_activity).total_seconds() > self.idle_limit:
+        active = max(kernel.last_activity, self._last_worked(kernel_id, kernel))
+        if (utcnow() - active).total_seconds() > self.idle_limit:
             await self.end(kernel_id, "idle")
+
+    def _last_worked(self, kernel_id: str, kernel: Any) -> Any:
+        """Return when a kernel, or what it started, last computed: a training may go on while no page is looked at."""
+        seconds = processor_seconds(process) if (process := _process(kernel)) is not None else 0.0
+        before, when = self._worked.get(kernel_id, (0.0, kernel.last_activity))
+        if abs(seconds - before) > WORKING:  # less where a child has ended: it worked too
+            when = utcnow()
+        self._worked[kernel_id] = seconds, when
+        return when
 
     def _handle_kernel_died(self, kernel_id: str) -> None:
         self._later(0, self.end, kernel_id, "died")
@@ -156,6 +169,7 @@ class PageKernels(AsyncMappingKernelManager):
         self._connections.pop(kernel_id, None)
         self._spares = deque(page for page in self._spares if page.kernel_id != kernel_id)
         self._behind.pop(kernel_id, None)
+        self._worked.pop(kernel_id, None)
         self._later(0, self._balance)
         if refill:  # not after one that died: its successor would too
             self._later(self.refill_delay, self.refill)

@@ -11,6 +11,8 @@ import contextlib
 import os
 from pathlib import Path
 
+import psutil
+
 #: How much a kernel stands back (its niceness). More would starve it where other programs compute.
 NICENESS = 5
 #: Seconds between two changes that Linux allows to who isn't root, and how often one is tried.
@@ -23,6 +25,18 @@ def step_back(process: int) -> None:
         priority = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
         for thread in Path(f"/proc/{process}/task").iterdir():
             os.setpriority(os.PRIO_PROCESS, int(thread.name), priority)
+
+
+def processor_seconds(process: int) -> float:
+    """Return the processor time that a process and those it started have taken; 0 where it has ended."""
+    found = 0.0
+    with contextlib.suppress(psutil.Error):
+        parent = psutil.Process(process)
+        for one in (parent, *parent.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                times = one.cpu_times()
+                found += times.user + times.system
+    return found
 
 
 async def step_back_whole(process: int, niceness: int) -> None:
