@@ -147,6 +147,15 @@ def test_yaml_cannot_construct_objects() -> None:
         Recipe.parse("- prune: {ratio: !!python/object/apply:os.getcwd []}")
 
 
+@pytest.mark.parametrize("setting", ["epochs: 9", "learning_rate: 0.5", "seed: 1", "images: 10"])
+def test_layers_have_no_schedule_of_their_own(setting: str) -> None:
+    name = setting.partition(":")[0]
+    with pytest.raises(WorkbenchError, match=f"override of 'fc' sets {name}, but all layers are trained together"):
+        Recipe.parse(f"- prune_gradually: {{overrides: {{fc: {{ratio: 0.2, {setting}}}}}}}")
+    (step,) = Recipe.parse("- prune_gradually: {ratio: 0.5, overrides: {fc: {ratio: 0.2}}}").steps
+    assert step.settings_of("fc").ratio == 0.2  # type: ignore[attr-defined]
+
+
 def test_what_looks_like_a_date_or_a_number_and_is_none_is_told() -> None:
     for value in ("2026-13-45", "0b_"):
         with pytest.raises(WorkbenchError, match="not valid YAML: a value cannot be read"):

@@ -231,6 +231,11 @@ def _parse_overrides(label: str, technique: Technique[Any], settings: Settings, 
     for pattern, changes in given.items():
         if not isinstance(changes, Mapping):
             raise RecipeError(f"In {label}, the override of '{pattern}' must be settings like {{ratio: 0.2}}.")
+        if shared := sorted(technique.settings.whole() & changes.keys()):
+            raise RecipeError(
+                f"In {label}, the override of '{pattern}' sets {shared[0]}, but all layers are trained together: "
+                "set it for the whole step."
+            )
         where = f"{label}, override of '{pattern}'"
         fields = technique.settings.merged(settings.model_dump(exclude_unset=True), changes)
         merged = _validate(technique, fields, where)

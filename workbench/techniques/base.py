@@ -54,6 +54,11 @@ class Settings(BaseModel):
     alternatives: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
+    def whole(cls) -> frozenset[str]:
+        """Return the settings that hold for all layers of a step, so that none can have its own."""
+        return frozenset()
+
+    @classmethod
     def conditions(cls, name: str) -> tuple[Mapping[str, tuple[Any, ...]], ...]:
         """Return the conditions of which one must hold for the setting ``name`` to matter; none: it always does."""
         found = cls.when.get(name, ())

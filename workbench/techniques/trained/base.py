@@ -122,6 +122,11 @@ class TrainingSettings(Settings):
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Decides the order of images and every other chance.")
 
+    @classmethod
+    def whole(cls) -> frozenset[str]:
+        """Return the schedule: layers are trained together, whatever else each has of its own."""
+        return frozenset(TrainingSettings.model_fields)
+
     @model_validator(mode="after")
     def _patience_goes_by_the_best(self) -> Self:
         if self.patience is not None and self.keep == "last":
