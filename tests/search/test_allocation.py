@@ -125,6 +125,17 @@ def test_what_the_recipes_other_steps_save_counts(session: Session) -> None:
     session.measure("[]")
 
 
+def test_a_recipe_that_was_trained_is_searched_without_its_training(session: Session) -> None:
+    base = wb.Recipe.parse("- quantize: {bits: 4}\n- finetune: {epochs: 2}\n- distill: {epochs: 1}")
+    found = AllocationJob(session, Budget("bytes", 60_000), ["quantize"], base=base, repair=False).result()
+    assert [step.technique for step in found.best.recipe.steps] == ["quantize"]
+    assert any("without finetune and distill, which would have to be trained anew" in one for one in found.remarks)
+    front = FrontJob(session, 2, ["quantize"], base=base, repair=False)
+    assert front.result()
+    assert "without finetune and distill" in front.untrained
+    assert FrontJob(session, 2, ["quantize"], base=wb.Recipe(), repair=False).untrained == ""
+
+
 def test_a_scheduler_that_is_not_there_is_said_before_anything_runs(session: Session) -> None:
     for job in (partial(AllocationJob, session, Budget("bytes", 60_000)), partial(FrontJob, session)):
         with pytest.raises(WorkbenchError, match="No scheduler answers"):

@@ -30,12 +30,13 @@ function frontView(model, chosen) {
   function draw() {
     const points = model.get("front");
     const applied = model.get("applied");
-    const { state, done, total, left, error } = model.get("evolving");
+    const { state, done, total, left, error, remark } = model.get("evolving");
     const running = state === "running";
     setText(start, running ? "Stop" : points.length ? "Search on" : "Search the front");
-    setText(words, running && !done ? "Measuring what each layer bears."
+    const course = running && !done ? "Measuring what each layer bears."
       : running ? `${done} of ${plural(total, "recipe")} measured${left != null ? ` · about ${duration(left)} left` : ""}`
-      : state === "done" ? `${points.length} of ${plural(total, "recipe")} measured ${points.length === 1 ? "is" : "are"} beaten by none` : state === "cancelled" ? "Stopped; it goes on from there." : "");
+      : state === "done" ? `${points.length} of ${plural(total, "recipe")} measured ${points.length === 1 ? "is" : "are"} beaten by none` : state === "cancelled" ? "Stopped; it goes on from there." : "";
+    setText(words, [course, remark].filter(Boolean).join(" · "));
     setText(problem, state === "failed" ? error : "");
     plot.toggleAttribute("hidden", !points.length);
     line.hidden = !points.length;

@@ -257,7 +257,7 @@ class AllocationView(View):
         progress = fronts.progress
         self.evolving = {} if progress is None else {
             "state": progress.state, "done": int(progress.done), "total": int(progress.total), "error": progress.error,
-            "left": None if progress.left is None else round(progress.left),
+            "left": None if progress.left is None else round(progress.left), "remark": fronts.remark,
         }  # fmt: skip
 
     def _show(self, searches: Searches) -> None:

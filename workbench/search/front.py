@@ -28,7 +28,7 @@ from workbench.run.executor import hire
 from .budget import Budget
 from .costs import Costs
 from .damage import damages, sweep_options
-from .methods import require_methods
+from .methods import require_methods, without_training
 from .options import Plan, plan_for, require_layers
 from .problem import Choice
 from .repairs import repaired, repairs_for
@@ -79,8 +79,8 @@ class FrontJob(Job[tuple[FrontPoint, ...]]):
     """Evolves recipes of ``session``'s model over so many ``trials``, those of an earlier, ended search included.
 
     ``latest`` is the front so far, by rising size. ``methods`` are names of ``options.METHODS``, ``USUAL`` where empty.
-    ``base``, ``locked``, ``repair`` and ``executor`` are as of an ``AllocationJob``. Raises ``WorkbenchError`` where
-    Optuna is not installed.
+    ``base``, ``locked``, ``repair``, ``executor`` and ``untrained`` are as of an ``AllocationJob``. Raises
+    ``WorkbenchError`` where Optuna is not installed.
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class FrontJob(Job[tuple[FrontPoint, ...]]):
         session.data[SPLIT]
         self.session, self.trials, self.repair = session, trials, repair
         self.latest: tuple[FrontPoint, ...] = ()
-        base, chosen = session.recipe if base is None else base, tuple(methods) or USUAL
+        base, self.untrained = without_training(session.recipe if base is None else base)
+        chosen = tuple(methods) or USUAL
         evolution = _Evolution(self, chosen, seed, base, tuple(locked))
         self.executor, hired = hire(executor)
 

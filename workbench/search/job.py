@@ -31,6 +31,7 @@ from .budget import Budget
 from .costs import Costs
 from .damage import damages, sweep_options
 from .foresight import Foresight, Seen
+from .methods import without_training
 from .options import Plan, plan_for
 from .repairs import ROUNDING, repairs_for
 from .testbed import Testbed
@@ -55,8 +56,8 @@ class AllocationJob(Job[Allocation]):
     """Searches the best recipe of ``session``'s model within ``budget``; ``latest`` is None before the first answer.
 
     ``methods``: names of ``options.METHODS``, the budget's usual ones where empty. ``base``: the recipe whose other
-    settings and steps are kept, the session's unless said. ``locked`` layers keep what they have in it. Without
-    ``repair`` no step is added that repairs what was lost.
+    settings and steps are kept, the session's unless said; those that train are left out, which ``untrained`` says.
+    ``locked`` layers keep what they have in it. Without ``repair`` no step is added that repairs what was lost.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class AllocationJob(Job[Allocation]):
         self.session, self.budget, self.repair = session, budget, repair
         self.latest: Allocation | None = None
         self.doing = ""
-        base = session.recipe if base is None else base
+        base, self.untrained = without_training(session.recipe if base is None else base)
         session.data[SPLIT]  # said at once where there is none, as is a scheduler that does not answer
         search = _Search(self, tuple(methods), base, tuple(locked))
         self.executor, hired = hire(executor)
@@ -252,7 +253,7 @@ class _Search:
         greedy, uniform = (self._best(by) for by in SOLVERS[1:])
         shown = [("The best", best), ("Greedy", greedy), ("Uniform", uniform)]
         remarks = [remark(self._plain(answer.by), title) for title, answer in shown if answer]
-        remarks += [self._plan.ties, self._plan.stays]
+        remarks += [self._plan.ties, self._plan.stays, self._job.untrained]
         return Allocation(
             self._budget, tuple(method.name for method in self._plan.methods), self._plan.locked, self._bed.baseline,
             self._baseline, best, greedy, uniform, tuple(self._measured.values()), tuple(filter(None, remarks)),

@@ -14,7 +14,7 @@ from typing import Any
 from workbench.editing import dial_values
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe, Step
-from workbench.techniques import TECHNIQUES, Dial
+from workbench.techniques import TECHNIQUES, Cost, Dial
 
 from .budget import Budget
 
@@ -144,6 +144,19 @@ def staying(methods: Sequence[Method], base: Recipe) -> str:
     if not kinds:
         return ""
     return f"What the recipe prunes of {' and '.join(kinds)} stays as it is: all else is found on top of it."
+
+
+def without_training(base: Recipe) -> tuple[Recipe, str]:
+    """Return ``base`` without the steps that train, and a sentence on them, empty where there are none.
+
+    What they learned belongs to the steps before them, each of which a search changes.
+    """
+    trained = [step for step in base.steps if step.cost is Cost.TRAINED]
+    if not trained:
+        return base, ""
+    names = " and ".join(dict.fromkeys(step.technique for step in trained))
+    rest = Recipe(tuple(step for step in base.steps if step not in trained))
+    return rest, f"It is searched without {names}, which would have to be trained anew for each recipe: train the best."
 
 
 def require_methods(names: Collection[str]) -> None:

@@ -49,11 +49,15 @@ class Searches(OneJob):
 
 
 class Fronts(OneJob):
-    """Fronts of one Session, one at a time; ``points`` are the last front so far, by rising size."""
+    """Fronts of one Session, one at a time.
+
+    ``points`` are the last front so far, by rising size; ``remark`` says what of the recipe is left out of it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.points: tuple[FrontPoint, ...] = ()
+        self.remark = ""
 
     def start(
         self, session: Session, trials: int, methods: Sequence[str] = (), locked: Collection[str] = ()
@@ -62,7 +66,7 @@ class Fronts(OneJob):
         job = FrontJob(session, trials, methods, locked=locked)
 
         def forget() -> None:
-            self.points = ()
+            self.points, self.remark = (), job.untrained
 
         def note(_: Progress) -> None:
             self.points = job.latest
