@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,6 +95,18 @@ def test_a_paused_training_rests_until_it_is_resumed(trainings: Trainings) -> No
     trainings.resume(entry.id)
     (after,) = wait_for(trainings, lambda entries: entries[0].over)
     assert after.state == "done"
+
+
+def test_the_seconds_that_are_told_leave_out_pauses(trainings: Trainings, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("workbench.train.jobs.job.time", clock)
+    monkeypatch.setattr("workbench.jobs.time", clock)
+    entry = trainings.train(tuned(3), BASE, "paused")
+    trainings.pause(entry.id)
+    clock.now = 1000.0
+    trainings.resume(entry.id)
+    (after,) = wait_for(trainings, lambda entries: entries[0].over)
+    assert (after.state, after.seconds) == ("done", 0)
 
 
 def test_a_session_that_is_closed_ends_its_trainings(session: Session, trainings: Trainings) -> None:

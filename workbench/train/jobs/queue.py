@@ -37,9 +37,9 @@ CLOSED = "This session is closed; open a new one."
 class Entry:
     """One training: what it is, where it started from, and how far it is.
 
-    Accuracies are shares of the validation split; ``left`` and ``seconds`` are seconds; ``doing`` says what is
-    under way, ``note`` what was measured of its steps and why it ended early. ``result`` is the recipe that it
-    came to.
+    Accuracies are shares of the validation split; ``left`` and ``seconds`` are seconds, without those at rest;
+    ``doing`` says what is under way, ``note`` what was measured of its steps and why it ended early. ``result`` is
+    the recipe that it came to.
     """
 
     id: int
@@ -208,7 +208,7 @@ class Trainings(Watched):
         self._note_pace(job)
         state: State = progress.state if progress.state != "running" else "paused" if job.paused else "running"
         told: dict[str, Any] = {
-            "state": state, "share": progress.share, "left": progress.left, "seconds": progress.seconds,
+            "state": state, "share": progress.share, "left": progress.left, "seconds": progress.seconds - job.still,
             "error": progress.error,
         }  # fmt: skip
         training = job if isinstance(job, TrainingJob) else job.training
