@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from workbench.analyze.depth import effective_rank, look_into
 from workbench.analyze.layer_graph import layer_graph
@@ -42,6 +43,21 @@ def test_removed_channels_keep_their_numbers_and_silent_filters_are_dead(session
     silent = np.flatnonzero(weight.after.flatten(1).abs().amax(1).numpy() == 0)
     assert len(silent) > 0
     assert set(silent) <= set(wiped.dead)
+
+
+def test_outputs_are_those_of_images_of_all_classes(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def reached(module: object, layer: str, images: Tensor, check: object) -> None:
+        seen.append(images)
+        raise WorkbenchError("Enough was seen.")
+
+    monkeypatch.setattr("workbench.analyze.depth._outputs", reached)
+    with pytest.raises(WorkbenchError, match="Enough"):
+        look_into(session, "conv1", Recipe())
+    split = session.data["calibration"]
+    shown = [int((session.normalization(split.images) == image).flatten(1).all(1).nonzero()[0]) for image in seen[0]]
+    assert len(split.labels[shown].unique()) == 10
 
 
 def test_effective_rank_counts_equal_directions_and_low_rank_weights_have_less() -> None:

@@ -87,3 +87,12 @@ def test_the_same_classes_in_another_order_are_numbered_as_the_model_does() -> N
 @pytest.mark.parametrize("classes", [(), ("a", "b"), ("b", "c"), ("b", "a", "c"), ("a", "a")])
 def test_data_stay_as_they_are_where_the_classes_match_or_are_others(classes: tuple[str, ...]) -> None:
     assert DATA.in_order(classes) is DATA
+
+
+def test_some_images_of_a_split_sorted_by_class_are_of_all_classes() -> None:
+    split = Split("test", torch.zeros(1000, 1, 1, 1), torch.arange(1000) // 100)
+    places = split.drawn(100)
+    assert len(set(places.tolist())) == 100
+    assert places.equal(split.drawn(100))
+    assert len(split.labels[places].unique()) == 10
+    assert sorted(split.drawn(5000).tolist()) == list(range(1000))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from workbench.cli import main
+from workbench.data.load import load_dataset
+from workbench.deploy.export import export
 from workbench.deploy.formats import FORMATS
+from workbench.models.load import load_model
+from workbench.recipe import Recipe
 
 
 def test_export_prints_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,3 +54,13 @@ def test_formats_lists_every_format(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(entry["summary"] and (entry["installed"] or entry["install"]) for entry in entries)
     assert main(["formats"]) == 0
     assert capsys.readouterr().out.count("\n") == len(FORMATS)
+
+
+def test_a_packed_file_of_a_model_outside_the_zoo_is_judged(tmp_path: Path) -> None:
+    model = load_model(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), input_shape=(1, 28, 28))
+    data = load_dataset("fashion_mnist")
+    data = replace(data, splits={key: split.take(split.drawn(100)) for key, split in data.splits.items()})
+    found = export(model, data, Recipe(), "wbz", tmp_path)
+    assert found.agreement is not None
+    assert (found.agreement.value, found.kernels) == (1, ())
+    assert export(load_model("lenet300"), data, Recipe(), "wbz", tmp_path).kernels

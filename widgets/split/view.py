@@ -101,7 +101,7 @@ class SplitView(StudyView):
         bits = self.bits
         source, graph = _graph(session, recipe)
         assert source.calibration is not None
-        images = session.normalization(session.split.images[:IMAGES])
+        images = session.normalization(session.split.images[session.split.drawn(IMAGES)])
         yardstick = Yardstick.of(source.graph.build(source.compressed.tensors, {}), images[:1])
         return Finding(measure_cuts(graph, source.calibration[:CALIBRATION], images, bits, tell), yardstick, bits)
 
@@ -132,7 +132,7 @@ class SplitView(StudyView):
         source, graph = _graph(session, recipe)
         assert source.calibration is not None
         part = find_part(parts_of(graph), cut)
-        images = session.normalization(session.split.images[:RUN])
+        images = session.normalization(session.split.images[session.split.drawn(RUN)])
         found = try_split(part, source.calibration[:CALIBRATION], images, bits).to_json()
 
         def show() -> None:

@@ -103,9 +103,7 @@ class Pair:
 
     def _sample(self, count: int) -> Tensor:
         """Return the places of ``count`` images of the split, drawn by chance, the same every time."""
-        total = len(self.session.split)
-        drawn = np.random.default_rng(0).permutation(total)[: min(count, total)]
-        return torch.from_numpy(np.sort(drawn))
+        return self.session.split.drawn(count).sort().values
 
 
 def logits_of(

@@ -85,7 +85,7 @@ def look_into(session: Session, layer: str, recipe: Recipe, check: Callable[[], 
     pair = compressed.weight_pair(layer)
     kept = tuple(int(channel) for channel in pair.outputs)
     split = session.data.splits.get("calibration") or session.split
-    images = session.normalization(split.images[:IMAGES])
+    images = session.normalization(split.images[split.drawn(IMAGES)])
     ours = _outputs(session.compress(Recipe()).fresh_module(), layer, images, check)
     theirs = _outputs(compressed.fresh_module(), layer, images, check)
     (row,) = [row for row in layer_table(session) if row.name == layer]

@@ -63,7 +63,8 @@ def _split(options: argparse.Namespace) -> int:
     if source.calibration is None or source.normalization is None:
         raise WorkbenchError(f"'{data.name}' has no calibration images, which the grid of a sent value needs.")
     graph = source.graph.build(source.compressed.tensors, source.compressed.grids)
-    images = source.normalization(data[options.split].images[: max(1, options.images)])
+    split = data[options.split]
+    images = source.normalization(split.images[split.drawn(max(1, options.images))])
     yardstick = Yardstick.of(source.graph.build(source.compressed.tensors, {}), images[:1])
     device, server = pace_of(options.device, yardstick), pace_of(options.server, yardstick)
     slowdown = device.slower if options.slowdown is None else options.slowdown

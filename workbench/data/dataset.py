@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,6 +111,13 @@ class Split:
         digest.update(self.images.contiguous().numpy().data)
         digest.update(self.labels.contiguous().numpy().data)
         return digest.hexdigest()[:16]
+
+    def drawn(self, count: int) -> Tensor:
+        """Return the places of ``count`` images at most, in an order of chance that is always the same.
+
+        Splits are often sorted by class: their first images say nothing of the other classes.
+        """
+        return torch.from_numpy(np.random.default_rng(0).permutation(len(self))[:count])
 
     def take(self, indices: Tensor, name: str | None = None) -> Split:
         """Return the images at ``indices`` as a split of its own."""

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from workbench.data.dataset import Normalization, Split
@@ -117,10 +115,7 @@ class Context:
     artefacts: Artefacts = field(default_factory=lambda: Artefacts(user_folder() / "trained"))
 
     def mixed_images(self, count: int) -> Tensor:
-        """Return ``count`` calibration images at most, in an order of chance that is always the same.
-
-        Splits are often sorted by class: their first images say nothing of the other classes.
-        """
+        """Return ``count`` calibration images at most, as ``Split.drawn`` draws them."""
         return self.mixed(count)[0]
 
     def require_labels(self, what: str) -> None:
@@ -134,5 +129,5 @@ class Context:
     def mixed(self, count: int) -> tuple[Tensor, Tensor]:
         """Return the images of ``mixed_images`` and their labels."""
         assert self.calibration is not None
-        order = torch.from_numpy(np.random.default_rng(0).permutation(len(self.calibration))[:count])
+        order = self.calibration.drawn(count)
         return self.calibration.images[order], self.calibration.labels[order]

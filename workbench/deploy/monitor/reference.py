@@ -120,5 +120,5 @@ def _declared(runner: Runner, shape: tuple[int, ...]) -> int | None:
             f"The model takes images of {wanted} (channels×height×width), and those that tell what is normal are "
             f"{shown_shape(shape)}: give the data it was made for."
         )
-    fixed: int | None = batch
-    return fixed
+    found: int | None = batch
+    return found

@@ -51,7 +51,8 @@ class Rehearsal:
         self._session = session
         runner = OnnxRunner(_deployed(session, recipe), 1)
         check()
-        normal = splits["validation"].images[:NORMAL]
+        validation = splits["validation"]
+        normal = validation.images[validation.drawn(NORMAL)]
         reference = Reference.of(runner, session.normalization(normal))
         check()
         self._shadow = Shadow(OnnxRunner(session.onnx_file(Recipe()), 1))
