@@ -387,3 +387,31 @@ def test_wrong_settings_are_refused(make_pair: MakePair, options: dict[str, Any]
 
 def test_cutting_a_dataset_whose_splits_are_fixed_is_refused() -> None:
     assert "whose splits are fixed" in refused("fashion_mnist", test_share=0.5)
+
+
+def test_shards_that_differ_are_refused(tmp_path: Path, make_pair: MakePair) -> None:
+    for name, size in (("train-0-of-2", 8), ("train-1-of-2", 9)):
+        images, labels = make_pair(30, (1, size, size))
+        np.savez(tmp_path / f"{name}.npz", x=images, y=labels)
+    sentence = refused(tmp_path)
+    assert "train-0-of-2.npz" in sentence
+    assert "train-1-of-2.npz" in sentence
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays(
+        [pa.array([b"", b""]), pa.array([b"", b""]), pa.array([0, 1])], ["image", "image", "label"]
+    )
+    pq.write_table(table, tmp_path / "twice.parquet")
+    assert "more than one column 'image'" in refused(tmp_path / "twice.parquet")
+
+
+def test_pictures_of_unknown_range_in_a_torch_dataset_are_refused() -> None:
+    class Depths(TorchDataset):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return 10
+
+        def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+            return Image.fromarray(np.full((4, 4), 1000 * index, np.float32)), index % 2
+
+    assert "Image '0' has pixels of mode F" in refused(Depths())

@@ -75,6 +75,33 @@ def test_an_npz_beside_one_called_test_finds_it(tmp_path: Path, make_pair: MakeP
         assert len(data["train"]) + len(data["validation"]) == 40
 
 
+def test_shards_of_arrays_are_one_set(tmp_path: Path, make_pair: MakePair) -> None:
+    for name, count in (("train-00000-of-00002", 30), ("train-00001-of-00002", 10), ("test-00000-of-00001", 20)):
+        images, labels = make_pair(count, seed=count)
+        np.savez(tmp_path / f"{name}.npz", x=images, y=labels)
+    for source in (tmp_path, tmp_path / "train-00001-of-00002.npz", tmp_path / "test-00000-of-00001.npz"):
+        data = load_dataset(source)
+        assert len(data["test"]) == 20
+        assert len(data["train"]) + len(data["validation"]) == 40
+    assert load_dataset(tmp_path).name == tmp_path.name
+
+
+def test_archives_that_each_name_their_own_set_belong_together(tmp_path: Path, make_pair: MakePair) -> None:
+    for name, count in (("train", 40), ("test", 20)):
+        images, labels = make_pair(count, seed=count)
+        np.savez(tmp_path / f"{name}.npz", **{f"x_{name}": images, f"y_{name}": labels})
+    assert len(load_dataset(tmp_path / "train.npz")["test"]) == len(load_dataset(tmp_path)["test"]) == 20
+
+
+def test_class_names_in_bytes_beyond_ascii_are_read(tmp_path: Path, make_pair: MakePair) -> None:
+    images, labels = make_pair()
+    names = np.array(["rosé".encode(), b"blanc", b"\xff"])
+    np.savez(tmp_path / "toy.npz", x=images, y=names[labels])
+    assert load_dataset(tmp_path / "toy.npz").classes == ("\\xff", "blanc", "rosé")
+    np.savez(tmp_path / "toy.npz", x=images, y=labels, classes=names)
+    assert load_dataset(tmp_path / "toy.npz").classes == ("rosé", "blanc", "\\xff")
+
+
 def test_an_npz_carries_class_names(tmp_path: Path, make_pair: MakePair) -> None:
     images, labels = make_pair()
     np.savez(tmp_path / "toy.npz", x=images, y=labels, classes=np.array(["a", "b", "c"]))
@@ -111,6 +138,19 @@ def test_a_folder_of_shards_is_one_dataset(tmp_path: Path, make_pair: MakePair) 
     ):
         write_parquet(tmp_path / f"{name}.parquet", make_pair(count, (6, 5, 3), seed=count))
     data = load_dataset(tmp_path)
+    assert len(data["test"]) == 20
+    assert len(data["train"]) + len(data["validation"]) == 40
+
+
+def test_one_shard_finds_the_others_and_the_test_set(tmp_path: Path, make_pair: MakePair) -> None:
+    for name, count in (
+        ("train-00000-of-00002-0123456789abcdef", 30),
+        ("train-00001-of-00002-0123456789abcdef", 10),
+        ("test-00000-of-00001-fedcba9876543210", 20),
+        ("other-test-00000-of-00001", 9),
+    ):
+        write_parquet(tmp_path / f"{name}.parquet", make_pair(count, (6, 5, 3), seed=count))
+    data = load_dataset(next(tmp_path.glob("train-00000*")))
     assert len(data["test"]) == 20
     assert len(data["train"]) + len(data["validation"]) == 40
 

@@ -161,3 +161,38 @@ def test_a_dataset_of_pil_images_keeps_its_class_names(make_pair: MakePair) -> N
     assert data.classes == ("cat", "dog")
     assert data.image_shape == (3, 6, 5)
     assert data["test"].hash == load_dataset((pixels, labels))["test"].hash
+
+
+def test_pictures_of_16_bits_are_scaled_not_clipped() -> None:
+    ramp = (np.arange(48, dtype=np.uint16) * 1300).reshape(6, 8)
+
+    class Deep(TorchDataset):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+            return Image.fromarray(ramp), index % 2
+
+    assert load_dataset(Deep())["train"].images[0, 0].tolist() == (ramp >> 8).tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64])
+def test_tensors_of_rare_types_are_read(make_pair: MakePair, dtype: torch.dtype) -> None:
+    images, labels = (torch.from_numpy(array) for array in make_pair())
+    given = images.to(torch.int64).to(dtype), labels.to(dtype)
+    assert load_dataset(given)["test"].hash == load_dataset((images, labels))["test"].hash
+
+
+def test_long_doubles_are_read(make_pair: MakePair) -> None:
+    images, labels = make_pair()
+    assert load_dataset((images.astype(np.longdouble), labels))["test"].images.dtype == torch.float32
+
+
+def test_masks_of_0_and_1_are_normalised_and_told() -> None:
+    generator = np.random.default_rng(0)
+    masks = (generator.random((400, 1, 8, 8)) < 0.05).astype(np.uint8)
+    data = load_dataset((masks, np.arange(400) % 2))
+    images = data.normalization(data["train"].images)
+    assert abs(float(images.mean())) < 0.01
+    assert float(images.std()) == pytest.approx(1, abs=0.01)
+    assert any("whole numbers up to 1" in note for note in data.notes)

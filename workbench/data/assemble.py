@@ -50,7 +50,7 @@ def assemble(
     remarks = [*notes, *_check_classes(found, names, what, declared=options.classes is not None)]
     remarks += _without_labels(found, what)
     splits, said = cut(found, names, options, what)
-    remarks += [*said, *repeats(splits)]
+    remarks += [*said, *repeats(splits), *_almost_black(splits["train"].images)]
     normalization, remark = _normalization(splits["train"].images, options, what)
     return Dataset(name, splits, names, normalization, source, (*remarks, remark))
 
@@ -122,6 +122,13 @@ def _normalization(train: Tensor, options: Options, what: str) -> tuple[Normaliz
     return Normalization.identity(channels), (
         f"Images are floats from {low:.3g} to {high:.3g} and are used as they are; pass normalization= to change that."
     )
+
+
+def _almost_black(train: Tensor) -> list[str]:
+    """Say so where whole numbers up to 1 were probably meant as all there is of light."""
+    if train.dtype != torch.uint8 or int(train.max()) != 1:
+        return []
+    return ["Pixels are whole numbers up to 1, of 255: where 1 means white, give them as floats or multiply by 255."]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -45,7 +45,7 @@ def to_labels(given: object, count: int, what: str) -> NDArray[Any]:
     """
     if given is None:
         return np.full(count, UNLABELLED, np.int64)
-    labels = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    labels = np.asarray(_plain(given) if isinstance(given, Tensor) else given)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -58,12 +58,19 @@ def to_labels(given: object, count: int, what: str) -> NDArray[Any]:
     if labels.dtype.kind == "O":
         labels = _of_objects(labels, what)
     if labels.dtype.kind in "US":
-        return labels.astype(str)
+        return as_text(labels)
     if labels.dtype.kind not in "iub":
         raise WorkbenchError(
             f"The labels of {what} are {labels.dtype}; give whole class numbers from 0, or class names."
         )
     return labels.astype(np.int64)
+
+
+def as_text(names: NDArray[Any]) -> NDArray[np.str_]:
+    """Return strings or bytes as strings; bytes are UTF-8, and what is not is written as ``\\xe9``."""
+    if names.dtype.kind == "S":
+        return np.asarray(np.char.decode(names, "utf-8", "backslashreplace"), np.str_)
+    return names.astype(str)
 
 
 def encode_labels(
@@ -154,7 +161,7 @@ def _encode_names(
 
 def _as_tensor(given: object, what: str) -> Tensor:
     if isinstance(given, Tensor):
-        return given.detach().cpu()
+        return _plain(given)
     if isinstance(given, (list, tuple)):
         return _stack(given, what)
     array = np.asarray(given)
@@ -164,7 +171,17 @@ def _as_tensor(given: object, what: str) -> Tensor:
         array = array.astype(np.int64)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # torch has no longer floats
+        array = array.astype(np.float64)
     return torch.from_numpy(np.array(array))
+
+
+def _plain(given: Tensor) -> Tensor:
+    """Return a tensor on the CPU, of a type that torch computes with and NumPy knows."""
+    given = given.detach().cpu()
+    if given.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        return given.to(torch.int64)
+    return given.float() if given.is_floating_point() and given.dtype != torch.float64 else given
 
 
 def _stack(images: Sequence[object], what: str) -> Tensor:

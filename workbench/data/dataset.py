@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -48,7 +49,8 @@ class Normalization:
     def of(cls, images: Tensor) -> Normalization:
         """Return each channel's mean and standard deviation over ``images`` ``(N, C, H, W)``.
 
-        Rounded to four decimals, so that what is shown is what is used; a constant channel gets std 1.
+        Rounded to four decimals, or four digits of a std below 0.001, so that what is shown is what is used; a
+        constant channel gets std 1.
         """
         channels = images.shape[1]
         total, squares = torch.zeros(2, channels, dtype=torch.float64)
@@ -60,9 +62,12 @@ class Normalization:
         scale = 255 if images.dtype == torch.uint8 else 1
         mean = total / count
         std = (squares / count - mean.square()).clamp_min(0).sqrt() / scale
+        constant = images.amin((0, 2, 3)) == images.amax((0, 2, 3))
+        spread = [0.0 if still else float(value) for value, still in zip(std, constant, strict=True)]
+        digits = [4 if value >= 1e-3 or value == 0 else 3 - math.floor(math.log10(value)) for value in spread]
         return cls(
-            tuple(round(float(value), 4) for value in mean / scale),
-            tuple(round(float(value), 4) if value >= 1e-3 else 1.0 for value in std),
+            tuple(round(float(value), places) for value, places in zip(mean / scale, digits, strict=True)),
+            tuple(round(value, places) or 1.0 for value, places in zip(spread, digits, strict=True)),
         )
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -127,12 +127,31 @@ def _read_heads(chunk: Sequence[Encoded]) -> list[Head]:
 
 def _read_head(encoded: Encoded) -> Head:
     with _open(encoded) as image:
-        if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
-            raise WorkbenchError(
-                f"Image '{encoded[0]}' has pixels of mode {image.mode}, whose range is unknown; save it with "
-                f"8 or 16 bits a channel."
-            )
+        _require_range(image, encoded[0])
         return image.mode, image.size
+
+
+def _require_range(image: Image, name: str) -> None:
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise WorkbenchError(
+            f"Image '{shown(name)}' has pixels of mode {image.mode}, whose range is unknown; save it with "
+            f"8 or 16 bits a channel."
+        )
+
+
+def in_eight_bits(image: Image, name: str, grey: bool | None = None) -> Image:
+    """Return a loaded image in mode L or RGB, as it is unless ``grey`` says; the upper 8 of 16 bits a channel are kept.
+
+    Raises ``WorkbenchError`` for pixels whose range is unknown.
+    """
+    from PIL import Image
+
+    _require_range(image, name)
+    mode = "L" if (image.mode in GREY if grey is None else grey) else "RGB"
+    if image.mode.startswith("I"):
+        # convert("L") would clip 16-bit values at 255 rather than scale them
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    return image.convert(mode)
 
 
 def _read_pixels(encoded: Encoded, size: tuple[int, int], grey: bool, heads: Counter[Head]) -> NDArray[np.uint8]:
@@ -145,11 +164,7 @@ def _read_pixels(encoded: Encoded, size: tuple[int, int], grey: bool, heads: Cou
             image.load()
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ...
             raise _unreadable(encoded[0], error) from None
-        plain: Image.Image = image
-        if image.mode.startswith("I"):
-            # convert("L") would clip 16-bit values at 255 rather than scale them
-            plain = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-        plain = plain.convert("L" if grey else "RGB")
+        plain = in_eight_bits(image, encoded[0], grey)
         if plain.size != size:
             plain = ImageOps.fit(plain, size, Image.Resampling.BILINEAR)
         return np.asarray(plain)

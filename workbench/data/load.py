@@ -21,7 +21,7 @@ from .checks import shown
 from .dataset import Dataset, Normalization
 from .folder import load_folder
 from .naming import group
-from .npz import load_npz
+from .npz import load_archives, load_npz
 from .options import Options, as_image_size, as_normalization
 from .parquet import load_parquet, load_tables
 
@@ -112,8 +112,7 @@ def _load_directory(folder: Path, options: Options) -> Dataset:
         return load_tables(tables, folder, options)
     archives = group(folder.glob("*.npz"))
     if archives:
-        first = next(iter(archives.values()))[0]
-        return dataclasses.replace(load_npz(first, options), name=shown(folder.resolve().name))
+        return load_archives(archives, folder, options)
     return load_folder(folder, options)
 
 

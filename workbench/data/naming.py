@@ -13,6 +13,8 @@ SPELLINGS = {
 }  # fmt: skip
 
 _LONGEST_FIRST = "|".join(sorted(SPELLINGS, key=len, reverse=True))
+#: What numbers the parts of a set, as in ``train-00000-of-00002``; some add a hash.
+_SHARD = re.compile(r"-\d+-of-\d+(-[0-9a-f]{16})?(?=\.|$)")
 _WORD = re.compile(rf"(?<![a-z])({_LONGEST_FIRST})(?![a-z])", re.IGNORECASE)
 
 
@@ -30,15 +32,20 @@ def without_split(name: str) -> str:
 def siblings(path: Path) -> dict[str, list[Path]]:
     """Return the files of each set that belong to ``path``: itself, and those beside it named alike.
 
-    ``train.parquet`` finds ``test.parquet``; ``shards-train-0.npz`` finds ``shards-test-0.npz``. A file
-    whose name speaks of no set stands alone, as train.
+    ``train.parquet`` finds ``test.parquet``; ``shards-train-0.npz`` finds ``shards-test-0.npz``;
+    ``train-00000-of-00002.parquet`` finds all parts of every set, however many each has. A file whose name speaks of
+    no set stands alone, as train.
     """
     own = split_of(path.stem)
     if own is None:
         return {"train": [path]}
-    pattern = without_split(path.name)
-    alike = [other for other in path.parent.glob(f"*{path.suffix}") if without_split(other.name) == pattern]
-    return group(alike)
+    pattern = _kind(path)
+    return group(other for other in path.parent.glob(f"*{path.suffix}") if _kind(other) == pattern)
+
+
+def _kind(path: Path) -> str:
+    """What the files of all sets and of their parts have in common."""
+    return _SHARD.sub("", without_split(path.name))
 
 
 def group(paths: Iterable[Path]) -> dict[str, list[Path]]:

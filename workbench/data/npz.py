@@ -6,7 +6,7 @@ Images alone have no labels.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from workbench.errors import WorkbenchError
 
 from .assemble import Part, assemble
-from .checks import require_memory, shown
+from .checks import as_text, require_memory, shown
 from .dataset import Dataset
 from .naming import siblings, split_of, without_split
 from .options import Options
@@ -31,18 +31,57 @@ def load_npz(path: Path, options: Options) -> Dataset:
 
     Class names are read from an array ``classes`` of strings. Nothing is ever unpickled.
     """
-    options.only("classes", "normalization", "validation_share", "test_share", "seed", where="an .npz file")
     arrays = read_arrays(path)
-    parts = _parts(arrays, path)
-    if set(parts) == {"train"}:
-        parts = {}
-        for split, files in siblings(path).items():
-            if len(files) > 1:
-                raise WorkbenchError(f"There is more than one {split} set beside '{shown(path)}'; keep one.")
-            parts |= {split: _parts(arrays if files[0] == path else read_arrays(files[0]), files[0])["train"]}
+    files = siblings(path) if len(_parts(arrays, path)) == 1 else {"train": [path]}
+    return load_archives(files, path, options, {path: arrays})
+
+
+def load_archives(
+    files: Mapping[str, list[Path]],
+    path: Path,
+    options: Options,
+    known: Mapping[Path, Mapping[str, NDArray[Any]]] | None = None,
+) -> Dataset:
+    """Return the dataset of several archives a set (shards); ``path`` is what the person gave.
+
+    ``known`` are the arrays of files that were read already. An array's name says which set it is of, or else its
+    file's name.
+    """
+    options.only("classes", "normalization", "validation_share", "test_share", "seed", where="an .npz file")
+    found: dict[str, list[tuple[Path, Part]]] = {}
+    classes: tuple[str, ...] | None = None
+    for split, archives in files.items():
+        for file in archives:
+            arrays = (known or {}).get(file) or read_arrays(file)
+            for key, part in _parts(arrays, file).items():
+                found.setdefault(split if key == "train" else key, []).append((file, part))
+            classes = classes or _class_names(arrays)
+    parts = {split: _joined(shards) for split, shards in found.items()}
+    name = path.resolve().name if path.is_dir() else path.stem
+    return assemble(name, parts, options, classes=classes, source=shown(path))
+
+
+def _joined(shards: Sequence[tuple[Path, Part]]) -> Part:
+    """Return the parts of one set as one; raise ``WorkbenchError`` where they are not alike."""
+    (first, one), *others = shards
+    if not others:
+        return one
+    images: list[NDArray[Any]] = [part.images for _, part in shards]  # type: ignore[misc]  # as read_arrays gave them
+    labels: list[Any] = [part.labels for _, part in shards]
+    for (file, _), pixels, told in zip(others, images[1:], labels[1:], strict=True):
+        kinds = [None if entry is None else (entry.dtype.kind in "US", entry.shape[1:]) for entry in (labels[0], told)]
+        if (pixels.dtype, pixels.shape[1:]) != (images[0].dtype, images[0].shape[1:]) or kinds[0] != kinds[1]:
+            raise WorkbenchError(
+                f"Files '{shown(first.name)}' and '{shown(file.name)}' are of one set, and their images or labels are "
+                "of other types or sizes; make them alike, or keep one."
+            )
+    require_memory(2 * sum(pixels.nbytes for pixels in images), f"the set of '{shown(first.name)}'")
+    return Part(np.concatenate(images), None if labels[0] is None else np.concatenate(labels))
+
+
+def _class_names(arrays: Mapping[str, NDArray[Any]]) -> tuple[str, ...] | None:
     names = next((arrays[key] for key in _CLASSES if key in arrays and arrays[key].dtype.kind in "US"), None)
-    classes = None if names is None else tuple(names.astype(str).ravel().tolist())
-    return assemble(path.stem, parts, options, classes=classes, source=shown(path))
+    return None if names is None else tuple(as_text(names).ravel().tolist())
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

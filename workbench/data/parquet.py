@@ -92,6 +92,8 @@ def _column(table: pa.Table, path: Path, names: tuple[str, ...], *, images: bool
         return bool(types.is_integer(kind) or types.is_string(kind))
 
     for name in names:
+        if table.column_names.count(name) > 1:
+            raise WorkbenchError(f"File '{shown(path)}' has more than one column '{name}': give each its own name.")
         if name in table.column_names:
             return name
     fitting = [field.name for field in table.schema if fits(field.type)]

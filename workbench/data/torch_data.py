@@ -15,6 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 from workbench.errors import WorkbenchError
 
 from .assemble import Part
+from .decode import in_eight_bits
 
 _IMAGES = ("image", "img", "images", "pixel_values", "x")
 _LABELS = ("label", "labels", "target", "y")
@@ -56,9 +57,9 @@ def _from_dataset(dataset: Any) -> Iterator[tuple[object, object]]:
         items = (dataset[index] for index in range(len(dataset)))
     else:
         raise WorkbenchError("A torch Dataset must have a length (__len__) to be read.")
-    for item in items:
+    for place, item in enumerate(items):
         image, label = _pair(item)
-        yield _pixels(image), label
+        yield _pixels(image, str(place)), label
 
 
 def _from_loader(loader: DataLoader[Any]) -> Iterator[tuple[object, object]]:
@@ -105,11 +106,11 @@ def _pair(item: Any) -> tuple[Any, Any]:
     )
 
 
-def _pixels(image: Any) -> Any:
+def _pixels(image: Any, name: str) -> Any:
     """Tensors and arrays as they are; PIL images as uint8 (C, H, W)."""
     if not hasattr(image, "getbands"):
         return image
-    pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    pixels = np.asarray(in_eight_bits(image, name))
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
