@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import onnx
 import pytest
@@ -82,3 +84,24 @@ def test_a_program_for_tvm_counts_from_the_front() -> None:
     places = [node.args[2] for node in program.graph.nodes if node.target is torch.ops.aten.select.int]
     assert sorted(places) == [0, 2]
     assert torch.equal(program.module()(image), Last()(image))
+
+
+def test_tvm_and_executorch_are_told_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Told(Exception):
+        """Enough was seen."""
+
+    def stop(*numbers: int) -> None:
+        raise Told(numbers)
+
+    tvm, portable = ModuleType("tvm"), ModuleType("executorch.extension.pybindings")
+    tvm.relax = ModuleType("tvm.relax")  # type: ignore[attr-defined]
+    tvm.get_global_func = {"runtime.config_threadpool": stop}.get  # type: ignore[attr-defined]
+    portable.portable_lib = SimpleNamespace(_unsafe_reset_threadpool=stop)  # type: ignore[attr-defined]
+    runtime = ModuleType("executorch.runtime")
+    runtime.Runtime = object  # type: ignore[attr-defined]
+    for module in (tvm, tvm.relax, portable, runtime, *map(ModuleType, ("executorch", "executorch.extension"))):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(Told, match=r"\(1, 3\)"):
+        FORMATS["tvm"].open(Path("model.tvm.so"), 3)
+    with pytest.raises(Told, match=r"\(3,\)"):
+        FORMATS["executorch"].open(Path("model.pte"), 3)

@@ -179,10 +179,24 @@ def test_the_best_cut_follows_the_network_and_the_device(model: onnx.ModelProto)
     assert all(few.bytes < many.bytes for few, many in zip(coarse.cuts[:-1], fine.cuts[:-1], strict=True))
 
 
-@pytest.mark.parametrize(("changes", "said"), [({"bits": 9}, "1 to 8 bits"), ({"slowdown": 0}, "must be positive")])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"bits": 9}, "1 to 8 bits"),
+        ({"slowdown": 0}, "must be positive"),
+        ({"slowdown": float("nan")}, "must be positive"),
+        ({"speedup": float("inf")}, "must be positive"),
+    ],
+)
 def test_numbers_out_of_range_are_told(model: onnx.ModelProto, changes: dict[str, float], said: str) -> None:
     with pytest.raises(SplitError, match=said):
         plan_split(model, IMAGES, IMAGES, NETWORKS["wifi"], **changes)  # type: ignore[arg-type]
+
+
+def test_the_command_refuses_a_speed_that_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["split", "--model", "lenet5", "--data", "fashion_mnist", "--images", "2"]
+    assert main([*command, "--mbps", "nan"]) == 2
+    assert "must be positive" in capsys.readouterr().err
 
 
 def test_an_unknown_cut_names_those_there_are(model: onnx.ModelProto) -> None:

@@ -79,6 +79,19 @@ def test_outputs_that_are_not_one_tensor_of_logits(wrap, told):
     assert told in sentence(Wrapped())
 
 
+def test_a_model_that_takes_only_one_image_at_a_time():
+    class One(LeNet5):
+        def forward(self, x: Tensor):
+            return super().forward(x.reshape(1, 1, 28, 28))
+
+    class Flat(nn.Sequential):
+        def forward(self, x: Tensor):
+            return super().forward(x.reshape(1, -1, 784).mean(1))
+
+    assert "One takes one image at a time" in sentence(One())
+    assert "Flat takes one image at a time" in sentence(Flat(nn.Linear(784, 10)))
+
+
 def test_images_with_the_wrong_number_of_channels():
     assert "takes images of 1 channel, and these have 3 channels" in sentence(ResNet20(), (3, 28, 28))
 

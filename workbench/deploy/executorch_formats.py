@@ -59,9 +59,16 @@ class ExecuTorch(Format):
         return (path,)
 
     def open(self, path: Path, threads: int | None = None, architecture: nn.Module | None = None) -> Runner:
-        """Load it into ExecuTorch's runtime, which chooses its threads itself."""
+        """Load it into ExecuTorch's runtime, which chooses its threads itself unless their number is given.
+
+        They are of the whole process: no program that was opened earlier may be run afterwards with another number.
+        """
         from executorch.runtime import Runtime
 
+        if threads is not None:
+            from executorch.extension.pybindings import portable_lib
+
+            portable_lib._unsafe_reset_threadpool(threads)
         program = Runtime.get().load_program(path)
         method = program.load_method("forward")
         if method is None:

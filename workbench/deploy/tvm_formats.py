@@ -51,10 +51,12 @@ class Tvm(Format):
         return (path,)
 
     def open(self, path: Path, threads: int | None = None, architecture: nn.Module | None = None) -> Runner:
-        """Load the library."""
+        """Load the library; TVM's threads are of the thread that opens it, which has to be the one that runs it."""
         import tvm
         from tvm import relax
 
+        # 1: on the quickest cores. TVM_NUM_THREADS would be read once only, when the threads are made
+        tvm.get_global_func("runtime.config_threadpool")(1, threads or torch.get_num_threads())
         machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
 
         def call(image: Tensor) -> Any:

@@ -22,18 +22,24 @@ def check_model(
     """Return what keeps ``module`` from being compressed and judged, one sentence a problem, worst first.
 
     ``image_shape`` is one image's ``(C, H, W)``; ``classes`` the dataset's class names or their
-    number. Runs the module at most once, on one image of zeros. An empty tuple means it is usable.
+    number. Runs the module on two images of zeros, and on one where that fails. An empty tuple means it is usable.
     """
     found = [*_weights(module), *_layers(module), *missing_inputs(module)]
     if found:
         return tuple(found)
+    pair = _pair(module, image_shape)
+    if pair is not None:
+        return _outputs(module, pair[:1], classes)
     first: list[tuple[nn.Module, Tensor]] = []
     try:
         with _watched(module, first):
             output = run_zeros(module, image_shape)
     except ModelError as error:
         return (_channels(module, image_shape, first) or _size(error),)
-    return _outputs(module, output, classes)
+    return _outputs(module, output, classes) or (
+        f"{type(module).__name__} takes one image at a time, and the workbench gives batches: let its forward keep the "
+        "first dimension, (N, C, H, W) to (N, classes).",
+    )
 
 
 def require_model(module: nn.Module, image_shape: tuple[int, ...], classes: int | Sequence[str] | None = None) -> None:
@@ -41,6 +47,15 @@ def require_model(module: nn.Module, image_shape: tuple[int, ...], classes: int 
     problems = check_model(module, image_shape, classes)
     if problems:
         raise ModelError(problems[0])
+
+
+def _pair(module: nn.Module, image_shape: tuple[int, ...]) -> Tensor | None:
+    """Return the logits of two images of zeros, None where there is no row of them for each."""
+    try:
+        output = run_zeros(module, image_shape, 2)
+    except ModelError:
+        return None
+    return output if isinstance(output, Tensor) and output.ndim == 2 and len(output) == 2 else None
 
 
 def numbered_classes(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -83,14 +83,14 @@ def layers_of(module: nn.Module, image_shape: tuple[int, ...]) -> tuple[Layer, .
     return tuple(_row(names[layer], layer, calls.get(layer, _Calls()), registered, counted) for layer in ordered)
 
 
-def run_zeros(module: nn.Module, image_shape: tuple[int, ...]) -> Any:
-    """Return what ``module`` gives for one image of zeros, in eval mode, whatever its training flags.
+def run_zeros(module: nn.Module, image_shape: tuple[int, ...], count: int = 1) -> Any:
+    """Return what ``module`` gives for ``count`` images of zeros, in eval mode, whatever its training flags.
 
     Raises ``ModelError`` where the module does not run on images of that shape.
     """
     flags = [(part, part.training) for part in module.modules()]
     first = next(module.parameters(), torch.empty(0))
-    zeros = torch.zeros(1, *image_shape, device=first.device, dtype=first.dtype)
+    zeros = torch.zeros(count, *image_shape, device=first.device, dtype=first.dtype)
     try:
         for part, _ in flags:
             part.training = False

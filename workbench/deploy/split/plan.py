@@ -7,6 +7,7 @@ are those of real values of test images, rounded and coded as ``wire`` sends the
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -195,8 +196,11 @@ def measure_cuts(
 
 
 def _require(network: Network, slowdown: float, speedup: float) -> None:
-    if slowdown <= 0 or speedup <= 0 or network.mbps <= 0 or network.rtt_ms < 0:
-        raise SplitError("A device's slowdown, a server's speedup and a network's speed must be positive.")
+    numbers = (slowdown, speedup, network.mbps, network.rtt_ms)
+    if not all(map(math.isfinite, numbers)) or min(numbers[:3]) <= 0 or network.rtt_ms < 0:
+        raise SplitError(
+            "A device's slowdown, a server's speedup and a network's speed must be positive, its delay 0 ms or more."
+        )
 
 
 def grid_of(part: Part, calibration: Tensor, bits: int) -> Grid:
