@@ -10,6 +10,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from workbench.errors import WorkbenchError
+from workbench.models.behaviour import behaviour_of
 from workbench.models.channels import ChannelGraph
 from workbench.models.check import missing_inputs
 from workbench.models.layers import Layer, layers_of
@@ -85,9 +86,11 @@ class Subject:
 
 
 def model_hash(module: nn.Module) -> str:
-    """Return the first 16 hex digits of a SHA-256 over the architecture's text and all tensors."""
+    """Return the first 16 hex digits of a SHA-256 over the architecture's text, all tensors and what else tells."""
     digest = hashlib.sha256(repr(module).encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().contiguous().numpy().tobytes())
+    for told in behaviour_of(module):
+        digest.update(told)
     return digest.hexdigest()[:16]
