@@ -25,13 +25,13 @@ EDIT = QuantizeInput("fc", 3, 0.1, 2)
 @pytest.mark.parametrize("how", ["step", "cut"])
 def test_before_it_learns_it_rounds_as_the_fixed_grid(how: str) -> None:
     layer = nn.Linear(5, 1)
-    (ours,), (theirs,) = LearnedInput(EDIT, how)(layer, (VALUES,)), InputQuantizer(EDIT)(layer, (VALUES,))
+    (ours,), (theirs,) = (grid(layer, (VALUES,), {})[0] for grid in (LearnedInput(EDIT, how), InputQuantizer(EDIT)))
     torch.testing.assert_close(ours, theirs)
 
 
 def test_a_step_gets_the_gradient_of_the_rounded_value() -> None:
     grid = LearnedInput(EDIT, "step")
-    grid(nn.Linear(5, 1), (VALUES,))[0].sum().backward()
+    grid(nn.Linear(5, 1), (VALUES,), {})[0][0].sum().backward()
     place = VALUES / 0.1 + 2
     inside = (place > 0) & (place < 7)
     each = torch.where(inside, torch.round(place) - place, torch.where(place >= 7, 5.0, -2.0))
@@ -42,8 +42,8 @@ def test_a_step_gets_the_gradient_of_the_rounded_value() -> None:
 def test_an_offset_gets_the_gradient_of_what_lies_beyond_the_grid() -> None:
     """Bhalgat et al. 2020, equation 5."""
     grid, values = LearnedInput(EDIT, "step", learn_offset=True), VALUES.clone().requires_grad_()
-    (rounded,) = grid(nn.Linear(5, 1), (values,))
-    torch.testing.assert_close(rounded, InputQuantizer(EDIT)(nn.Linear(5, 1), (VALUES,))[0])
+    ((rounded,), _) = grid(nn.Linear(5, 1), (values,), {})
+    torch.testing.assert_close(rounded, InputQuantizer(EDIT)(nn.Linear(5, 1), (VALUES,), {})[0][0])
     rounded.sum().backward()
     assert grid.offset is not None
     assert grid.offset.grad is not None
@@ -54,7 +54,7 @@ def test_an_offset_gets_the_gradient_of_what_lies_beyond_the_grid() -> None:
 
 def test_a_cut_gets_the_gradient_of_what_lies_beyond_it() -> None:
     grid, values = LearnedInput(EDIT, "cut"), VALUES.clone().requires_grad_()
-    grid(nn.Linear(5, 1), (values,))[0].sum().backward()
+    grid(nn.Linear(5, 1), (values,), {})[0][0].sum().backward()
     assert grid.scale.grad is not None
     assert float(grid.scale.grad) == pytest.approx(2 * 5 / math.sqrt(5 * 7))  # two values beyond; the top is five steps
     assert values.grad is not None
@@ -88,7 +88,7 @@ def test_a_binary_input_passes_gradients_within_a_standard_deviation(how: str) -
     edit, values = BinarizeInput("fc", scale=0.8, centre=0.5), torch.tensor([[-2.0, -0.4, 0.4, 0.6, 1.4, 1.6]])
     layer, values = nn.Linear(6, 1), values.requires_grad_()
     grid = InputQuantizer(edit) if how == "no" else LearnedInput(edit, how, learn_offset=True)
-    (rounded,) = grid(layer, (values,))
+    ((rounded,), _) = grid(layer, (values,), {})
     torch.testing.assert_close(rounded.detach(), torch.tensor([[-0.3, -0.3, -0.3, 1.3, 1.3, 1.3]]))
     (rounded * torch.tensor([1.0, 1, 1, 1, 1, 2])).sum().backward()
     assert values.grad is not None

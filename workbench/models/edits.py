@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from workbench.calls import changed
 from workbench.errors import WorkbenchError
 
 from .factors import Factorize, replace_layer
@@ -152,7 +153,7 @@ def apply_edits(module: nn.Module, edits: Iterable[Edit]) -> None:
         elif isinstance(edit, Shorten):
             shorten(module, edit)
         else:
-            layer.register_forward_pre_hook(InputQuantizer(edit))
+            layer.register_forward_pre_hook(InputQuantizer(edit), with_kwargs=True)
 
 
 def slice_tensors(
@@ -199,11 +200,10 @@ class InputQuantizer:
     def __init__(self, edit: QuantizeInput) -> None:
         self.edit = edit
 
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        # query, key and value of attention alike; one tensor in several places stays one
-        count = 3 if isinstance(module, nn.MultiheadAttention) else 1
-        rounded = {id(given): self._round(given) for given in inputs[:count]}
-        return (*(rounded[id(given)] for given in inputs[:count]), *inputs[count:])
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return changed(module, args, kwargs, self._round)
 
     def _round(self, values: Tensor) -> Tensor:
         edit = self.edit

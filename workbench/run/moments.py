@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from workbench.calls import entering
 
 from .layout import channels_last
 
@@ -104,11 +107,11 @@ def _entering(module: nn.Module, name: str, images: Tensor) -> list[Tensor]:
     layer = module.get_submodule(name)
     found: list[Tensor] = []
 
-    def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found.append(columns(layer, inputs[0]))
+    def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found.append(columns(layer, entering(layer, args, kwargs)[0]))
         raise _Reached
 
-    handle = layer.register_forward_pre_hook(record)
+    handle = layer.register_forward_pre_hook(record, with_kwargs=True)
     with contextlib.suppress(_Reached):
         module(images)
     handle.remove()
@@ -173,16 +176,17 @@ def output_statistics(
 
         return hook
 
-    def read(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if id(inputs[0]) in given:
-                norms[given[id(inputs[0])][0]] = name
+    def read(name: str) -> Callable[..., None]:
+        def hook(norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            (entered,) = entering(norm, args, kwargs)
+            if id(entered) in given:
+                norms[given[id(entered)][0]] = name
 
         return hook
 
     handles = [module.get_submodule(name).register_forward_hook(record(name)) for name in layers]
     handles += [
-        part.register_forward_pre_hook(read(name))
+        part.register_forward_pre_hook(read(name), with_kwargs=True)
         for name, part in module.named_modules()
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats
     ]

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workbench.calls import entering
+
 from .layout import channels_last
 
 #: Images whose activations are observed.
@@ -73,17 +75,16 @@ def _watch_inputs(
 ) -> None:
     """Run the first images, and call ``see`` with every float tensor that enters one of ``layers``."""
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def hook(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-            count = 3 if isinstance(layer, nn.MultiheadAttention) else 1
-            for given in inputs[:count]:
+    def watch(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            for given in entering(layer, args, kwargs):
                 # indices (Embedding) are no numbers to round
                 if isinstance(given, Tensor) and given.is_floating_point():
                     see(name, given)
 
         return hook
 
-    handles = [module.get_submodule(name).register_forward_pre_hook(watch(name)) for name in layers]
+    handles = [module.get_submodule(name).register_forward_pre_hook(watch(name), with_kwargs=True) for name in layers]
     module = channels_last(module)
     with torch.inference_mode():
         for batch in images[:OBSERVED_IMAGES].split(BATCH):

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.calls import entering
+
 from .moments import BATCH, Normalize, columns
 
 
@@ -23,16 +25,16 @@ def second_moments(
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def hook(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def watch(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             check()
-            seen = columns(layer, inputs[0])[0]
+            seen = columns(layer, entering(layer, args, kwargs)[0])[0]
             sums[name] = sums.get(name, 0) + seen @ seen.T
             counts[name] = counts.get(name, 0) + seen.shape[1]
 
         return hook
 
-    handles = [module.get_submodule(name).register_forward_pre_hook(watch(name)) for name in layers]
+    handles = [module.get_submodule(name).register_forward_pre_hook(watch(name), with_kwargs=True) for name in layers]
     with torch.inference_mode():
         for batch in images.split(BATCH):
             module(normalize(batch))

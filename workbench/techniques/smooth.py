@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from workbench.calls import entering
 from workbench.errors import WorkbenchError
 from workbench.models.chains import Pair, columns_of
 from workbench.run.moments import BATCH, prepare
@@ -76,12 +78,12 @@ def _reaches(draft: Draft, pairs: list[Pair], count: int, context: Context) -> d
     module = prepare(draft.build())
     found: dict[str, Tensor] = {}
 
-    def see(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        reach = inputs[0].abs().flatten(0, -2).amax(0)
+    def see(name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        reach = entering(layer, args, kwargs)[0].abs().flatten(0, -2).amax(0)
         found[name] = torch.maximum(found[name], reach) if name in found else reach
 
     for pair in pairs:
-        module.get_submodule(pair.second).register_forward_pre_hook(partial(see, pair.second))
+        module.get_submodule(pair.second).register_forward_pre_hook(partial(see, pair.second), with_kwargs=True)
     with torch.no_grad():
         for batch in context.mixed_images(count).split(BATCH):
             context.check()

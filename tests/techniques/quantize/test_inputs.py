@@ -99,7 +99,7 @@ def test_constant_inputs_are_no_trouble() -> None:
 def test_dynamic_rounding_is_onnx_dynamic_quantize_linear(shift: float) -> None:
     torch.manual_seed(0)
     values = torch.randn(20, 7) + shift
-    (ours,) = InputQuantizer(QuantizeInputByBatch("x", 8))(nn.Identity(), (values,))
+    ((ours,), _) = InputQuantizer(QuantizeInputByBatch("x", 8))(nn.Identity(), (values,), {})
     nodes = [
         helper.make_node("DynamicQuantizeLinear", ["x"], ["codes", "scale", "zero"]),
         helper.make_node("DequantizeLinear", ["codes", "scale", "zero"], ["y"]),
@@ -165,7 +165,7 @@ def test_two_values_are_the_mean_and_the_mean_distance_from_it() -> None:
 
     def error(distance: float) -> float:
         edit = BinarizeInput("x", scale=distance, centre=centre)
-        (found,) = InputQuantizer(edit)(nn.Identity(), (values,))
+        ((found,), _) = InputQuantizer(edit)(nn.Identity(), (values,), {})
         return float((found - values).square().mean())
 
     assert error(scale) < min(error(0.9 * scale), error(1.1 * scale))

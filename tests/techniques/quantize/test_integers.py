@@ -95,7 +95,7 @@ def test_pruning_after_quantizing_keeps_the_grid(module: nn.Module) -> None:
 def test_input_quantizer_equals_torch(bits: int) -> None:
     values = torch.randn(5, 7) * 3
     edit = QuantizeInput("x", bits, 0.37, 5)
-    (ours,) = InputQuantizer(edit)(nn.Identity(), (values,))
+    ((ours,), _) = InputQuantizer(edit)(nn.Identity(), (values,), {})
     expected = torch.fake_quantize_per_tensor_affine(values, 0.37, 5, 0, 2**bits - 1)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 

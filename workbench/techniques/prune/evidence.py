@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from workbench.calls import entering
 from workbench.errors import WorkbenchError
 from workbench.models.edits import QuantizeInput
 from workbench.models.layers import CONVOLUTIONS
@@ -179,14 +180,14 @@ def _watch(
     """Return ``measure`` of what enters each Linear layer and convolution, summed over the images."""
     sums: dict[str, Tensor] = {}
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            sums[name] = sums.get(name, torch.zeros(())) + measure(layer, inputs[0].detach())
+    def watch(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            sums[name] = sums.get(name, torch.zeros(())) + measure(layer, entering(layer, args, kwargs)[0].detach())
 
         return hook
 
     handles = [
-        layer.register_forward_pre_hook(watch(name))
+        layer.register_forward_pre_hook(watch(name), with_kwargs=True)
         for name, layer in layers.items()
         if isinstance(layer, LAYERS_WITH_INPUTS)
     ]

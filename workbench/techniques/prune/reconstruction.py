@@ -14,10 +14,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from workbench.calls import entering
 from workbench.errors import WorkbenchError
 from workbench.models.edits import QuantizeInput
 
@@ -91,17 +93,17 @@ def _run(
     module = draft.build(tuple(edit for edit in draft.edits if not isinstance(edit, QuantizeInput)))
     found: dict[str, Tensor] = {}
 
-    def prune_before(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def prune_before(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if name not in found:
-                weight = layer.get_parameter("weight")
-                found[name] = prune_layer(layer, weight.data, inputs[0], settings[name], check)
+                weight, (entered,) = layer.get_parameter("weight"), entering(layer, args, kwargs)
+                found[name] = prune_layer(layer, weight.data, entered, settings[name], check)
                 weight.data = found[name].clone()
 
         return hook
 
     for name in settings:
-        module.get_submodule(name).register_forward_pre_hook(prune_before(name))
+        module.get_submodule(name).register_forward_pre_hook(prune_before(name), with_kwargs=True)
     with torch.inference_mode(False), torch.no_grad():
         module(images.clone())
     return found

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.calls import changed
 from workbench.models.edits import REACH, BinarizeInput, Edit, InputQuantizer, QuantizeInput, QuantizeInputByBatch
 
 from .gradients import slower, straight, whole_zero
@@ -37,11 +38,11 @@ class LearnedInput(nn.Module):
         offset = torch.tensor(-edit.zero_point * float(edit.scale))
         self.offset = nn.Parameter(offset) if learn_offset and how == "step" else None
 
-    def forward(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the inputs, the first of them rounded; of attention all three."""
-        count = 3 if isinstance(module, nn.MultiheadAttention) else 1
-        rounded = {id(given): self._round(given) for given in inputs[:count]}
-        return (*(rounded[id(given)] for given in inputs[:count]), *inputs[count:])
+    def forward(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the call's arguments, what enters the layer rounded; of attention all three."""
+        return changed(module, args, kwargs, self._round)
 
     @torch.no_grad()
     def learned(self) -> dict[str, Tensor]:

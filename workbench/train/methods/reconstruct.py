@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from workbench.calls import changed
 from workbench.techniques.trained import ReconstructSettings
 
 from ..loop.objectives import Objective
@@ -56,7 +57,7 @@ class LayerOutputs(Objective):
         for name, module in student.body.named_modules():
             if name in learning and name in theirs and isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
                 theirs[name].register_forward_hook(self._keep(name))
-                module.register_forward_pre_hook(_cut)
+                module.register_forward_pre_hook(_cut, with_kwargs=True)
                 module.register_forward_hook(self._compare(name))
 
     def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ class LayerOutputs(Objective):
         return hook
 
 
-def _cut(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _cut(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if not torch.is_grad_enabled():
-        return inputs
-    return tuple(given.detach() if isinstance(given, Tensor) else given for given in inputs)
+        return args, kwargs
+    return changed(module, args, kwargs, lambda given: given.detach() if isinstance(given, Tensor) else given)

@@ -12,12 +12,14 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from workbench.calls import entering
 from workbench.data.dataset import Normalization
 from workbench.errors import WorkbenchError
 
@@ -41,7 +43,8 @@ class Statistics:
 
     def __init__(self, module: nn.Module) -> None:
         self._found: list[Tensor] = []
-        self._handles = [part.register_forward_pre_hook(self._compare) for part in module.modules() if remembers(part)]
+        norms = [part for part in module.modules() if remembers(part)]
+        self._handles = [part.register_forward_pre_hook(self._compare, with_kwargs=True) for part in norms]
 
     def far(self) -> Tensor:
         """Return the weighted sum over layers, and forget them."""
@@ -49,8 +52,8 @@ class Statistics:
         self._found = []
         return FIRST * first + torch.stack(others).sum() if others else FIRST * first
 
-    def _compare(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        (values,) = inputs
+    def _compare(self, norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        (values,) = entering(norm, args, kwargs)
         assert isinstance(norm, _BatchNorm)
         assert norm.running_mean is not None
         assert norm.running_var is not None
