@@ -36,4 +36,5 @@ def _places(layer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     names = ATTENTION if isinstance(layer, nn.MultiheadAttention) else ("input",)
     count = min(len(args), len(names))
     found: list[int | str] = [*range(count), *(name for name in names[count:] if name in kwargs)]
-    return found or [name for name, value in kwargs.items() if isinstance(value, Tensor)][:1]
+    first = next((name for name, value in kwargs.items() if isinstance(value, Tensor)), None)
+    return found if found or first is None else [first]

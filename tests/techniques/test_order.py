@@ -54,6 +54,20 @@ def test_a_sensible_order_has_no_remark(text: str) -> None:
     assert remarks(Recipe.parse(text).steps) == ()
 
 
+@pytest.mark.parametrize("step", ["equalize", "fold_batchnorm", "smooth", "split"])
+def test_what_is_rewritten_after_pruning_is_not_corrected_and_this_is_told(step: str) -> None:
+    text = f"- prune: {{ratio: 0.5}}\n- {step}: {{}}\n- correct_bias: {{}}"
+    (remark,) = remarks(Recipe.parse(text).steps)
+    assert remark.startswith("Steps 1, 2 and 3: ")
+    assert f"put {step} before prune" in remark
+    for sensible in (
+        text.replace("ratio: 0.5", "ratio: 0.5, granularity: filter"),
+        f"- {step}: {{}}\n- prune: {{ratio: 0.5}}\n- correct_bias: {{}}",
+        f"- prune: {{ratio: 0.5}}\n- {step}: {{}}",
+    ):
+        assert remarks(Recipe.parse(sensible).steps) == ()
+
+
 def test_remarks_are_among_the_notes() -> None:
     ours = wb.compress("lenet300", "- quantize: {bits: 4}\n- prune: {ratio: 0.5}", image_shape=(1, 28, 28))
     assert any("put prune before quantize" in note for note in ours.notes)

@@ -48,6 +48,8 @@ class Step(Protocol):
 
 #: Techniques that decide how a weight is stored.
 STORING = ("quantize", "share")
+#: Techniques after which the model computes the same, by other weights.
+REWRITING = ("equalize", "fold_batchnorm", "smooth", "split")
 #: (earlier, later) → why the two should not stand in this order on one layer.
 _ORDER = {
     **{
@@ -110,7 +112,24 @@ def remarks(steps: Sequence[Step]) -> tuple[str, ...]:
         )
         if reason and _meet(earlier, later) and not (_leaves_weights(earlier) or _leaves_weights(later)):
             found.append(f"Steps {first} and {second}: {reason}")
-    return (*_idle_settings(steps), *found)
+    return (*_idle_settings(steps), *found, *_taken_for_dense(steps))
+
+
+def _taken_for_dense(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield a sentence for each step that rewrites zeroed weights before ``correct_bias``, which takes them for dense.
+
+    What it brings back is what the rewritten model gave, and that one has lost already what pruning took.
+    """
+    for (first, prune), (second, rewriting), (third, repair) in combinations(enumerate(steps, 1), 3):
+        if (prune.technique, repair.technique) != ("prune", "correct_bias") or rewriting.technique not in REWRITING:
+            continue
+        removes = getattr(prune.settings, "granularity", "weight") in ("filter", "head", "layer")
+        if not removes and _meet(prune, rewriting) and _meet(rewriting, repair):
+            yield (
+                f"Steps {first}, {second} and {third}: {rewriting.technique} rewrites weights that prune has zeroed, "
+                "and correct_bias takes them for what was there before pruning, of which it then corrects nothing: "
+                f"put {rewriting.technique} before prune."
+            )
 
 
 def _idle_settings(steps: Sequence[Step]) -> Iterator[str]:
