@@ -76,6 +76,13 @@ def test_greedy_keeps_the_budget_and_is_never_better_than_exact(problem: Problem
         assert problem.damage_of(exact) <= problem.damage_of(greedy) + spread(problem)
 
 
+def test_the_least_damage_there_is_can_still_be_compared() -> None:
+    problem = Problem(
+        (np.array([0.0, 2.3e-308]), np.array([1e-308, 0.0])), (np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+    )
+    assert problem.solve(1.0) == (0, 0)
+
+
 def test_a_budget_below_the_cheapest_choice_has_no_answer() -> None:
     problem = Problem((np.array([0.0, 1.0]),), (np.array([10.0, 5.0]),))
     assert problem.solve(4.99) is None

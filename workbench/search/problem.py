@@ -152,7 +152,8 @@ class Problem:
         matrix, right = self._ties()
         rules = [LinearConstraint(matrix, right, right), LinearConstraint(row[None], -np.inf, room / spread)]
         rules += [LinearConstraint(self._cut(cut, columns)[None], -np.inf, self.units - 1) for cut in cuts]
-        scaled = wanted * (_SCALE / (np.abs(wanted).max(initial=0.0) or 1.0))
+        # in this order: the inverse of the least float is none
+        scaled = wanted / (np.abs(wanted).max(initial=0.0) or 1.0) * _SCALE
         found = milp(scaled, integrality=binary, bounds=Bounds(0, upper), constraints=rules, options={"mip_rel_gap": 0})
         if found.x is None:
             return None
