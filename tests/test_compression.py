@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 import workbench as wb
+from tests.encodings.test_archive import forge
 from workbench.compression import compress_subject
 from workbench.encodings import load_archive
 from workbench.models.load import load_model
@@ -84,6 +86,39 @@ def test_the_archive_tells_its_recipe_and_edits(tmp_path: Path) -> None:
     assert archive.recipe == wb.Recipe.parse(text).to_data()
     assert {edit["kind"] for edit in archive.edits} == {"slice"}
     assert archive.model["name"] == "lenet5"
+
+
+def with_edit(**fields: object) -> Callable[[dict], None]:
+    return lambda header: header["edits"].append(fields)
+
+
+FORGED = {
+    "recipe_5": lambda header: header.update(recipe=5),
+    "recipe_of_numbers": lambda header: header.update(recipe=[5]),
+    "edits_of_numbers": lambda header: header.update(edits=[5]),
+    "no_layer": with_edit(kind="slice", side="out", keep=[0]),
+    "layer_of_numbers": with_edit(kind="slice", layer=[1], side="out", keep=[0]),
+    "keep_no_list": with_edit(kind="slice", layer="fc1", side="out", keep=5),
+    "keep_of_words": with_edit(kind="slice", layer="fc1", side="out", keep=["a"]),
+    "keep_negative": with_edit(kind="slice", layer="fc1", side="out", keep=[-1]),
+    "keep_without_bounds": with_edit(kind="slice", layer="fc1", side="out", keep=[0] * 10_000),
+    "another_side": with_edit(kind="slice", layer="fc1", side="up", keep=[0]),
+    "ranks_without_bounds": with_edit(kind="factorize", layer="fc1", scheme="svd", ranks=[10**9]),
+    "too_many_ranks": with_edit(kind="factorize", layer="fc1", scheme="svd", ranks=[2, 2]),
+    "another_scheme": with_edit(kind="factorize", layer="fc1", scheme="up", ranks=[2]),
+    "no_such_layer": with_edit(kind="factorize", layer="fc9", scheme="svd", ranks=[2]),
+    "bits_no_number": with_edit(kind="quantize_input", layer="fc1", bits="x", scale=1.0, zero_point=0),
+    "kind_no_word": with_edit(kind=["slice"], layer="fc1"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_file_is_told_in_one_sentence(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "forged.wbz"
+    path.write_bytes(forge(wb.compress("lenet300", "[]", image_shape=SHAPE).archive.to_bytes(), FORGED[name]))
+    with pytest.raises(wb.WorkbenchError) as caught:
+        wb.load_compressed(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_layer_figures_add_up() -> None:

@@ -11,11 +11,9 @@ import torch
 from torch import nn
 
 from workbench.compressed import build_module
-from workbench.encodings import Archive, load_archive
+from workbench.encodings import Archive, ArchiveError, load_archive
 from workbench.errors import WorkbenchError
-from workbench.models.edits import (
-    edit_from_json,
-)
+from workbench.models.edits import edit_from_json
 from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
@@ -42,16 +40,21 @@ def load_compressed(path: str | Path, model: nn.Module | Model | str | None = No
     """
     archive = load_archive(Path(path))
     base = _architecture(archive.model, model, Path(path).name)
+    if not isinstance(archive.recipe, list | None):
+        raise ArchiveError(f"'{Path(path).name}' is damaged: its recipe is no list of steps.")
     edits = [edit_from_json(edit) for edit in archive.edits]
-    decoded = {name: torch.from_numpy(array) for name, array in archive.decode().items()}
     try:
+        decoded = {name: torch.from_numpy(array) for name, array in archive.decode().items()}
         module = build_module(base, edits, decoded)
-    except (RuntimeError, AttributeError, IndexError, TypeError) as error:
+    except WorkbenchError:
+        raise
+    except (RuntimeError, AttributeError, TypeError, ValueError, ArithmeticError, LookupError, AssertionError,
+            MemoryError) as error:  # fmt: skip
+        said = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise WorkbenchError(
-            f"'{Path(path).name}' does not fit the architecture {type(base).__name__}: "
-            f"{str(error).splitlines()[-1].strip()}"
+            f"'{Path(path).name}' does not fit the architecture {type(base).__name__}: {said}"
         ) from error
-    return LoadedModel(module, archive, Recipe.parse(list(archive.recipe or [])))
+    return LoadedModel(module, archive, Recipe.parse(archive.recipe or []))
 
 
 def _architecture(reference: Mapping[str, Any], given: Any, file: str) -> nn.Module:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.encodings.strategies import encodings
 from workbench.encodings import Archive, ArchiveError, encode_grid, encode_values, load_archive
 from workbench.encodings.archive import DIGEST_BYTES, MAGIC, PREAMBLE, VERSION, _digest
+from workbench.encodings.base import EncodingError, unpack
 from workbench.encodings.entropy import compress_text, decompress_bytes
 from workbench.errors import WorkbenchError
 
@@ -244,3 +245,11 @@ def test_random_forgeries_never_raise_anything_else(data) -> None:
             assert encoding.decode().shape == encoding.shape
         except WorkbenchError:  # a zero point that is no code only shows when decoding
             continue
+
+
+@pytest.mark.parametrize("size", [[2**16, 2**16], [256, 1], [2, 2**16]])
+def test_a_book_of_vectors_larger_than_the_tensor_needs_is_refused_before_it_takes_memory(size: list[int]) -> None:
+    book = {"kind": "hashed", "seed": 0, "count": 1, "buckets": {"kind": "dense", "type": "float32"}}
+    described = {"kind": "blocks", "axis": 0, "size": size, "book": book, "book_bytes": 4, "codes": {"kind": "none"}}
+    with pytest.raises(EncodingError, match="needs no book"):
+        unpack(described, (8, 8), bytes(64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -160,3 +161,17 @@ def test_a_file_that_may_not_be_read(weights, monkeypatch):
 
     monkeypatch.setattr(Path, "open", denied)
     assert "cannot be read: Permission denied" in refused(weights, architecture="lenet5")
+
+
+@pytest.mark.parametrize(("part", "value"), [
+    ("classes", 10**13), ("classes", -1), ("classes", "x"), ("base", ["a"]), ("base", "torchvision:none"),
+    ("width", float("nan")), ("width", "x"), ("input_shape", [10**5, 10**5, 10**5]), ("input_shape", [1, 28]),
+    ("input_shape", [1, -28, 28]),
+])  # fmt: skip
+def test_a_forged_design_is_refused(tmp_path, part, value) -> None:
+    path = tmp_path / "made.safetensors"
+    design = {"base": "lenet5", "classes": None, "width": 1.0, "depth": 1.0}
+    said = {"name": "made", "card": {"design": design}, "input_shape": [1, 28, 28], "normalization": None}
+    (said if part in said else design)[part] = value
+    save_file(LeNet5().state_dict(), path, {"workbench": json.dumps(said)})
+    refused(path)

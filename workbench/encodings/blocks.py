@@ -32,6 +32,9 @@ from workbench.encodings.base import (
 )
 from workbench.encodings.slices import channel_size
 
+#: Values of an entry that a book may have whatever the tensor's size.
+LONGEST = 256
+
 
 @register
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,9 @@ class Blocks(Encoding):
         axis, size = read_field(description, "axis", int), read_field(description, "size", list)
         if len(size) != 2 or not all(type(n) is int and 0 < n <= 2**16 for n in size):
             raise EncodingError("the description of a book of vectors has no valid 'size'")
+        codes_shape(shape, axis, size[1])
+        if size[0] > 255 or size[1] > max(LONGEST, channel_size(shape, axis)):
+            raise EncodingError(f"a tensor of shape {shape} needs no book of {size[0]} × {size[1]} values")
         book, rest = split_part(description, "book", tuple(size), data)
         codes = unpack(read_field(description, "codes", dict), codes_shape(shape, axis, size[1]), rest)
         return cls(codes, book, shape, axis)

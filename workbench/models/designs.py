@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from .zoo.scaling import SCALED
 
 #: The word under which a file says how its architecture is built.
 KEY = "workbench"
+#: Bounds of what a file may say, so that a forged one takes no memory.
+MOST_CLASSES = 1_000_000
+MOST_VALUES = 2**26
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,13 @@ class Design:
     depth: float = 1.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.base, str):
+            raise ModelError(f"A design's base is the name of an architecture, not {self.base!r}.")
+        if self.classes is not None and not (type(self.classes) is int and 1 <= self.classes <= MOST_CLASSES):
+            raise ModelError(f"A design has 1 to {MOST_CLASSES:,} classes, not {self.classes!r}.")
+        for value in (self.width, self.depth):
+            if not isinstance(value, int | float):
+                raise ModelError(f"A design's width and depth are numbers, not {value!r}.")
         for name, value in (("width", self.width), ("depth", self.depth)):
             if not 0.05 <= value <= 4:
                 raise ModelError(f"A design's {name} is from 0.05 to 4 times the architecture's, not {value:g}.")
@@ -104,10 +115,20 @@ def load_made(path: Path) -> Model | None:
         said = json.loads(text)
         design = Design(**said["card"]["design"])
         shape = tuple(int(side) for side in said["input_shape"])
+        if len(shape) != 3 or min(shape) < 1 or math.prod(shape) > MOST_VALUES:
+            raise ModelError(f"{path} is damaged: it is for images of the shape {shape}.")
         normal = said["normalization"]
         normalization = None if normal is None else Normalization(tuple(normal["mean"]), tuple(normal["std"]))
-    except (KeyError, TypeError, ValueError):
+    except ModelError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
-    module = design.build(shape).eval()
+    try:
+        module = design.build(shape).eval()
+    except ModelError:
+        raise
+    except Exception as error:  # a name that its library does not know, say
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
+        raise ModelError(f"The architecture '{design.base}' of {path} cannot be built: {reason}.") from error
     notes = fit_state_dict(module, read_state_dict(path), path.name)
     return Model(path.stem, module.requires_grad_(False), "file", shape, normalization, said["card"], notes)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import pi, sqrt
-from typing import Any, Literal, TypeAlias
+from math import isfinite, pi, sqrt
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from workbench.calls import changed
 from workbench.errors import WorkbenchError
 
-from .factors import Factorize, replace_layer
+from .factors import Factorize, Scheme, replace_layer
 from .fewer_heads import keep_heads, takes_fewer_heads
 from .removal import Remove, Shorten, remove_module, shorten
 
@@ -253,25 +253,47 @@ def edit_to_json(edit: Edit) -> dict[str, Any]:
 
 def edit_from_json(data: Mapping[str, Any]) -> Edit:
     """Return the edit that ``edit_to_json`` described; unknown kinds raise ``WorkbenchError``."""
+    if not isinstance(data, Mapping):
+        raise WorkbenchError("The file holds a damaged edit, which is no mapping.")
     fields = dict(data)
     kind = fields.pop("kind", None)
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise WorkbenchError(f"The file holds an edit of unknown kind '{kind}'; a newer version may read it.")
-    for name in {"keep", "ranks"} & set(fields):
-        fields[name] = tuple(int(index) for index in fields[name])
     try:
-        return _KINDS[kind](**fields)
-    except TypeError as error:
+        for name in {"keep", "ranks"} & set(fields):
+            fields[name] = tuple(int(index) for index in fields[name])
+        edit = _KINDS[kind](**fields)
+    except (TypeError, ValueError, OverflowError) as error:
         raise WorkbenchError(f"The file holds a damaged edit of kind '{kind}'.") from error
+    if not _is_sound(edit):
+        raise WorkbenchError(f"The file holds a damaged edit of kind '{kind}'.")
+    return edit
+
+
+def _is_sound(edit: Any) -> bool:
+    """Whether the fields of an edit from a file are of their types, and in bounds where those are the same for all."""
+    if not isinstance(edit.layer, str):
+        return False
+    if isinstance(edit, Slice):
+        return edit.side in ("in", "out") and min(edit.keep, default=0) >= 0
+    if isinstance(edit, Factorize):
+        return edit.scheme in get_args(Scheme) and min(edit.ranks, default=0) > 0
+    if isinstance(edit, QuantizeInput):
+        numbers = (edit.scale, edit.zero_point, getattr(edit, "centre", 0.0))
+        known = all(isinstance(number, int | float) and isfinite(number) for number in numbers)
+        return known and type(edit.bits) is int and 1 <= edit.bits <= 32
+    return True
 
 
 def _slice_module(layer: nn.Module, edit: Slice) -> None:
     if isinstance(layer, nn.MultiheadAttention) and takes_fewer_heads(layer):
+        _refuse_more(edit, 3 * layer.embed_dim)
         keep_heads(layer, torch.tensor(edit.keep, dtype=torch.long))
         return
     channels = channels_of(layer, edit.side)
     if channels is None:
         raise WorkbenchError(f"The channels of layer '{edit.layer}' ({type(layer).__name__}) cannot be sliced.")
+    _refuse_more(edit, max(getattr(layer, attribute) for attribute in channels.attributes))
     keep = torch.tensor(edit.keep, dtype=torch.long)
     for name, axis in channels.axes.items():
         tensor = getattr(layer, name, None)
@@ -284,3 +306,12 @@ def _slice_module(layer: nn.Module, edit: Slice) -> None:
             layer.register_buffer(name, sliced)
     for attribute in channels.attributes:
         setattr(layer, attribute, len(edit.keep))
+
+
+def _refuse_more(edit: Slice, channels: int) -> None:
+    """Raise for more channels than ``split`` can make of a layer's."""
+    if len(edit.keep) > 2 * channels:
+        raise WorkbenchError(
+            f"An edit keeps {len(edit.keep):,} channels of layer '{edit.layer}', which has {channels:,}: the file is "
+            "damaged."
+        )

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from workbench.errors import WorkbenchError
+
 Scheme = Literal["svd", "tucker2", "tucker", "cp", "tt"]
 Weights = Sequence[Tensor]
 
@@ -35,6 +37,10 @@ class Factorize:
     layer: str
     scheme: Scheme
     ranks: tuple[int, ...]
+
+
+#: Weights that the links of the smallest layers may have beyond theirs.
+FEW = 64
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,21 @@ def factor_modules(module: Any, edit: Factorize) -> nn.Sequential:
 def replace_layer(module: nn.Module, edit: Factorize) -> None:
     """Put the links in the place of the layer that ``edit`` names, in ``module``."""
     parent, _, own = edit.layer.rpartition(".")
-    setattr(module.get_submodule(parent), own, factor_modules(module.get_submodule(edit.layer), edit))
+    layer = module.get_submodule(edit.layer)
+    if _weights_of(layer, edit) > 4 * sum(tensor.numel() for tensor in layer.parameters()) + FEW:
+        raise WorkbenchError(f"The factors of layer '{edit.layer}' have far more weights than it: the file is damaged.")
+    setattr(module.get_submodule(parent), own, factor_modules(layer, edit))
+
+
+def _weights_of(module: Any, edit: Factorize) -> int:
+    """Return how many weights the links have, before they take memory."""
+    if isinstance(module, nn.Linear):
+        return sum(edit.ranks) * (module.in_features + module.out_features)
+    widths = (module.in_channels, *edit.ranks, module.out_channels)
+    return sum(
+        (1 if link.grouped else before) * after * math.prod(module.kernel_size[axis] for axis in link.axes)
+        for link, before, after in zip(links(edit.scheme, len(module.kernel_size)), widths, widths[1:], strict=True)
+    )
 
 
 def compose(scheme: Scheme, weights: Weights) -> Tensor:
