@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 import sys
+import warnings
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -14,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
+import workbench as wb
 from workbench.data.dataset import Normalization
 from workbench.models import Model, ModelError, available_models, layers_of, load_model, load_zoo
 from workbench.models.zoo import ARCHITECTURES, CHECKPOINTS, LeNet5, ResNet20
@@ -105,6 +108,74 @@ def test_the_list_has_every_architecture_with_what_is_known(zoo_folder):
 
 
 # Modules of the person
+
+
+class Beside(nn.Module):
+    """Holds an expanded buffer, a part with extra state, and a Linear without outputs beside plain layers."""
+
+    class Counting(nn.Linear):
+        calls = 3
+
+        def get_extra_state(self):
+            return {"calls": self.calls}
+
+        def set_extra_state(self, state):
+            self.calls = state["calls"]
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.out, self.none = self.Counting(784, 8), nn.Linear(8, 10), nn.Linear(16, 0)
+        self.register_buffer("shift", torch.ones(1).expand(8))
+
+    def forward(self, x):
+        x = self.fc(x.flatten(1)) + self.shift
+        return torch.cat([self.out(x.relu()), self.none(x.repeat(1, 2))], 1)
+
+
+@pytest.mark.parametrize("text", ["[]", "- prune: {ratio: 0.5}\n- quantize: {bits: 4}", "- share: {bits: 3}"])
+def test_expanded_buffers_extra_state_and_empty_layers_do_not_keep_a_model_from_being_compressed(text, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the layer without outputs
+        module = seeded(Beside)
+    ours = wb.compress(module, text, image_shape=(1, 28, 28))
+    assert [layer.name for layer in ours.layers] == ["fc", "out"]
+    again = wb.load_compressed(ours.save(tmp_path / "beside.wbz"), model=module).module
+    assert same_outputs(again, ours.module)
+    assert text != "[]" or same_outputs(ours.module, module)
+    assert "fc._extra_state" in module.state_dict()
+
+
+def meta():
+    with torch.device("meta"):
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+
+def with_sparse_buffer():
+    module = LeNet5()
+    module.register_buffer("mask", torch.eye(3).to_sparse())
+    return module
+
+
+def already_quantized():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(LeNet5().eval(), {nn.Linear})
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda: torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(784, 10))), "is a TorchScript program"),
+    (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), "'1.weight' of Sequential has no shape yet"),
+    (meta, "'1.weight' of Sequential is on the meta device"),
+    (with_sparse_buffer, "'mask' of LeNet5 is a sparse tensor"),
+    (already_quantized, "is quantized already in 'fc1'"),
+])  # fmt: skip
+def test_modules_without_readable_weights_are_refused_in_one_sentence(make, words):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = make()
+    with pytest.raises(ModelError, match=re.escape(words)) as caught:
+        load_model(module)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_module_is_copied_and_its_training_flag_left_alone():

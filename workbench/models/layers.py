@@ -118,9 +118,19 @@ def hooked(layers: dict[nn.Module, str], record: Callable[..., None]) -> Iterato
 
 
 def layer_names(module: nn.Module) -> dict[nn.Module, str]:
-    """Return layer → dotted name, shared modules once, an attention's own projection left out."""
-    inner = {part.out_proj for part in module.modules() if isinstance(part, nn.MultiheadAttention)}
-    return {part: name for name, part in module.named_modules() if isinstance(part, LAYER_TYPES) and part not in inner}
+    """Return layer → dotted name, shared modules once, an attention's own projection and empty layers left out."""
+    left = {part.out_proj for part in module.modules() if isinstance(part, nn.MultiheadAttention)}
+    return {
+        part: name
+        for name, part in module.named_modules()
+        if isinstance(part, LAYER_TYPES) and part not in left and not _is_empty(part)
+    }
+
+
+def _is_empty(layer: nn.Module) -> bool:
+    """Whether none of the layer's weight matrices holds a value."""
+    weights = [parameter for parameter in layer.parameters() if parameter.ndim >= 2]
+    return bool(weights) and not any(weight.numel() for weight in weights)
 
 
 def _row(name: str, layer: nn.Module, calls: _Calls, registered: dict[int, str], counted: set[int]) -> Layer:

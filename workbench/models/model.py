@@ -14,6 +14,9 @@ from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weig
 from ..data.dataset import Normalization
 from ..errors import WorkbenchError
 
+#: What torch calls in a state dict what a module's ``get_extra_state`` gives.
+_EXTRA = "_extra_state"
+
 
 class ModelError(WorkbenchError):
     """A model that cannot be loaded or used, in one sentence."""
@@ -50,6 +53,7 @@ def prepare(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     """
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         module = module.module
+    _refuse(module)
     try:
         copied = copy.deepcopy(module, _detached(module))
     except Exception as error:
@@ -59,10 +63,55 @@ def prepare(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
         ) from error
     notes = [*_bake(copied), *_widen(copied)]
     copied.cpu().eval()
+    _hide_extra_state(copied)
+    for tensor in (*copied.parameters(), *copied.buffers()):
+        # an expanded tensor has one value in many places, which can be neither compared nor written to
+        if any(step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)):
+            tensor.data = tensor.detach().clone(memory_format=torch.contiguous_format)
     for parameter in copied.parameters():
         parameter.requires_grad_(False)
         parameter.grad = None
     return copied, tuple(notes)
+
+
+def _refuse(module: nn.Module) -> None:
+    """Raise ``ModelError`` for what holds no weights that could be read and changed."""
+    name = type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError(f"{name} is a TorchScript program, which cannot be changed: give the module it was made from.")
+    homes = {where: type(part).__module__ for where, part in module.named_modules()}
+    quantized = [where for where, home in homes.items() if home.startswith("torch.") and ".quantized" in home]
+    if quantized:
+        raise ModelError(
+            f"{name} is quantized already in {listed([repr(where) for where in quantized])}: give it as it was before."
+        )
+    for where, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise ModelError(f"'{where}' of {name} has no shape yet: run the model on a batch of images first.")
+        if tensor.is_meta:
+            raise ModelError(f"'{where}' of {name} is on the meta device and has no values: load weights first.")
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            kind = "quantized" if tensor.is_quantized else "sparse"
+            raise ModelError(
+                f"'{where}' of {name} is a {kind} tensor, and the workbench reads dense ones: make it dense."
+            )
+
+
+def _hide_extra_state(module: nn.Module) -> None:
+    """Keep what parts hold beside tensors (``get_extra_state``) out of state dicts; a copy of them has it anyhow."""
+    for part in module.modules():
+        if type(part).get_extra_state is not nn.Module.get_extra_state:
+            part._register_state_dict_hook(_without_extra_state)
+            part.register_load_state_dict_post_hook(_not_missed)
+
+
+def _without_extra_state(_: nn.Module, state: dict[str, Any], prefix: str, __: Any) -> None:
+    if not isinstance(state.get(f"{prefix}{_EXTRA}"), torch.Tensor):
+        state.pop(f"{prefix}{_EXTRA}", None)
+
+
+def _not_missed(_: nn.Module, keys: Any) -> None:
+    keys.missing_keys[:] = [name for name in keys.missing_keys if name.rpartition(".")[2] != _EXTRA]
 
 
 def _detached(module: nn.Module) -> dict[int, Any]:
