@@ -9,6 +9,8 @@ import pytest
 from workbench.cli import main
 from workbench.deploy.card import card, gather, to_html, to_markdown
 from workbench.deploy.card.document import Code, Document, Paragraph, Section, Table
+from workbench.deploy.formats import find_format
+from workbench.deploy.writing import source_for, write
 from workbench.errors import WorkbenchError
 from workbench.history import History
 from workbench.recipe import Recipe
@@ -72,11 +74,14 @@ def test_a_card_says_what_the_history_holds(written: tuple[Path, int], tmp_path:
     assert "http" not in page.replace("http-equiv", "")  # it needs nothing but itself
 
 
-def test_a_card_of_an_int8_setting_tells_its_file_to_the_byte_and_how_to_write_it(written: tuple[Path, int]) -> None:
+def test_a_card_of_an_int8_setting_tells_its_file_to_the_byte_and_how_to_write_it(
+    written: tuple[Path, int], tmp_path: Path
+) -> None:
     recipe = "- prune: {granularity: filter, ratio: 0.4}\n- quantize: {bits: 8, activations: {bits: 8}}"
     with Session("lenet300", "fashion_mnist", history=History(written[0])) as session:
         facts = gather(session, Recipe.parse(recipe))
-        assert facts.onnx == (len(session.onnx_file(facts.recipe)), True)
+        file = write(find_format("onnx-int8"), source_for(session, facts.recipe), tmp_path)[0]
+        assert facts.onnx == (file.stat().st_size, True)
     text = to_markdown(card(facts))
     assert f"{facts.onnx[0] / 1e3:.1f} kB" in text
     assert "--format onnx-int8" in text

@@ -78,6 +78,7 @@ def test_transfer_learns_the_folder_and_its_file_opens_by_itself(folder: Path, t
     save_model(model, tmp_path / "shapes.safetensors")
     opened = load_model(tmp_path / "shapes.safetensors")
     assert opened.normalization == origin.normalization
+    assert opened.classes == model.classes == data.classes
     images = torch.randn(3, 1, 28, 28)
     assert torch.equal(opened.module(images), model.module(images))
     with Session(opened, data, history=":memory:") as session:

@@ -21,8 +21,10 @@ from tests.widgets.conftest import wait_until
 from widgets import ExportView
 from widgets.export.download import AHEAD, PIECE, Downloads
 from widgets.export.view import SERVED, file_name, write_file
+from workbench.deploy.normalizing import noted
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
+from workbench.run.runner import OnnxRunner
 
 RECIPE = Recipe.parse("- prune: {ratio: 0.6}\n- quantize: {bits: 4}")
 INT8 = Recipe.parse("- quantize: {bits: 8, activations: {bits: 8}}")
@@ -124,6 +126,9 @@ def test_what_is_downloaded_can_be_loaded_again(view: ExportView, session: wb.Se
         (tmp_path / name).write_bytes(data)
         with torch.no_grad():
             torch.testing.assert_close(load(tmp_path / name).module(images), expected)
+        if kind == "onnx":
+            assert len(data) == entry(view, "onnx")["bytes"]
+            assert noted(OnnxRunner(data).metadata) == session.normalization
     assert Recipe.parse(view.page.download("recipe", 3)[1].decode()) == RECIPE
 
 

@@ -115,12 +115,15 @@ class ExportView(View):
         self._downloads.close()
 
     def _list(self, session: Session, snapshot: Snapshot, compressed: CompressedModel) -> list[dict[str, Any]]:
+        from workbench.deploy.normalizing import note_bytes
         from workbench.int8 import runs_int8
 
         assert snapshot.size is not None
         int8 = runs_int8(compressed)
         made = self._made if self._made and self._made[0] == compressed.recipe.hash else None
         onnx = len(made[1]) if made else snapshot.size.runtime_bytes
+        if onnx is not None and not made:
+            onnx += len(note_bytes(session.normalization))
         text = compressed.recipe.to_yaml()
 
         def entry(kind: Kind, size: int | None, about: str, exact: bool = True) -> dict[str, Any]:
@@ -148,9 +151,11 @@ class ExportView(View):
         return name, make
 
     def _onnx(self, session: Session, recipe: Recipe) -> bytes:
+        from workbench.deploy.normalizing import note_bytes
+
         made = self._made
         if made is None or made[0] != recipe.hash or session is not self.session:
-            made = recipe.hash, session.onnx_file(recipe)
+            made = recipe.hash, session.onnx_file(recipe) + note_bytes(session.normalization)
             if session is self.session:
                 self._made = made
         return made[1]

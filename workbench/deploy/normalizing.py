@@ -29,6 +29,15 @@ def note_in(model: ModelProto, normalization: Normalization | None) -> None:
         model.metadata_props.add(key=key, value=value)
 
 
+def note_bytes(normalization: Normalization | None) -> bytes:
+    """Return what ``note_in`` adds to the bytes of a model: put behind them, it gives the bytes of both."""
+    from onnx import ModelProto
+
+    alone = ModelProto()
+    note_in(alone, normalization)
+    return bytes(alone.SerializeToString())
+
+
 def noted(metadata: Mapping[str, str]) -> Normalization | None:
     """Return what a file's metadata say was done to its images; None where they don't say."""
     try:

@@ -83,7 +83,8 @@ def design_of(model: Model) -> Design | None:
 def made(model: Model, design: Design | None, **card: Any) -> Model:
     """Return ``model`` as one that was made here by ``design``; ``card`` is what is known about its making."""
     about = {**card, **({} if design is None else {"design": asdict(design)})}
-    return dataclasses.replace(model, origin="file" if design is not None else "module", card=about)
+    origin = "file" if design is not None else "module"
+    return dataclasses.replace(model, origin=origin, card=about, classes=tuple(card.get("classes", ())))
 
 
 def save_model(model: Model, path: Path) -> None:
@@ -131,4 +132,6 @@ def load_made(path: Path) -> Model | None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]
         raise ModelError(f"The architecture '{design.base}' of {path} cannot be built: {reason}.") from error
     notes = fit_state_dict(module, read_state_dict(path), path.name)
-    return Model(path.stem, module.requires_grad_(False), "file", shape, normalization, said["card"], notes)
+    card: dict[str, Any] = said["card"]
+    classes = tuple(str(name) for name in card.get("classes", ()))
+    return Model(path.stem, module.requires_grad_(False), "file", shape, normalization, card, notes, classes)

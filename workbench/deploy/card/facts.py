@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.analyze.compare import Contrast, Setting, compare_settings
+from workbench.deploy.normalizing import note_bytes
 from workbench.errors import WorkbenchError
 from workbench.history import Record
 from workbench.int8 import runs_int8
@@ -94,7 +95,7 @@ def _onnx(session: Session, setting: Setting) -> tuple[int, bool] | None:
         return None
     if not runs_int8(session.compress(snapshot.recipe)):
         return snapshot.size.runtime_bytes, False
-    return len(session.onnx_file(snapshot.recipe)), True
+    return len(session.onnx_file(snapshot.recipe)) + len(note_bytes(session.normalization)), True
 
 
 def _elsewhere(session: Session, recipe: Recipe, name: str) -> Elsewhere:
