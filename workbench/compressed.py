@@ -35,7 +35,7 @@ from workbench.models.edits import (
 )
 from workbench.models.factors import Factorize, factor_macs, links
 from workbench.models.fewer_heads import takes_fewer_heads
-from workbench.models.layers import Layer
+from workbench.models.layers import Layer, output_axis
 from workbench.models.removal import Shorten
 from workbench.models.tensors import load_tensors
 from workbench.recipe import Recipe
@@ -244,8 +244,7 @@ class CompressedModel:
         )
 
     def _output_axis(self, layer: str) -> int:
-        module = self._subject.model.module.get_submodule(layer)
-        return 1 if isinstance(module, nn.modules.conv._ConvTransposeNd) else 0
+        return output_axis(self._subject.model.module.get_submodule(layer))
 
     def _kept(self, layer: Layer, axis: int) -> Tensor:
         """Return the numbers that the remaining channels along an axis of the layer's weight had before."""

@@ -127,6 +127,17 @@ def layer_names(module: nn.Module) -> dict[nn.Module, str]:
     }
 
 
+def output_axis(layer: nn.Module) -> int:
+    """Return the axis of the layer's weight that counts its outputs.
+
+    A transposed convolution's weight is ``(in, out / groups, kernel)``: with a filter for each channel, the first axis
+    counts both; with other groups, channels at one place of each group are one entry of the second.
+    """
+    if not isinstance(layer, nn.modules.conv._ConvTransposeNd):
+        return 0
+    return 0 if layer.groups == layer.in_channels == layer.out_channels else 1
+
+
 def _is_empty(layer: nn.Module) -> bool:
     """Whether none of the layer's weight matrices holds a value."""
     weights = [parameter for parameter in layer.parameters() if parameter.ndim >= 2]

@@ -25,7 +25,7 @@ from workbench.encodings.packing import Packing
 from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, slice_tensors
 from workbench.models.factors import Factorize, Uninitialized, WithProducts, factor_modules
-from workbench.models.layers import Layer
+from workbench.models.layers import Layer, output_axis
 from workbench.models.removal import Remove, Shorten, is_inside, renamed
 from workbench.models.tensors import load_tensors
 
@@ -113,7 +113,7 @@ class Draft:
         """Return the axis of the layer's weight that counts its outputs."""
         if layer in self._unbuilt:
             return 0
-        return 1 if isinstance(self.module(layer), nn.modules.conv._ConvTransposeNd) else 0
+        return output_axis(self.module(layer))
 
     def module(self, layer: str) -> nn.Module:
         """Return the layer as the model has it; its tensors are those before any step."""

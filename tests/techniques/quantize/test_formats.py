@@ -41,6 +41,27 @@ FORMATS = (
 )
 
 
+def test_transposed_convolutions_by_channel_have_a_scale_for_each_and_groups_are_told(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.ConvTranspose2d(6, 6, 3, groups=6), nn.ConvTranspose2d(6, 4, 3, groups=2),
+        nn.ConvTranspose2d(4, 5, 3), nn.Flatten(), nn.Linear(5 * 32 * 32, 10),
+    ).eval()  # fmt: skip
+    for channel in range(6):
+        module[1].weight.data[channel] *= 4.0**channel
+    ours = wb.compress(module, "- quantize: {bits: 4}", image_shape=SHAPE)
+    assert {name: len(ours.codes[f"{name}.weight"].scale) for name in "123"} == {"1": 6, "2": 2, "3": 5}
+    assert [note for note in ours.notes if "in groups" in note] == [
+        "A transposed convolution in groups keeps a scale for each output of a group, which all its groups share: 2."
+    ]
+    error = (ours.tensors["1.weight"] - module[1].weight.detach()).flatten(1).square().mean(1).sqrt()
+    assert bool((error < 0.1 * module[1].weight.detach().flatten(1).abs().amax(1)).all())
+    assert ours.summarize_channels("1").channels == 6
+    assert len(ours.weight_pair("1").before) == 6
+    again = wb.load_compressed(ours.save(tmp_path / "up.wbz"), model=module)
+    assert again.module(torch.zeros(1, *SHAPE)).shape == (1, 10)
+
+
 @pytest.fixture(scope="module")
 def module() -> nn.Module:
     torch.manual_seed(0)

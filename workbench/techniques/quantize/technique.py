@@ -29,6 +29,7 @@ def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Conte
     """Quantize each layer's weight, then calibrate and quantize the inputs where that is asked."""
     pools: dict[QuantizeSettings, dict[str, Slicing]] = defaultdict(dict)
     _refuse_wide_groups(draft, settings)
+    _tell_groups(draft, settings)
     learned = _learned(draft, settings, context)
     for name, chosen in settings.items():
         if chosen.bits != AS_IT_IS and name not in learned:
@@ -143,6 +144,21 @@ def _refuse_wide_groups(draft: Draft, settings: Mapping[str, QuantizeSettings]) 
                 f"{len(short)} of {len(inputs)} layers have fewer than {size} input channels and take one scale "
                 f"per channel: {shown}."
             )
+
+
+def _tell_groups(draft: Draft, settings: Mapping[str, QuantizeSettings]) -> None:
+    """Say where fewer scales than channels are kept, though one a channel is asked for."""
+    modules = {
+        name: draft.module(name)
+        for name, chosen in settings.items()
+        if chosen.bits != AS_IT_IS and chosen.per != "tensor" and chosen.kind != "fixed"
+    }
+    shared = [name for name, module in modules.items() if getattr(module, "groups", 1) > 1 and draft.output_axis(name)]
+    if shared:
+        draft.notes.append(
+            "A transposed convolution in groups keeps a scale for each output of a group, which all its groups share: "
+            f"{', '.join(shared)}."
+        )
 
 
 def _quantize_together(
