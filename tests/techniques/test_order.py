@@ -68,6 +68,15 @@ def test_what_is_rewritten_after_pruning_is_not_corrected_and_this_is_told(step:
         assert remarks(Recipe.parse(sensible).steps) == ()
 
 
+def test_a_grid_that_makes_every_weight_zero_is_told() -> None:
+    (note,) = wb.compress("lenet300", "- quantize: {bits: 1, scheme: symmetric}", image_shape=(1, 28, 28)).notes
+    assert "take format: binary" in note
+    overridden = "- quantize: {bits: 4, scheme: symmetric, overrides: {fc2: {bits: 1}}}"
+    assert len(remarks(Recipe.parse(overridden).steps)) == 1
+    for text in ("- quantize: {bits: 1}", "- quantize: {bits: 1, scheme: symmetric, range: mse}"):
+        assert remarks(Recipe.parse(text).steps) == ()
+
+
 def test_remarks_are_among_the_notes() -> None:
     ours = wb.compress("lenet300", "- quantize: {bits: 4}\n- prune: {ratio: 0.5}", image_shape=(1, 28, 28))
     assert any("put prune before quantize" in note for note in ours.notes)

@@ -112,7 +112,25 @@ def remarks(steps: Sequence[Step]) -> tuple[str, ...]:
         )
         if reason and _meet(earlier, later) and not (_leaves_weights(earlier) or _leaves_weights(later)):
             found.append(f"Steps {first} and {second}: {reason}")
-    return (*_idle_settings(steps), *found, *_taken_for_dense(steps))
+    return (*_idle_settings(steps), *_nothing_left(steps), *found, *_taken_for_dense(steps))
+
+
+def _nothing_left(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield a sentence for each step whose grid has no value beside zero that a weight comes near."""
+    for place, step in enumerate(steps, 1):
+        for settings in dict.fromkeys((step.settings, *(override.settings for override in step.overrides))):
+            told = {name: getattr(settings, name, None) for name in ("kind", "bits", "scheme", "range", "rounding")}
+            if step.technique == "quantize" and tuple(told.values()) == (
+                "integer",
+                1,
+                "symmetric",
+                "minmax",
+                "nearest",
+            ):
+                yield (
+                    f"Step {place} (quantize): a symmetric grid of 1 bit is zero and what lies below all weights, so "
+                    "that every weight becomes zero: take format: binary, which keeps their signs."
+                )
 
 
 def _taken_for_dense(steps: Sequence[Step]) -> Iterator[str]:

@@ -241,8 +241,9 @@ class Cast(Storage):
 
     @classmethod
     def of(cls, values: Tensor, dtype: torch.dtype) -> Cast:
-        """Round ``values`` to ``dtype``, to nearest even."""
-        return cls(values.to(dtype).float(), dtype)
+        """Round ``values`` to ``dtype``, to nearest even; those beyond its largest take that."""
+        most = torch.finfo(dtype).max
+        return cls(values.clamp(-most, most).to(dtype).float(), dtype)
 
     def decode(self) -> Tensor:
         """Return the rounded values."""

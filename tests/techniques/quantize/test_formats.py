@@ -41,6 +41,18 @@ FORMATS = (
 )
 
 
+@pytest.mark.parametrize("text", ["{bits: 16}", "{format: fp16}", "{format: bf16}"])
+def test_weights_beyond_the_largest_of_a_short_float_stay_finite_and_are_told(text: str) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+    module[1].weight.data[0, :2] = torch.tensor([1e6, -3.4e38])
+    ours = wb.compress(module, f"- quantize: {text}", image_shape=SHAPE)
+    assert bool(ours.tensors["1.weight"].isfinite().all())
+    assert any("cut to" in note for note in ours.notes) == ("bf16" not in text)
+    if "bf16" not in text:
+        assert ours.tensors["1.weight"][0, :2].tolist() == [65504, -65504]
+
+
 def test_transposed_convolutions_by_channel_have_a_scale_for_each_and_groups_are_told(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(

@@ -24,12 +24,16 @@ from .reconstruct import reconstruct
 from .rows import Slicing
 from .settings import AS_IT_IS, LEARNED, QuantizeSettings
 
+#: The largest value of fp16.
+MOST_FP16 = float(np.finfo(np.float16).max)
+
 
 def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Context) -> None:
     """Quantize each layer's weight, then calibrate and quantize the inputs where that is asked."""
     pools: dict[QuantizeSettings, dict[str, Slicing]] = defaultdict(dict)
     _refuse_wide_groups(draft, settings)
     _tell_groups(draft, settings)
+    _tell_beyond(draft, settings, context)
     learned = _learned(draft, settings, context)
     for name, chosen in settings.items():
         if chosen.bits != AS_IT_IS and name not in learned:
@@ -159,6 +163,26 @@ def _tell_groups(draft: Draft, settings: Mapping[str, QuantizeSettings]) -> None
             "A transposed convolution in groups keeps a scale for each output of a group, which all its groups share: "
             f"{', '.join(shared)}."
         )
+
+
+def _tell_beyond(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Context) -> None:
+    """Name the weights whose values are beyond the largest of fp16."""
+    short = [name for name, chosen in settings.items() if chosen.kind == "fp16" and chosen.bits != AS_IT_IS]
+    beyond = []
+    for weight in dict.fromkeys(weight for name in short for weight in draft.layers[name].weights):
+        values = draft.tensors[weight]
+        reach = context.cache.get(("reach", draft.version(weight)), partial(_reach, values))
+        if reach > MOST_FP16:
+            beyond.append(f"{weight} ({reach:,.0f})")
+    if beyond:
+        draft.notes.append(
+            f"fp16 reaches to {MOST_FP16:,.0f}, which larger weights were cut to; bf16 reaches further: "
+            f"{', '.join(beyond)}."
+        )
+
+
+def _reach(weight: Tensor) -> float:
+    return float(np.abs(weight.numpy()).max(initial=0))
 
 
 def _quantize_together(

@@ -53,7 +53,8 @@ def _runs(
         return SharedRuns(torch.ones(cut.shape[:2], dtype=torch.uint8), empty, shape, axis, settings.half)
     centres = runs.cluster(runs.start(count, settings.seed), settings.iterations, context.check)
     if settings.half:
-        centres = centres.astype(np.float16).astype(np.float64)
+        most = float(np.finfo(np.float16).max)
+        centres = centres.clip(-most, most).astype(np.float16).astype(np.float64)
     found, _ = runs.assign(centres, context.check)
     used, numbers = np.unique(found, return_inverse=True)
     codes = np.full(runs.used.shape, len(used), np.uint8)
