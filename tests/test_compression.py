@@ -129,6 +129,16 @@ def test_layer_figures_add_up() -> None:
     assert sum(layer.bytes for layer in ours.layers) <= ours.nbytes
 
 
+def test_an_attentions_row_has_the_bias_of_its_projection_out() -> None:
+    ours = wb.compress("vit", "[]", image_shape=SHAPE)
+    for layer in ours.layers:
+        if layer.type == "MultiheadAttention":
+            assert f"{layer.name}.out_proj.bias" in ours._own(layer.name)
+            assert layer.bytes >= 0.8 * 4 * layer.params
+    everything = [name for layer in ours.layers for name in ours._own(layer.name)]
+    assert len(everything) == len(set(everything))
+
+
 def test_macs_follow_removed_channels() -> None:
     dense = wb.compress("lenet5", "[]", image_shape=SHAPE)
     text = "- prune: {granularity: filter, ratio: 0.5, scope: layer, multiple: 2}"

@@ -53,18 +53,22 @@ class Subject:
 
     @cached_property
     def own_tensors(self) -> Mapping[str, tuple[str, ...]]:
-        """The names of the tensors that belong to each layer, its submodules' left out.
+        """The names of the tensors that belong to each layer, its submodules' left out unless they hold a weight of it.
 
         A tensor that layers share belongs to the first of them.
         """
         names: dict[str, list[str]] = {}
+        owners = {layer.name: layer.name for layer in self.layers}
+        for layer in self.layers:  # an attention's projection out, say, is a module within it
+            inner = {weight.rpartition(".")[0] for weight in layer.weights if weight.startswith(f"{layer.name}.")}
+            owners = dict.fromkeys(inner, layer.name) | owners
         taken: set[str] = set()
         for layer in self.layers:
             names[layer.name] = [weight for weight in layer.weights if weight not in taken]
             taken.update(layer.weights)
         for tensor in self.tensors:
-            owner = tensor.rpartition(".")[0]
-            if owner in names and tensor not in taken:
+            owner = owners.get(tensor.rpartition(".")[0])
+            if owner is not None and tensor not in taken:
                 names[owner].append(tensor)
         return {layer: tuple(found) for layer, found in names.items()}
 

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
@@ -143,6 +143,30 @@ def test_expanded_buffers_extra_state_and_empty_layers_do_not_keep_a_model_from_
     assert same_outputs(again, ours.module)
     assert text != "[]" or same_outputs(ours.module, module)
     assert "fc._extra_state" in module.state_dict()
+
+
+class TiedHead(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.zfirst, self.head = nn.Linear(784, 784), nn.Linear(784, 784)
+        self.head.weight = self.zfirst.weight
+
+    def forward(self, x):
+        return self.head(self.zfirst(x.flatten(1)))[:, :10]
+
+
+@pytest.mark.parametrize("left_out", ["zfirst.weight", "head.weight"])
+def test_a_file_may_keep_any_one_name_of_a_tied_tensor(left_out, tmp_path):
+    module, path = seeded(TiedHead), tmp_path / "tied.safetensors"
+    save_model(module, str(path))
+    assert same_outputs(load_model(path, architecture=seeded(TiedHead, 1)).module, module)
+    save_file({name: value for name, value in module.state_dict().items() if name != left_out}, path)
+    loaded = load_model(path, architecture=seeded(TiedHead, 1)).module
+    assert same_outputs(loaded, module)
+    assert loaded.head.weight is loaded.zfirst.weight
+    save_file({name: value for name, value in module.state_dict().items() if name.endswith("bias")}, path)
+    with pytest.raises(ModelError, match=r"missing 'zfirst\.weight'"):
+        load_model(path, architecture=seeded(TiedHead, 1))
 
 
 def meta():

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .model import ModelError, listed
+from .tensors import tied_names
 
 #: Where training scripts nest the state dict inside a checkpoint.
 _NESTS = ("state_dict", "model_state_dict", "model_state", "model", "net", "params", "weights")
@@ -48,7 +49,9 @@ def fit_state_dict(module: nn.Module, tensors: Mapping[str, Tensor], source: str
     """
     own = module.state_dict()
     tensors, notes = _strip_prefix(tensors, own)
-    missing = [name for name in own if name not in tensors and not name.endswith("num_batches_tracked")]
+    tied = tied_names(module)
+    given = {tied.get(name, name) for name in tensors}  # of tied tensors, files may keep any one name
+    missing = [name for name in own if tied.get(name, name) not in given and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in tensors if name not in own]
     shapes = [
         f"'{name}' is {_shape(tensors[name])} in the file and {_shape(own[name])} in the architecture"

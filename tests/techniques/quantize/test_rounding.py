@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import workbench as wb
 from workbench.models.zoo import ARCHITECTURES
 from workbench.techniques.base import Cost
-from workbench.techniques.quantize.rounding import damped, error, round_by_elimination, round_by_learning
+from workbench.techniques.quantize.rounding import damped, error, round_by_elimination, round_by_learning, sound
 
 SHAPE = (1, 28, 28)
 
@@ -142,6 +142,36 @@ def test_without_data_it_says_so() -> None:
 def test_learned_rounding_is_calibrated() -> None:
     assert wb.Recipe.parse("- quantize: {bits: 4, rounding: gptq}").cost == Cost.CALIBRATED
     assert wb.Recipe.parse("- quantize: {bits: 4, rounding: stochastic}").cost == Cost.LIVE
+
+
+class FarOff(nn.Module):
+    """A Linear whose inputs vary little about a large mean, and are there several times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.out = nn.Linear(112, 32), nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)[:, 300:328] * 0.01 + 1e4
+        return self.out(self.fc(x.repeat(1, 4)).relu())
+
+
+@pytest.mark.parametrize("rounding", ["gptq", "adaround, iterations: 20"])
+def test_inputs_whose_moments_are_noise_are_rounded_all_the_same(rounding: str) -> None:
+    torch.manual_seed(0)
+    text = f"- quantize: {{bits: 8, rounding: {rounding}, images: 64}}"
+    module = FarOff().eval()
+    ours = wb.compress(module, text, wb.load_dataset("fashion_mnist"))
+    assert all(bool(tensor.isfinite().all()) for tensor in ours.tensors.values())
+    images = torch.rand(8, *SHAPE)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours.module(images), module(images), rtol=0.02, atol=1.0)
+
+
+def test_moments_that_are_positive_definite_stay_what_they_are() -> None:
+    _, second, _, _ = problem(5, 20, 4)
+    assert sound(second) is second
+    assert int(torch.linalg.cholesky_ex(damped(sound(second - 3 * torch.eye(20)))).info) == 0
 
 
 class Tied(nn.Module):

@@ -21,7 +21,7 @@ from workbench.techniques.storage import Codes
 
 from .formats import fit_range
 from .grids import grid
-from .rounding import damped, round_by_elimination, round_by_learning
+from .rounding import damped, round_by_elimination, round_by_learning, sound
 from .rows import Slicing
 from .settings import QuantizeSettings
 
@@ -89,6 +89,8 @@ def _round_layer(
             noise = NOISE * second.diagonal().mean() * torch.eye(len(second))
             second = second - torch.outer(after, after) + noise
             cross = cross - torch.outer(before, after)
+        second, before_raising = sound(second), second
+        cross = cross + (second - before_raising)  # towards the weights as they are
         targets.append(_target(rows, second, cross))
         seconds.append(second)
     target = torch.cat(targets).view_as(weight)

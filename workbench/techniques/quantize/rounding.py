@@ -13,6 +13,8 @@ from torch import Tensor
 
 #: Added to H's diagonal, as a share of its mean, so that inputs never seen do not matter infinitely little.
 DAMPING = 0.01
+#: Times that it is raised tenfold more, at most, until equations have a solution.
+TRIES = 12
 #: Times that coordinate descent goes over all columns, at most.
 SWEEPS = 4
 #: AdaRound's stretched sigmoid (Louizos et al. 2018), its regularizer's weight, and its schedule.
@@ -24,6 +26,21 @@ def damped(second: Tensor) -> Tensor:
     diagonal = second.diagonal()
     amount = DAMPING * diagonal.mean().clamp_min(1e-10)
     return second + amount * torch.eye(len(second))
+
+
+def sound(second: Tensor) -> Tensor:
+    """Return the second moments with the diagonal raised until, damped, they are positive definite.
+
+    They nearly always are. But of inputs that vary little about a large mean float32 leaves noise, whose matrix has
+    negative eigenvalues.
+    """
+    amount = DAMPING * second.diagonal().abs().mean().clamp_min(1e-10)
+    for _ in range(TRIES):
+        if not int(torch.linalg.cholesky_ex(damped(second).double()).info):
+            break
+        second = second + amount * torch.eye(len(second))
+        amount *= 10
+    return second
 
 
 def error(change: Tensor, second: Tensor) -> Tensor:
