@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class Footing:
 
     ``images(first, last)`` are normalised and in the order of ``sampler``; ``graph`` is None where PyTorch
     runs them. ``context`` is the work's own, so that it does not push out what the person's recipes cached.
-    ``timing`` is held while time is measured: no images run meanwhile.
+    ``timing`` is held while time is measured: no images run meanwhile. In another process nothing is timed.
     """
 
     subject: Subject
@@ -33,3 +33,6 @@ class Footing:
     baseline: Baseline
     runtime: str
     timing: AbstractContextManager[Any]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "timing": nullcontext()}  # the lock stays in its process

@@ -103,7 +103,7 @@ def test_any_technique_is_added_as_a_further_step_and_taken_away(page: Page) -> 
     page.wait_for_timeout(300)
     expect(added).to_have_count(0)
     add.select_option("correct_bias")
-    expect(added).to_have_count(1)
+    expect(added).to_have_count(1, timeout=60_000)
     wait_settled(page, "- quantize: {bits: 3}\n- correct_bias: {}")
     expect(add).to_be_focused()
     step = page.get_by_role("group", name="Correct bias")

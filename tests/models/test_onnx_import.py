@@ -73,7 +73,10 @@ EXPORTERS = {
 ZOO = [(name, exporter) for name in ARCHITECTURES for exporter in EXPORTERS if "older" in exporter and name != "lstm"]
 
 
-@pytest.mark.parametrize(("name", "exporter"), [*ZOO, ("lenet5", FIXED_NEW), ("resnet20", OPEN), ("mobilenetv2", OPEN)])
+DEEP = pytest.param("mobilenetv2", OPEN, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("name", "exporter"), [*ZOO, ("lenet5", FIXED_NEW), ("resnet20", OPEN), DEEP])
 def test_a_zoo_model_comes_back_with_its_layers_by_name(tmp_path, name, exporter):
     module = warm(ARCHITECTURES[name](), (1, 28, 28))
     model = load_model(export(module, tmp_path / "net.onnx", (1, 28, 28), **EXPORTERS[exporter]))
