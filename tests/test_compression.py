@@ -129,14 +129,20 @@ def test_layer_figures_add_up() -> None:
     assert sum(layer.bytes for layer in ours.layers) <= ours.nbytes
 
 
-def test_an_attentions_row_has_the_bias_of_its_projection_out() -> None:
-    ours = wb.compress("vit", "[]", image_shape=SHAPE)
-    for layer in ours.layers:
-        if layer.type == "MultiheadAttention":
-            assert f"{layer.name}.out_proj.bias" in ours._own(layer.name)
-            assert layer.bytes >= 0.8 * 4 * layer.params
-    everything = [name for layer in ours.layers for name in ours._own(layer.name)]
-    assert len(everything) == len(set(everything))
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.out = nn.MultiheadAttention(28, 2, batch_first=True), nn.Linear(28, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.attention(x[:, 0], x[:, 0], x[:, 0])[0].mean(1))
+
+
+def test_an_attentions_row_has_all_its_tensors() -> None:
+    subject = Subject.of(load_model(Attending().eval()), SHAPE)
+    parts = ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
+    assert set(subject.own_tensors["attention"]) == {f"attention.{part}" for part in parts}
+    assert set(subject.own_tensors["out"]) == {"out.weight", "out.bias"}
 
 
 def test_macs_follow_removed_channels() -> None:

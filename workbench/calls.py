@@ -31,6 +31,14 @@ def changed(
     return by_place, {name: put.get(name, value) for name, value in kwargs.items()}
 
 
+def runs_as(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether ``layer`` is one of ``kinds`` and computes what that does, with no forward of its own."""
+    kind: Any = next((kind for kind in kinds if isinstance(layer, kind)), None)
+    if kind is None or "forward" in vars(layer):
+        return False
+    return all(getattr(type(layer), name, None) is getattr(kind, name, None) for name in ("forward", "_conv_forward"))
+
+
 def _places(layer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[int | str]:
     """Return where the call holds what enters; a class of its own may call its input as it likes."""
     names = ATTENTION if isinstance(layer, nn.MultiheadAttention) else ("input",)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from workbench.calls import runs_as
 from workbench.errors import WorkbenchError
 
 Scheme = Literal["svd", "tucker2", "tucker", "cp", "tt"]
@@ -70,11 +71,9 @@ def refusal(module: nn.Module, scheme: Scheme) -> str | None:
     plain = _plain(module)
     if plain is None:
         return f"a {type(module).__name__} cannot be factorized"
-    if any(
-        getattr(type(module), name, None) is not getattr(plain, name, None) for name in ("forward", "_conv_forward")
-    ):
+    if not runs_as(module, plain):
         return f"a {type(module).__name__} makes something of its weight first"
-    if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
+    if module._forward_hooks or module._forward_pre_hooks:
         return "more is run where it is called"
     if plain is nn.Linear:
         return None if scheme == "svd" else f"{scheme} is for convolutions"
@@ -112,9 +111,9 @@ def irreplaceable(module: nn.Module, edits: Sequence[Factorize], image_shape: tu
 def _fails(module: nn.Module, edits: Sequence[Factorize], image_shape: tuple[int, ...]) -> str | None:
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     copied = copy.deepcopy(module, dict(shared)).eval()
+    for edit in edits:
+        replace_layer(copied, edit)
     try:
-        for edit in edits:
-            replace_layer(copied, edit)
         with torch.no_grad():
             copied(torch.zeros(1, *image_shape))
     except Exception as error:  # user code meets parts it was not written for
@@ -184,7 +183,9 @@ def _weights_of(module: Any, edit: Factorize) -> int:
     widths = (module.in_channels, *edit.ranks, module.out_channels)
     return sum(
         (1 if link.grouped else before) * after * math.prod(module.kernel_size[axis] for axis in link.axes)
-        for link, before, after in zip(links(edit.scheme, len(module.kernel_size)), widths, widths[1:], strict=True)
+        for link, before, after in zip(
+            links(edit.scheme, len(module.kernel_size)), widths[:-1], widths[1:], strict=True
+        )
     )
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workbench.calls import entering
+from workbench.calls import entering, runs_as
 
 from .layout import channels_last
 
@@ -44,7 +44,7 @@ class Moments:
 
 def has_columns(layer: nn.Module) -> bool:
     """Whether the layer is a matrix product over its inputs that ``columns`` can lay out."""
-    return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)
+    return runs_as(layer, nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 def columns(layer: nn.Module, values: Tensor) -> Tensor:

@@ -88,9 +88,9 @@ def _correct(
         if norm is not None:
             corrected = _correct_norm(reference.get_submodule(norm), wanted[name], present[last], settings.spread)
             corrected = {f"{norm}.{part}": value for part, value in corrected.items()}
-        elif getattr(layer, "bias", None) is not None and f"{last}.bias" in draft.tensors:
+        elif getattr(layer, "bias", None) is not None and (bias := f"{last}.bias".lstrip(".")) in draft.tensors:
             shift = wanted[name].mean - present[last].mean
-            corrected = {f"{last}.bias": layer.get_parameter("bias") + shift}
+            corrected = {bias: layer.get_parameter("bias") + shift}
         else:
             left.append(name)
             continue

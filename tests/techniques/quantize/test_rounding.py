@@ -174,6 +174,22 @@ def test_moments_that_are_positive_definite_stay_what_they_are() -> None:
     assert int(torch.linalg.cholesky_ex(damped(sound(second - 3 * torch.eye(20)))).info) == 0
 
 
+class Flattening(nn.Linear):
+    """A whole model that is one layer with a forward of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1))
+
+
+def test_a_layer_with_a_forward_of_its_own_is_rounded_to_nearest_and_corrected() -> None:
+    torch.manual_seed(0)
+    data, module = wb.load_dataset("fashion_mnist"), Flattening(784, 10).eval()
+    ours = wb.compress(module, "- quantize: {bits: 3, rounding: gptq, images: 32}", data)
+    assert any(note.startswith("Rounded to nearest, since learning is for layers") for note in ours.notes)
+    corrected = wb.compress(module, "- quantize: {bits: 2}\n- correct_bias: {images: 32, guard: false}", data)
+    assert not torch.equal(corrected.tensors["bias"], module.bias)
+
+
 class Tied(nn.Module):
     """Two Linears with one weight and biases of their own; or an Embedding whose weight the output reads."""
 
