@@ -19,6 +19,7 @@ from workbench.subject import Subject, model_hash
 from workbench.techniques.context import Cache, Context
 
 SHAPE = (1, 28, 28)
+QUICK = ("lenet300", "lenet5", "resnet20")
 RECIPES = (
     "[]",
     "- prune: {ratio: 0.5}",
@@ -31,8 +32,15 @@ RECIPES = (
 )
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
-@pytest.mark.parametrize("text", RECIPES)
+# images are run for the last of them, which takes deep models a quarter of a minute
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        pytest.param(text, name, marks=[pytest.mark.slow] if text == RECIPES[-1] and name not in QUICK else [])
+        for text in RECIPES
+        for name in sorted(ARCHITECTURES)
+    ],
+)
 def test_size_is_the_files_and_the_reloaded_module_is_bit_identical(name: str, text: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = ARCHITECTURES[name]().eval()

@@ -23,7 +23,7 @@ TRAINING = [path for path in LESSONS if path.stem[:2] in ("07", "08", "09")]
 FEW = {"train": 60, "calibration": 30, "validation": 20, "test": 20}
 QUICK = ("open", "guess", "truth", "try", "answer", "check")
 #: Those that take more than half a minute.
-SLOW = ("03", "05", "07", "08", "09", "10", "11")
+SLOW = ("02", "03", "05", "07", "08", "09", "10", "11")
 
 
 def code_cells(notebook: Any) -> list[Any]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.calls import changed
+from workbench.counting import counted
 from workbench.errors import WorkbenchError
 
 from .factors import Factorize, Scheme, replace_layer
@@ -312,6 +313,6 @@ def _refuse_more(edit: Slice, channels: int) -> None:
     """Raise for more channels than ``split`` can make of a layer's."""
     if len(edit.keep) > 2 * channels:
         raise WorkbenchError(
-            f"An edit keeps {len(edit.keep):,} channels of layer '{edit.layer}', which has {channels:,}: the file is "
-            "damaged."
+            f"An edit keeps {counted(len(edit.keep), 'channel')} of layer '{edit.layer}', which has {channels:,}: the "
+            "file is damaged."
         )

@@ -159,8 +159,8 @@ def test_of_a_layer_that_cannot_be_drawn_nothing_stands_there_of_another(session
     assert "nowhere" in view.error
     assert (view.about, view.channels_before, view.edges, view.pictured) == ({}, b"", b"", {})
     session.measure("[]")
-    view.draw(session.snapshot)
-    assert (view.error, view.about["layer"]) == ("", session.layers[1].name)
+    assert wait_until(view, "about", bool)["layer"] == session.layers[1].name
+    assert view.error == ""
     view.close()
 
 
