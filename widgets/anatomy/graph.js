@@ -87,7 +87,7 @@ function modelGraph(onSelect) {
       return box;
     });
     drawing.replaceChildren(...lines, ...nodes);
-    requestAnimationFrame(whole);
+    requestAnimationFrame(() => { whole(); if (selected) reveal(selected); });
   }
   scroller.addEventListener("keydown", (event) => {
     const order = [...boxes.keys()];
