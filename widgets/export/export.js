@@ -27,45 +27,61 @@ function downloadOf(model, wanted, { progress, done, fail }) {
   return () => { end(); model.send({ do: "cancel", ticket }); };
 }
 
+// The button that fetches a file, the one that stops it, and what is said of it meanwhile and after.
+function downloadPart(text, label, doing) {
+  const start = button(text, { "aria-label": label });
+  const bar = element("progress", { max: 1, "aria-label": doing });
+  const stop = button("Cancel");
+  const said = element("span", { class: "wb-muted", role: "status" });
+  const problem = element("p", { class: "wb-problem", role: "alert" });
+  let cancel = null;
+  // The focus goes back to the button only from the one that is hidden: the person may be elsewhere by now.
+  function idle(words = "", trouble = "") {
+    const had = document.activeElement === stop;
+    cancel = null;
+    bar.hidden = stop.hidden = true;
+    start.hidden = false;
+    setText(said, words);
+    problem.textContent = trouble;
+    if (had) start.focus();
+  }
+  stop.addEventListener("click", () => { cancel?.(); idle("Cancelled"); });
+  idle();
+  return {
+    start, problem,
+    root: element("div", { class: "wb-file-act" }, said, bar, stop, start),
+    runs: () => cancel !== null,
+    say: (words) => setText(said, words),
+    forget: () => idle(),
+    // Asks the kernel for what is `wanted`; `ended` is called however it ends.
+    run(model, wanted, words = "", ended = () => {}) {
+      setText(said, words);
+      problem.textContent = "";
+      start.hidden = true;
+      bar.hidden = stop.hidden = false;
+      bar.removeAttribute("value");
+      stop.focus();
+      const drop = downloadOf(model, wanted, {
+        progress: (now, total) => { if (total) bar.value = now / total; },
+        done: (_, total) => { ended(); idle(`${count(total)} bytes downloaded`); },
+        fail: (sentence) => { ended(); idle("", sentence); },
+      });
+      cancel = () => { ended(); drop(); };
+    },
+    end: () => cancel?.(),
+  };
+}
+
 function fileRow(model, kind) {
   const size = element("strong", { class: "wb-file-size" });
   const note = element("span", { class: "wb-muted" });
   const name = element("code", { class: "wb-file-name" });
   const about = element("p", { class: "wb-muted" });
-  const start = button("Download", { "aria-label": `Download the ${kind === "onnx" ? "ONNX file" : TITLES[kind].toLowerCase()}` });
-  const bar = element("progress", { max: 1, "aria-label": `${TITLES[kind]} download` });
-  const stop = button("Cancel");
-  const said = element("span", { class: "wb-muted", role: "status" });
-  const problem = element("p", { class: "wb-problem", role: "alert" });
+  const part = downloadPart("Download", `Download the ${kind === "onnx" ? "ONNX file" : TITLES[kind].toLowerCase()}`, `${TITLES[kind]} download`);
   const root = element("section", { class: "wb-file", "data-file": kind, "aria-label": TITLES[kind] },
     element("div", { class: "wb-file-head" }, element("h3", {}, TITLES[kind]), size, note),
-    element("div", { class: "wb-file-act" }, said, bar, stop, start),
-    element("div", { class: "wb-file-body" }, about, name), problem);
-  let cancel = null;
-  // The focus goes back to the button only from the one that is hidden: the person may be elsewhere by now.
-  const idle = () => {
-    const had = document.activeElement === stop;
-    cancel = null;
-    bar.hidden = stop.hidden = true;
-    start.hidden = false;
-    if (had) start.focus();
-  };
-
-  start.addEventListener("click", () => {
-    problem.textContent = "";
-    setText(said, "");
-    start.hidden = true;
-    bar.hidden = stop.hidden = false;
-    bar.removeAttribute("value");
-    stop.focus();
-    cancel = downloadOf(model, { do: "download", kind, ticket: ticketOf() }, {
-      progress: (now, total) => { if (total) bar.value = now / total; },
-      done: (_, total) => { idle(); setText(said, `${count(total)} bytes downloaded`); },
-      fail: (sentence) => { idle(); problem.textContent = sentence; },
-    });
-  });
-  stop.addEventListener("click", () => { cancel?.(); idle(); setText(said, "Cancelled"); });
-  idle();
+    part.root, element("div", { class: "wb-file-body" }, about, name), part.problem);
+  part.start.addEventListener("click", () => part.run(model, { do: "download", kind, ticket: ticketOf() }));
 
   let shown = "";
   function draw(file) {
@@ -78,11 +94,11 @@ function fileRow(model, kind) {
     setText(note, known && file.bytes >= 1000 ? bytes(file.bytes) : "");
     setText(name, file.name);
     setText(about, file.about);
-    start.disabled = !known;
-    if (shown && shown !== file.name && !cancel) setText(said, "");
+    part.start.disabled = !known;
+    if (shown && shown !== file.name && !part.runs()) part.say("");
     shown = file.name;
   }
-  return { root, draw, end: () => cancel?.() };
+  return { root, draw, end: part.end };
 }
 
 function render({ model, el }) {
