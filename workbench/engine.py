@@ -8,7 +8,6 @@ what they learn on the way (compressed models, baseline logits, exact figures) s
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -28,7 +27,8 @@ from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator, Logits
 from workbench.footing import Footing
-from workbench.history import WITHOUT_LABELS, History, Key, Record
+from workbench.history import History
+from workbench.keys import Keys
 from workbench.latency import LatencyEstimator
 from workbench.measure.estimate import Estimate, Latency, Size
 from workbench.measure.flips import Flip, FlipFinder
@@ -96,9 +96,8 @@ class Engine:
         if not self.is_deep:
             self._evaluator.graphs.find()
         self._latency = LatencyEstimator(self.subject, self._evaluator.graphs, data, normalization)
-        #: What figures belong to, but for the runtime, which is not known before the model's graph is.
-        self.place = Key(model.name, self.subject.hash, data.name, self._images(data.learned), split, runtime="")
-        self._remembered = Remembered(history, self.key_of, len(self.split), split, self.note)
+        self.keys = Keys(self.subject, data, split, normalization, lambda: self.runtime)
+        self._remembered = Remembered(history, self.keys.of, len(self.split), split, self.note)
         self._context = context_for(model, data)
         self._rehearsal = Rehearsal(self.subject, self._context, self._latency.read)
         self._compressing = threading.RLock()  # the context's caches are shared
@@ -135,39 +134,6 @@ class Engine:
     def runtime(self) -> str:
         """What runs the images; the first to ask waits while the model is written as a graph."""
         return self._evaluator.runtime
-
-    @property
-    def key(self) -> Key:
-        """What figures belong to in the history; waits as ``runtime`` does."""
-        return dataclasses.replace(self.place, runtime=self.runtime)
-
-    def key_of(self, recipe: Recipe) -> Key:
-        """Return what the figures of ``recipe`` belong to: those of one that learns, to what it learns from as well."""
-        return self.keys[-1 if _learns(recipe) else 0]
-
-    @property
-    def keys(self) -> tuple[Key, ...]:
-        """The ``key``, and where it is another that of recipes that learn."""
-        key, lessons = self.key, self._data.lessons
-        return (key, dataclasses.replace(key, data_hash=self._images(lessons))) if lessons else (key,)
-
-    def records(self, after: int = 0) -> list[Record]:
-        """Return what was measured of this model on this split, learned from other data apart; the oldest first."""
-        key, *others = self.keys
-        found = self.history.records(key, after, *others)
-        return [record for record in found if self._is_own(record, others[0])] if others else found
-
-    def _is_own(self, record: Record, taught: Key) -> bool:
-        try:
-            learns = _learns(Recipe.parse(json.loads(record.recipe)))  # as YAML it would take fifteen times as long
-        except WorkbenchError:  # of a technique that is no more
-            return True
-        return not learns or self.history.key_of(record.id or 0).identity == taught.identity
-
-    def _images(self, learned: str) -> str:
-        """Return what tells this split's images apart, and what is learned from beside them."""
-        images = f"{self.split.hash}:{self._normalization}" + (f":{learned}" if learned else "")
-        return images if self.split.labelled else f"{images}{WITHOUT_LABELS}"
 
     def compress(self, recipe: Recipe, check: Check = lambda: None) -> CompressedModel:
         """Return the model under ``recipe``; the last few are kept."""
@@ -444,7 +410,7 @@ class Engine:
             check()
             return False
 
-        name = f"baseline-{self.key.model_hash[:12]}-{self.split.hash[:12]}"
+        name = f"baseline-{self.subject.hash[:12]}-{self.split.hash[:12]}"
         return alone(self._locks / name, unwanted)
 
     def _run_baseline(self, first: Snapshot, check: Check) -> Iterator[Snapshot]:
@@ -525,7 +491,3 @@ class Engine:
         if note not in self.notes:
             self.notes = (*self.notes, note)
 
-
-def _learns(recipe: Recipe) -> bool:
-    """Whether what ``recipe`` makes of a model depends on images that it calibrates or trains on."""
-    return recipe.cost in (Cost.CALIBRATED, Cost.TRAINED)

@@ -87,7 +87,7 @@ class Session:
         self._own_history = not isinstance(history, History)
         self.history, trouble = _open(history)
         self._engine = Engine(self.model, self.data, split, self.history, seed)
-        if isinstance(history, (str, Path)) and (others := of_others(self.history, self._engine.place)):
+        if isinstance(history, (str, Path)) and (others := of_others(self.history, self._engine.keys.place)):
             trouble = (*trouble, others)
         self._engine.notes += trouble
         self.history_notes = trouble  # what is to be said of its state, such as that it is read-only
@@ -134,19 +134,19 @@ class Session:
     @property
     def key(self) -> Key:
         """What this session's figures belong to in the history; waits as ``runtime`` does."""
-        return self._engine.key
+        return self._engine.keys.main
 
     def key_of(self, recipe: Recipe) -> Key:
         """Return what the figures of ``recipe`` belong to in the history; waits as ``runtime`` does.
 
         Those of a recipe that calibrates or trains belong to the images that it learns from as well.
         """
-        return self._engine.key_of(recipe)
+        return self._engine.keys.of(recipe)
 
     @property
     def keys(self) -> tuple[Key, ...]:
         """Every key that recipes have here: the ``key``, and that of those that learn, where it is another."""
-        return self._engine.keys
+        return self._engine.keys.all
 
     @property
     def is_written(self) -> bool:
@@ -156,7 +156,7 @@ class Session:
     @property
     def place(self) -> Key:
         """The ``key`` but for its runtime: known at once."""
-        return self._engine.place
+        return self._engine.keys.place
 
     @property
     def compressed(self) -> CompressedModel:
@@ -270,7 +270,7 @@ class Session:
         What calibrated or trained on other images than this session's data is left out.
         With ``after``, only the records with a larger id.
         """
-        return self._engine.records(after)
+        return self._engine.keys.records(self.history, after)
 
     def answer(self, image: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return class probabilities ``(classes,)`` for one image, by the dense and by the compressed model.

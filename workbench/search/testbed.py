@@ -59,11 +59,11 @@ class Testbed:
     @property
     def key(self) -> Key:
         """What the figures belong to in the history."""
-        return self._engine.key
+        return self._engine.keys.main
 
     def key_of(self, recipe: Recipe) -> Key:
         """Return what the figures of ``recipe`` belong to: those of one that learns, to what it learns from as well."""
-        return self._engine.key_of(recipe)
+        return self._engine.keys.of(recipe)
 
     @property
     def closed(self) -> bool:
@@ -129,7 +129,7 @@ class Testbed:
         self._session.give_way(cancelled)
 
     def _origin(self, recipe: Recipe) -> Recipe | None:
-        known, key_of = self._session.history.find, self._engine.key_of
+        known, key_of = self._session.history.find, self._engine.keys.of
         with contextlib.suppress(WorkbenchError):  # a history that cannot be read
             return next((one for one in (self._base, Recipe()) if one != recipe and known(key_of(one), one.hash)), None)
         return None
