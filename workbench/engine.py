@@ -27,6 +27,7 @@ from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator, Logits
 from workbench.footing import Footing
+from workbench.foresight import Foresight, KeptSizes, owner_of
 from workbench.history import History
 from workbench.keys import Keys
 from workbench.latency import LatencyEstimator
@@ -44,6 +45,7 @@ from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Baseline, Snapshot
 from workbench.subject import Subject
 from workbench.techniques import Cost
+from workbench.techniques.context import Cache
 from workbench.techniques.order import remarks_on
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ class Engine:
         self._remembered = Remembered(history, self.keys.of, len(self.split), split, self.note)
         self._context = context_for(model, data)
         self._rehearsal = Rehearsal(self.subject, self._context, self._latency.read)
+        self.foresight = Foresight(self._find_size, self._kept_sizes)
         self._compressing = threading.RLock()  # the context's caches are shared
         self._locks = None if history.path == ":memory:" else Path(history.path).parent / "locks"
         self.courtesy = Courtesy(self._locks and self._locks / "waiting")
@@ -151,6 +154,9 @@ class Engine:
 
     def sketch(self, generation: int, recipe: Recipe, check: Check) -> Snapshot:
         """Return the size alone: what else ``outline`` tells takes long enough to be felt where a model is deep."""
+        known = self.known_size(recipe.hash)
+        if known is not None:
+            return Snapshot(generation, recipe, self.baseline, size=known)
         compressed = self.compress(recipe, check)
         size, notes = self._size(compressed, whole=False), self._notes(compressed)
         return Snapshot(generation, recipe, self.baseline, size=size, notes=notes)
@@ -238,16 +244,34 @@ class Engine:
 
         ``quiet`` is asked often, and may raise to end it; ``main``: only what those of the main sliders would.
         """
-
-        def check() -> None:
-            if not quiet():
-                raise Superseded
-
+        check = _while(quiet)
         if self._sampler is not None:  # before, their order is not known, and they would be normalised again
             self._evaluator.images(0, 1)  # with the first, the whole split
         self.subject.tracing.beforehand(quiet)
         while (self._rehearsal.is_on_main or not main) and self._rehearse(check):
             self.courtesy.give_way(check)
+
+    def foresee(self, quiet: Callable[[], bool]) -> None:
+        """Find a group of sizes that are wanted beforehand, while it is ``quiet``, as with ``prepare``."""
+        check = _while(quiet)
+        while self.foresight.go_on(check):
+            check()
+            self.courtesy.give_way(check)
+
+    def _find_size(self, recipe: Recipe, check: Check) -> Size:
+        # what it leaves in the cache would push out what the next move needs
+        with self._compressing, one_openmp_thread(), self._context.cache.passing():
+            context = dataclasses.replace(self._context, encodings=Cache(), check=check)
+            return self._size(compress_subject(self.subject, recipe, context), self.is_written)
+
+    def _kept_sizes(self) -> KeptSizes:
+        path = None if self._locks is None else self._locks.parent / "sizes.sqlite"
+        return KeptSizes(path, owner_of(self.subject))
+
+    def known_size(self, recipe: str) -> Size | None:
+        """Return the size of the recipe with this hash, where it was found beforehand."""
+        found = self.foresight.get(recipe)
+        return found and self._sized(*found)
 
     def _rehearse(self, check: Check) -> bool:
         with self._compressing, one_openmp_thread():
@@ -370,7 +394,10 @@ class Engine:
     def _size(self, compressed: CompressedModel, whole: bool = True) -> Size:
         archive = compressed.archive
         runtime_bytes = self._latency.runtime_bytes(compressed) if whole else None
-        return Size(archive.nbytes, self.subject.dense_fp32_bytes, runtime_bytes, archive.entropy_bytes)
+        return self._sized(archive.nbytes, archive.entropy_bytes, runtime_bytes)
+
+    def _sized(self, nbytes: int, entropy_bytes: int, runtime_bytes: int | None) -> Size:
+        return Size(nbytes, self.subject.dense_fp32_bytes, runtime_bytes, entropy_bytes)
 
     def _notes(self, compressed: CompressedModel) -> tuple[str, ...]:
         description = self.target.description if self.target else None
@@ -491,3 +518,12 @@ class Engine:
         if note not in self.notes:
             self.notes = (*self.notes, note)
 
+
+def _while(quiet: Callable[[], bool]) -> Check:
+    """Return what raises ``Superseded`` where it is no longer ``quiet``."""
+
+    def check() -> None:
+        if not quiet():
+            raise Superseded
+
+    return check

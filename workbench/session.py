@@ -9,7 +9,7 @@ Exact figures are kept by recipe, in memory and in the history, so that going ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ from workbench.data.load import load_dataset
 from workbench.engine import Engine, Surrogate
 from workbench.footing import Footing
 from workbench.history import History, HistoryError, Key, Record, of_others
-from workbench.measure.estimate import Latency
+from workbench.measure.estimate import Latency, Size
 from workbench.measure.weights import WeightSummary
 from workbench.models.check import numbered_classes, require_model
 from workbench.models.layers import Layer
@@ -252,6 +252,19 @@ class Session:
         for _ in self._engine.learn_latency(lambda: self.closed):
             self._workers.refresh_latency()
 
+    def find_sizes(self, groups: Sequence[Iterable[Recipe]], told: Callable[[], None]) -> None:
+        """Find the sizes of recipes that may come next in the session's quiet moments, one group after the other.
+
+        ``told`` is called, on a worker's thread, whenever one more group is done; what cannot be carried out, or
+        learns from data, is left out. The groups, which are gone through on that thread too, replace what was
+        wanted before. ``known_size`` tells what was found, here or in earlier sessions.
+        """
+        self._workers.foresee(groups, told)
+
+    def known_size(self, recipe: Recipe | str) -> Size | None:
+        """Return the size of a recipe, or of that with this hash, where ``find_sizes`` found it; else None, at once."""
+        return self._engine.known_size(recipe if isinstance(recipe, str) else recipe.hash)
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with every Snapshot, in order, on a worker's thread; return what ends that."""
         return self._bulletin.subscribe(listener)
@@ -370,6 +383,7 @@ class Session:
         for end in self._closing:
             end()
         self._workers.join()
+        self._engine.foresight.close()
         if self._own_history:
             self.history.close()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from workbench.bulletin import Bulletin, Superseded
@@ -59,6 +59,12 @@ class Workers:
         if threading.current_thread() not in self._threads:
             for thread in self._threads:
                 thread.join()
+
+    def foresee(self, groups: Sequence[Iterable[Recipe]], told: Callable[[], None]) -> None:
+        """Find these recipes' sizes in quiet moments; see ``Foresight.want``."""
+        self._engine.foresight.want(groups, told)
+        with self._state:
+            self._state.notify_all()
 
     def refresh_latency(self) -> None:
         """Tell the listeners the present latency anew: it was measured, or its prediction improved."""
@@ -119,14 +125,19 @@ class Workers:
         done = 0
         while True:
             with self._state:
-                self._state.wait_for(partial(self._has_settled_since, done))
+                while not (self._has_settled_since(done) or self._may_foresee()):
+                    self._state.wait(REST if self._engine.is_deep else None)
                 if self._bulletin.closed:
                     return
-                done = self._bulletin.generation
+                settled, done = self._has_settled_since(done), self._bulletin.generation
             with self._preparing():
-                self._engine.prepare(self._is_quiet)
-                for _ in self._engine.learn_latency(lambda: self._bulletin.closed or not self._bulletin.is_settled):
-                    self.refresh_latency()
+                if settled:
+                    self._engine.prepare(self._is_quiet)
+                    self._engine.foresee(self._is_quiet)
+                    for _ in self._engine.learn_latency(lambda: self._bulletin.closed or not self._bulletin.is_settled):
+                        self.refresh_latency()
+                while self._may_foresee():
+                    self._engine.foresee(self._is_idle)
 
     @contextlib.contextmanager
     def _preparing(self) -> Iterator[None]:
@@ -150,6 +161,14 @@ class Workers:
         if self._bulletin.closed:
             raise Superseded
         return not self._bulletin.is_awaited and self._bulletin.age > REST
+
+    def _is_idle(self) -> bool:
+        """Whether sizes may be found for later: a deep model's, which settles after minutes, between two moves."""
+        return self._is_quiet() or (self._engine.is_deep and self._is_resting())
+
+    def _may_foresee(self) -> bool:
+        wanted = self._engine.is_written and self._engine.foresight.has_more()
+        return wanted and not self._bulletin.closed and self._is_idle()
 
     def _has_settled_since(self, generation: int) -> bool:
         return self._bulletin.closed or (self._bulletin.is_settled and self._bulletin.generation != generation)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import urllib.error
 import urllib.request
 from urllib.parse import urlparse
 
-import psutil
 import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import open_page
+from tests.browser.kernel import kernel_id, kernel_process
 from tests.browser.launch import Served
 from tests.browser.reading import clear_watch, read, wait_settled, watched
+from workbench.compression import compress
 from workbench.recipe import Recipe
 
 
@@ -200,6 +200,39 @@ def test_another_model_can_be_picked(browser: Browser, app: Served) -> None:
         wait_settled(page, "- quantize: {bits: 5}")
 
 
+def test_a_size_found_beforehand_is_shown_while_the_kernel_stands_still(browser: Browser, app: Served) -> None:
+    with open_page(browser, app) as page:
+        page.wait_for_selector(".wb-controls[data-ahead]:not([data-ahead='0'])", timeout=60_000)
+        kernel = kernel_process(app, kernel_id(page))
+        recipe = Recipe.parse("- prune: {ratio: 0.37}")
+        kernel.suspend()
+        try:
+            page.get_by_role("slider", name="Pruning ratio", exact=True).fill("37")
+            size = page.locator(f"[data-metric=size][data-recipe='{recipe.hash}'][aria-busy=false]")
+            size.wait_for(timeout=2_000)
+            foreseen = read(page, "size")
+        finally:
+            kernel.resume()
+        wait_settled(page, recipe)
+        assert read(page, "size") == foreseen
+        assert foreseen.value == compress("resnet20", recipe, "fashion_mnist").nbytes
+
+
+def test_a_size_that_the_kernel_never_confirms_is_taken_back(browser: Browser, app: Served) -> None:
+    with open_page(browser, app) as page:
+        page.wait_for_selector(".wb-controls[data-ahead]:not([data-ahead='0'])", timeout=60_000)
+        page.evaluate("""() => {
+          const send = window.dispatchEvent.bind(window);
+          window.dispatchEvent = (event) => {
+            if (event.detail?.figure) event.detail.figure = { recipe: "another", bytes: 1 };
+            return send(event);
+          };
+        }""")
+        page.get_by_role("slider", name="Pruning ratio", exact=True).fill("36")
+        page.wait_for_selector("[data-metric=size][data-recipe=another]")
+        wait_settled(page, "- prune: {ratio: 0.36}")
+
+
 def test_page_asks_for_nothing_beyond_its_own_server(page: Page, app: Served) -> None:
     hosts = {urlparse(url).netloc for url in page.asked if not url.startswith(("data:", "blob:"))}
     assert hosts == {urlparse(app.url).netloc}
@@ -231,14 +264,6 @@ def test_a_closed_page_takes_its_kernel_with_it(browser: Browser, app: Served) -
     context.close()
     # Sooner than the grace for pages that vanish: this one could say goodbye.
     kernel.wait(15)
-
-
-def kernel_process(served: Served, name: str) -> psutil.Process:
-    for child in psutil.Process(served.pid).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if any(name in part for part in child.cmdline()):
-                return child
-    raise AssertionError(f"no process runs kernel {name}")
 
 
 def test_on_a_phone_the_figures_stay_in_sight_and_nothing_overflows(browser: Browser, app: Served) -> None:

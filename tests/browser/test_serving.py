@@ -16,6 +16,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.kernel import kernel_id, kernel_process
 from tests.browser.launch import Served, serve_app
 from tests.browser.reading import read, wait_ready
 from tests.browser.wire import wire_to
@@ -33,18 +34,6 @@ def tab(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     yield page
     page.close(run_before_unload=True)
     context.close()
-
-
-def kernel_id(page: Page) -> str:
-    return str(page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"))
-
-
-def kernel_process(served: Served, page: Page) -> psutil.Process:
-    name = kernel_id(page)
-    for child in psutil.Process(served.pid).children(recursive=True):
-        if any(name in part for part in child.cmdline()):
-            return child
-    raise AssertionError(f"no process runs kernel {name}")
 
 
 def wait_shown(page: Page, recipe: Recipe | str, seconds: float = 60) -> None:
@@ -91,7 +80,7 @@ def test_a_killed_kernel_is_said_and_one_button_brings_the_recipe_back(browser: 
         expect(banner).to_be_hidden()
         page.wait_for_url("**recipe=**")  # written once the sliders rest
         address = page.url
-        kernel_process(app, page).kill()
+        kernel_process(app, kernel_id(page)).kill()
         expect(banner).to_be_visible(timeout=5_000)
         expect(banner).to_contain_text("stopped unexpectedly; your recipe is kept")
         assert page.url == address
@@ -141,7 +130,7 @@ def test_a_page_closed_in_the_middle_of_a_drag_leaves_nothing(browser: Browser, 
     page = context.new_page()
     page.goto(app.url)
     wait_ready(page)
-    kernel = kernel_process(app, page)
+    kernel = kernel_process(app, kernel_id(page))
     processes = [kernel, *kernel.children(recursive=True)]
     page.evaluate(
         """() => {
@@ -276,7 +265,7 @@ def test_the_whole_page_works_under_its_path(browser: Browser, public: Served) -
     assert {(urlsplit(url).netloc, urlsplit(url).path.startswith(BASE)) for url in asked} == {
         (urlsplit(public.url).netloc, True)
     }
-    kernel = kernel_process(public, page)
+    kernel = kernel_process(public, kernel_id(page))
     with tab(browser, public.url) as other:
         expect(other.get_by_role("heading")).to_have_text("All places are taken")
         expect(other.get_by_role("main")).to_contain_text("One page is open on this server")

@@ -138,6 +138,7 @@ class FakeSession:
         self.split = IMAGES
         self.key = self.place = Key("resnet20", "m", "fashion_mnist", "d", "test", "onnxruntime")
         self.keys = (self.key,)
+        self.sizes: dict[str, Size] = {}
         self.is_written = True
         self.history = History(":memory:")
         self._listeners: list[Callable[[Snapshot], None]] = []
@@ -151,6 +152,15 @@ class FakeSession:
         self._thread = threading.Thread(target=self._run, daemon=True)
         if auto:
             self._thread.start()
+
+    def find_sizes(self, groups: Any, told: Callable[[], None]) -> None:
+        """Find them at once, group by group; a size is made of the recipe's hash."""
+        for group in groups:
+            self.sizes |= {recipe.hash: Size(int(recipe.hash[:5], 16), DENSE, None, 7) for recipe in group}
+            told()
+
+    def known_size(self, recipe: Recipe | str) -> Size | None:
+        return self.sizes.get(recipe if isinstance(recipe, str) else recipe.hash)
 
     def apply(self, recipe: Recipe) -> int:
         with self._wake:

@@ -7,6 +7,7 @@ made at once from two views neither is lost.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ class Marks(Watched):
 
     def __init__(self, selected: Iterable[str] = ()) -> None:
         super().__init__()
+        #: Tells the views of this Session from those of others on one page.
+        self.name = uuid.uuid4().hex
         self._selected = tuple(selected)
         self._locked: frozenset[str] = frozenset()
         self._untrained: tuple[Step, ...] = ()

@@ -45,7 +45,6 @@ function render({ model, el }) {
   const [sentLast, followedLast] = [model.get("state"), model.get("follow")];
   let state = (sentLast.seq || 0) > (followedLast.seq || 0) ? { ...followedLast, ...sentLast } : { ...sentLast, ...followedLast };
   let touched = new Set();
-
   const ratio = slider(`${id}-ratio`, "Pruning ratio", 0, 95);
   const bits = slider(`${id}-bits`, "Bit-width", 1, positions.length);
   bits.track.append(element("div", { class: "wb-ticks", "aria-hidden": "true" }, ...positions.map((b) => element("span", {}, b === off ? "off" : String(b)))));
@@ -84,6 +83,7 @@ function render({ model, el }) {
     remarks,
     element("details", {}, element("summary", {}, "Advanced"), advanced)));
 
+  const ahead = foresight(model, (known) => setAttribute(el.firstElementChild, "data-ahead", String(known)));
   const fill = (input) => input.style.setProperty("--wb-fill", `calc(8px + (100% - 16px) * ${(input.value - input.min) / (input.max - input.min)})`);
   const showBits = (value) => (value === off ? "off" : value === 16 ? "fp16" : `${value} bit`);
   const valueOf = (technique, field) => state.advanced?.[technique]?.[field.name] ?? field.default;
@@ -211,6 +211,7 @@ function render({ model, el }) {
     const { generation, ...sent } = state;
     model.set("state", { ...sent, touched: [...touched], seq: (model.get("state").seq || 0) + 1 });
     model.save_changes(); // before anything is drawn: the kernel works meanwhile
+    ahead.tell(state, positions.indexOf(state.bits));
     show();
   }
 
@@ -248,7 +249,7 @@ function render({ model, el }) {
   window.addEventListener("workbench-reconnected", sendAgain);
   build();
   showModel();
-  return () => { followed.end(); modelled.end(); built.end(); window.removeEventListener("workbench-reconnected", sendAgain); };
+  return () => { followed.end(); modelled.end(); built.end(); ahead.end(); window.removeEventListener("workbench-reconnected", sendAgain); };
 }
 
 export default { render };

@@ -11,6 +11,7 @@ import traitlets
 from workbench.techniques import TECHNIQUES, Cost
 
 from ..base.view import View, script, style
+from .ahead import Ahead, place_of
 from .fields import fields_of
 from .presets import PRESETS
 from .state import (
@@ -45,7 +46,7 @@ class ControlsView(View):
     """
 
     patience = 0.0
-    _esm = script("controls/field.js", "controls/controls.js")
+    _esm = script("controls/field.js", "controls/ahead.js", "controls/controls.js")
     _css = style("controls/controls.css")
     of_page = View.of_page | {"state"}
     _positions: ClassVar[dict[str, Any]] = {
@@ -62,6 +63,8 @@ class ControlsView(View):
     batchnorm = traitlets.Bool(True).tag(sync=True)
     note = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
+    #: The sizes where the two main sliders may go next; see ``ahead``.
+    ahead = traitlets.Dict().tag(sync=True)
     #: The control that ``error`` stands beside: a name as in ``touched``, "start", or a technique's "step.NAME".
     blamed = traitlets.Unicode("").tag(sync=True)
 
@@ -71,6 +74,7 @@ class ControlsView(View):
         self._failed = ""
         self._dense = 0
         self._afresh = False
+        self._place = ""
         self._taken_off: list[str] = []
         super().__init__(session, **traits)
         self.observe(self._on_state, "state")
@@ -79,6 +83,7 @@ class ControlsView(View):
         """Forget the generations of the Session before, and learn what this model has."""
         self._generation = -1
         self._moved, self._failed = (-1, ""), ""
+        self._place, self.ahead = "", {}
         self._dense = sum(layer.params for layer in session.layers)
         self.batchnorm = _has_batchnorm(session.model.module)
         self.presets = [{"name": preset.name, "help": preset.help} for preset in PRESETS]
@@ -99,6 +104,22 @@ class ControlsView(View):
                 self._generation = snapshot.generation
                 self._follow(snapshot)
             self.steps = list(further(snapshot.recipe, ControlsState.from_page(self.follow)))
+            self._look_ahead(snapshot.recipe)
+
+    def _look_ahead(self, recipe: Recipe) -> None:
+        """Have the page know the sizes around ``recipe``, and none of other settings of the other controls."""
+        state, session = ControlsState.from_page(self._shown()), self.session
+        place = place_of(recipe, state)
+        if session is None or place == self._place:
+            return
+
+        def told(ahead: dict[str, Any]) -> None:
+            with self.publishing():
+                if self._place == place and self.session is session:
+                    self.ahead = ahead
+
+        self._place, self.ahead = place, {}
+        Ahead(session, recipe, state, told).begin()
 
     def mark(self, marks: Marks) -> None:
         """Say which trained steps a moved control took off."""

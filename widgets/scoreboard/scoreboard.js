@@ -12,6 +12,11 @@ const HELP = {
   latency: "Milliseconds for one image on this machine, one thread. Predicted from kernels measured once here, with its 95 % interval; press Measure to time the real file. The reason says why nothing is gained where nothing is. For another device it is computed from its data sheet and from what was measured there: trust the ratio to the dense model more than the milliseconds.",
 };
 
+// Milliseconds in which the kernel may still tell the size of a move before the last, and after which a size that it
+// has not confirmed is no longer shown.
+const LATE = 700;
+const UNANSWERED = 2500;
+
 function card(metric, title) {
   const parts = {
     kind: element("span", { class: "wb-kind" }),
@@ -195,12 +200,37 @@ function render({ model, el }) {
     setText(accuracy.ends[1], "100 %");
   }
 
+  // A size that was found before its recipe was asked for comes with the move itself. It stands until the kernel tells
+  // a size that is not of a move before: that of the same recipe, or of one that was set elsewhere.
+  let ahead = null;
+  let late = 0;
+  const passed = new Map();
+  const onMoved = ({ detail }) => {
+    if (detail.session !== model.get("context").session || !model.get("size")) return;
+    if (ahead) passed.set(ahead.recipe, performance.now());
+    passed.delete(detail.figure?.recipe);
+    ahead = detail.figure;
+    clearTimeout(late);
+    if (ahead) late = setTimeout(() => { ahead = null; draw(); }, UNANSWERED);
+    drawSize();
+  };
+  const onSize = () => {
+    if (performance.now() - (passed.get(model.get("size")?.recipe) ?? -LATE) < LATE) return;
+    ahead = null;
+    passed.clear();
+    clearTimeout(late);
+  };
+  window.addEventListener("workbench-moved", onMoved);
+  model.on("change:size", onSize);
+
   function drawSize() {
-    const figure = model.get("size");
-    size.root.setAttribute("aria-busy", String(busy(figure)));
+    const known = model.get("size");
+    const figure = known && ahead && !failed() ? { ...known, ...ahead } : known;
+    const waits = figure === known && busy(figure); // one from ahead is of the recipe that was asked for last
+    size.root.setAttribute("aria-busy", String(waits));
     if (!figure) { blank(size, doing(figure, "packing"), ...rows); return; }
-    describe(size.root, { value: figure.bytes, low: figure.bytes, high: figure.bytes, n: "", kind: figure.kind, recipe: figure.recipe, split: "" }, busy(figure));
-    kindOf(size, doing(figure, "packing"));
+    describe(size.root, { value: figure.bytes, low: figure.bytes, high: figure.bytes, n: "", kind: figure.kind, recipe: figure.recipe, split: "" }, waits);
+    kindOf(size, waits || failed() ? doing(figure, "packing") : figure.kind);
     const [value, unit] = bytes(figure.bytes).split(" ");
     headline(size, value, unit);
     const ratio = figure.dense / figure.bytes;
@@ -308,6 +338,9 @@ function render({ model, el }) {
   draw();
   return () => {
     clearTimeout(spoken);
+    clearTimeout(late);
+    window.removeEventListener("workbench-moved", onMoved);
+    model.off("change:size", onSize);
     for (const event of events) model.off(event, later);
   };
 }

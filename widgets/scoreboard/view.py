@@ -15,6 +15,7 @@ from workbench.snapshot import sentence
 
 from ..base import plots
 from ..base.errands import Errands
+from ..base.marks import marks_of
 from ..base.view import View, script, style
 from . import figures
 
@@ -71,7 +72,8 @@ class ScoreboardView(View):
             self.set_trait(name, None)
         self.baseline, self.progress, self.harm, self.problem, self._judged = {}, {}, {}, "", ""
         splits = session.data.splits
-        self.context = {"total": {name: len(split) for name, split in splits.items()}}
+        total = {name: len(split) for name, split in splits.items()}
+        self.context = {"total": total, "session": marks_of(session).name}
         self.devices, self.device = _devices(), session.device
 
     def draw(self, snapshot: Snapshot) -> None:

@@ -68,6 +68,16 @@ class Cache:
         finally:
             self._most = math.inf
 
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Keep nothing of what is put inside."""
+        before = set(self._entries)
+        try:
+            yield
+        finally:
+            for key in set(self._entries) - before:
+                self.forget(key)
+
     @property
     def filled(self) -> float:
         """The share of the budget that is used."""

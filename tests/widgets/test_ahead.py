@@ -1,0 +1,70 @@
+"""The page is told the sizes where the sliders may go next, each with the recipe that it is of."""
+
+from __future__ import annotations
+
+from tests.widgets.conftest import move, wait_until
+from tests.widgets.fake_session import FakeSession
+from widgets import ControlsView, ScoreboardView
+from widgets.base.marks import marks_of
+from widgets.controls.ahead import ENTRY, RATIOS
+from widgets.controls.state import BITS
+from workbench.editing import with_layer
+from workbench.recipe import Recipe
+
+
+def told(view: ControlsView) -> dict[tuple[int, int], tuple[int, str]]:
+    """Return ratio in per cent and bits → bytes and the recipe's hash, as the page reads them."""
+    entries = ENTRY.iter_unpack(view.ahead["entries"])
+    return {(ratio, BITS[place]): (size, recipe.hex()) for ratio, place, size, _, _, recipe in entries}
+
+
+def wait_told(view: ControlsView) -> dict[tuple[int, int], tuple[int, str]]:
+    wait_until(view, "ahead", lambda ahead: len(ahead.get("entries", "")) == ENTRY.size * len(RATIOS) * len(BITS))
+    return told(view)
+
+
+def test_each_position_has_the_size_of_the_recipe_that_the_controls_would_set(session: FakeSession) -> None:
+    view = ControlsView(session)
+    found = wait_told(view)
+    for ratio, bits in ((30, 32), (0, 4), (95, 1), (55, 16)):
+        move(view, ratio=ratio, bits=bits)
+        assert found[ratio, bits] == (session.known_size(session.recipe).bytes, session.recipe.hash)
+    assert view.ahead["session"] == marks_of(session).name
+    view.close()
+
+
+def test_moves_of_the_two_sliders_tell_nothing_again(session: FakeSession) -> None:
+    view = ControlsView(session)
+    wait_told(view)
+    changes: list[object] = []
+    view.observe(changes.append, "ahead")
+    witness = ScoreboardView(session)  # drawn after the controls, by the same thread
+    move(view, ratio=40)
+    session.step()
+    move(view, bits=3)
+    session.step()
+    wait_until(witness, "progress", lambda progress: progress.get("recipe") == session.recipe.hash)
+    assert not changes
+    view.close()
+    witness.close()
+
+
+def test_what_else_is_set_is_foreseen_anew(session: FakeSession) -> None:
+    view = ControlsView(session)
+    dense = wait_told(view)
+    session.apply(with_layer(Recipe.parse("- prune: {ratio: 0.3}"), "prune", ["fc"], 0.9))
+    session.step()
+    wait_until(view, "note", lambda note: "settings of its own" in note)
+    found = wait_told(view)
+    assert found[30, 32][1] == session.recipe.hash
+    assert found[50, 4][1] != dense[50, 4][1]
+    view.close()
+
+
+def test_what_learns_from_data_is_not_foreseen(session: FakeSession) -> None:
+    session.apply(Recipe.parse("- prune: {ratio: 0.3}\n- recalibrate: {}"))
+    view = ControlsView(session)
+    session.step()
+    wait_until(view, "follow", lambda follow: follow.get("recalibrate", False))
+    assert not told(view)
+    view.close()

@@ -1,0 +1,43 @@
+// The sizes where the two main sliders may go next, as `ahead.py` found them. What they are of is told there by the
+// other controls; while these stand otherwise here, nothing is foreseen.
+
+const ENTRY = 24;
+
+// `told` is given how many positions are known.
+function foresight(model, told) {
+  let sizes = new Map(), place = "", session = "";
+  // Settings at their default say as much as none.
+  const tidied = (advanced) => {
+    const all = model.get("advanced");
+    return Object.entries(advanced ?? {}).sort().map(([technique, settings]) => {
+      const fields = all.find((entry) => entry.technique === technique)?.fields ?? [];
+      const is = (name, value) => fields.some((field) => field.name === name && field.default === value);
+      return [technique, Object.entries(settings).filter(([name, value]) => !is(name, value)).sort()];
+    }).filter(([, settings]) => settings.length);
+  };
+  const others = ({ method, granularity, activations, recalibrate, advanced }) => JSON.stringify([method, granularity, activations, recalibrate, tidied(advanced)]);
+
+  function learn() {
+    const ahead = model.get("ahead"), { entries } = ahead;
+    sizes = new Map();
+    told(entries ? entries.byteLength / ENTRY : 0);
+    if (!entries) return;
+    [place, session] = [others(ahead.others), ahead.session];
+    for (let at = 0; at < entries.byteLength; at += ENTRY) {
+      const read = (byte) => entries.getUint32(at + byte, true);
+      const recipe = [16, 20].map((byte) => entries.getUint32(at + byte).toString(16).padStart(8, "0")).join("");
+      sizes.set(`${entries.getUint8(at)} ${entries.getUint8(at + 1)}`, { recipe, bytes: read(4), entropy: read(8), runtime: read(12) || null });
+    }
+  }
+
+  // Tells whoever shows the size of this session what it is at `state`, or that it is not known.
+  function tell(state, placeOfBits) {
+    if (!session) return;
+    const figure = others(state) === place ? sizes.get(`${state.ratio} ${placeOfBits}`) : undefined;
+    window.dispatchEvent(new CustomEvent("workbench-moved", { detail: { session, figure: figure ?? null } }));
+  }
+
+  model.on("change:ahead", learn);
+  learn();
+  return { tell, end: () => model.off("change:ahead", learn) };
+}

@@ -1,0 +1,92 @@
+"""The sizes where the two main sliders may go next, so that the page shows them at once.
+
+A kernel cannot answer a moved slider before the page has asked, and in JupyterLab that alone takes as long as packing a
+small model. So the sizes at the sliders' positions are found beforehand, in quiet moments, and the page is given
+them: those that one move away are first.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from workbench.techniques import Cost
+
+from ..base.marks import marks_of
+from .state import BITS, ControlsState, edited
+
+if TYPE_CHECKING:
+    from workbench.recipe import Recipe
+    from workbench.session import Session
+
+#: The positions of "Pruning ratio", in per cent.
+RATIOS = range(96)
+#: A ratio and a bit-width that both do something: with them a recipe tells all that the other controls say.
+MIDDLE = (50, 4)
+#: One position as the page reads it, little-endian: ratio, place of the bit-width, bytes of the packed file, of its
+#: entropy bound and of the runtime's file (0 where it is not known), the recipe's hash.
+ENTRY = struct.Struct("<BBxxIII8s")
+#: The most bytes an entry can tell.
+MOST = 2**32 - 1
+
+Position = tuple[int, int]
+
+
+def place_of(recipe: Recipe, state: ControlsState) -> str:
+    """Return what tells the recipes of all positions of the two sliders from those under other settings."""
+    try:
+        return _moved(recipe, state, MIDDLE).hash
+    except ValueError:  # settings that exclude each other: nothing is foreseen beside them
+        return recipe.hash
+
+
+class Ahead:
+    """The positions of one ``place``; ``told`` is called with what the page needs whenever more are known."""
+
+    def __init__(
+        self, session: Session, recipe: Recipe, state: ControlsState, told: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._session = session
+        self._recipe = recipe
+        self._state = state
+        self._tell = told
+        self._hashes: dict[Position, str] = {}
+
+    def begin(self) -> None:
+        """Have the sizes found: first where one of the sliders moves alone."""
+        here = self._state.ratio, self._state.bits
+        every = [(ratio, bits) for ratio in RATIOS for bits in BITS]
+        random.shuffle(every)  # pages of one model that find them at the same time leave each other's out
+        near = [position for position in every if position[0] == here[0] or position[1] == here[1]]
+        far = [position for position in every if position[0] != here[0] and position[1] != here[1]]
+        self._session.find_sizes([self._recipes(near), self._recipes(far)], self._told)
+
+    def _recipes(self, positions: Iterable[Position]) -> Iterator[Recipe]:
+        for position in positions:
+            try:
+                recipe = _moved(self._recipe, self._state, position)
+            except ValueError:  # of settings that exclude each other
+                continue
+            if recipe.cost is Cost.LIVE:
+                self._hashes[position] = recipe.hash
+                yield recipe
+
+    def _told(self) -> None:
+        others = replace(self._state.tidied(), ratio=0, bits=0).to_page()
+        entries = b"".join(self._entries())
+        self._tell({"session": marks_of(self._session).name, "others": others, "entries": memoryview(entries)})
+
+    def _entries(self) -> Iterator[bytes]:
+        for (ratio, bits), recipe in self._hashes.items():
+            size = self._session.known_size(recipe)
+            if size is not None and max(size.bytes, size.runtime_bytes or 0) <= MOST:
+                sizes = size.bytes, size.entropy_bytes or 0, size.runtime_bytes or 0
+                yield ENTRY.pack(ratio, BITS.index(bits), *sizes, bytes.fromhex(recipe))
+
+
+def _moved(recipe: Recipe, state: ControlsState, position: Position) -> Recipe:
+    ratio, bits = position
+    return edited(recipe, replace(state, ratio=ratio, bits=bits), ("ratio", "bits"))
