@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import anywidget
 import traitlets
 
+from .widget import Widget
 
-class Keeper(anywidget.AnyWidget):
+
+class Keeper(Widget):
     """Writes a picture's updates into the notebook where JupyterLab has forgotten their cell; draws nothing.
 
     ``place`` is the display id of the picture, which also marks the output before it.

@@ -20,12 +20,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import anywidget
 import traitlets
 
 from .feed import listen
 from .marks import Marks, marks_of
 from .picture import Pictured
+from .widget import Widget
 
 if TYPE_CHECKING:
     from workbench.recipe import Recipe
@@ -50,7 +50,7 @@ def _source(*names: str) -> str:
     return "\n".join((_WIDGETS / name).read_text(encoding="utf-8") for name in names)
 
 
-class View(Pictured, anywidget.AnyWidget):
+class View(Pictured, Widget):
     """A widget that draws one Session's Snapshots.
 
     Subclasses write ``draw``, and where they need it ``begin`` (a new Session), ``mark`` (a selection or

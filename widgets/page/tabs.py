@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import anywidget
 import traitlets
 
 from ..base.view import script, style
+from ..base.widget import Widget
 
 
-class TabsView(anywidget.AnyWidget):
+class TabsView(Widget):
     """Shows one of several panels, which are siblings on the page with the class ``wb-panel-NAME``.
 
     ``tabs`` lists ``{"name", "title"}``; ``chosen`` is the name of the panel shown. The page switches by

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import anywidget
 import ipywidgets
 
 from ..allocation.view import AllocationView
@@ -13,6 +12,7 @@ from ..anatomy.view import AnatomyView
 from ..base import plots
 from ..base.picture import Pictured
 from ..base.view import View, style
+from ..base.widget import Widget
 from ..behaviour.view import BehaviourView
 from ..controls.view import ControlsView
 from ..devices.view import DevicesView
@@ -62,7 +62,7 @@ DEPLOY: dict[str, tuple[str, type[View]]] = {
 }
 
 
-class PageStyle(anywidget.AnyWidget):
+class PageStyle(Widget):
     """Carries the page's grid to the browser and tells when it is there; draws nothing.
 
     A page that opens on a kernel at work fetches every widget's state and then makes its models; what was
@@ -162,7 +162,7 @@ class Workbench(Pictured, ipywidgets.Box):
     def _parts(self) -> tuple[View, ...]:
         return self.views
 
-    def _areas(self) -> dict[str, anywidget.AnyWidget]:
+    def _areas(self) -> dict[str, Widget]:
         return {
             "head": self.picker,
             "hint": self.tour,
