@@ -1,9 +1,11 @@
-"""Sizes found beforehand are those of the packed file, kept for later sessions, and never of another model."""
+"""Figures found beforehand are those a Session tells first, kept for later sessions, and never of another model."""
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,11 @@ from torch import nn
 
 import workbench as wb
 from workbench.bulletin import Superseded
+from workbench.data.dataset import UNLABELLED
 from workbench.errors import WorkbenchError
-from workbench.foresight import Foresight, Found, KeptSizes, owner_of
-from workbench.measure.estimate import Size
+from workbench.foresight import Foresight
+from workbench.history import Key
+from workbench.kept import Found, Kept, owner_of
 from workbench.recipe import Recipe
 from workbench.session import Session
 from workbench.subject import Subject
@@ -27,23 +31,27 @@ def nothing() -> None:
     pass
 
 
-class Packer:
-    """Counts what it was asked for, and the bytes of each recipe in its ratio."""
+def group(*recipes: Recipe) -> Callable[[], Sequence[Recipe]]:
+    return lambda: recipes
+
+
+class Finder:
+    """Counts what it was asked for; the bytes of a recipe tell its ratio."""
 
     def __init__(self) -> None:
         self.asked: list[Recipe] = []
         self.trouble: Exception | None = None
 
-    def __call__(self, recipe: Recipe, check: Callable[[], None]) -> Size:
+    def __call__(self, recipe: Recipe, check: Callable[[], None]) -> Found:
         self.asked.append(recipe)
         check()
         if self.trouble is not None:
             raise self.trouble
-        return Size(1000 - int(100 * recipe.steps[0].settings.model_dump()["ratio"]), 4000, 2000, 900)
+        return Found(1000 - int(100 * recipe.steps[0].settings.model_dump()["ratio"]), 900, 2000)
 
 
-def foresight(packer: Packer, path: Path | None = None, owner: str = "one") -> Foresight:
-    return Foresight(packer, lambda: KeptSizes(path, owner))
+def foresight(finder: Finder, path: Path | None = None, owner: str = "one") -> Foresight:
+    return Foresight(finder, lambda: Kept(path, owner))
 
 
 def finish(one: Foresight) -> None:
@@ -51,32 +59,47 @@ def finish(one: Foresight) -> None:
         one.go_on(nothing)
 
 
-def test_wanted_sizes_are_found_in_their_order_and_told_group_by_group() -> None:
-    packer, told = Packer(), []
-    one = foresight(packer)
+def test_wanted_figures_are_found_in_their_order_and_told_group_by_group() -> None:
+    finder, told = Finder(), []
+    one = foresight(finder)
     assert one.get(PRUNED[0].hash) is None
-    one.want([PRUNED[:2], PRUNED[2:]], lambda: told.append(len(packer.asked)))
+    one.want([group(*PRUNED[:2]), group(PRUNED[2])], lambda: told.append(len(finder.asked)))
     finish(one)
-    assert packer.asked == PRUNED
-    assert told == [2, 3]
+    assert finder.asked == PRUNED
+    assert told == [0, 2, 3]
     assert one.get(PRUNED[2].hash) == Found(910, 900, 2000)
 
 
+def test_going_on_ends_with_each_group() -> None:
+    one = foresight(Finder())
+    one.want([group(*PRUNED[:2]), group(PRUNED[2])], nothing)
+    looked_up, near = 0, 0
+    while one.go_on(nothing):
+        looked_up += 1
+    while one.go_on(nothing):
+        near += 1
+    assert (looked_up, near) == (3, 2)
+    assert one.has_more()
+
+
 def test_what_is_wanted_now_replaces_what_was() -> None:
-    packer, told = Packer(), []
-    one = foresight(packer)
-    one.want([PRUNED[:2]], lambda: told.append("before"))
-    one.go_on(nothing)
-    one.want([PRUNED[2:]], lambda: told.append("now"))
+    finder, told = Finder(), []
+    one = foresight(finder)
+    one.want([group(*PRUNED[:2])], lambda: told.append("before"))
+    while not finder.asked:
+        one.go_on(nothing)
+    one.want([group(PRUNED[2])], lambda: told.append("now"))
     finish(one)
-    assert packer.asked == [PRUNED[0], PRUNED[2]]
-    assert told == ["now"]
+    assert finder.asked == [PRUNED[0], PRUNED[2]]
+    assert told == ["before", "now", "now"]
 
 
 def test_an_interrupted_one_is_found_the_next_time() -> None:
-    packer = Packer()
-    one = foresight(packer)
-    one.want([PRUNED], nothing)
+    finder = Finder()
+    one = foresight(finder)
+    one.want([group(*PRUNED)], nothing)
+    while one.go_on(nothing):  # looks them up
+        pass
 
     def moved() -> None:
         raise Superseded
@@ -85,97 +108,134 @@ def test_an_interrupted_one_is_found_the_next_time() -> None:
         one.go_on(moved)
     assert one.get(PRUNED[0].hash) is None
     finish(one)
-    assert packer.asked == [PRUNED[0], *PRUNED]
+    assert finder.asked == [PRUNED[0], *PRUNED]
 
 
 def test_what_a_model_refuses_and_what_learns_from_data_is_left_out() -> None:
-    packer = Packer()
-    packer.trouble = WorkbenchError("This model has no channels that can be removed.")
-    one = foresight(packer)
-    one.want([[PRUNED[0], Recipe.parse("- quantize: {bits: 8, activations: {bits: 8}}")]], nothing)
+    finder = Finder()
+    finder.trouble = WorkbenchError("This model has no channels that can be removed.")
+    one = foresight(finder)
+    one.want([group(PRUNED[0], Recipe.parse("- quantize: {bits: 8, activations: {bits: 8}}"))], nothing)
     finish(one)
-    assert packer.asked == PRUNED[:1]
+    assert finder.asked == PRUNED[:1]
     assert one.get(PRUNED[0].hash) is None
 
 
 def test_time_for_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workbench.foresight.SECONDS", 0.0)
-    packer = Packer()
-    one = foresight(packer)
-    one.want([PRUNED], nothing)
+    finder = Finder()
+    one = foresight(finder)
+    one.want([group(*PRUNED)], nothing)
     finish(one)
-    assert not packer.asked
+    assert not finder.asked
 
 
-def test_sizes_are_kept_for_later_sessions_of_the_same_model_alone(tmp_path: Path) -> None:
-    path, packer = tmp_path / "sizes.sqlite", Packer()
-    first = foresight(packer, path)
-    first.want([PRUNED], nothing)
-    finish(first)
-    first.close()
-    again = foresight(packer, path)
-    again.want([PRUNED], nothing)
-    finish(again)
-    again.close()
-    assert packer.asked == PRUNED
-    other = KeptSizes(path, "another")
+def test_figures_are_kept_for_later_sessions_of_the_same_model_alone(tmp_path: Path) -> None:
+    path, finder = tmp_path / "foreseen.sqlite", Finder()
+    for _ in range(2):
+        one = foresight(finder, path)
+        one.want([group(*PRUNED)], nothing)
+        finish(one)
+        one.close()
+    assert finder.asked == PRUNED
+    other = Kept(path, "another")
     assert other.get(PRUNED[0].hash) is None
     other.close()
 
 
 def test_another_process_is_not_asked_to_find_the_same_again(tmp_path: Path) -> None:
-    path = tmp_path / "sizes.sqlite"
-    ours, theirs = KeptSizes(path, "one"), KeptSizes(path, "one")
-    theirs.keep("aa", Found(7, 6, None))
+    path, found = tmp_path / "foreseen.sqlite", Found(7, 6, None, 64, 0.5, 0.25, 0.75, 0.125)
+    ours, theirs = Kept(path, "one"), Kept(path, "one")
+    theirs.keep("aa", found)
     assert ours.get("aa") is None
-    assert ours.look_up("aa") == Found(7, 6, None)
+    assert ours.look_up("aa") == found
     ours.close()
     theirs.close()
 
 
 def test_a_file_that_is_none_is_done_without(tmp_path: Path) -> None:
-    path = tmp_path / "sizes.sqlite"
+    path = tmp_path / "foreseen.sqlite"
     path.write_text("not a data base, but long enough to be read as one" * 100)
-    kept = KeptSizes(path, "one")
+    kept = Kept(path, "one")
     kept.keep("aa", Found(7, 6, None))
     assert kept.get("aa") == Found(7, 6, None)
     kept.close()
+
+
+def test_what_is_old_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "foreseen.sqlite"
+    monkeypatch.setattr("workbench.kept._today", lambda: 100)
+    kept = Kept(path, "one")
+    kept.keep("aa", Found(7, 6, None))
+    kept.close()
+    monkeypatch.setattr("workbench.kept._today", lambda: 161)
+    Kept(path, "one").close()
+    assert sqlite3.connect(path).execute("select count(*) from figures").fetchone() == (0,)
 
 
 def test_the_owner_is_the_model_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = wb.load_model(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
     other = wb.load_model(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
-    owner = owner_of(Subject.of(model, (1, 28, 28)))
-    assert owner == owner_of(Subject.of(model, (1, 28, 28)))
-    assert owner != owner_of(Subject.of(other, (1, 28, 28)))
-    monkeypatch.setattr("workbench.foresight.cpu_identity", lambda: "another processor")
-    assert owner != owner_of(Subject.of(model, (1, 28, 28)))
+    key = Key("model", "weights", "data", "images", "test", "onnxruntime")
+    subject = Subject.of(model, (1, 28, 28))
+    owner = owner_of(subject, key, 0)
+    assert owner == owner_of(Subject.of(model, (1, 28, 28)), key, 0)
+    assert owner != owner_of(Subject.of(other, (1, 28, 28)), key, 0)
+    assert owner != owner_of(subject, key, 1)
+    assert owner != owner_of(subject, replace(key, data_hash="other images"), 0)
+    monkeypatch.setattr("workbench.kept.cpu_identity", lambda: "another processor")
+    assert owner != owner_of(subject, key, 0)
 
 
-@pytest.mark.parametrize("text", ["- prune: {ratio: 0.5}", "- quantize: {bits: 4}"])
-def test_a_session_knows_to_the_byte_what_it_found_and_so_does_the_next(
+RECIPES = ("- prune: {ratio: 0.5}\n- quantize: {bits: 3}", "- prune: {granularity: filter, ratio: 0.5}")
+
+
+@pytest.mark.parametrize("text", RECIPES)
+def test_a_session_foresees_what_it_tells_first_and_the_next_one_knows_it(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, told, history = Recipe.parse(text), threading.Event(), str(tmp_path / "history.sqlite")
+    recipe, told, history = Recipe.parse(text), threading.Semaphore(0), str(tmp_path / "history.sqlite")
     with Session("lenet5", "fashion_mnist", history=history) as session:
-        assert session.known_size(recipe) is None
-        session.find_sizes([[recipe]], told.set)
+        assert session.foreseen(recipe) is None
+        session.look_ahead([group(recipe)], told.release)
         session.measure(Recipe())
-        assert told.wait(60)
-        known = session.known_size(recipe)
-        assert known == session.measure(recipe).size
-        assert known.bytes == len(session.compressed.archive.to_bytes())
-    told.clear()
+        assert all(told.acquire(timeout=60) for _ in range(2))
+        foreseen = session.foreseen(recipe)
+        session.apply(recipe)
+        first = next(snapshot for snapshot in session.snapshots() if snapshot.accuracy)
+        assert first.accuracy.kind == "sampled"
+        assert (foreseen.size, foreseen.score, foreseen.agreement) == (
+            first.size,
+            first.accuracy,
+            first.agreement.value,
+        )
+        assert foreseen.size.bytes == len(session.compressed.archive.to_bytes())
 
-    def pack(*_: object) -> Size:
-        raise AssertionError("this size is known")
+    def find(*_: object) -> Found:
+        raise AssertionError("this one is known")
 
-    monkeypatch.setattr("workbench.engine.Engine._find_size", pack)
+    monkeypatch.setattr("workbench.engine.Engine._look_ahead", find)
     with Session("lenet5", "fashion_mnist", history=history) as session:
-        session.find_sizes([[recipe]], told.set)
-        assert told.wait(60)
-        assert session.known_size(recipe.hash) == known
+        session.look_ahead([group(recipe)], told.release)
+        assert told.acquire(timeout=60)
+        assert session.foreseen(recipe.hash) == foreseen
+
+
+def test_without_labels_agreement_is_foreseen() -> None:
+    data = wb.load_dataset("fashion_mnist")
+    test = replace(data["test"], labels=torch.full_like(data["test"].labels, UNLABELLED))
+    bare = replace(data, splits={**data.splits, "test": test})
+    told = threading.Semaphore(0)
+    with Session("lenet5", bare, history=":memory:") as session:
+        session.look_ahead([group(PRUNED[1])], told.release)
+        session.measure(Recipe())
+        assert all(told.acquire(timeout=60) for _ in range(2))
+        foreseen = session.foreseen(PRUNED[1])
+        assert foreseen.score.value == foreseen.agreement
+        session.apply(PRUNED[1])
+        first = next(snapshot for snapshot in session.snapshots() if snapshot.agreement)
+        assert first.agreement == foreseen.score
 
 
 def test_a_cache_keeps_nothing_of_what_only_passes() -> None:

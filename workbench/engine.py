@@ -27,11 +27,12 @@ from workbench.data.dataset import Dataset
 from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator, Logits
 from workbench.footing import Footing
-from workbench.foresight import Foresight, KeptSizes, owner_of
+from workbench.foresight import Foresight
 from workbench.history import History
+from workbench.kept import Found, Kept, owner_of
 from workbench.keys import Keys
 from workbench.latency import LatencyEstimator
-from workbench.measure.estimate import Estimate, Latency, Size
+from workbench.measure.estimate import Estimate, Kind, Latency, Size
 from workbench.measure.flips import Flip, FlipFinder
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.model import Model
@@ -42,7 +43,7 @@ from workbench.run.courtesy import Courtesy
 from workbench.run.one_thread import one_openmp_thread
 from workbench.run.onnx_graph import OnnxGraph
 from workbench.run.runner import Runner, Stopped
-from workbench.snapshot import Baseline, Snapshot
+from workbench.snapshot import Baseline, Foreseen, Snapshot
 from workbench.subject import Subject
 from workbench.techniques import Cost
 from workbench.techniques.context import Cache
@@ -102,7 +103,7 @@ class Engine:
         self._remembered = Remembered(history, self.keys.of, len(self.split), split, self.note)
         self._context = context_for(model, data)
         self._rehearsal = Rehearsal(self.subject, self._context, self._latency.read)
-        self.foresight = Foresight(self._find_size, self._kept_sizes)
+        self.foresight = Foresight(self._look_ahead, self._kept)
         self._compressing = threading.RLock()  # the context's caches are shared
         self._locks = None if history.path == ":memory:" else Path(history.path).parent / "locks"
         self.courtesy = Courtesy(self._locks and self._locks / "waiting")
@@ -154,9 +155,9 @@ class Engine:
 
     def sketch(self, generation: int, recipe: Recipe, check: Check) -> Snapshot:
         """Return the size alone: what else ``outline`` tells takes long enough to be felt where a model is deep."""
-        known = self.known_size(recipe.hash)
+        known = self.foreseen(recipe.hash)
         if known is not None:
-            return Snapshot(generation, recipe, self.baseline, size=known)
+            return Snapshot(generation, recipe, self.baseline, size=known.size)
         compressed = self.compress(recipe, check)
         size, notes = self._size(compressed, whole=False), self._notes(compressed)
         return Snapshot(generation, recipe, self.baseline, size=size, notes=notes)
@@ -252,26 +253,47 @@ class Engine:
             self.courtesy.give_way(check)
 
     def foresee(self, quiet: Callable[[], bool]) -> None:
-        """Find a group of sizes that are wanted beforehand, while it is ``quiet``, as with ``prepare``."""
+        """Find one group of the figures that are wanted beforehand, while it is ``quiet``, as with ``prepare``."""
         check = _while(quiet)
         while self.foresight.go_on(check):
             check()
             self.courtesy.give_way(check)
 
-    def _find_size(self, recipe: Recipe, check: Check) -> Size:
-        # what it leaves in the cache would push out what the next move needs
+    def _look_ahead(self, recipe: Recipe, check: Check) -> Found:
+        """Return the size of ``recipe``, and how it does on the first images; a deep model takes too long for these."""
         with self._compressing, one_openmp_thread(), self._context.cache.passing():
+            # what it leaves in the caches would push out what the next move needs
             context = dataclasses.replace(self._context, encodings=Cache(), check=check)
-            return self._size(compress_subject(self.subject, recipe, context), self.is_written)
+            compressed = compress_subject(self.subject, recipe, context)
+            size = self._size(compressed, self.is_written)
+        found = Found(size.bytes, size.entropy_bytes or 0, size.runtime_bytes)
+        if self._sampler is None or self.is_deep:
+            return found
+        self.wait_while_timing()
+        self._evaluator.confirm(compressed)  # that the runtime answers as PyTorch does
+        runner, first = self._evaluator.free_runner(compressed), self._sampler.looks[0]
+        logits = np.concatenate(list(self._evaluator.batches(runner, 0, first, check)))
+        figures = self._sampler.estimate(logits, first)
+        score = figures.accuracy if self.split.labelled else figures.agreement
+        return found._replace(
+            images=first, score=score.value, low=score.low, high=score.high, agreement=figures.agreement.value
+        )
 
-    def _kept_sizes(self) -> KeptSizes:
-        path = None if self._locks is None else self._locks.parent / "sizes.sqlite"
-        return KeptSizes(path, owner_of(self.subject))
+    def _kept(self) -> Kept:
+        path = None if self._locks is None else self._locks.parent / "foreseen.sqlite"
+        return Kept(path, owner_of(self.subject, self.keys.main, self._seed))
 
-    def known_size(self, recipe: str) -> Size | None:
-        """Return the size of the recipe with this hash, where it was found beforehand."""
+    def foreseen(self, recipe: str) -> Foreseen | None:
+        """Return the figures of the recipe with this hash, where they were found beforehand."""
         found = self.foresight.get(recipe)
-        return found and self._sized(*found)
+        if found is None:
+            return None
+        size = self._sized(found.bytes, found.entropy_bytes, found.runtime_bytes)
+        if found.score is None or found.low is None or found.high is None:
+            return Foreseen(size)
+        kind: Kind = "exact" if found.images == len(self.split) else "sampled"
+        score = Estimate(found.score, found.low, found.high, found.images, kind, self.split.name)
+        return Foreseen(size, score, found.agreement)
 
     def _rehearse(self, check: Check) -> bool:
         with self._compressing, one_openmp_thread():

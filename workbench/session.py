@@ -26,7 +26,7 @@ from workbench.data.load import load_dataset
 from workbench.engine import Engine, Surrogate
 from workbench.footing import Footing
 from workbench.history import History, HistoryError, Key, Record, of_others
-from workbench.measure.estimate import Latency, Size
+from workbench.measure.estimate import Latency
 from workbench.measure.weights import WeightSummary
 from workbench.models.check import numbered_classes, require_model
 from workbench.models.layers import Layer
@@ -35,7 +35,7 @@ from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.run import garbage
 from workbench.run.runner import Runner
-from workbench.snapshot import Snapshot
+from workbench.snapshot import Foreseen, Snapshot
 from workbench.subject import Subject
 from workbench.undo import UndoPath
 from workbench.workers import Workers
@@ -252,18 +252,18 @@ class Session:
         for _ in self._engine.learn_latency(lambda: self.closed):
             self._workers.refresh_latency()
 
-    def find_sizes(self, groups: Sequence[Iterable[Recipe]], told: Callable[[], None]) -> None:
-        """Find the sizes of recipes that may come next in the session's quiet moments, one group after the other.
+    def look_ahead(self, groups: Sequence[Callable[[], Iterable[Recipe]]], told: Callable[[], None]) -> None:
+        """Find the figures of recipes that may come next in the session's quiet moments, one group after the other.
 
-        ``told`` is called, on a worker's thread, whenever one more group is done; what cannot be carried out, or
-        learns from data, is left out. The groups, which are gone through on that thread too, replace what was
-        wanted before. ``known_size`` tells what was found, here or in earlier sessions.
+        What cannot be carried out, or learns from data, is left out. ``told`` is called, on a worker's thread, once
+        all that earlier sessions found was looked up, and then whenever one more group is done; ``foreseen`` tells what
+        is known. The groups, which are asked for their recipes on that thread too, replace what was wanted before.
         """
-        self._workers.foresee(groups, told)
+        self._workers.look_ahead(groups, told)
 
-    def known_size(self, recipe: Recipe | str) -> Size | None:
-        """Return the size of a recipe, or of that with this hash, where ``find_sizes`` found it; else None, at once."""
-        return self._engine.known_size(recipe if isinstance(recipe, str) else recipe.hash)
+    def foreseen(self, recipe: Recipe | str) -> Foreseen | None:
+        """Return the figures of a recipe, or of that with this hash, where ``look_ahead`` found them; else None."""
+        return self._engine.foreseen(recipe if isinstance(recipe, str) else recipe.hash)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with every Snapshot, in order, on a worker's thread; return what ends that."""

@@ -33,6 +33,19 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Foreseen:
+    """A recipe's figures that were found before anyone asked: its size, and where images were run, the ``score``.
+
+    That is the first figure that a Session tells of it, of the same images; ``agreement`` is the share of the dense
+    model's answers.
+    """
+
+    size: Size
+    score: Estimate | None = None
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One moment of a Session; a figure is None until it is known.
 

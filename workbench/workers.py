@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from workbench.bulletin import Bulletin, Superseded
 from workbench.engine import Engine
+from workbench.foresight import Group
 from workbench.recipe import Recipe
 from workbench.run.courtesy import stand_back
 from workbench.run.runner import Stopped
@@ -60,8 +61,8 @@ class Workers:
             for thread in self._threads:
                 thread.join()
 
-    def foresee(self, groups: Sequence[Iterable[Recipe]], told: Callable[[], None]) -> None:
-        """Find these recipes' sizes in quiet moments; see ``Foresight.want``."""
+    def look_ahead(self, groups: Sequence[Group], told: Callable[[], None]) -> None:
+        """Find these recipes' figures in quiet moments; see ``Foresight.want``."""
         self._engine.foresight.want(groups, told)
         with self._state:
             self._state.notify_all()
@@ -132,8 +133,9 @@ class Workers:
                 settled, done = self._has_settled_since(done), self._bulletin.generation
             with self._preparing():
                 if settled:
+                    self._engine.foresee(self._is_quiet)  # what is known already
                     self._engine.prepare(self._is_quiet)
-                    self._engine.foresee(self._is_quiet)
+                    self._engine.foresee(self._is_quiet)  # where one slider moves
                     for _ in self._engine.learn_latency(lambda: self._bulletin.closed or not self._bulletin.is_settled):
                         self.refresh_latency()
                 while self._may_foresee():

@@ -3,7 +3,8 @@
 First in this process, without a browser, where the machine's noise is small; then on the page that the
 app serves for a notebook with that model. Moves are timed once the latency is there too. In this process every fifth
 one comes after a rest, when the accuracy's thread works beside it; the others follow each other as in a drag. No
-accuracy is waited for: a model this deep takes its minutes.
+accuracy is waited for: a model this deep takes its minutes. On the page they are timed twice: at once, and after the
+page was left alone until the sizes at the sliders' positions were foreseen.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.bench.deep import deep_model
 from tests.bench.figures import first_figures
-from tests.bench.moves import Sent, Traffic, move, percentile, sent_line, time_line
+from tests.bench.moves import Sent, Traffic, move, percentile, sent_line, time_line, wait_foreseen
 from tests.bench.recipes import random_live_recipes
 from tests.browser.launch import CHROMIUM, serve_notebook
 from tests.chromium import MISSING, find_chromium
@@ -95,13 +96,18 @@ def _on_page(chromium: str) -> bool:
             move(page, 4, "size")
             (times,) = move(page, MOVES, "size")
             sent = [_weighed(page, traffic, number) for number in range(4)]
+            start = time.perf_counter()
+            wait_foreseen(page, seconds=900)
+            alone = time.perf_counter() - start
+            (foreseen,) = move(page, MOVES, "size", first=MOVES + len(sent))
             page.close(run_before_unload=True)
         browser.close()
     print(f"On the page, no kernel kept ready, {MOVES} moves")
     print(_ready_line("page opened to sliders and size", ready))
     print(time_line("slider to size", times, SIZE_MS))
+    print(time_line(f"foreseen, after {alone:.0f} s alone", foreseen, SIZE_MS))
     print(sent_line("a move sends, 3 seconds", sent, SENT_BYTES))
-    within = ready <= READY_S and percentile(times, 95) <= SIZE_MS
+    within = ready <= READY_S and max(percentile(times, 95), percentile(foreseen, 95)) <= SIZE_MS
     return within and all(entry.bytes <= SENT_BYTES for entry in sent)
 
 

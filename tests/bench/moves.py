@@ -43,6 +43,10 @@ SETTLED = """() => {
 }"""
 
 
+#: The page knows the size at every position of the two main sliders, but where both are off.
+FORESEEN = "() => Number(document.querySelector('.wb-controls').dataset.ahead) >= 950"
+
+
 class Traffic:
     """Counts the frames and bytes that a kernel's websocket brings to a page; made before it is opened."""
 
@@ -72,6 +76,11 @@ def move(page: Page, moves: int, *metrics: str, first: int = 0, pause: int = 300
     settings = {"moves": moves, "pause": pause, "metrics": metrics, "first": first}
     times: list[list[float]] = page.evaluate(MOVE, settings)
     return [list(column) for column in zip(*times, strict=True)]
+
+
+def wait_foreseen(page: Page, seconds: float = 120) -> None:
+    """Leave the page alone until it knows the sizes at all positions of its sliders."""
+    page.wait_for_function(FORESEEN, timeout=seconds * 1000)
 
 
 def weigh(page: Page, traffic: Traffic, moves: int, *, first: int = 0, seconds: float = 120) -> list[Sent]:

@@ -200,7 +200,7 @@ def test_another_model_can_be_picked(browser: Browser, app: Served) -> None:
         wait_settled(page, "- quantize: {bits: 5}")
 
 
-def test_a_size_found_beforehand_is_shown_while_the_kernel_stands_still(browser: Browser, app: Served) -> None:
+def test_figures_found_beforehand_are_shown_while_the_kernel_stands_still(browser: Browser, app: Served) -> None:
     with open_page(browser, app) as page:
         page.wait_for_selector(".wb-controls[data-ahead]:not([data-ahead='0'])", timeout=60_000)
         kernel = kernel_process(app, kernel_id(page))
@@ -208,23 +208,28 @@ def test_a_size_found_beforehand_is_shown_while_the_kernel_stands_still(browser:
         kernel.suspend()
         try:
             page.get_by_role("slider", name="Pruning ratio", exact=True).fill("37")
-            size = page.locator(f"[data-metric=size][data-recipe='{recipe.hash}'][aria-busy=false]")
-            size.wait_for(timeout=2_000)
-            foreseen = read(page, "size")
+            for metric in ("size", "accuracy"):
+                shown = page.locator(f"[data-metric={metric}][data-recipe='{recipe.hash}'][aria-busy=false]")
+                shown.wait_for(timeout=2_000)
+            size, accuracy = read(page, "size"), read(page, "accuracy")
         finally:
             kernel.resume()
         wait_settled(page, recipe)
-        assert read(page, "size") == foreseen
-        assert foreseen.value == compress("resnet20", recipe, "fashion_mnist").nbytes
+        assert read(page, "size") == size
+        assert size.value == compress("resnet20", recipe, "fashion_mnist").nbytes
+        assert (accuracy.kind, accuracy.n) == ("sampled", 64)
+        first = next(change for change in watched(page, "accuracy", recipe.hash) if change["n"] == 128)
+        assert accuracy.low <= read(page, "accuracy").value <= accuracy.high
+        assert first["value"] != accuracy.value  # the kernel went on from there
 
 
-def test_a_size_that_the_kernel_never_confirms_is_taken_back(browser: Browser, app: Served) -> None:
+def test_a_figure_that_the_kernel_never_confirms_is_taken_back(browser: Browser, app: Served) -> None:
     with open_page(browser, app) as page:
         page.wait_for_selector(".wb-controls[data-ahead]:not([data-ahead='0'])", timeout=60_000)
         page.evaluate("""() => {
           const send = window.dispatchEvent.bind(window);
           window.dispatchEvent = (event) => {
-            if (event.detail?.figure) event.detail.figure = { recipe: "another", bytes: 1 };
+            if (event.detail?.figures) event.detail.figures = { recipe: "another", size: { bytes: 1 } };
             return send(event);
           };
         }""")

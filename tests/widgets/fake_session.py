@@ -26,7 +26,7 @@ from workbench.measure.flips import TOLD, Flip
 from workbench.measure.weights import WeightSummary
 from workbench.models.layers import Layer
 from workbench.recipe import Recipe
-from workbench.snapshot import Baseline, Snapshot
+from workbench.snapshot import Baseline, Foreseen, Snapshot
 
 TOTAL = 10_000
 LOOKS = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -138,7 +138,7 @@ class FakeSession:
         self.split = IMAGES
         self.key = self.place = Key("resnet20", "m", "fashion_mnist", "d", "test", "onnxruntime")
         self.keys = (self.key,)
-        self.sizes: dict[str, Size] = {}
+        self.ahead: dict[str, Foreseen] = {}
         self.is_written = True
         self.history = History(":memory:")
         self._listeners: list[Callable[[Snapshot], None]] = []
@@ -153,14 +153,17 @@ class FakeSession:
         if auto:
             self._thread.start()
 
-    def find_sizes(self, groups: Any, told: Callable[[], None]) -> None:
-        """Find them at once, group by group; a size is made of the recipe's hash."""
+    def look_ahead(self, groups: Any, told: Callable[[], None]) -> None:
+        """Find everything at once, group by group; the figures are made of the recipe's hash."""
         for group in groups:
-            self.sizes |= {recipe.hash: Size(int(recipe.hash[:5], 16), DENSE, None, 7) for recipe in group}
+            for recipe in group():
+                number = int(recipe.hash[:5], 16)
+                score = Estimate(number / 2**20, number / 2**21, 1.0, LOOKS[0], "sampled", "test")
+                self.ahead[recipe.hash] = Foreseen(Size(number, DENSE, None, 7), score, 0.5)
             told()
 
-    def known_size(self, recipe: Recipe | str) -> Size | None:
-        return self.sizes.get(recipe if isinstance(recipe, str) else recipe.hash)
+    def foreseen(self, recipe: Recipe | str) -> Foreseen | None:
+        return self.ahead.get(recipe if isinstance(recipe, str) else recipe.hash)
 
     def apply(self, recipe: Recipe) -> int:
         with self._wake:

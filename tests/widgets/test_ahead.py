@@ -1,4 +1,4 @@
-"""The page is told the sizes where the sliders may go next, each with the recipe that it is of."""
+"""The page is told the figures where the sliders may go next, each with the recipe that it is of."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from workbench.editing import with_layer
 from workbench.recipe import Recipe
 
 
-def told(view: ControlsView) -> dict[tuple[int, int], tuple[int, str]]:
-    """Return ratio in per cent and bits → bytes and the recipe's hash, as the page reads them."""
+def told(view: ControlsView) -> dict[tuple[int, int], tuple[int, str, float]]:
+    """Return ratio in per cent and bits → bytes, the recipe's hash and the accuracy, as the page reads them."""
     entries = ENTRY.iter_unpack(view.ahead["entries"])
-    return {(ratio, BITS[place]): (size, recipe.hex()) for ratio, place, size, _, _, recipe in entries}
+    return {
+        (ratio, BITS[place]): (size, recipe.hex(), value / 1e6)
+        for ratio, place, _, size, _, _, recipe, value, *_ in entries
+    }
 
 
-def wait_told(view: ControlsView) -> dict[tuple[int, int], tuple[int, str]]:
+def wait_told(view: ControlsView) -> dict[tuple[int, int], tuple[int, str, float]]:
     wait_until(view, "ahead", lambda ahead: len(ahead.get("entries", "")) == ENTRY.size * len(RATIOS) * len(BITS))
     return told(view)
 
 
-def test_each_position_has_the_size_of_the_recipe_that_the_controls_would_set(session: FakeSession) -> None:
+def test_each_position_has_the_figures_of_the_recipe_that_the_controls_would_set(session: FakeSession) -> None:
     view = ControlsView(session)
     found = wait_told(view)
     for ratio, bits in ((30, 32), (0, 4), (95, 1), (55, 16)):
         move(view, ratio=ratio, bits=bits)
-        assert found[ratio, bits] == (session.known_size(session.recipe).bytes, session.recipe.hash)
+        foreseen = session.foreseen(session.recipe)
+        assert found[ratio, bits] == (foreseen.size.bytes, session.recipe.hash, round(foreseen.score.value, 6))
+    assert view.ahead["accuracy"]["kind"] == "sampled"
     assert view.ahead["session"] == marks_of(session).name
     view.close()
 

@@ -1,11 +1,11 @@
-// The sizes where the two main sliders may go next, as `ahead.py` found them. What they are of is told there by the
+// The figures where the two main sliders may go next, as `ahead.py` found them. What they are of is told there by the
 // other controls; while these stand otherwise here, nothing is foreseen.
 
-const ENTRY = 24;
+const ENTRY = 40;
 
 // `told` is given how many positions are known.
 function foresight(model, told) {
-  let sizes = new Map(), place = "", session = "";
+  let found = new Map(), place = "", session = "";
   // Settings at their default say as much as none.
   const tidied = (advanced) => {
     const all = model.get("advanced");
@@ -19,22 +19,26 @@ function foresight(model, told) {
 
   function learn() {
     const ahead = model.get("ahead"), { entries } = ahead;
-    sizes = new Map();
+    found = new Map();
     told(entries ? entries.byteLength / ENTRY : 0);
     if (!entries) return;
     [place, session] = [others(ahead.others), ahead.session];
     for (let at = 0; at < entries.byteLength; at += ENTRY) {
       const read = (byte) => entries.getUint32(at + byte, true);
       const recipe = [16, 20].map((byte) => entries.getUint32(at + byte).toString(16).padStart(8, "0")).join("");
-      sizes.set(`${entries.getUint8(at)} ${entries.getUint8(at + 1)}`, { recipe, bytes: read(4), entropy: read(8), runtime: read(12) || null });
+      const images = entries.getUint16(at + 2, true);
+      const [value, low, high] = [24, 28, 32].map((byte) => read(byte) / 1e6);
+      const accuracy = images ? { ...ahead.accuracy, n: images, value, low, high, agreement: entries.getUint16(at + 36, true) / 1e4 } : null;
+      const size = { bytes: read(4), entropy: read(8), runtime: read(12) || null, kind: "exact" };
+      found.set(`${entries.getUint8(at)} ${entries.getUint8(at + 1)}`, { recipe, size, accuracy });
     }
   }
 
-  // Tells whoever shows the size of this session what it is at `state`, or that it is not known.
+  // Tells whoever shows this session's figures what they are at `state`, or that they are not known.
   function tell(state, placeOfBits) {
     if (!session) return;
-    const figure = others(state) === place ? sizes.get(`${state.ratio} ${placeOfBits}`) : undefined;
-    window.dispatchEvent(new CustomEvent("workbench-moved", { detail: { session, figure: figure ?? null } }));
+    const figures = others(state) === place ? found.get(`${state.ratio} ${placeOfBits}`) : undefined;
+    window.dispatchEvent(new CustomEvent("workbench-moved", { detail: { session, figures: figures ?? null } }));
   }
 
   model.on("change:ahead", learn);

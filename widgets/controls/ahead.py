@@ -1,8 +1,8 @@
-"""The sizes where the two main sliders may go next, so that the page shows them at once.
+"""The figures where the two main sliders may go next, so that the page shows them at once.
 
 A kernel cannot answer a moved slider before the page has asked, and in JupyterLab that alone takes as long as packing a
-small model. So the sizes at the sliders' positions are found beforehand, in quiet moments, and the page is given
-them: those that one move away are first.
+small model. So the size and the first sampled accuracy at the sliders' positions are found beforehand, in quiet
+moments, and the page is given them: those that are one move away first.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workbench.techniques import Cost
@@ -21,14 +22,18 @@ from .state import BITS, ControlsState, edited
 if TYPE_CHECKING:
     from workbench.recipe import Recipe
     from workbench.session import Session
+    from workbench.snapshot import Foreseen
 
 #: The positions of "Pruning ratio", in per cent.
 RATIOS = range(96)
 #: A ratio and a bit-width that both do something: with them a recipe tells all that the other controls say.
 MIDDLE = (50, 4)
-#: One position as the page reads it, little-endian: ratio, place of the bit-width, bytes of the packed file, of its
-#: entropy bound and of the runtime's file (0 where it is not known), the recipe's hash.
-ENTRY = struct.Struct("<BBxxIII8s")
+#: One position as the page reads it, little-endian: ratio, place of the bit-width, images run (0 for none); bytes of
+#: the packed file, of its entropy bound, of the runtime's file (0 where it is not known); the recipe's hash; accuracy
+#: and the ends of its interval, in millionths; agreement, in ten-thousandths.
+ENTRY = struct.Struct("<BBHIII8sIIIHxx")
+#: Parts in which the page is told of positions that are two moves away.
+PARTS = 4
 #: The most bytes an entry can tell.
 MOST = 2**32 - 1
 
@@ -56,16 +61,19 @@ class Ahead:
         self._hashes: dict[Position, str] = {}
 
     def begin(self) -> None:
-        """Have the sizes found: first where one of the sliders moves alone."""
+        """Have the figures found: first where one of the sliders moves alone."""
         here = self._state.ratio, self._state.bits
         every = [(ratio, bits) for ratio in RATIOS for bits in BITS]
         random.shuffle(every)  # pages of one model that find them at the same time leave each other's out
         near = [position for position in every if position[0] == here[0] or position[1] == here[1]]
         far = [position for position in every if position[0] != here[0] and position[1] != here[1]]
-        self._session.find_sizes([self._recipes(near), self._recipes(far)], self._told)
+        groups = [near, *(far[start::PARTS] for start in range(PARTS))]
+        self._session.look_ahead([partial(self._recipes, group) for group in groups], self._told)
 
     def _recipes(self, positions: Iterable[Position]) -> Iterator[Recipe]:
         for position in positions:
+            if self._session.foreseen(self._hashes.get(position, "")) is not None:
+                continue
             try:
                 recipe = _moved(self._recipe, self._state, position)
             except ValueError:  # of settings that exclude each other
@@ -76,15 +84,31 @@ class Ahead:
 
     def _told(self) -> None:
         others = replace(self._state.tidied(), ratio=0, bits=0).to_page()
-        entries = b"".join(self._entries())
-        self._tell({"session": marks_of(self._session).name, "others": others, "entries": memoryview(entries)})
+        entries, kinds = [], set()
+        for position, recipe in self._hashes.items():
+            foreseen = self._session.foreseen(recipe)
+            if foreseen is not None and max(foreseen.size.bytes, foreseen.size.runtime_bytes or 0) <= MOST:
+                entries.append(_entry(position, recipe, foreseen))
+                kinds |= {foreseen.score.kind} if foreseen.score else set()
+        accuracy = {
+            "metric": "accuracy" if self._session.split.labelled else "agreement",
+            "split": self._session.split.name,
+            "kind": "exact" if kinds == {"exact"} else "sampled",
+            "runtime": self._session.snapshot.runtime,
+        }
+        session = marks_of(self._session).name
+        told = {"session": session, "others": others, "accuracy": accuracy, "entries": memoryview(b"".join(entries))}
+        self._tell(told)
 
-    def _entries(self) -> Iterator[bytes]:
-        for (ratio, bits), recipe in self._hashes.items():
-            size = self._session.known_size(recipe)
-            if size is not None and max(size.bytes, size.runtime_bytes or 0) <= MOST:
-                sizes = size.bytes, size.entropy_bytes or 0, size.runtime_bytes or 0
-                yield ENTRY.pack(ratio, BITS.index(bits), *sizes, bytes.fromhex(recipe))
+
+def _entry(position: Position, recipe: str, foreseen: Foreseen) -> bytes:
+    size, score, (ratio, bits) = foreseen.size, foreseen.score, position
+    shares = (0, 0, 0) if score is None else (score.value, score.low, score.high)
+    return ENTRY.pack(
+        ratio, BITS.index(bits), score.n if score else 0,
+        size.bytes, size.entropy_bytes or 0, size.runtime_bytes or 0, bytes.fromhex(recipe),
+        *(round(1e6 * share) for share in shares), round(1e4 * (foreseen.agreement or 0)),
+    )  # fmt: skip
 
 
 def _moved(recipe: Recipe, state: ControlsState, position: Position) -> Recipe:

@@ -63,7 +63,7 @@ class ControlsView(View):
     batchnorm = traitlets.Bool(True).tag(sync=True)
     note = traitlets.Unicode("").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
-    #: The sizes where the two main sliders may go next; see ``ahead``.
+    #: The figures where the two main sliders may go next; see ``ahead``.
     ahead = traitlets.Dict().tag(sync=True)
     #: The control that ``error`` stands beside: a name as in ``touched``, "start", or a technique's "step.NAME".
     blamed = traitlets.Unicode("").tag(sync=True)
@@ -107,7 +107,7 @@ class ControlsView(View):
             self._look_ahead(snapshot.recipe)
 
     def _look_ahead(self, recipe: Recipe) -> None:
-        """Have the page know the sizes around ``recipe``, and none of other settings of the other controls."""
+        """Have the page know the figures around ``recipe``, and none of other settings of the other controls."""
         state, session = ControlsState.from_page(self._shown()), self.session
         place = place_of(recipe, state)
         if session is None or place == self._place:

@@ -12,11 +12,6 @@ const HELP = {
   latency: "Milliseconds for one image on this machine, one thread. Predicted from kernels measured once here, with its 95 % interval; press Measure to time the real file. The reason says why nothing is gained where nothing is. For another device it is computed from its data sheet and from what was measured there: trust the ratio to the dense model more than the milliseconds.",
 };
 
-// Milliseconds in which the kernel may still tell the size of a move before the last, and after which a size that it
-// has not confirmed is no longer shown.
-const LATE = 700;
-const UNANSWERED = 2500;
-
 function card(metric, title) {
   const parts = {
     kind: element("span", { class: "wb-kind" }),
@@ -151,10 +146,12 @@ function render({ model, el }) {
   }
 
   const failed = () => Boolean(model.get("progress").error);
-  const old = (figure) => !figure || figure.recipe !== model.get("progress").recipe;
-  const busy = (figure) => old(figure) && !failed();
+  const ahead = expectations(model, ["size", "accuracy"], draw);
+  // What is expected is of the recipe that was asked for last, which the kernel may not have heard of yet.
+  const old = (figure, metric) => !figure || (figure.recipe !== model.get("progress").recipe && !ahead.has(metric));
+  const busy = (figure, metric) => old(figure, metric) && !failed();
   // What is under way; of a setting that could not be carried out there will be no figure, and those before it stay.
-  const doing = (figure, what) => (!old(figure) ? figure.kind : !failed() ? what : figure ? "previous" : "none");
+  const doing = (figure, what, metric) => (!old(figure, metric) ? figure.kind : !failed() ? what : figure ? "previous" : "none");
 
   // Without labels the first card tells agreement, and is called so.
   function rename(metric) {
@@ -165,10 +162,10 @@ function render({ model, el }) {
   }
 
   function drawAccuracy() {
-    const figure = model.get("accuracy");
+    const figure = ahead.of("accuracy"), waits = busy(figure, "accuracy");
     const base = model.get("baseline").accuracy;
-    const ghost = model.get("progress").predicted;
-    accuracy.root.setAttribute("aria-busy", String(busy(figure)));
+    const ghost = waits || !ahead.has("accuracy") ? model.get("progress").predicted : null; // that of the recipe before
+    accuracy.root.setAttribute("aria-busy", String(waits));
     if (figure && figure.metric !== accuracy.root.dataset.metric) rename(figure.metric);
     if (!figure) {
       blank(accuracy, doing(figure, "measuring"), counter, half, level, agreement, runner);
@@ -176,8 +173,8 @@ function render({ model, el }) {
       return;
     }
     const { value, low, high, n, kind, recipe, split } = figure;
-    describe(accuracy.root, { value, low, high, n, kind, recipe, split }, busy(figure));
-    kindOf(accuracy, doing(figure, "measuring"));
+    describe(accuracy.root, { value, low, high, n, kind, recipe, split }, waits);
+    kindOf(accuracy, doing(figure, "measuring", "accuracy"));
     const exact = figure.kind === "exact";
     headline(accuracy, number(figure.value * 100, exact ? 2 : 1), "%");
     const change = base ? (figure.value - base.value) * 100 : null;
@@ -200,37 +197,12 @@ function render({ model, el }) {
     setText(accuracy.ends[1], "100 %");
   }
 
-  // A size that was found before its recipe was asked for comes with the move itself. It stands until the kernel tells
-  // a size that is not of a move before: that of the same recipe, or of one that was set elsewhere.
-  let ahead = null;
-  let late = 0;
-  const passed = new Map();
-  const onMoved = ({ detail }) => {
-    if (detail.session !== model.get("context").session || !model.get("size")) return;
-    if (ahead) passed.set(ahead.recipe, performance.now());
-    passed.delete(detail.figure?.recipe);
-    ahead = detail.figure;
-    clearTimeout(late);
-    if (ahead) late = setTimeout(() => { ahead = null; draw(); }, UNANSWERED);
-    drawSize();
-  };
-  const onSize = () => {
-    if (performance.now() - (passed.get(model.get("size")?.recipe) ?? -LATE) < LATE) return;
-    ahead = null;
-    passed.clear();
-    clearTimeout(late);
-  };
-  window.addEventListener("workbench-moved", onMoved);
-  model.on("change:size", onSize);
-
   function drawSize() {
-    const known = model.get("size");
-    const figure = known && ahead && !failed() ? { ...known, ...ahead } : known;
-    const waits = figure === known && busy(figure); // one from ahead is of the recipe that was asked for last
+    const figure = ahead.of("size"), waits = busy(figure, "size");
     size.root.setAttribute("aria-busy", String(waits));
     if (!figure) { blank(size, doing(figure, "packing"), ...rows); return; }
     describe(size.root, { value: figure.bytes, low: figure.bytes, high: figure.bytes, n: "", kind: figure.kind, recipe: figure.recipe, split: "" }, waits);
-    kindOf(size, waits || failed() ? doing(figure, "packing") : figure.kind);
+    kindOf(size, doing(figure, "packing", "size"));
     const [value, unit] = bytes(figure.bytes).split(" ");
     headline(size, value, unit);
     const ratio = figure.dense / figure.bytes;
@@ -317,6 +289,7 @@ function render({ model, el }) {
   }
 
   function draw() {
+    if (failed()) ahead.forget();
     drawAccuracy();
     drawSize();
     drawDevices();
@@ -338,9 +311,7 @@ function render({ model, el }) {
   draw();
   return () => {
     clearTimeout(spoken);
-    clearTimeout(late);
-    window.removeEventListener("workbench-moved", onMoved);
-    model.off("change:size", onSize);
+    ahead.end();
     for (const event of events) model.off(event, later);
   };
 }

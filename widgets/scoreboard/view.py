@@ -42,7 +42,7 @@ class ScoreboardView(View):
 
     figure_size: ClassVar[tuple[float, float]] = (plots.DOUBLE, 1.2)
     patience = 0.0
-    _esm = script("scoreboard/scoreboard.js")
+    _esm = script("scoreboard/ahead.js", "scoreboard/scoreboard.js")
     _css = style("scoreboard/scoreboard.css")
 
     accuracy = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
