@@ -22,6 +22,7 @@ from workbench.counting import counted
 from workbench.encodings.artefacts import Artefact
 from workbench.errors import WorkbenchError
 from workbench.measure.estimate import Estimate
+from workbench.models.tensors import load_tensors, tensors_of
 from workbench.techniques.trained import TrainingSettings
 
 from ..images.passes import TrainingImages
@@ -266,7 +267,7 @@ class Trainer:
         self.course.stepping = self._stepper.state()
         if self._checkpoint is None:
             return
-        tensors = {f"student|{name}": tensor for name, tensor in self.student.state_dict().items()}
+        tensors = {f"student|{name}": tensor for name, tensor in tensors_of(self.student).items()}
         tensors |= {f"best|{name}": tensor for name, tensor in self._best.items()}
         tensors |= {f"objective|{name}": tensor for name, tensor in self.objective.state_dict().items()}
         for place, state in self._optimizer.state_dict()["state"].items():
@@ -291,7 +292,7 @@ class Trainer:
         for entry, tensor in saved.tensors.items():
             kind, _, name = entry.partition("|")
             parts[kind][name] = tensor
-        self.student.load_state_dict(parts["student"])
+        load_tensors(self.student, parts["student"])
         self._best = parts["best"]
         self.objective.load_state_dict(parts["objective"])
         states: dict[int, dict[str, Any]] = {}
