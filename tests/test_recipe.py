@@ -152,6 +152,10 @@ def test_layers_have_no_schedule_of_their_own(setting: str) -> None:
     name = setting.partition(":")[0]
     with pytest.raises(WorkbenchError, match=f"override of 'fc' sets {name}, but all layers are trained together"):
         Recipe.parse(f"- prune_gradually: {{overrides: {{fc: {{ratio: 0.2, {setting}}}}}}}")
+    for text in ("learn_gates: {strength: 2}", "train_sparse: {ratio: 0.2}", "finetune: {learn_steps: false}"):
+        technique, _, own = text.partition(": ")
+        with pytest.raises(WorkbenchError, match="but all layers are trained together"):
+            Recipe.parse(f"- {technique}: {{overrides: {{fc: {own}}}}}")
     (step,) = Recipe.parse("- prune_gradually: {ratio: 0.5, overrides: {fc: {ratio: 0.2}}}").steps
     assert step.settings_of("fc").ratio == 0.2  # type: ignore[attr-defined]
 

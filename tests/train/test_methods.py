@@ -97,6 +97,26 @@ def test_gradual_pruning_by_layer_follows_overrides_and_patterns(small_model: Mo
     assert zeros(compressed) == {"conv": 0.0, "fc": 0.5}
 
 
+@pytest.mark.parametrize("technique", ["prune_gradually", "learn_scores"])
+@pytest.mark.parametrize("own", ["conv", "fc"])  # the first layer, and another one
+def test_layers_of_a_ratio_of_their_own_are_ranked_apart(
+    technique: str, own: str, small_model: Model, small_data: Dataset
+) -> None:
+    step = {"ratio": 0.75, "epochs": 1, "every": 4, "overrides": {own: {"ratio": 0.25}}}
+    if technique == "learn_scores":
+        del step["every"]
+    compressed, _ = trained(small_model, small_data, {technique: step})
+    assert zeros(compressed) == {"conv": 0.75, "fc": 0.75} | {own: 0.25}
+
+
+def test_layers_have_a_pattern_or_bits_of_their_own(small_model: Model, small_data: Dataset) -> None:
+    step: dict[str, Any] = {"n": 2, "m": 4, "epochs": 1, "overrides": {"fc": {"n": 1}}}
+    assert zeros(trained(small_model, small_data, {"train_n_of_m": step})[0])["fc"] == 0.75
+    step = {"size": 0.4, "epochs": 1, "overrides": {"conv": {"fewest": 7}}}
+    compressed, _ = trained(small_model, small_data, {"learn_bits": step})
+    assert compressed.layers[0].bits >= 7
+
+
 def test_what_was_pruned_in_training_stays_pruned_under_later_steps(small_model: Model, small_data: Dataset) -> None:
     steps = (
         {"prune_gradually": {"ratio": 0.8, "epochs": 3, "every": 8}},

@@ -17,7 +17,6 @@ from workbench.train.jobs.job import train
 from workbench.train.jobs.process import Within
 
 
-
 class Tied(nn.Module):
     """Two layers of one weight, and the last one."""
 

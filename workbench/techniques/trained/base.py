@@ -69,6 +69,8 @@ class TrainingSettings(Settings):
     when: ClassVar[Mapping[str, When]] = {"alpha": {"mix": ("mixup", "cutmix")}}
     #: Settings that each say how many times more the epochs are gone through.
     again: ClassVar[tuple[str, ...]] = ()
+    #: Settings that a layer may have of its own, since they say how its weight is held.
+    own: ClassVar[frozenset[str]] = frozenset()
 
     epochs: int = Field(3, ge=1, le=1000, description="Passes over the training images.")
     learning_rate: float = Field(0.01, gt=0, le=10, description="Step size at its highest.")
@@ -124,8 +126,8 @@ class TrainingSettings(Settings):
 
     @classmethod
     def whole(cls) -> frozenset[str]:
-        """Return the schedule: layers are trained together, whatever else each has of its own."""
-        return frozenset(TrainingSettings.model_fields)
+        """Return all but ``own``: layers are trained together, by one loss and one schedule."""
+        return frozenset(cls.model_fields) - cls.own
 
     @model_validator(mode="after")
     def _patience_goes_by_the_best(self) -> Self:

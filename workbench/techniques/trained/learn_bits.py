@@ -14,6 +14,8 @@ these widths, and only a state that fits the budget is kept.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
 from .base import trained_technique
@@ -22,6 +24,8 @@ from .taught import BesideSettings
 
 class LearnBitsSettings(BesideSettings):
     """Settings of ``learn_bits``."""
+
+    own: ClassVar[frozenset[str]] = frozenset({"fewest", "most"})
 
     size: float = Field(
         0.125, gt=0, lt=1, description="Share of the dense model's bytes that the packed file may take."

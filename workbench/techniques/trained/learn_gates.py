@@ -7,7 +7,7 @@ zero with a chance that has a gradient, so that the expected number of weights c
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ from .taught import BesideSettings
 
 class LearnGatesSettings(BesideSettings):
     """Settings of ``learn_gates``."""
+
+    own: ClassVar[frozenset[str]] = frozenset({"unit", "open"})
 
     strength: float = Field(
         1.0, ge=0, le=1e6, description="Loss of a model all of whose gates are open; larger prunes more."

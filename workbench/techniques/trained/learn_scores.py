@@ -9,7 +9,7 @@ beside their scores, or stay what they are and only the mask is learned.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,9 +20,11 @@ from .taught import BesideSettings
 class LearnScoresSettings(BesideSettings):
     """Settings of ``learn_scores``."""
 
+    own: ClassVar[frozenset[str]] = frozenset({"ratio"})
+
     ratio: float = Field(0.8, ge=0, lt=1, description="Share of the weights that is left out in the end.")
     scope: Literal["global", "layer"] = Field(
-        "global", description="Rank all chosen layers together, or leave the ratio out of each by itself."
+        "global", description="Rank all chosen layers of one ratio together, or leave its ratio out of each by itself."
     )
     weights: Literal["learned", "frozen"] = Field(
         "learned", description="Let the weights learn beside their scores, or learn the mask alone."

@@ -21,6 +21,7 @@ from .taught import TaughtSettings
 class PruneGraduallySettings(TaughtSettings):
     """Settings of ``prune_gradually``."""
 
+    own: ClassVar[frozenset[str]] = frozenset({"ratio"})
     when: ClassVar[Mapping[str, When]] = {
         **TaughtSettings.when, "rounds": {"rise": ("rounds",)},
     }  # fmt: skip
@@ -30,7 +31,7 @@ class PruneGraduallySettings(TaughtSettings):
         "magnitude", description="Prune the smallest weights, or those that training moves towards zero."
     )
     scope: Literal["global", "layer"] = Field(
-        "global", description="Rank all chosen layers together, or prune each to the ratio by itself."
+        "global", description="Rank all chosen layers of one ratio together, or prune each to its ratio by itself."
     )
     rise: Literal["cubic", "rounds"] = Field(
         "cubic", description="Fast at first and slow in the end, or in rounds with training in between."

@@ -32,6 +32,7 @@ class SparsifyBayesianSettings(BesideSettings):
     """Settings of ``sparsify_bayesian``."""
 
     added: ClassVar[frozenset[str]] = BesideSettings.added | {"prior", "groups", "bits"}
+    own: ClassVar[frozenset[str]] = frozenset({"prior", "groups", "noise", "bits"})
     when: ClassVar[Mapping[str, When]] = {
         **BesideSettings.when, "groups": {"prior": ("normal_jeffreys",)},
     }  # fmt: skip

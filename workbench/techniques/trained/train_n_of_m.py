@@ -7,6 +7,8 @@ From Scratch", SR-STE).
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
 from .base import trained_technique
@@ -15,6 +17,8 @@ from .taught import TaughtSettings
 
 class TrainNOfMSettings(TaughtSettings):
     """Settings of ``train_n_of_m``."""
+
+    own: ClassVar[frozenset[str]] = frozenset({"n", "m"})
 
     n: int = Field(2, ge=1, le=63, description="Weights used of every m.")
     m: int = Field(4, ge=2, le=64, description="Weights along the inputs of which n are used.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +71,9 @@ def free_values(part: nn.Module) -> Tensor | None:
     return inner.values if isinstance(inner, Constraint) and type(inner) in (Constraint, Masked) else None
 
 
+G = TypeVar("G", bound=Gated)
+
+
 def gates_of(student: Student) -> dict[str, Gated]:
     """Return the gated tensors by name."""
     return {name: part for name, part in student.parts() if isinstance(part, Gated)}
@@ -79,6 +83,16 @@ def sparsity(gates: dict[str, Gated]) -> float:
     """Return the share of weights that are not kept."""
     total = sum(gate.kept.numel() for gate in gates.values())
     return 1 - sum(int(gate.kept.sum()) for gate in gates.values()) / max(1, total)
+
+
+def pools_of(gates: Mapping[str, G], scope: str) -> list[tuple[float, dict[str, G]]]:
+    """Return what is ranked together, with its layers' ratio: ``global`` all of one ratio, else each by itself."""
+    if scope != "global":
+        return [(gate.layer.ratio, {name: gate}) for name, gate in gates.items()]
+    pools: dict[float, dict[str, G]] = {}
+    for name, gate in gates.items():
+        pools.setdefault(gate.layer.ratio, {})[name] = gate
+    return list(pools.items())
 
 
 @torch.no_grad()

@@ -122,7 +122,7 @@ class LearnBits(Taught[LearnBitsSettings]):
             return inner
         slicing, cache = Slicing(tensor.axis), Cache()
         grids = []
-        for bits in range(self.settings.fewest, self.settings.most + 1):
+        for bits in range(tensor.settings.fewest, tensor.settings.most + 1):
             chosen = QuantizeSettings.model_validate({"bits": bits, "range": "mse"})
             storage, _ = stored(tensor.name, tensor.values, tensor.name, slicing, chosen, cache)
             assert isinstance(storage, Codes)
@@ -147,8 +147,8 @@ class LearnBits(Taught[LearnBitsSettings]):
         least = sum(int(part.costs.min()) for part in parts.values())
         if least > room:
             raise WorkbenchError(
-                f"A packed file of {budget:,} bytes can't be reached: with {self.settings.fewest} bits in every layer "
-                f"it takes about {budget - room + least:,}. Allow more, or prune first."
+                f"A packed file of {budget:,} bytes can't be reached: with the fewest bits in every layer it takes "
+                f"about {budget - room + least:,}. Allow more, or prune first."
             )
         student.register_buffer("room", torch.tensor(room))
 

@@ -64,7 +64,7 @@ class LearnGates(Taught[LearnGatesSettings]):
         inner = super().constrain(tensor)
         if tensor.settings is None or tensor.storage is not None or not isinstance(inner, Constraint):
             return inner
-        return HardConcrete(inner, self.settings.unit == "output", self.settings.open)
+        return HardConcrete(inner, tensor.settings.unit == "output", tensor.settings.open)
 
     def penalty(self, student: Student, moment: Moment) -> Tensor | None:
         """Return the strength times the expected share of open gates."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from workbench.techniques.trained import LearnScoresSettings
 
 from ..constraints.base import Constraint, Part
-from ..constraints.gates import Gated, gates_of, top
+from ..constraints.gates import Gated, gates_of, pools_of, top
 from ..constraints.gradients import straight
 from ..method import Learning, Moment, cubic
 from .taught import Taught
@@ -56,11 +56,8 @@ class LearnScores(Taught[LearnScoresSettings]):
             return
         gates = {name: gate for name, gate in gates_of(student).items() if isinstance(gate, Scored)}
         risen = cubic(moment.step / max(1, self._last(moment)))
-        if self.settings.scope == "global":
-            _choose(list(gates.values()), risen * self.settings.ratio)
-            return
-        for gate in gates.values():
-            _choose([gate], risen * gate.layer.ratio)
+        for ratio, pool in pools_of(gates, self.settings.scope):
+            _choose(list(pool.values()), risen * ratio)
 
     def paces(self) -> dict[str, float]:
         """Return how much faster scores learn."""

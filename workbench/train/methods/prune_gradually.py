@@ -10,7 +10,7 @@ from torch import Tensor
 from workbench.techniques.trained import PruneGraduallySettings
 
 from ..constraints.base import Part
-from ..constraints.gates import Gated, gates_of, keep_best
+from ..constraints.gates import Gated, gates_of, keep_best, pools_of
 from ..method import Learning, Moment, cubic
 from .taught import Taught
 
@@ -41,7 +41,7 @@ class PruneGradually(Taught[PruneGraduallySettings]):
         """Prune to the present share, every so many steps and at the end of the rise."""
         last = self._last(moment)
         if moment.step <= last and (moment.step % self.settings.every == 0 or moment.step == last):
-            self._prune(gates_of(student), self._risen(moment))
+            self._prune(gates_of(student), moment)
         if self._moves and moment.step <= last:
             for gate in gates_of(student).values():
                 gate.watch()
@@ -67,19 +67,15 @@ class PruneGradually(Taught[PruneGraduallySettings]):
         """Return the step at which the ratio is reached: one that is trained on afterwards."""
         return moment.at(self.settings.end)
 
-    def _risen(self, moment: Moment) -> float:
-        """Return the share of the ratio that is pruned now."""
+    def _risen(self, ratio: float, moment: Moment) -> float:
+        """Return the share that is pruned now, on the way to ``ratio``."""
         share = min(1.0, moment.step / max(1, self._last(moment)))
         if self.settings.rise == "cubic":
-            return cubic(share)
+            return cubic(share) * ratio
         done = min(self.settings.rounds, int(share * self.settings.rounds) + 1)
-        ratio = self.settings.ratio
-        return (1 - (1 - ratio) ** (done / self.settings.rounds)) / ratio if ratio else 0.0
+        return float(1 - (1 - ratio) ** (done / self.settings.rounds))
 
-    def _prune(self, gates: dict[str, Gated], risen: float) -> None:
+    def _prune(self, gates: dict[str, Gated], moment: Moment) -> None:
         scores = {name: gate.score if isinstance(gate, Moving) else gate.magnitudes() for name, gate in gates.items()}
-        if self.settings.scope == "global":
-            keep_best(scores, gates, risen * self.settings.ratio)
-            return
-        for name, gate in gates.items():
-            keep_best({name: scores[name]}, {name: gate}, risen * gate.layer.ratio)
+        for ratio, pool in pools_of(gates, self.settings.scope):
+            keep_best({name: scores[name] for name in pool}, pool, self._risen(ratio, moment))

@@ -24,8 +24,8 @@ class SparsifyBayesian(Taught[SparsifyBayesianSettings]):
     def constrain(self, tensor: Learning) -> Part | None:
         """Return the tensor with a posterior, where it is a chosen weight that is stored as it is."""
         inner = super().constrain(tensor)
-        settings = self.settings
-        if tensor.settings is None or tensor.storage is not None or not isinstance(inner, Constraint):
+        settings = tensor.settings
+        if settings is None or tensor.storage is not None or not isinstance(inner, Constraint):
             return inner
         if settings.prior == "log_uniform" or tensor.values.ndim < 2:
             return Noisy(inner, settings.noise, settings.bits)

@@ -52,11 +52,12 @@ class TrainNOfM(Taught[TrainNOfMSettings]):
     def constrain(self, tensor: Learning) -> Part | None:
         """Return the tensor with a choice, where it is a chosen weight stored as it is whose inputs m divides."""
         inner = super().constrain(tensor)
-        plain = type(inner) is Constraint and tensor.settings is not None and tensor.values.ndim >= 2
-        if not plain or tensor.values.shape[1] % self.settings.m:
+        own = tensor.settings
+        plain = type(inner) is Constraint and own is not None and tensor.values.ndim >= 2
+        if not plain or tensor.values.shape[1] % own.m:
             return inner
         assert isinstance(inner, Constraint)
-        return NOfM(inner, self.settings.n, self.settings.m)
+        return NOfM(inner, own.n, own.m)
 
     @torch.no_grad()
     def after_backward(self, student: Student, optimizer: Any, moment: Moment) -> None:
