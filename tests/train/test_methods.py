@@ -97,6 +97,25 @@ def test_gradual_pruning_by_layer_follows_overrides_and_patterns(small_model: Mo
     assert zeros(compressed) == {"conv": 0.0, "fc": 0.5}
 
 
+def test_nothing_is_pruned_by_movement_before_anything_moved(small_model: Model, small_data: Dataset) -> None:
+    """Scores that are all zero would prune the last layers whole."""
+    steps = {"ratio": 0.8, "criterion": "movement", "rise": "rounds", "rounds": 2, "every": 4, "end": 0.9}
+    recipe = Recipe.parse([{"prune_gradually": steps}])
+    (step,) = recipe.steps
+    draft = draft_for(Subject.of(small_model, (1, 8, 8)), Recipe(), context_for(small_model, small_data))
+    method = METHODS["prune_gradually"](step.settings)
+    layers: Any = step.resolve(draft.layers)
+    student = Student.of(draft, method, layers)
+    shares = []
+    for number in range(100):
+        method.before_step(student, None, Moment(number, 100, 100))
+        shares.append(sparsity(gates_of(student)))
+    assert shares[0] == shares[44] == 0
+    assert shares[48] == pytest.approx(1 - 0.2**0.5, abs=0.002)
+    assert shares[89] == pytest.approx(shares[48], abs=0.002)
+    assert shares[90] == pytest.approx(0.8, abs=0.002)
+
+
 @pytest.mark.parametrize("technique", ["prune_gradually", "learn_scores"])
 @pytest.mark.parametrize("own", ["conv", "fc"])  # the first layer, and another one
 def test_layers_of_a_ratio_of_their_own_are_ranked_apart(

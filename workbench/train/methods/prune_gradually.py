@@ -72,7 +72,9 @@ class PruneGradually(Taught[PruneGraduallySettings]):
         share = min(1.0, moment.step / max(1, self._last(moment)))
         if self.settings.rise == "cubic":
             return cubic(share) * ratio
-        done = min(self.settings.rounds, int(share * self.settings.rounds) + 1)
+        # magnitudes are known before the first round, movements only at its end
+        begun = 0 if self._moves else 1
+        done = min(self.settings.rounds, int(share * self.settings.rounds) + begun)
         return float(1 - (1 - ratio) ** (done / self.settings.rounds))
 
     def _prune(self, gates: dict[str, Gated], moment: Moment) -> None:
