@@ -188,6 +188,36 @@ def test_a_ticket_and_its_control_have_one_mask_and_two_beginnings(small_model: 
     assert after > 0.8
 
 
+class Attentive(nn.Module):
+    """Attention over the rows of an image, with embedded positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(1, 8, 8))
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.squeeze(1) + self.positions
+        logits: torch.Tensor = self.fc(self.attention(rows, rows, rows, need_weights=False)[0].mean(1))
+        return logits
+
+
+def test_a_new_beginning_forgets_attention_and_embeddings_too(small_data: Dataset) -> None:
+    torch.manual_seed(1)
+    model = load_model(Attentive().eval())
+    (step,) = Recipe.parse("- find_ticket: {}").steps
+    draft = draft_for(Subject.of(model, (1, 8, 8)), Recipe(), context_for(model, small_data))
+    method = METHODS["find_ticket"](step.settings)
+    layers: Any = step.resolve(draft.layers)
+    student = Student.of(draft, method, layers)
+    method.begin(student)
+    same = [name for name, value in student.values().items() if torch.equal(value, draft.tensors[name])]
+    assert same == ["attention.in_proj_bias"]  # zeros, as attention begins
+    spread = student.values()["positions"].detach().std()
+    assert float(spread) == pytest.approx(float(draft.tensors["positions"].std()))
+
+
 def test_gates_close_where_the_strength_says_so(small_model: Model, small_data: Dataset) -> None:
     mild, after = trained(small_model, small_data, {"learn_gates": {**ADAM, "strength": 0.0}})
     hard, _ = trained(small_model, small_data, {"learn_gates": {**ADAM, "strength": 5.0}})

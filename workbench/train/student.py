@@ -110,15 +110,21 @@ class Student(nn.Module):
         self.constraints[self.names.index(name)] = part
 
     def restart(self, seed: int) -> None:
-        """Forget everything: initialize anew what has no storage of its own, and BatchNorm's statistics."""
+        """Forget everything: initialize anew what has no storage of its own, and BatchNorm's statistics.
+
+        Parameters of a module that does not say how it begins (a position's embedding) are dealt out anew by chance.
+        """
         from .constraints.gates import free_values
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             for module in self.body.modules():
-                reset = getattr(module, "reset_parameters", None)
+                # attention's has an underscore
+                reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
                 if callable(reset):
                     reset()
+                else:
+                    _shuffle(module)
         fresh = dict(self.body.named_parameters())
         with torch.no_grad():
             for name, part in self.parts():
@@ -144,3 +150,11 @@ class Student(nn.Module):
         own.get("helpers", free).extend(self.helpers.parameters())
         found: list[dict[str, Any]] = [{"params": decayed, "weight_decay": weight_decay}, {"params": free}]
         return [*found, *({"params": own[name], "pace": paces[name]} for name in paces)]
+
+
+@torch.no_grad()
+def _shuffle(module: nn.Module) -> None:
+    """Give each value of a module's own parameters another's place."""
+    for parameter in module.parameters(recurse=False):
+        order = torch.randperm(parameter.numel())
+        parameter.copy_(parameter.flatten()[order].view_as(parameter))
