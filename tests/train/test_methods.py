@@ -27,6 +27,7 @@ from workbench.train.methods import METHODS
 from workbench.train.methods.learn_gates import HardConcrete
 from workbench.train.methods.train_n_of_m import NOfM
 from workbench.train.student import Student
+from workbench.train.teaching.teachers import uncompressed
 
 FAST: dict[str, Any] = {"batch": 16, "augment": "none", "learning_rate": 0.05}
 
@@ -186,6 +187,38 @@ def test_a_ticket_and_its_control_have_one_mask_and_two_beginnings(small_model: 
         assert torch.equal(ticket.tensors[name] == 0, control.tensors[name] == 0)
         assert not torch.equal(ticket.tensors[name], control.tensors[name])
     assert after > 0.8
+
+
+class Twice(nn.Module):
+    """A convolution that runs twice, and activations that work in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.act, self.fc = nn.ReLU(inplace=True), nn.Linear(256, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.first(x))
+        logits: torch.Tensor = self.fc(self.act(self.again(self.act(self.again(x)))).flatten(1))
+        return logits
+
+
+def test_layers_that_are_as_they_were_have_nothing_to_reconstruct(small_data: Dataset) -> None:
+    model = load_model(Twice().eval())
+    (step,) = Recipe.parse("- reconstruct: {}").steps
+    draft = draft_for(Subject.of(model, (1, 8, 8)), Recipe(), context_for(model, small_data))
+    method = METHODS["reconstruct"](step.settings)
+    layers: Any = step.resolve(draft.layers)
+    student = Student.of(draft, method, layers).eval()
+    objective = method.objective(uncompressed(draft))
+    objective.watch(student)
+    images, labels = small_data["train"].images[:8], small_data["train"].labels[:8]
+    assert float(objective.loss(student, images, labels).detach()) == pytest.approx(0, abs=1e-9)
+    with torch.no_grad():
+        for parameter in student.constraints.parameters():
+            parameter.mul_(0.9)
+    objective.loss(student, images, labels).backward()
+    assert all(parameter.grad is not None for parameter in student.constraints.parameters())
 
 
 class Attentive(nn.Module):

@@ -41,13 +41,14 @@ class Reconstruct(Method[ReconstructSettings]):
 class LayerOutputs(Objective):
     """The mean over layers of the squared error of their outputs, each as a share of the outputs' variance.
 
-    A layer's inputs are cut from what made them, so that its error moves its own weights only.
+    A layer's inputs are cut from what made them, so that its error moves its own weights only. One that is called
+    several times is compared call by call.
     """
 
     def __init__(self, teacher: nn.Module) -> None:
         super().__init__()
         self._run = [teacher.eval().requires_grad_(False)]
-        self._wanted: dict[str, Tensor] = {}
+        self._wanted: dict[str, list[Tensor]] = {}
         self._errors: list[Tensor] = []
 
     def watch(self, student: Student) -> None:
@@ -73,14 +74,17 @@ class LayerOutputs(Objective):
 
     def _keep(self, name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            self._wanted[name] = output
+            # as it is now: an activation may work on it in place
+            self._wanted.setdefault(name, []).append(output.clone())
 
         return hook
 
     def _compare(self, name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            wanted = self._wanted.get(name)
-            if torch.is_grad_enabled() and wanted is not None and wanted.shape == output.shape:
+            if not (torch.is_grad_enabled() and self._wanted.get(name)):
+                return
+            wanted = self._wanted[name].pop(0)
+            if wanted.shape == output.shape:
                 self._errors.append((output - wanted).square().mean() / wanted.var().clamp_min(TINY))
 
         return hook
