@@ -15,8 +15,8 @@ from workbench.data.dataset import Dataset
 from workbench.models.model import Model
 from workbench.recipe import Recipe
 from workbench.techniques.storage import Codes
-from workbench.train.constraints.base import Constraint
-from workbench.train.constraints.posteriors import GroupNoisy, bits_for, divergence_from_log_uniform
+from workbench.train.constraints.base import Constraint, Masked
+from workbench.train.constraints.posteriors import GroupNoisy, Noisy, bits_for, divergence_from_log_uniform
 from workbench.train.jobs.job import train
 from workbench.train.jobs.process import Within
 
@@ -123,3 +123,21 @@ def test_a_posterior_is_forgotten_once_something_else_was_trained(small_model: M
     train(small_model, small_data, recipe, place=Within()).result()
     assert compress(small_model, Recipe.parse(steps[:1]), small_data).posteriors
     assert not compress(small_model, recipe, small_data).posteriors
+
+
+@pytest.mark.parametrize("prior", ["log_uniform", "normal_jeffreys"])
+def test_what_was_pruned_before_is_not_drawn_either(prior: str) -> None:
+    kept = torch.arange(12).view(4, 3) % 2 == 0
+    inner = Masked(torch.ones(4, 3), kept)
+    part = Noisy(inner, 3.0) if prior == "log_uniform" else GroupNoisy(inner, 1, 3.0)
+    drawn = part.train()()
+    assert torch.equal(drawn != 0, kept)
+    part.divergence().backward()
+    assert part.log_variance.grad is not None
+    assert not part.log_variance.grad[~kept].any()
+
+
+def test_a_divergence_that_comes_in_to_the_end_keeps_the_last_state(small_model: Model, small_data: Dataset) -> None:
+    compressed, after = trained(small_model, small_data, rise=1.0, epochs=3)
+    assert after > 0.85
+    assert compressed.layers[1].sparsity > 0

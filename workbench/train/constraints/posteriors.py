@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from workbench.techniques.storage import Codes
 
-from .base import Constraint, Part
+from .base import Constraint, Masked, Part
 
 #: Logarithm of the variances at first, and the ends of log α, beyond which it does not matter.
 START, ENDS = -10.0, 10.0
@@ -32,6 +32,10 @@ class Posterior(Part):
     def __init__(self, inner: Constraint, noise: float, rounds: bool) -> None:
         super().__init__()
         self.inner, self.noise, self.rounds = inner, noise, rounds
+        there = inner.kept if isinstance(inner, Masked) else torch.ones_like(inner.values, dtype=torch.bool)
+        #: Where nothing was pruned before: elsewhere there is no noise either, and nothing to diverge.
+        self.register_buffer("there", there.clone(), persistent=False)
+        self.there: Tensor
 
     def forward(self) -> Tensor:
         """Return values: drawn in training, else what will be stored."""
@@ -100,7 +104,7 @@ class Noisy(Posterior):
     def draw(self) -> Tensor:
         """Return values drawn from the posterior."""
         mean: Tensor = self.inner()
-        return mean + (0.5 * self.log_variance).exp() * torch.randn_like(mean)
+        return mean + (0.5 * self.log_variance).exp() * torch.randn_like(mean) * self.there
 
     def mean(self) -> Tensor:
         """Return the means."""
@@ -121,7 +125,7 @@ class Noisy(Posterior):
 
     def divergence(self) -> Tensor:
         """Return the divergence from the prior, summed over values, up to a constant."""
-        return divergence_from_log_uniform(self.log_alpha()).sum()
+        return (divergence_from_log_uniform(self.log_alpha()) * self.there).sum()
 
 
 class GroupNoisy(Posterior):
@@ -148,7 +152,7 @@ class GroupNoisy(Posterior):
         """Return values drawn from the posterior."""
         normal: Tensor = self.inner()
         scale = self.scale + (0.5 * self.scale_log_variance).exp() * torch.randn_like(self.scale)
-        return scale * (normal + (0.5 * self.log_variance).exp() * torch.randn_like(normal))
+        return scale * (normal + (0.5 * self.log_variance).exp() * torch.randn_like(normal) * self.there)
 
     def mean(self) -> Tensor:
         """Return the means."""
@@ -170,4 +174,4 @@ class GroupNoisy(Posterior):
     def divergence(self) -> Tensor:
         """Return the divergence from the prior, that of the scales and that of the values given them."""
         given = self.log_variance.exp() + self.inner().square() - 1 - self.log_variance
-        return divergence_from_log_uniform(self.log_alpha()).sum() + 0.5 * given.sum()
+        return divergence_from_log_uniform(self.log_alpha()).sum() + 0.5 * (given * self.there).sum()

@@ -46,5 +46,5 @@ class SparsifyBayesian(Taught[SparsifyBayesianSettings]):
         return {"log_variance": self.settings.pace, "scale_log_variance": self.settings.pace}
 
     def finished(self, moment: Moment) -> bool:
-        """Whether the divergence has its whole weight."""
-        return moment.share > self.settings.rise
+        """Whether the divergence has its whole weight; at the latest at the end."""
+        return moment.share > self.settings.rise or moment.step >= moment.total
