@@ -78,6 +78,20 @@ def test_kept_answers_teach_the_same_as_those_given_in_each_step(
     assert teachers[-1].seen == 0, "another recipe finds the answers of the same teacher"
 
 
+def test_teachers_that_differ_in_their_inputs_grids_alone_answer_for_themselves(
+    small_model: Model, small_data: Dataset, tmp_path: Path
+) -> None:
+    train_split = small_data["train"]
+    images = TrainingImages(train_split.images[:32], train_split.labels[:32], small_data.normalization, 16, "none", 0)
+    for bits in (8, 4):
+        recipe = Recipe.parse(f"- quantize: {{bits: 8, activations: {{bits: {bits}}}}}")
+        subject = Subject.of(small_model, small_data.image_shape)
+        teacher = draft_for(subject, recipe, context_for(small_model, small_data)).build()
+        with torch.no_grad():
+            wanted = teacher(images.normalize(images.images))
+        torch.testing.assert_close(answers_to(teacher, images, tmp_path), wanted, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

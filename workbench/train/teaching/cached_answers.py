@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from workbench.encodings.artefacts import Artefact
 from workbench.errors import WorkbenchError
+from workbench.models.behaviour import behaviour_of
+from workbench.models.edits import InputQuantizer
 
 from ..images.passes import TrainingImages, mirrored
 from ..loop.measuring import seconds_of
@@ -97,5 +99,11 @@ def _key(teacher: nn.Module, images: TrainingImages, precision: str) -> str:
     for name, tensor in teacher.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for told in behaviour_of(teacher):
+        digest.update(told)
+    for name, part in teacher.named_modules():
+        for hook in part._forward_pre_hooks.values():
+            if isinstance(hook, InputQuantizer):
+                digest.update(f"{name} {hook.edit}".encode())
     digest.update(images.images.contiguous().numpy().data)
     return digest.hexdigest()[:32]
