@@ -22,7 +22,7 @@ from workbench.train.constraints.gates import Gated, gates_of, keep_best, sparsi
 from workbench.train.constraints.posteriors import Noisy
 from workbench.train.jobs.job import train
 from workbench.train.jobs.process import Within
-from workbench.train.method import Moment
+from workbench.train.method import Learning, Moment
 from workbench.train.methods import METHODS
 from workbench.train.methods.learn_gates import HardConcrete
 from workbench.train.methods.train_n_of_m import NOfM
@@ -382,3 +382,19 @@ def test_unused_weights_learn_by_the_gradient_of_used_ones() -> None:
     inner = part.inner
     assert inner.values.grad is not None
     assert inner.values.grad.tolist() == [[1.0, 2.0, 3.0, 4.0]]
+
+
+def test_inputs_and_outputs_of_a_transposed_convolution_are_its_own() -> None:
+    """Its weight is (in, out, kernel), the other way round than a convolution's."""
+    weight = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+
+    def held(text: str) -> Any:
+        (step,) = Recipe.parse(f"- {text}").steps
+        method = METHODS[step.technique](step.settings)  # type: ignore[arg-type]
+        return method.constrain(Learning("up.weight", weight, None, None, step.settings, axis=1))
+
+    used = held("train_n_of_m: {n: 1, m: 4}")() != 0
+    assert set(used.view(2, 4, 4, 3, 3).sum(1).flatten().tolist()) == {1}
+    assert held("learn_gates: {unit: output}").log_alpha.shape == (1, 4, 1, 1)
+    norms = weight.movedim(1, 0).flatten(1).norm(dim=1).sum() * (8 * 9) ** 0.5
+    torch.testing.assert_close(held("regularize: {kind: group}").size().detach(), norms)

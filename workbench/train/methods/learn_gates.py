@@ -22,13 +22,17 @@ BETA, LOW, HIGH = 2 / 3, -0.1, 1.1
 
 
 class HardConcrete(Part):
-    """A tensor times its gates, which are drawn in training and at their middle otherwise."""
+    """A tensor times its gates, which are drawn in training and at their middle otherwise.
 
-    def __init__(self, inner: Constraint, by_output: bool, chance: float) -> None:
+    One for each value, or for each output, which ``axis`` counts.
+    """
+
+    def __init__(self, inner: Constraint, by_output: bool, chance: float, axis: int = 0) -> None:
         super().__init__()
         self.inner = inner
         shape = inner.values.shape
-        shape = torch.Size((shape[0], *[1] * (len(shape) - 1))) if by_output else shape
+        if by_output:
+            shape = torch.Size(length if place == axis else 1 for place, length in enumerate(shape))
         # the chance to be above zero is sigmoid(log_alpha - BETA log(-LOW / HIGH))
         start = math.log(chance / (1 - chance)) + BETA * math.log(-LOW / HIGH)
         self.log_alpha = nn.Parameter(torch.full(shape, start))
@@ -64,7 +68,7 @@ class LearnGates(Taught[LearnGatesSettings]):
         inner = super().constrain(tensor)
         if tensor.settings is None or tensor.storage is not None or not isinstance(inner, Constraint):
             return inner
-        return HardConcrete(inner, tensor.settings.unit == "output", tensor.settings.open)
+        return HardConcrete(inner, tensor.settings.unit == "output", tensor.settings.open, tensor.axis)
 
     def penalty(self, student: Student, moment: Moment) -> Tensor | None:
         """Return the strength times the expected share of open gates."""

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class Measured(Part):
-    """A tensor with what its regularizer was at first."""
+    """A tensor, whose outputs ``axis`` counts, with what its regularizer was at first."""
 
-    def __init__(self, inner: Part, kind: str) -> None:
+    def __init__(self, inner: Part, kind: str, axis: int = 0) -> None:
         super().__init__()
-        self.inner, self.kind = inner, kind
+        self.inner, self.kind, self.axis = inner, kind, axis
         with torch.no_grad():
-            self.register_buffer("first", SIZES[kind](inner()))
+            self.register_buffer("first", self.size())
         self.first: Tensor
 
     def forward(self) -> Tensor:
@@ -35,7 +35,7 @@ class Measured(Part):
 
     def size(self) -> Tensor:
         """Return the regularizer of the present values."""
-        return SIZES[self.kind](self.inner())
+        return SIZES[self.kind](self.inner().movedim(self.axis, 0).flatten(1))
 
     def learned(self) -> dict[str, Tensor]:
         """Return what the tensor learned."""
@@ -50,7 +50,7 @@ class Regularize(Taught[RegularizeSettings]):
         inner = super().constrain(tensor)
         if inner is None or tensor.settings is None or tensor.values.ndim < 2:
             return inner
-        return Measured(inner, self.settings.kind)
+        return Measured(inner, self.settings.kind, tensor.axis)
 
     def penalty(self, student: Student, moment: Moment) -> Tensor | None:
         """Return the strength times the regularizer, as a share of what it was at first."""
@@ -65,19 +65,19 @@ class Regularize(Taught[RegularizeSettings]):
         return moment.step >= moment.total
 
 
-def _l1(values: Tensor) -> Tensor:
-    return values.abs().sum()
+def _l1(rows: Tensor) -> Tensor:
+    return rows.abs().sum()
 
 
-def _group(values: Tensor) -> Tensor:
-    rows = values.flatten(1)
+def _group(rows: Tensor) -> Tensor:
     found: Tensor = torch.linalg.vector_norm(rows, dim=1).sum() * rows.shape[1] ** 0.5
     return found
 
 
-def _nuclear(values: Tensor) -> Tensor:
-    found: Tensor = torch.linalg.svdvals(values.flatten(1)).sum()
+def _nuclear(rows: Tensor) -> Tensor:
+    found: Tensor = torch.linalg.svdvals(rows).sum()
     return found
 
 
+#: Of a weight with a row for each output.
 SIZES: dict[str, Callable[[Tensor], Tensor]] = {"l1": _l1, "group": _group, "nuclear": _nuclear}

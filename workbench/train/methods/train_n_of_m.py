@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class NOfM(Part):
-    """A tensor of whose every ``m`` values along the inputs the ``n`` largest are used."""
+    """A tensor of whose every ``m`` values along the inputs, which ``axis`` counts, the ``n`` largest are used."""
 
-    def __init__(self, inner: Constraint, n: int, m: int) -> None:
+    def __init__(self, inner: Constraint, n: int, m: int, axis: int = 1) -> None:
         super().__init__()
-        self.inner, self.n, self.m = inner, n, m
+        self.inner, self.n, self.m, self.axis = inner, n, m, axis
 
     def forward(self) -> Tensor:
         """Return the used values; the gradient goes to all."""
@@ -34,11 +34,11 @@ class NOfM(Part):
         """Return which values are used."""
         values = self.inner.values
         # inputs last, so that m of them are neighbours
-        groups = values.movedim(1, -1).reshape(-1, self.m)
+        groups = values.movedim(self.axis, -1).reshape(-1, self.m)
         kept = torch.zeros_like(groups, dtype=torch.bool)
         kept.scatter_(1, groups.abs().argsort(dim=1, descending=True, stable=True)[:, : self.n], True)
-        shape = values.movedim(1, -1).shape
-        return kept.view(shape).movedim(-1, 1)
+        shape = values.movedim(self.axis, -1).shape
+        return kept.view(shape).movedim(-1, self.axis)
 
     def learned(self) -> dict[str, Tensor]:
         """Return the used values, and which they are."""
@@ -52,12 +52,12 @@ class TrainNOfM(Taught[TrainNOfMSettings]):
     def constrain(self, tensor: Learning) -> Part | None:
         """Return the tensor with a choice, where it is a chosen weight stored as it is whose inputs m divides."""
         inner = super().constrain(tensor)
-        own = tensor.settings
+        own, axis = tensor.settings, 0 if tensor.axis else 1
         plain = type(inner) is Constraint and own is not None and tensor.values.ndim >= 2
-        if not plain or tensor.values.shape[1] % own.m:
+        if not plain or tensor.values.shape[axis] % own.m:
             return inner
         assert isinstance(inner, Constraint)
-        return NOfM(inner, own.n, own.m)
+        return NOfM(inner, own.n, own.m, axis)
 
     @torch.no_grad()
     def after_backward(self, student: Student, optimizer: Any, moment: Moment) -> None:
