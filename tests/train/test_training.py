@@ -273,6 +273,21 @@ def test_the_most_accurate_epoch_is_kept_or_the_last(
     assert torch.equal(compress(small_model, recipe, small_data).tensors["conv.weight"], weights[kept])
 
 
+def test_what_was_trained_is_judged_by_the_present_validation_split(small_model: Model, small_data: Dataset) -> None:
+    recipe = Recipe.parse("- prune: {ratio: 0.5}\n- finetune: {epochs: 1, batch: 16, learning_rate: 0.05}")
+    first = train(small_model, small_data, recipe, place=Within()).result()
+    assert first.after.value > 0.9
+    split = small_data["validation"]
+    other = Split("validation", split.images[:60], (split.labels[:60] + 1) % 3)
+    data = replace(small_data, splits={**small_data.splits, "validation": other})
+    found = train(small_model, data, recipe, place=Within()).result()
+    module = compress(small_model, recipe, data).module
+    with torch.no_grad():
+        right = int((module(other.images).argmax(1) == other.labels).sum())
+    assert (found.after.value, found.after.n, found.curve) == (right / 60, 60, ())
+    assert "another validation split" in found.note
+
+
 def test_patience_and_the_last_epoch_do_not_go_together() -> None:
     with pytest.raises(RecipeError, match="patience waits for a better epoch"):
         Recipe.parse("- finetune: {patience: 2, keep: last}")

@@ -132,13 +132,13 @@ class _Training:
     def run(self) -> Trained:
         """Train what is missing; return what the last trained step came to."""
         steps = self._job.recipe.steps
-        artefact: Artefact | None = None
+        artefact, last = Artefact({}), 0
         for place, step in enumerate(steps):
             if step.cost is Cost.TRAINED:
-                artefact = self._one(step, Recipe(steps[:place]))
-        assert artefact is not None, "a recipe without a trained step is refused"
+                artefact, last = self._one(step, Recipe(steps[:place])), place
         about = artefact.about
-        return Trained(
+        assert about, "a recipe without a trained step is refused"
+        found = Trained(
             self._job.recipe,
             Estimate(**about["before"]),
             Estimate(**about["after"]),
@@ -148,6 +148,26 @@ class _Training:
             str(about["stopped"]),
             str(about.get("note", "")),
         )
+        # none in what an earlier version left
+        return found if about.get("judge") in (None, self._data["validation"].hash) else self._anew(found, last)
+
+    def _anew(self, found: Trained, last: int) -> Trained:
+        """Return what was trained with another validation split, judged on the present one."""
+        steps = self._job.recipe.steps
+        before, after = (self._judged(Recipe(steps[: last + more])) for more in (0, 1))
+        note = f"{found.note} It was trained before, and its epoch was chosen on another validation split.".strip()
+        return replace(found, before=before, after=after, curve=(), note=note)
+
+    def _judged(self, recipe: Recipe) -> Estimate:
+        """Return the accuracy of ``recipe`` on the validation split."""
+        module, normalize = draft_for(self._subject, recipe, self._context).build(), self._context.normalization
+        assert normalize is not None
+        split, right = self._data["validation"], 0
+        with torch.inference_mode():
+            for images, labels in zip(split.images.split(256), split.labels.split(256), strict=True):
+                self._job.check()
+                right += int((module(normalize(images)).argmax(1) == labels).sum())
+        return Estimate.exact(right / len(split), len(split), "validation")
 
     def _one(self, step: Step, before: Recipe) -> Artefact:
         """Return what a step learned, training it where it was not."""
@@ -228,7 +248,9 @@ class _Training:
         method.prepare(student, draft, self._subject, self._job.recipe)
         teacher = teacher_of(settings, draft, self._data, normalize)
         held = validation.images, validation.labels
-        return Request(technique, settings, student, teacher, images, held, checkpoint, Path(), self._threads)
+        return Request(
+            technique, settings, student, teacher, images, held, checkpoint, Path(), self._threads, validation.hash
+        )
 
     def _follow(self, course: dict[str, Any], request: Request) -> None:
         job = self._job

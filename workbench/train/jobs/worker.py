@@ -36,7 +36,10 @@ from ..student import Student
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What a worker is asked to train, and where it leaves checkpoint and result."""
+    """What a worker is asked to train, and where it leaves checkpoint and result.
+
+    ``judge`` is the hash of the split that ``validation`` is of.
+    """
 
     technique: str
     settings: TrainingSettings
@@ -47,6 +50,7 @@ class Request:
     checkpoint: Path
     result: Path
     threads: int = 1
+    judge: str = ""
 
 
 class _Commands:
@@ -145,6 +149,7 @@ def work(request: Request, check: Callable[[], None], follow: Callable[[dict[str
         "stopped": outcome.stopped,
         "note": outcome.note,
         "curve": [asdict(point) for point in outcome.curve],
+        "judge": request.judge,
         "torch": torch.__version__,
     }
     Artefact(outcome.learned, about).save(request.result)
