@@ -10,16 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from workbench.compression import compress, context_for, draft_for
-from workbench.data.dataset import Dataset, Normalization
+from workbench.data.dataset import Dataset, Normalization, Split
 from workbench.errors import WorkbenchError
+from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe, RecipeError
+from workbench.reopening import load_compressed
 from workbench.subject import Subject
 from workbench.train.images.passes import TrainingImages
 from workbench.train.jobs.job import Trained, train
 from workbench.train.jobs.process import Within
 from workbench.train.teaching.cached_answers import answers_to
-from workbench.train.teaching.teachers import Renormalized, teacher_of
+from workbench.train.teaching.teachers import Renormalized, load_teacher, teacher_of
 
 SETTINGS = "epochs: 2, batch: 16, learning_rate: 0.05, images: 240"
 
@@ -202,3 +204,18 @@ def test_another_teacher_in_the_same_file_makes_another_setting(tmp_path: Path) 
     assert one.hash == same.hash
     path.write_bytes(b"other")
     assert Recipe.parse(text).hash != one.hash, "its figures would be recalled"
+
+
+def test_a_packed_zoo_model_teaches_behind_its_own_normalisation(tmp_path: Path) -> None:
+    dense = load_model("lenet300")
+    file = tmp_path / "small.wbz"
+    compress(dense, "- quantize: {bits: 8}", image_shape=(1, 28, 28)).save(file)
+    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    split = Split("test", images, torch.zeros(4, dtype=torch.long))
+    seen = Normalization((0.0,), (1.0,))
+    data = Dataset("other", {"test": split}, tuple("abcdefghij"), seen)
+    assert dense.normalization is not None
+    with torch.no_grad():
+        wanted = load_compressed(file).module(dense.normalization(images))
+        taught = load_teacher(str(file), data, seen)(seen(images))
+    torch.testing.assert_close(taught, wanted)

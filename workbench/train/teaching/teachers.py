@@ -47,7 +47,8 @@ def uncompressed(draft: Draft) -> nn.Module:
 
 def _load(name: str) -> tuple[nn.Module, Normalization | None]:
     if Path(name).suffix.lower() == ".wbz":
-        return load_compressed(name).module.eval(), None
+        loaded = load_compressed(name)  # of a zoo model: nothing else is opened without its code
+        return loaded.module.eval(), load_model(str(loaded.archive.model["name"])).normalization
     model = load_model(name)
     return copy.deepcopy(model.module).eval(), model.normalization
 
