@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ from workbench.train.jobs.process import Within
 from workbench.train.loop.gradient_checkpointing import blocks_of, checkpoint_blocks
 from workbench.train.loop.measuring import peak_bytes, seconds_of
 from workbench.train.loop.precision import Precision
+from workbench.train.methods.prune_gradually import Moving, PruneGradually
+from workbench.train.student import Student
 
 TUNED = "finetune: {epochs: 2, batch: 16, images: 160, learning_rate: 0.05, augment: none"
 
@@ -170,6 +173,29 @@ def test_arithmetic_that_is_quicker_is_used_and_a_stopped_training_goes_on_in_it
     resumed, tensors = tensors_after(small_model, small_data, recipe)
     assert resumed.note == trained.note
     assert all(torch.equal(tensors[name], tensor) for name, tensor in unbroken.items())
+
+
+def test_movements_in_16_bits_are_of_their_own_size(
+    small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.train.loop.stepping.seconds_of", told(0.5))
+    sizes: dict[str, list[float]] = {"fp32": [], "fp16": []}
+    for precision, found in sizes.items():
+        tell = PruneGradually.after_backward
+
+        def after(
+            self: PruneGradually, student: Student, *more: Any, found: list[float] = found, tell: Any = tell
+        ) -> None:
+            tell(self, student, *more)
+            scores = [part.score for _, part in student.parts() if isinstance(part, Moving)]
+            found.append(max(float(score.abs().max()) for score in scores))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(PruneGradually, "after_backward", after)
+            step = TUNED.replace("finetune", "prune_gradually").replace("epochs: 2", "epochs: 1")
+            tensors_after(small_model, small_data, f"- {step}, criterion: movement, precision: {precision}}}")
+    assert sizes["fp16"][0] == pytest.approx(sizes["fp32"][0], rel=0.05)
+    assert sizes["fp16"][-1] < 10 * sizes["fp32"][-1]
 
 
 def test_a_step_that_overflows_is_left_out_and_the_scale_halved() -> None:

@@ -27,6 +27,9 @@ class Student(nn.Module):
     Buffers, such as BatchNorm's running statistics, are the body's own and follow in training mode.
     """
 
+    #: How many times too large gradients are that the optimizer does not know of, in 16-bit arithmetic.
+    loss_scale = 1.0
+
     def __init__(
         self,
         body: nn.Module,

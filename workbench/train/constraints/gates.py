@@ -30,14 +30,13 @@ class Gated(Part):
         self.register_buffer("kept", values != 0 if _was_pruned(inner) else torch.ones_like(values, dtype=torch.bool))
         self.kept: Tensor
         self._watching = False
-        self._whole: Tensor | None = None
+        self._found: Tensor | None = None
 
     def forward(self) -> Tensor:
         """Return the values, zero where they are not kept."""
         whole = self.inner() * self.kept
         if self._watching and torch.is_grad_enabled():
-            whole.retain_grad()
-            self._whole = whole
+            whole.register_hook(self._add)
         return whole
 
     def learned(self) -> dict[str, Tensor]:
@@ -45,14 +44,19 @@ class Gated(Part):
         return {**self.inner.learned(), "kept": self.kept.clone()}
 
     def watch(self) -> None:
-        """Keep the gradient of every weight in the next backward pass."""
+        """Add up the gradient of every weight over the passes that follow, the parts of a batch."""
         self._watching = True
 
-    def gradient(self) -> Tensor | None:
-        """Return the gradient of every weight, and stop watching."""
-        found = None if self._whole is None else self._whole.grad
-        self._watching, self._whole = False, None
-        return found
+    def gradient(self, scale: float = 1.0) -> Tensor | None:
+        """Return the gradient of every weight, and stop watching.
+
+        It is ``scale`` times too large as it was computed; what overflowed by that counts as zero.
+        """
+        found, self._watching, self._found = self._found, False, None
+        return found if found is None or scale == 1 else (found / scale).nan_to_num(0, 0, 0)
+
+    def _add(self, gradient: Tensor) -> None:
+        self._found = gradient.detach().clone() if self._found is None else self._found + gradient.detach()
 
     def magnitudes(self) -> Tensor:
         """Return the magnitudes of the weights; what is not kept has none."""

@@ -22,6 +22,11 @@ class Precision:
         self.used, self._device = used, device
         self._scaler = torch.amp.GradScaler(device, enabled=used == "fp16")
 
+    @property
+    def scale(self) -> float:
+        """How many times too large gradients are until they are brought down."""
+        return float(self._scaler.get_scale())
+
     def autocast(self) -> torch.autocast:
         """Return the context in which a loss is computed."""
         kept = DTYPES.get(self.used, torch.bfloat16)

@@ -65,6 +65,7 @@ class Stepper:
         optimizer.zero_grad(set_to_none=True)
         total = self._gradients(batch, self._precision, moment)
         self._precision.unscale(optimizer)
+        student.loss_scale = self._precision.scale
         method.after_backward(student, optimizer, moment)
         self._clip()
         self._precision.step(optimizer)

@@ -50,7 +50,7 @@ class PruneGradually(Taught[PruneGraduallySettings]):
         """Add up movement."""
         for gate in gates_of(student).values() if self._moves else ():
             assert isinstance(gate, Moving)
-            gradient = gate.gradient()
+            gradient = gate.gradient(student.loss_scale)
             if gradient is not None:
                 with torch.no_grad():
                     gate.score -= gate.inner() * gradient

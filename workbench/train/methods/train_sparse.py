@@ -50,7 +50,7 @@ class TrainSparse(Taught[TrainSparseSettings]):
         gates = gates_of(student)
         share = self.settings.swap / 2 * (1 + math.cos(math.pi * moment.share / self.settings.end))
         for place, gate in enumerate(gates.values()):
-            gradient = gate.gradient()
+            gradient = gate.gradient(student.loss_scale)
             wish = _chance(gate.kept, self.settings.seed + moment.step, place) if gradient is None else gradient.abs()
             _exchange(gate, wish, share)
         forget_momentum(optimizer, gates)
