@@ -122,7 +122,8 @@ class Evaluator:
         right = seen = 0
         for logits in self.batches(runner):
             check()
-            right += int((logits.argmax(1) == labels[seen : seen + len(logits)].numpy()).sum())
+            valid = ~np.isnan(logits).any(1)
+            right += int(((logits.argmax(1) == labels[seen : seen + len(logits)].numpy()) & valid).sum())
             seen += len(logits)
         return right
 

@@ -10,7 +10,7 @@ from sklearn import metrics
 from torch import nn
 
 from workbench.analyze.attribution import METHODS, attribute, similarity
-from workbench.analyze.calibration import confidence_of, measure_calibration
+from workbench.analyze.calibration import confidence_of, measure_calibration, right_of
 from workbench.analyze.confusion import answer_table, confusion_matrix
 from workbench.analyze.corruptions import STRENGTHS, corrupt, measure_robustness
 from workbench.analyze.drift import linear_cka, measure_drift
@@ -184,3 +184,11 @@ def test_robustness_is_paired_and_a_model_against_itself_changes_nothing(session
     assert clean.before.value == (logits[:200].argmax(1) == labels).mean()
     assert clean.change.value == pytest.approx(clean.after.value - clean.before.value)
     assert clean.change.low < clean.change.value < clean.change.high
+
+
+def test_an_image_whose_logits_hold_a_nan_is_not_right() -> None:
+    logits = np.array([[np.nan, 1, 2], [0, 1, 5]], np.float32)
+    labels = np.array([0, 2])
+    assert right_of(logits, labels).tolist() == [False, True]
+    first, last = measure_calibration(logits, labels).bins
+    assert (first.accuracy.value, last.accuracy.value) == (0, 1)

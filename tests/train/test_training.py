@@ -248,6 +248,29 @@ def test_a_loss_gone_nan_later_stops_there_and_the_best_state_is_kept(
     assert all(bool(tensor.isfinite().all()) for tensor in compress(small_model, recipe, small_data).tensors.values())
 
 
+def test_a_state_that_answers_with_no_numbers_is_right_about_nothing(
+    small_model: Model, small_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first class is nearly all there is, and the largest of logits that are all NaN is the first."""
+    split = small_data["validation"]
+    mostly = split.take(torch.cat([torch.where(split.labels == 0)[0], torch.arange(1, 3)]), "validation")
+    data = replace(small_data, splits={**small_data.splits, "validation": mostly})
+    take = Stepper.take
+
+    def break_down(self: Stepper, batch: Any, moment: Moment) -> float:
+        loss = take(self, batch, moment)
+        if moment.step + 1 == moment.each:
+            with torch.no_grad():
+                for parameter in self._student.parameters():
+                    parameter.fill_(float("nan"))
+        return loss
+
+    monkeypatch.setattr(Stepper, "take", break_down)
+    trained = train(small_model, data, Recipe.parse(PRUNED), place=Within()).result()
+    assert trained.curve[0].accuracy == 0
+    assert trained.after == trained.before
+
+
 def test_a_training_that_gained_nothing_says_so(small_model: Model, small_data: Dataset) -> None:
     recipe = Recipe.parse("- prune: {ratio: 0.5}\n- finetune: {epochs: 1, batch: 16, learning_rate: 1.0e-9}")
     trained = train(small_model, small_data, recipe, place=Within()).result()

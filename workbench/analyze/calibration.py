@@ -47,10 +47,15 @@ def confidence_of(logits: Logits) -> Floats:
     return confidences(logits.astype(np.float64))
 
 
+def right_of(logits: Logits, labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Return which images are told right, ``(N,)``; one with a NaN among its logits has no answer."""
+    return np.asarray((logits.argmax(1) == labels) & ~np.isnan(logits).any(1))
+
+
 def measure_calibration(logits: Logits, labels: NDArray[np.integer[Any]], bins: int = BINS) -> Calibration:
     """Return how well ``logits`` ``(N, classes)`` are calibrated; raises ``WorkbenchError`` without labels."""
     require_labels(labels, "Calibration")
-    confidence, right = confidence_of(logits), logits.argmax(1) == labels
+    confidence, right = confidence_of(logits), right_of(logits, labels)
     # (low, high], as in the paper; a confidence of 0 goes to the first
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     count, hits = np.bincount(place, minlength=bins), np.bincount(place, right, bins)

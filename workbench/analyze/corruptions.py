@@ -19,6 +19,7 @@ from torch import Tensor
 
 from workbench.run.runner import Runner
 
+from .calibration import right_of
 from .classes import Change, Share, paired_change, require_labels, wilson
 
 #: Standard deviation, sigma in pixels of a side of 32, factor, quality; for each strength.
@@ -70,7 +71,7 @@ def measure_robustness(
             check()
             prepared = normalize(batch).contiguous()
             for place, runner in enumerate((before, after)):
-                right[place] = np.concatenate([right[place], runner.logits(prepared).argmax(1) == truth])
+                right[place] = np.concatenate([right[place], right_of(runner.logits(prepared), truth)])
         one, other = right
         n, lost, won = len(labels), (one & ~other).sum(), (other & ~one).sum()
         yield Robustness(name, strength, wilson(one.sum(), n), wilson(other.sum(), n), paired_change(lost, won, n))

@@ -34,7 +34,7 @@ from workbench.techniques.trained import TrainingSettings
 from workbench.techniques.trained.base import put_learned, training_key
 
 from ..images.passes import TrainingImages
-from ..loop.loop import Point
+from ..loop.loop import Point, count_right
 from ..method import Method
 from ..methods import METHODS
 from ..student import Student
@@ -166,7 +166,7 @@ class _Training:
         with torch.inference_mode():
             for images, labels in zip(split.images.split(256), split.labels.split(256), strict=True):
                 self._job.check()
-                right += int((module(normalize(images)).argmax(1) == labels).sum())
+                right += count_right(module(normalize(images)), labels)
         return Estimate.exact(right / len(split), len(split), "validation")
 
     def _one(self, step: Step, before: Recipe) -> Artefact:

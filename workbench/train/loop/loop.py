@@ -244,7 +244,7 @@ class Trainer:
         values = self.student.values()
         for part, wanted in zip(images.split(256), labels.split(256), strict=True):
             logits = torch.func.functional_call(self.student.body, values, (self.images.normalize(part),))
-            right += int((logits.argmax(1) == wanted).sum())
+            right += count_right(logits, wanted)
         return right / len(labels)
 
     def _outcome(self, stopped: str) -> Outcome:
@@ -305,6 +305,11 @@ class Trainer:
         if self.course.stepping:  # none in a checkpoint of an earlier version
             self._stepper.restore(self.course.stepping)
         return True
+
+
+def count_right(logits: Tensor, labels: Tensor) -> int:
+    """Return how many images are told right; one with a NaN among its logits has no answer."""
+    return int(((logits.argmax(1) == labels) & ~logits.isnan().any(1)).sum())
 
 
 def _optimizer(student: Student, objective: nn.Module, method: Method[Any]) -> torch.optim.Optimizer:
