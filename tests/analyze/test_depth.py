@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from workbench.analyze.depth import effective_rank, look_into
+from workbench.analyze.depth import _outputs, effective_rank, look_into
 from workbench.analyze.layer_graph import layer_graph
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
@@ -58,6 +59,23 @@ def test_outputs_are_those_of_images_of_all_classes(session: Session, monkeypatc
     split = session.data["calibration"]
     shown = [int((session.normalization(split.images) == image).flatten(1).all(1).nonzero()[0]) for image in seen[0]]
     assert len(split.labels[shown].unique()) == 10
+
+
+@pytest.mark.parametrize("layer", [nn.Conv1d(2, 3, 1), nn.Conv2d(2, 3, 1), nn.Conv3d(2, 3, 1), nn.Linear(2, 3)])
+def test_outputs_are_of_each_channel_over_all_images_alike(layer: nn.Module) -> None:
+    """The last batch is a small one."""
+    chance = torch.Generator().manual_seed(0)
+    places = [4] * (len(layer.kernel_size) if isinstance(layer, nn.modules.conv._ConvNd) else 0)
+    shape = [70, 2, *places] if places else [70, 5, 5, 2]
+    images = torch.randn(shape, generator=chance) * (torch.arange(70) < 64).view(-1, *[1] * (len(shape) - 1))
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    found = _outputs(nn.Sequential(layer), "0", images, lambda: None)
+    assert found is not None
+    with torch.no_grad():
+        output = layer(images).movedim(1 if places else -1, 0).flatten(1)
+    assert found.low == pytest.approx(output.amin(1).tolist())
+    assert found.high == pytest.approx(output.amax(1).tolist())
+    assert found.zeros == pytest.approx(6 / 70)
 
 
 def test_effective_rank_counts_equal_directions_and_low_rank_weights_have_less() -> None:

@@ -126,20 +126,25 @@ def _weights(weight: Tensor, channels: tuple[int, ...]) -> Weights:
 
 
 def _outputs(module: nn.Module, name: str, images: Tensor, check: Callable[[], None]) -> Outputs | None:
-    """Return what ``name`` puts out on ``images``; channels are the second axis of maps, the last one else."""
+    """Return what ``name`` puts out on ``images``; channels are the second axis of convolutions, the last one else."""
+    layer = module.get_submodule(name)
+    *_, last = layer.modules()  # of a chain of factors the last link
+    axis = 1 if isinstance(last, nn.modules.conv._ConvNd) else -1
     lows: list[Tensor] = []
     highs: list[Tensor] = []
-    zeros: list[float] = []
+    zeros = seen = 0
 
     def note(_: nn.Module, __: Any, output: Any) -> None:
+        nonlocal zeros, seen
         first = output[0] if isinstance(output, tuple) else output
         if isinstance(first, Tensor) and first.ndim > 1:
-            channels = first.float().movedim(1 if first.ndim == 4 else -1, 0).flatten(1)
+            channels = first.float().movedim(axis, 0).flatten(1)
             lows.append(channels.amin(1))
             highs.append(channels.amax(1))
-            zeros.append(float((channels == 0).float().mean()))
+            zeros += int((channels == 0).sum())
+            seen += channels.numel()
 
-    handle = module.get_submodule(name).register_forward_hook(note)
+    handle = layer.register_forward_hook(note)
     try:
         with torch.inference_mode():
             for batch in images.split(BATCH):
@@ -150,7 +155,7 @@ def _outputs(module: nn.Module, name: str, images: Tensor, check: Callable[[], N
     if not lows:
         return None
     low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
-    return Outputs(tuple(low.tolist()), tuple(high.tolist()), float(np.mean(zeros)))
+    return Outputs(tuple(low.tolist()), tuple(high.tolist()), zeros / max(1, seen))
 
 
 def _dead(weight: Tensor, kept: tuple[int, ...], outputs: Outputs | None) -> tuple[int, ...]:
