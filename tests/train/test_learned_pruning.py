@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from workbench.compressed import CompressedModel
 from workbench.compression import compress, context_for, draft_for
@@ -206,3 +207,15 @@ def test_trials_change_nothing_of_the_model(small_model: Model, small_data: Data
 def test_the_last_layers_outputs_are_not_to_go(small_model: Model, small_data: Dataset) -> None:
     with pytest.raises(WorkbenchError, match="found no filters that may go: the last layer keeps its outputs"):
         student_of(small_model, small_data, {"predict_filters": {"layers": ["fc"]}})
+
+
+def test_layers_without_a_filter_for_each_output_keep_all_of_them(small_data: Dataset) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 8, 1), nn.ReLU(), nn.ConvTranspose2d(8, 8, 3, groups=2), nn.Flatten(), nn.Linear(800, 3)
+    )
+    student, _ = student_of(load_model(module.eval()), small_data, {"predict_filters": FAST})
+    assert list(gates_of(student)) == ["gates 0"]
+    fewer = "- prune: {granularity: filter, ratio: 0.5, layers: ['0']}"
+    student, _ = student_of(load_model(module.eval()), small_data, {"predict_filters": FAST}, fewer)
+    assert list(gates_of(student)) == ["gates 0"]

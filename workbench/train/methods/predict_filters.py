@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from workbench.errors import WorkbenchError
 from workbench.models.chains import find_normed
@@ -56,7 +57,11 @@ class PredictFilters(Taught[PredictFiltersSettings]):
         parts = dict(student.parts())
         norms = {pair.layer: pair.norm for pair in find_normed(draft.build(), draft.stacked)}
         names = list(draft.layers)
-        layers = [name for name in names[:-1] if isinstance(parts.get(f"{name}.weight"), Chosen)]
+        layers = [
+            name
+            for name in names[:-1]
+            if isinstance(parts.get(f"{name}.weight"), Chosen) and _has_a_filter_for_each_output(draft, name)
+        ]
         if not layers:
             raise WorkbenchError(
                 "The step 'predict_filters' found no filters that may go: the last layer keeps its outputs, so choose "
@@ -104,6 +109,12 @@ class PredictFilters(Taught[PredictFiltersSettings]):
 def gates_of(student: Student) -> dict[str, FilterGates]:
     """Return the gates of each layer's filters."""
     return {name: helper for name, helper in student.helpers.items() if isinstance(helper, FilterGates)}
+
+
+def _has_a_filter_for_each_output(draft: Draft, layer: str) -> bool:
+    """Whether every output has an entry of its own in the layer's weight; in a transposed convolution's groups not."""
+    module = draft.module(layer)
+    return not isinstance(module, _ConvNd) or module.weight.shape[draft.output_axis(layer)] == module.out_channels
 
 
 def _key(layer: str) -> str:
