@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import WorkbenchError
+from workbench.search.costs import Costs
 from workbench.search.problem import Choice, Pair, Problem
 
 
@@ -105,3 +106,27 @@ def test_an_option_of_infinite_damage_is_never_taken() -> None:
     assert problem.greedy(10) == (0, 1)
     with pytest.raises(WorkbenchError, match="finite"):
         Problem((np.array([np.inf]),), (np.array([1.0]),))
+
+
+class Wholes(Costs):
+    """Costs whose whole is less than the sum of the parts, and the more so the more parts are at their harshest."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def true(self, choice: Choice) -> float:
+        """Return what the choice costs as a whole."""
+        return self.problem.cost_of(choice) - 45 + 10 * sum(option < 3 for option in choice)
+
+
+@pytest.mark.parametrize("budget", [651, 690, 700, 760, 900])
+def test_a_budget_between_the_least_whole_and_the_least_sum_is_met(budget: float) -> None:
+    """The least sum is 696, the least whole 651; at 690 the next milder choice seems to fit and does not."""
+    damage, cost = np.array([1.0, 2, 4, 9]), np.array([448.0, 432, 380, 348])
+    problem = Problem((damage, damage), (cost, cost))
+    costs = Wholes(problem)
+    found = costs.within(problem, budget, Problem.solve)
+    assert found is not None
+    assert costs.true(found) <= budget
+    assert costs.cheapest(problem, 651) == (3, 3)
+    assert costs.cheapest(problem, 650) is None

@@ -80,6 +80,8 @@ class LeastHarm:
         problem = ground.costs.problem(self.foresight.weighted)
         for _ in range(count if by == "exact" else 1):
             choice = ground.costs.within(problem, ground.budget.limit, self._solver(by, found))
+            if choice is None and by == "exact" and not found:
+                choice = ground.costs.cheapest(problem, ground.budget.limit)
             if choice is None:
                 return
             found.append(choice)

@@ -86,8 +86,24 @@ class Costs:
         """Return what ``solve`` finds whose recipe truly costs at most ``budget``; None where there is none.
 
         Where the sum of the parts is off, the fixed part is corrected and it is solved again, so that the budget is
-        neither overdrawn nor left unused.
+        neither overdrawn nor left unused. Where nothing is found the sum is brought to the whole of the cheapest choice
+        first: calibrated steps, and one header for all, make the model smaller than the sum of its parts.
         """
+        best = self._closing_in(problem, budget, solve)
+        cheapest = problem.cheapest() if best is None else None
+        if cheapest is None:
+            return best
+        fixed = problem.fixed + self.true(cheapest) - problem.cost_of(cheapest)
+        return self._closing_in(replace(problem, fixed=fixed), budget, solve)
+
+    def cheapest(self, problem: Problem, budget: float) -> Choice | None:
+        """Return the choice of least cost; None where even that truly costs more than ``budget``."""
+        choice = problem.cheapest()
+        return choice if choice is not None and self.true(choice) <= budget else None
+
+    def _closing_in(
+        self, problem: Problem, budget: float, solve: Callable[[Problem, float], Choice | None]
+    ) -> Choice | None:
         best: Choice | None = None
         seen: set[Choice] = set()
         for _ in range(ROUNDS):
@@ -100,24 +116,11 @@ class Costs:
             if choice in seen:
                 if best is not None:
                     break
-                problem = replace(problem, fixed=problem.fixed + max(1.0, true - budget))
+                problem = replace(problem, fixed=problem.fixed + max(0.001 * budget, true - budget))
                 continue
             seen.add(choice)
             problem = replace(problem, fixed=problem.fixed + true - problem.cost_of(choice))
-        return best or self._cheapest(problem, budget, solve)
-
-    def _cheapest(
-        self, problem: Problem, budget: float, solve: Callable[[Problem, float], Choice | None]
-    ) -> Choice | None:
-        """Return what ``solve`` finds where the sum is as the whole of the cheapest choice, None if that is too much.
-
-        So it is found where calibrated steps make the model smaller than the sum of its parts.
-        """
-        cheapest = problem.cheapest()
-        if cheapest is None:
-            return None
-        choice = solve(replace(problem, fixed=problem.fixed + self.true(cheapest) - problem.cost_of(cheapest)), budget)
-        return choice if choice is not None and self.true(choice) <= budget else None
+        return best
 
     def _cost(self, recipe: Recipe) -> float:
         if self._kind == "bytes":  # the file's alone, without the latency
