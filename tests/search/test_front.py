@@ -120,3 +120,25 @@ def test_killed_in_the_middle_of_a_search_it_goes_on_and_loses_nothing(tmp_path:
         first = FrontJob(session, before + 2, ["quantize"])
         first.result()
         assert trials(session) == before + 2
+
+
+class Tied(torch.nn.Module):
+    """Two layers of one weight, and the last one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.last = (torch.nn.Linear(64, count) for count in (64, 64, 10))
+        self.other.weight = self.one.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.nn.functional.adaptive_avg_pool2d(x, 8).flatten(1)
+        logits: torch.Tensor = self.last(torch.relu(self.other(torch.relu(self.one(x)))))
+        return logits
+
+
+@pytest.mark.slow
+def test_a_front_of_a_model_with_tied_weights_is_found() -> None:
+    """What they save together is counted for each: the sum of the parts is less than nothing."""
+    torch.manual_seed(0)
+    with Session(Tied().eval(), small(), history=":memory:") as session:
+        assert FrontJob(session, 2, ["quantize"], repair=False, executor="inline").result()

@@ -265,6 +265,8 @@ class _Evolution:
         cheapest = problem.cheapest()
         assert cheapest is not None
         least, most = problem.cost_of(cheapest), costs.plain
+        if least <= 0:  # the parts save more than there is: what tied layers save is counted for each
+            least = costs.true(cheapest)
         budgets = [least * (most / least) ** (step / (SEEDS + 1)) for step in range(1, SEEDS + 1)]
         return [choice for choice in map(problem.solve, budgets) if choice is not None]
 
