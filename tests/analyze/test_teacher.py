@@ -10,6 +10,7 @@ import torch
 
 from workbench.analyze.behaviour import Pair, logits_of
 from workbench.analyze.teacher import compare_with_teacher, teacher_name
+from workbench.data.dataset import UNLABELLED
 from workbench.data.load import load_dataset
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
@@ -60,3 +61,15 @@ def test_a_model_that_was_made_here_remembers_its_teacher(session: Session) -> N
     made = replace(session.model, card={"recipe": [{"distill": {"teacher": "resnet20"}}]})
     with Session(made, session.data, history=":memory:") as other:
         assert teacher_name(other, HARSH) == "resnet20"
+
+
+def test_without_labels_nobody_is_said_to_be_right(session: Session) -> None:
+    few = session.split.take(torch.arange(100))
+    unlabelled = replace(few, labels=torch.full_like(few.labels, UNLABELLED))
+    data = replace(session.data, splits={"test": unlabelled})
+    with Session("lenet300", data, history=":memory:") as opened:
+        opened.measure(HARSH)
+        report = Pair(opened, Recipe(), HARSH).teacher()
+    assert "who is right where they differ is not known" in report.sentence()
+    assert (report.overall.teacher, report.overall.only_teacher) == (None, None)
+    assert sum(row.agree_after.n for row in report.rows) == 100

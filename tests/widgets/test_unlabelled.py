@@ -10,6 +10,8 @@ import pytest
 import workbench as wb
 from tests.widgets.conftest import wait_until
 from widgets import AllocationView, ExamplesView, ScoreboardView, SensitivityView, TradeoffView
+from widgets.behaviour.parts import teacher_rows
+from workbench.analyze.behaviour import Pair
 from workbench.session import Session
 
 
@@ -56,3 +58,11 @@ def test_other_views_say_what_they_can(session: Session) -> None:
     assert allocation.dense["judged"] == "agreement"
     for view in (sensitivity, examples, allocation):
         view.close()
+
+
+def test_teacher_and_student_are_compared_by_their_answers_alone(session: Session) -> None:
+    recipe = wb.Recipe.parse("- quantize: {bits: 2}")
+    session.measure(recipe)
+    found = teacher_rows(Pair(session, wb.Recipe(), recipe).teacher())
+    assert (found["all"]["teacher"], found["all"]["only_student"]) == (None, None)
+    assert sum(row["agree_after"][3] for row in found["rows"]) == len(session.split)

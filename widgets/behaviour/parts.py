@@ -49,9 +49,10 @@ def teacher_rows(report: TeacherReport) -> Data:
 
     def side(found: Against) -> Data:
         return {
-            "name": found.name, "teacher": _share(found.teacher), "before": _share(found.before),
-            "after": _share(found.after), "agree_before": _share(found.agree_before),
-            "agree_after": _share(found.agree_after), "only_teacher": found.only_teacher,
+            "name": found.name, "teacher": found.teacher and _share(found.teacher),
+            "before": found.before and _share(found.before), "after": found.after and _share(found.after),
+            "agree_before": _share(found.agree_before), "agree_after": _share(found.agree_after),
+            "only_teacher": found.only_teacher,
             "only_student": found.only_student,
         }  # fmt: skip
 

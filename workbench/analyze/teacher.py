@@ -34,17 +34,18 @@ class Against:
     """Both settings against the teacher on one class, or on all images.
 
     ``teacher``, ``before`` and ``after`` are accuracies, ``agree_before`` and ``agree_after`` shares of the teacher's
-    answers given too. ``only_teacher`` and ``only_student`` count images that one alone has right, after.
+    answers given too. ``only_teacher`` and ``only_student`` count images that one alone has right, after. Where the
+    images have no labels, all that tells who is right is None, and a class is what the teacher takes an image for.
     """
 
     name: str
-    teacher: Share
-    before: Share
-    after: Share
+    teacher: Share | None
+    before: Share | None
+    after: Share | None
     agree_before: Share
     agree_after: Share
-    only_teacher: int
-    only_student: int
+    only_teacher: int | None
+    only_student: int | None
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,15 @@ class TeacherReport:
     def sentence(self) -> str:
         """Return it in a sentence."""
         found = self.overall
-        return (
+        alike = (
             f"The student gives {self.name}'s answer on {found.agree_after.value:.1%} of the images "
-            f"({found.agree_before.value:.1%} before); where they differ, the teacher alone is right on "
-            f"{found.only_teacher:,} and the student alone on {found.only_student:,}."
+            f"({found.agree_before.value:.1%} before)"
+        )
+        if found.only_teacher is None:
+            return f"{alike}; who is right where they differ is not known without labels."
+        return (
+            f"{alike}; where they differ, the teacher alone is right on {found.only_teacher:,} and the student alone "
+            f"on {found.only_student:,}."
         )
 
 
@@ -90,10 +96,10 @@ def compare_with_teacher(
     name = teacher_name(session, after)
     taught = logits_of(session, Recipe(), check, follow) if name is None else _run(session, name, check, follow)
     sides = [logits_of(session, recipe, check) for recipe in (before, after)]
-    labels = session.split.labels.numpy()
     answers = [side.argmax(1) for side in (taught, *sides)]
-    everything = np.ones(len(labels), bool)
-    rows = [_against(str(of), labels == place, labels, answers) for place, of in enumerate(session.data.classes)]
+    labels = session.split.labels.numpy() if session.split.labelled else None
+    kinds, everything = answers[0] if labels is None else labels, np.ones(len(taught), bool)
+    rows = [_against(str(of), kinds == place, labels, answers) for place, of in enumerate(session.data.classes)]
     shown = "the dense model" if name is None else name.rpartition("/")[2]
     overall = _against("all", everything, labels, answers)
     divergence = _divergence(taught, sides[0]), _divergence(taught, sides[1])
@@ -116,18 +122,20 @@ def _run(session: Session, name: str, check: Callable[[], None], follow: Callabl
     return logits
 
 
-def _against(name: str, chosen: NDArray[Any], labels: NDArray[Any], answers: list[NDArray[Any]]) -> Against:
+def _against(name: str, chosen: NDArray[Any], labels: NDArray[Any] | None, answers: list[NDArray[Any]]) -> Against:
     n = int(chosen.sum())
     teacher, before, after = (one[chosen] for one in answers)
-    truth = labels[chosen]
 
     def share(hits: NDArray[Any]) -> Share:
         return wilson(float(hits.sum()), n)
 
+    alike = share(before == teacher), share(after == teacher)
+    if labels is None:
+        return Against(name, None, None, None, *alike, None, None)
+    truth = labels[chosen]
     return Against(
-        name, share(teacher == truth), share(before == truth), share(after == truth), share(before == teacher),
-        share(after == teacher), int(((teacher == truth) & (after != truth)).sum()),
-        int(((teacher != truth) & (after == truth)).sum()),
+        name, share(teacher == truth), share(before == truth), share(after == truth), *alike,
+        int(((teacher == truth) & (after != truth)).sum()), int(((teacher != truth) & (after == truth)).sum()),
     )  # fmt: skip
 
 
