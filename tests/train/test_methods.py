@@ -168,6 +168,18 @@ def test_a_sparse_network_is_trained_from_new_weights(grow: str, small_model: Mo
     assert after > 0.8
 
 
+@pytest.mark.parametrize("grow", ["gradient", "random"])
+def test_a_sparse_training_keeps_out_what_was_pruned_and_counts_it(
+    grow: str, small_model: Model, small_data: Dataset
+) -> None:
+    steps = (
+        {"prune": {"ratio": 0.4, "scope": "layer"}},
+        {"train_sparse": {"ratio": 0.6, "density": "uniform", "grow": grow, "every": 5, "epochs": 1}},
+    )
+    compressed, _ = trained(small_model, small_data, *steps)
+    assert zeros(compressed) == pytest.approx({"conv": 0.6, "fc": 0.6}, abs=0.01)
+
+
 def test_what_was_there_before_is_not_taken_for_the_sparse_network(small_model: Model, small_data: Dataset) -> None:
     good, _ = trained(small_model, small_data, {"finetune": {"epochs": 3}})
     model = load_model(good.module)

@@ -43,6 +43,12 @@ class Gated(Part):
         """Return what the tensor learned, and which weights are kept."""
         return {**self.inner.learned(), "kept": self.kept.clone()}
 
+    @property
+    def possible(self) -> Tensor:
+        """Where weights can be there at all: not where a step before pruned them."""
+        kept = getattr(self.inner, "kept", None)
+        return kept if isinstance(kept, Tensor) else torch.ones_like(self.kept)
+
     def watch(self) -> None:
         """Add up the gradient of every weight over the passes that follow, the parts of a batch."""
         self._watching = True

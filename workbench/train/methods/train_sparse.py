@@ -35,7 +35,8 @@ class TrainSparse(Taught[TrainSparseSettings]):
         densities = self._densities({name: tuple(gate.kept.shape) for name, gate in gates.items()})
         for place, (name, gate) in enumerate(gates.items()):
             count = round(densities[name] * gate.kept.numel())
-            gate.kept.copy_(largest(_chance(gate.kept, self.settings.seed, place), count))
+            chance = _chance(gate.kept, self.settings.seed, place).masked_fill(~gate.possible, -torch.inf)
+            gate.kept.copy_(largest(chance, min(count, int(gate.possible.sum()))))
 
     def before_step(self, student: Student, optimizer: Any, moment: Moment) -> None:
         """Ask for the gradient of all weights, where they are about to be exchanged."""
@@ -85,11 +86,11 @@ def _exchange(gate: Gated, wish: Tensor, share: float) -> None:
     """Drop the smallest ``share`` of the kept weights, and let as many come back where ``wish`` is highest."""
     count = int(share * int(gate.kept.sum()))
     missing = ~gate.kept
-    count = min(count, int(missing.sum()))
+    count = min(count, int((missing & gate.possible).sum()))
     if count == 0:
         return
     smallest = largest(gate.magnitudes().neg().masked_fill(missing, -torch.inf), count)
-    grown = largest(wish.masked_fill(gate.kept, -torch.inf), count)
+    grown = largest(wish.masked_fill(gate.kept | ~gate.possible, -torch.inf), count)
     values = free_values(gate)
     if values is not None:
         values.masked_fill_(grown | smallest, 0.0)
