@@ -180,6 +180,21 @@ def test_a_sparse_training_keeps_out_what_was_pruned_and_counts_it(
     assert zeros(compressed) == pytest.approx({"conv": 0.6, "fc": 0.6}, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("before", "step", "said"),
+    [
+        ({"prune": {"ratio": 0.5}}, "train_n_of_m", "found no weights for its pattern"),
+        ({"quantize": {"bits": 4}}, "learn_gates", "found no weights that can have gates"),
+        ({"quantize": {"bits": 4}}, "sparsify_bayesian", "found no weights that can have a distribution"),
+    ],
+)
+def test_a_step_that_would_only_train_on_says_so(
+    before: dict[str, Any], step: str, said: str, small_model: Model, small_data: Dataset
+) -> None:
+    with pytest.raises(WorkbenchError, match=said):
+        trained(small_model, small_data, before, {step: {}})
+
+
 def test_what_was_there_before_is_not_taken_for_the_sparse_network(small_model: Model, small_data: Dataset) -> None:
     good, _ = trained(small_model, small_data, {"finetune": {"epochs": 3}})
     model = load_model(good.module)

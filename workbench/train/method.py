@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from workbench.errors import WorkbenchError
 from workbench.techniques.draft import Draft
 from workbench.techniques.storage import Storage
 from workbench.techniques.trained import TrainingSettings
@@ -144,6 +145,12 @@ class Method(Generic[S]):
     def finished(self, moment: Moment) -> bool:
         """Whether the student is now as compressed as it will be, so that a state may be the best one."""
         return True
+
+
+def require(found: bool, technique: str, what: str, why: str) -> None:
+    """Raise ``WorkbenchError`` where a step would do nothing but train on."""
+    if not found:
+        raise WorkbenchError(f"The step '{technique}' found no weights {what}: {why}.")
 
 
 def cosine(step: int, total: int) -> float:

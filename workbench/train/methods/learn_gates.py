@@ -11,10 +11,14 @@ from torch import Tensor, nn
 from workbench.techniques.trained import LearnGatesSettings
 
 from ..constraints.base import Constraint, Part
-from ..method import Learning, Moment
+from ..method import Learning, Moment, require
 from .taught import Taught
 
 if TYPE_CHECKING:
+    from workbench.recipe import Recipe
+    from workbench.subject import Subject
+    from workbench.techniques.draft import Draft
+
     from ..student import Student
 
 #: Temperature and ends of the stretched distribution (Louizos et al. 2018, section 4).
@@ -69,6 +73,11 @@ class LearnGates(Taught[LearnGatesSettings]):
         if tensor.settings is None or tensor.storage is not None or not isinstance(inner, Constraint):
             return inner
         return HardConcrete(inner, tensor.settings.unit == "output", tensor.settings.open, tensor.axis)
+
+    def prepare(self, student: Student, draft: Draft, subject: Subject, recipe: Recipe) -> None:
+        """Raise ``WorkbenchError`` where no weight has gates."""
+        found = any(isinstance(part, HardConcrete) for _, part in student.parts())
+        require(found, "learn_gates", "that can have gates", "take out the step that stores them")
 
     def penalty(self, student: Student, moment: Moment) -> Tensor | None:
         """Return the strength times the expected share of open gates."""

@@ -11,10 +11,14 @@ from workbench.techniques.trained import SparsifyBayesianSettings
 
 from ..constraints.base import Constraint, Part
 from ..constraints.posteriors import GroupNoisy, Noisy, Posterior
-from ..method import Learning, Moment
+from ..method import Learning, Moment, require
 from .taught import Taught
 
 if TYPE_CHECKING:
+    from workbench.recipe import Recipe
+    from workbench.subject import Subject
+    from workbench.techniques.draft import Draft
+
     from ..student import Student
 
 
@@ -32,6 +36,11 @@ class SparsifyBayesian(Taught[SparsifyBayesianSettings]):
         by_input = settings.groups == "input" or (settings.groups == "auto" and tensor.values.ndim == 2)
         axis = 1 - tensor.axis if by_input else tensor.axis
         return GroupNoisy(inner, axis, settings.noise, settings.bits)
+
+    def prepare(self, student: Student, draft: Draft, subject: Subject, recipe: Recipe) -> None:
+        """Raise ``WorkbenchError`` where no weight has a distribution."""
+        found = any(isinstance(part, Posterior) for _, part in student.parts())
+        require(found, "sparsify_bayesian", "that can have a distribution", "take out the step that stores them")
 
     def penalty(self, student: Student, moment: Moment) -> Tensor | None:
         """Return the divergence, a training image's share of it."""

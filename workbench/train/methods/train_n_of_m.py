@@ -10,10 +10,14 @@ from torch import Tensor
 from workbench.techniques.trained import TrainNOfMSettings
 
 from ..constraints.base import Constraint, Part
-from ..method import Learning, Moment
+from ..method import Learning, Moment, require
 from .taught import Taught
 
 if TYPE_CHECKING:
+    from workbench.recipe import Recipe
+    from workbench.subject import Subject
+    from workbench.techniques.draft import Draft
+
     from ..student import Student
 
 
@@ -58,6 +62,12 @@ class TrainNOfM(Taught[TrainNOfMSettings]):
             return inner
         assert isinstance(inner, Constraint)
         return NOfM(inner, own.n, own.m, axis)
+
+    def prepare(self, student: Student, draft: Draft, subject: Subject, recipe: Recipe) -> None:
+        """Raise ``WorkbenchError`` where no weight takes the pattern."""
+        found = any(isinstance(part, NOfM) for _, part in student.parts())
+        why = "it takes those that no step before prunes or stores in few values, and whose inputs m divides"
+        require(found, "train_n_of_m", "for its pattern", why)
 
     @torch.no_grad()
     def after_backward(self, student: Student, optimizer: Any, moment: Moment) -> None:
