@@ -52,6 +52,7 @@ class Evaluator:
         self._previous: dict[str, str] = {}
         self._prefix: Prefix | None = None
         self._work = {layer.weight: layer.macs for layer in subject.layers}
+        self._weights = {layer.name: layer.weights for layer in subject.layers}
         self.why_torch = ""
         self.graphs = Graphs(subject, self._export, graph)
 
@@ -144,8 +145,8 @@ class Evaluator:
             return None
         versions = dict(compressed.versions)
         for layer, grid in compressed.grids.items():
-            weight = f"{layer}.weight"
-            versions[weight] = f"{versions.get(weight)} on {grid}"
+            for weight in self._weights[layer]:  # of a recurrent layer and of attention under names of their own
+                versions[weight] = f"{versions.get(weight)} on {grid} in {layer}"
         previous, self._previous = self._previous, versions
         cut = deepest_shared(graph.cuts, versions, previous, self._work)
         if cut is None:

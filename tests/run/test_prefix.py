@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from workbench.compression import compress_subject, context_for
 from workbench.data.load import load_dataset
@@ -81,3 +82,38 @@ def test_single_layer_edits_give_the_figures_of_a_whole_run() -> None:
             theirs = np.concatenate([*whole.batches(whole.runner(found), 0, 256)])
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     assert isinstance(runner, PrefixRunner)
+
+
+@pytest.mark.parametrize("kind", ["gru", "attention"])
+def test_another_grid_of_an_input_is_a_change_whatever_the_weights_are_called(kind: str) -> None:
+    """A recurrent layer and attention have no tensor named ``weight``."""
+    torch.manual_seed(0)
+    model, data = load_model(_Rows(kind)), load_dataset("fashion_mnist")
+    subject, context = Subject.of(model, SHAPE), context_for(model, data)
+    reusing = Evaluator(subject, data["validation"], data.normalization)
+    step = "- quantize: {bits: 8, activations: {bits: 8}, overrides: {rows: {activations: {bits: %d}}}}"
+    for bits in (8, 8, 4):  # the second run keeps what the first two share
+        found = compress_subject(subject, Recipe.parse(step % bits), context)
+        ours = np.concatenate([*reusing.batches(reusing.runner(found), 0, 64)])
+        theirs = np.concatenate([*reusing.batches(reusing.free_runner(found), 0, 64)])
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+class _Rows(nn.Module):
+    """The rows of an image one after the other, then a layer behind which little is left to do."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.attends = kind == "attention"
+        self.rows: nn.Module = (
+            nn.MultiheadAttention(28, 4, batch_first=True)
+            if self.attends
+            else nn.GRU(28, 28, batch_first=True)
+        )
+        self.fc = nn.Linear(28, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x[:, 0]
+        x = self.rows(x, x, x, need_weights=False)[0] if self.attends else self.rows(x)[0]
+        result: torch.Tensor = self.fc(x.mean(1))
+        return result
