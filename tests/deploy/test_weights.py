@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto
-from torch import nn
+from torch import Tensor, nn
 
 from tests.deploy.conftest import Write
 from workbench.data.dataset import Dataset
@@ -84,3 +84,34 @@ def test_matrices_of_2_bits_that_the_graph_transposes_open_and_answer_alike(litt
     (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     np.testing.assert_allclose(found, expected, atol=1e-4)
     np.testing.assert_allclose(OnnxRunner(model, 1).logits(images), expected, atol=0.05 * float(np.ptp(expected)))
+
+
+class Looked(nn.Module):
+    """Pixels looked up in a table of which a Linear layer reads the transposed, as language models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(64, 16)
+        self.back = nn.Linear(16, 64, bias=False)
+        self.back.weight = self.table.weight
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = (x[:, 0].flatten(1) * 20).clamp(0, 63).long()
+        logits: Tensor = self.fc(self.back(self.table(places).mean(1, keepdim=True)).relu()[:, 0])
+        return logits
+
+
+@pytest.mark.parametrize("kind", ["narrow", "looked up"])
+def test_matrices_that_no_kernel_takes_in_2_bits_have_4(little_data: Dataset, kind: str) -> None:
+    """ONNX Runtime multiplied wrongly with 23 columns, and could not open the other."""
+    torch.manual_seed(0)
+    head = nn.Flatten(), nn.Linear(23 * 28, 10)
+    rows = nn.Sequential(nn.Flatten(1, 2), nn.Linear(28, 23), nn.ReLU(), nn.Linear(23, 23), *head)
+    module = rows if kind == "narrow" else Looked()
+    source = prepare(load_model(module.eval()), little_data, Recipe.parse("- quantize: {bits: 2}"))
+    images = source.normalization(little_data["test"].images[:16])
+    with torch.inference_mode():
+        expected = source.compressed.fresh_module()(images).numpy()
+    found = OnnxRunner(weights_model(source), 1).logits(images)
+    np.testing.assert_allclose(found, expected, atol=0.05 * float(np.ptp(expected)))
