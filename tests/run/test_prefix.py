@@ -106,9 +106,7 @@ class _Rows(nn.Module):
         super().__init__()
         self.attends = kind == "attention"
         self.rows: nn.Module = (
-            nn.MultiheadAttention(28, 4, batch_first=True)
-            if self.attends
-            else nn.GRU(28, 28, batch_first=True)
+            nn.MultiheadAttention(28, 4, batch_first=True) if self.attends else nn.GRU(28, 28, batch_first=True)
         )
         self.fc = nn.Linear(28, 10)
 

@@ -22,6 +22,7 @@ from .onnx_graph import INPUT, OUTPUT, ExportError, OnnxGraph
 from .onnx_layers import count_calls
 from .onnx_shapes import write_shapes
 from .runner import OnnxRunner
+from .ways import takes_other_ways
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 OPSET = 18
 #: PyTorch's exporter keeps what it is doing in global variables.
 _one_at_a_time = threading.Lock()
-#: What PyTorch's tracer warns of where ``tolist`` is called on a tensor.
+#: What PyTorch's tracer warns of where code asks for a value or a size.
+_READ = "Converting a tensor to a Python"
+#: And where ``tolist`` is called on a tensor.
 _LISTED = "Converting a tensor to a Python list"
 
 
@@ -52,6 +55,8 @@ def _export(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
             warnings.simplefilter("always")
             try:
                 model = export(twin, example)
+                if any(_READ in str(warning.message) for warning in said) and takes_other_ways(twin, example, module):
+                    raise ExportError("its code takes another way for other values")
                 write_shapes(model, twin.state_dict())
                 _require_any_batch(model, example)
                 return _strip(model, module, count_calls(twin, example))
@@ -79,7 +84,7 @@ def _with_distinct_tensors(module: nn.Module) -> nn.Module:
     # the exporter merges tensors of equal values, such as two fresh BatchNorms; random ones stay apart
     twin = copy.deepcopy(module).eval()
     generator = torch.Generator().manual_seed(0)
-    for tensor in [*twin.parameters(), *twin.buffers()]:
+    for tensor in twin.state_dict(keep_vars=True).values():  # other buffers are constants of the graph
         if tensor.is_floating_point():
             tensor.data = torch.rand(tensor.shape, generator=generator) + 0.5
     return twin

@@ -97,8 +97,8 @@ def _turned(model: ModelProto, name: str, weight: IntegerWeight) -> IntegerWeigh
     """Return a weight of 2 bits as the graph reads it, where all it does first is transpose it; others as they are.
 
     ONNX Runtime would transpose the integers when it loads the file, and cannot in 2 bits. It then multiplies with
-    them, wrongly where zero points a channel do not fill bytes (seen in ONNX Runtime 1.32). Such weights, and those that
-    something else reads as well, are kept in 4 bits.
+    them, wrongly where the zero points of the channels do not fill bytes (seen in ONNX Runtime 1.32). Such weights,
+    and those that something else reads as well, are kept in 4 bits.
     """
     readers = [node for node in model.graph.node if name in node.input]
     orders = {
