@@ -72,6 +72,23 @@ class Reshaped(nn.Module):
         return self.fc(self.pool(self.conv(x).relu()).reshape(x.shape[0], -1))
 
 
+class Viewed(nn.Module):
+    """What convolutions give, taken apart by ``view``, which PyTorch refuses in channels-last order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.norm = nn.BatchNorm2d(16)
+        self.halves = nn.Conv2d(8, 8, 3)
+        self.hidden = nn.Linear(8 * 14 * 6, 16)
+        self.fc = nn.Linear(16, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        x = self.halves(x.view(x.size(0), 8, 16, 8)).relu()
+        return self.fc(self.hidden(x.view(x.size(0), -1)).relu())
+
+
 class Shuffled(nn.Module):
     """A grouped convolution whose channels are shuffled between the groups (ShuffleNet)."""
 
@@ -471,6 +488,7 @@ CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {
     "split": Split,
     "chunk": Chunked,
     "reshape": Reshaped,
+    "view": Viewed,
     "shuffle": Shuffled,
     "depth_multiplier": DepthMultiplier,
     "shared": Shared,

@@ -75,7 +75,8 @@ def test_kept_answers_teach_the_same_as_those_given_in_each_step(
     _, cached = taught(small_model, small_data, f"{how}, answers: cached")
     for name, tensor in online.items():
         torch.testing.assert_close(cached[name], tensor, rtol=1e-4, atol=1e-5)
-    assert [teacher.seen for teacher in teachers] == [2 * 240, views * 240]
+    tried = 2  # images that show in which memory order it runs
+    assert [teacher.seen for teacher in teachers] == [2 * 240, views * 240 + tried]
     _, _ = taught(small_model, small_data, f"{how}, answers: cached, weight: 0.5")
     assert teachers[-1].seen == 0, "another recipe finds the answers of the same teacher"
 

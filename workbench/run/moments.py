@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from workbench.calls import entering, runs_as
 
-from .layout import channels_last
+from .layout import quick_order
 
 Normalize = Callable[[Tensor], Tensor]
 
@@ -131,9 +131,9 @@ def outputs(module: nn.Module, images: Tensor, normalize: Normalize, check: Call
     return torch.cat(found)
 
 
-def prepare(module: nn.Module) -> nn.Module:
-    """Put a module in the memory order that runs fastest."""
-    return channels_last(module.eval())
+def prepare(module: nn.Module, images: Tensor, normalize: Normalize) -> nn.Module:
+    """Put a module in the memory order that runs ``images`` fastest."""
+    return quick_order(module.eval(), normalize(images[:2]))
 
 
 @dataclass(frozen=True)

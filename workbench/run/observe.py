@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from workbench.calls import entering
 
-from .layout import channels_last
+from .layout import quick_order
 
 #: Images whose activations are observed.
 OBSERVED_IMAGES = 256
@@ -84,8 +84,8 @@ def _watch_inputs(
 
         return hook
 
+    module = quick_order(module, normalize(images[:2]))
     handles = [module.get_submodule(name).register_forward_pre_hook(watch(name), with_kwargs=True) for name in layers]
-    module = channels_last(module)
     with torch.inference_mode():
         for batch in images[:OBSERVED_IMAGES].split(BATCH):
             check()
@@ -102,12 +102,12 @@ def recalibrate_batchnorm(
     ``module`` is changed. A last batch smaller than half of ``batch`` is left out, since its variance
     would count as much as a full one's.
     """
+    module = quick_order(module, normalize(images[:2]))
     norms = {name: part for name, part in module.named_modules() if _has_statistics(part)}
     for norm in norms.values():
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    module = channels_last(module)
     with torch.inference_mode():
         for part in images.split(batch):
             check()

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .layout import channels_last
+from .layout import channels_first, channels_last
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -39,18 +39,28 @@ class Runner(Protocol):
 
 
 class TorchRunner:
-    """Runs a module in channels-last order, which eager PyTorch's CPU kernels prefer."""
+    """Runs a module in channels-last order, which eager PyTorch's CPU kernels prefer, where its code takes that."""
 
     runtime = "torch"
 
     def __init__(self, module: nn.Module) -> None:
         self._module = channels_last(module)
+        self._may_refuse = True
         self._stopped = False
 
     def logits(self, images: Tensor) -> NDArray[np.float32]:
         """Return the logits of one batch."""
         if self._stopped:
             raise Stopped
+        try:
+            return self._run(images)
+        except RuntimeError:  # code such as x.view(len(x), -1) refuses that order
+            if not self._may_refuse:
+                raise
+        self._may_refuse, self._module = False, channels_first(self._module)
+        return self._run(images)
+
+    def _run(self, images: Tensor) -> NDArray[np.float32]:
         with torch.inference_mode():
             result: NDArray[np.float32] = self._module(images).float().numpy()
         return result

@@ -67,7 +67,7 @@ def _correct(
     """Return the tensors that changed, the layers that have no place for a correction, and those it would harm."""
     assert context.normalization is not None
     images, normalize = context.mixed_images(settings.images), context.normalization
-    reference, changed = prepare(draft.uncompressed()), prepare(draft.build())
+    reference, changed = (prepare(module, images, normalize) for module in (draft.uncompressed(), draft.build()))
     names = [name for name in draft.layers if name in set(layers) and _has_channels(reference.get_submodule(name))]
     wanted, norms = output_statistics(reference, names, images, normalize, context.check)
     answers = outputs(reference, images, normalize, context.check) if settings.guard else None

@@ -75,7 +75,8 @@ def _smooth(draft: Draft, pairs: list[Pair], settings: SmoothSettings, context: 
 def _reaches(draft: Draft, pairs: list[Pair], count: int, context: Context) -> dict[str, Tensor]:
     """Return the largest magnitude of each input of the second layers, ``(in_features,)``."""
     assert context.normalization is not None
-    module = prepare(draft.build())
+    images = context.mixed_images(count)
+    module = prepare(draft.build(), images, context.normalization)
     found: dict[str, Tensor] = {}
 
     def see(name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -85,7 +86,7 @@ def _reaches(draft: Draft, pairs: list[Pair], count: int, context: Context) -> d
     for pair in pairs:
         module.get_submodule(pair.second).register_forward_pre_hook(partial(see, pair.second), with_kwargs=True)
     with torch.no_grad():
-        for batch in context.mixed_images(count).split(BATCH):
+        for batch in images.split(BATCH):
             context.check()
             module(context.normalization(batch))
     return found

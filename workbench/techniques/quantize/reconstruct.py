@@ -49,7 +49,8 @@ def _reconstruct(
     draft: Draft, layers: Mapping[str, tuple[QuantizeSettings, Slicing]], context: Context
 ) -> dict[str, tuple[Codes, Tensor | None]]:
     assert context.normalization is not None
-    reference, changed = prepare(draft.build()), prepare(draft.build())
+    few = context.mixed_images(2)
+    reference, changed = (prepare(draft.build(), few, context.normalization) for _ in range(2))
     found: dict[str, tuple[Codes, Tensor | None]] = {}
     for name in draft.layers:  # in the order in which they are called
         module = changed.get_submodule(name)
