@@ -93,3 +93,28 @@ def test_only_what_neither_batch_nor_channels_decide_is_written(way: str, comput
     smaller = Asking(way).eval()  # of its channels, as after pruning
     smaller.conv, smaller.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 4)
     answers_alike(graph, smaller, dict(smaller.state_dict()), IMAGE)
+
+
+class Untraceable(nn.Module):
+    """Means of quarters behind a reflected border, which the tracing exporter cannot write, and a gate."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, channels, 3, padding=1, padding_mode="reflect")
+        self.gate = nn.Linear(channels, channels)
+        self.quarters = nn.AdaptiveAvgPool2d(2)
+        self.fc = nn.Linear(4 * channels, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        x = x * self.gate(x.mean((2, 3))).sigmoid().view(x.size(0), x.size(1), 1, 1)
+        logits: Tensor = self.fc(self.quarters(x).flatten(1))
+        return logits
+
+
+def test_counts_of_channels_that_the_other_exporter_writes_follow_pruned_ones() -> None:
+    torch.manual_seed(0)
+    module, smaller = Untraceable(6).eval(), Untraceable(4).eval()
+    graph = export_graph(module, IMAGE)
+    answers_alike(graph, module, dict(module.state_dict()), IMAGE)
+    answers_alike(graph, smaller, dict(smaller.state_dict()), IMAGE)

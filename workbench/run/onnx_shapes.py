@@ -4,7 +4,8 @@ Code that asks for ``x.shape`` is traced to nodes that take the shape apart and 
 ShuffleNetV2 they are two thirds of all nodes and 40 % of the time. Only the batch is unknown when the graph is
 written, and which channels a recipe will remove. So the sizes of whatever depends on neither are put into the
 targets of Reshape nodes, where 0 keeps the batch and -1 is left for what channels decide, and slices that cut an
-axis into equal parts become one Split. All other nodes stay as they are.
+axis into equal parts become one Split. All other nodes stay as they are. The exporter that does not trace writes
+counts of channels as the numbers they are: where only one of a target's can be such a count, it is left as well.
 
 What does not depend on channels is found by inferring shapes with those of all weights unknown, but for windows.
 """
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
+    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
 
 #: A size that is known, the name of one that is not (the batch's, say), or None.
 Size = int | str | None
@@ -27,6 +28,8 @@ Size = int | str | None
 Known = Mapping[tuple[str, int], int]
 
 _ARITHMETIC = {"Add": int.__add__, "Sub": int.__sub__, "Mul": int.__mul__, "Div": int.__floordiv__}
+#: What nodes do with sizes, and with axes, without changing them.
+_ON_SIZES = {"Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape"}
 #: Constants with more elements than this are no shapes.
 _MOST = 16
 
@@ -78,9 +81,9 @@ class _Sizes:
             else:
                 self.keep(tensor)
         for node in model.graph.node:
-            if node.op_type == "Constant" and node.attribute[0].name == "value":
+            if node.op_type == "Constant" and node.attribute[0].name in ("value", "value_int", "value_ints"):
                 constant = onnx.TensorProto()
-                constant.CopyFrom(node.attribute[0].t)
+                constant.CopyFrom(_tensor(node.attribute[0]))
                 constant.name = node.output[0]
                 self.keep(constant)
 
@@ -99,13 +102,25 @@ class _Sizes:
         if any(name and name not in self._types for name in node.input):
             return
         types = {name: self._types[name] for name in node.input if name}
-        data = {name: self._constants[name] for name in node.input if name in self._constants}
+        data = {name: constant for name in types if (constant := self._constants.get(name) or self._moved(name))}
         try:
             schema = defs.get_schema(node.op_type, self._version, node.domain)
             found = shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=self._opset)
         except (RuntimeError, defs.SchemaError):  # nothing is known then
             return
         self._types.update(found)
+
+    def _moved(self, name: str) -> TensorProto | None:
+        """Return the numbers that nodes made of constants and sizes, such as axes."""
+        from onnx import TensorProto, numpy_helper
+
+        shape, kind = self.shape(name), self._types[name].tensor_type.elem_type
+        if kind != TensorProto.INT64 or shape is None or len(shape) > 1 or name not in self._made:
+            return None
+        numbers = self.values(name)
+        if not numbers or any(not isinstance(number, int) for number in numbers):
+            return None
+        return numpy_helper.from_array(np.array(numbers if shape else numbers[0], np.int64), name)
 
     def is_computed(self, *names: str) -> bool:
         """Whether one of these is no constant."""
@@ -132,13 +147,15 @@ class _Sizes:
         node = self._made.get(name)
         if node is None:
             return None
-        if node.op_type == "Shape" and not node.attribute:
+        if node.op_type == "Shape":
             shape = self.shape(node.input[0])
             if shape is None:
                 return None
-            return [(known or {}).get((node.input[0], axis), size) for axis, size in enumerate(shape)]
+            sizes = [(known or {}).get((node.input[0], axis), size) for axis, size in enumerate(shape)]
+            ends = {attribute.name: attribute.i for attribute in node.attribute}
+            return sizes[ends.get("start", 0) : ends.get("end", len(sizes))]
         inputs = [found for each in node.input if (found := self.values(each, known)) is not None]
-        if inputs and node.op_type in ("Cast", "Identity", "Unsqueeze", "Squeeze"):
+        if inputs and node.op_type in _ON_SIZES:  # which stay what they are
             return inputs[0]
         return _compute(node.op_type, inputs) if len(inputs) == len(node.input) else None
 
@@ -173,6 +190,14 @@ class _Sizes:
         return axes[0] if axes and len(axes) == 1 and isinstance(axes[0], int) and axes[0] >= 0 else None
 
 
+def _tensor(attribute: AttributeProto) -> TensorProto:
+    """Return what a Constant holds, a tensor or integers."""
+    from onnx import helper, numpy_helper
+
+    held = helper.get_attribute_value(attribute)
+    return held if attribute.HasField("t") else numpy_helper.from_array(np.array(held, np.int64))
+
+
 def _compute(kind: str, inputs: list[list[Size]]) -> list[Size] | None:
     if kind == "Concat":
         return [size for each in inputs for size in each]
@@ -200,8 +225,14 @@ def _write_target(graph: GraphProto, node: NodeProto, sizes: _Sizes) -> None:
         return
     kept = [isinstance(size, str) and shape[axis : axis + 1] == (size,) for axis, size in enumerate(wanted)]
     target = [0 if same else size if isinstance(size, int) else -1 for same, size in zip(kept, wanted, strict=True)]
+    counts = [place for place, size in enumerate(target) if size > 1]
+    if -1 not in target and len(counts) == 1 and None in shape:
+        target[counts[0]] = -1
     if target.count(-1) > 1:
         return
+    kept_attributes = [attribute for attribute in node.attribute if attribute.name != "allowzero"]  # 0 keeps a size
+    del node.attribute[:]
+    node.attribute.extend(kept_attributes)
     constant = numpy_helper.from_array(np.array(target, np.int64), f"{node.output[0]}_shape")
     node.input[1] = constant.name
     graph.initializer.append(constant)
