@@ -8,6 +8,7 @@ each structure.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Hashable
@@ -100,6 +101,16 @@ def rebuilding(compressed: CompressedModel, attentions: Container[str]) -> tuple
         edit
         for edit in compressed.edits
         if isinstance(edit, Remove | Shorten) or (isinstance(edit, Slice) and edit.layer in attentions)
+    )
+
+
+def resizing(compressed: CompressedModel) -> tuple[Edit, ...]:
+    """Return the edits that give a module the sizes of ``compressed``, factorized layers as wholes."""
+    whole = {f"{layer}.{place}": layer for layer, edit in compressed.factors.items() for place in (0, len(edit.ranks))}
+    return tuple(
+        dataclasses.replace(edit, layer=whole.get(edit.layer, edit.layer)) if isinstance(edit, Slice) else edit
+        for edit in compressed.edits
+        if isinstance(edit, Slice | Remove | Shorten)
     )
 
 

@@ -94,7 +94,7 @@ class LatencyEstimator:
         return int8.write_int8(graph, compressed, self._normalization(seen))
 
     def predict(self, compressed: CompressedModel) -> Latency | None:
-        """Return the predicted latency at batch 1, with the reason; None where the model doesn't export.
+        """Return the predicted latency at batch 1, with the reason; None where the model doesn't export or run there.
 
         While kernels are still to be measured here (``unknown``), the interval is wide.
         """
@@ -105,7 +105,10 @@ class LatencyEstimator:
         from workbench.measure.latency import predict_latency
 
         table = self._open()
-        before, after = self._kernels.of(None), self._kernels.of(compressed)
+        try:
+            before, after = self._kernels.of(None), self._kernels.of(compressed)
+        except WorkbenchError:
+            return None
 
         def predict(kernels: tuple[Kernel, ...]) -> Latency:
             anchor = self._anchor_for(before, kernels)
@@ -159,7 +162,10 @@ class LatencyEstimator:
         """Return weight name → share of the predicted time, for weights with a kernel of their own."""
         if not self._kernels.are_known:
             return {}
-        times = self._times(compressed)
+        try:
+            times = self._times(compressed)
+        except WorkbenchError:  # of a structure that ONNX Runtime does not run
+            return {}
         total = sum(times.values())
         links = {
             f"{edit.layer}.{place}.weight": f"{edit.layer}.weight"

@@ -39,7 +39,7 @@ class SeenKernels:
     def of(self, compressed: CompressedModel | None, int8: bool = False) -> tuple[Kernel, ...]:
         """Return the kernels of ``compressed``, or of the dense model.
 
-        Raises ``WorkbenchError`` where there is no graph, or none in int8.
+        Raises ``WorkbenchError`` where there is no graph, none in int8, or none that ONNX Runtime runs.
         """
         from workbench.measure.latency import seen_kernels
 
@@ -48,7 +48,13 @@ class SeenKernels:
             raise WorkbenchError(f"'{self._subject.model.name}' cannot be written as ONNX.")
         model = graph.build(self._subject.tensors if compressed is None else compressed.tensors)
         model = self._rounded(model) if int8 else model
-        return seen_kernels(model, self._subject.image_shape, block=self._block())
+        try:
+            return seen_kernels(model, self._subject.image_shape, block=self._block())
+        except WorkbenchError:
+            raise
+        except Exception as error:  # a graph that fixes channel counts fails inside the runtime in many ways
+            said = str(error).splitlines()[0][:120]
+            raise WorkbenchError(f"ONNX Runtime cannot run this structure ({said}).") from error
 
     @cached_property
     def dense_int8(self) -> tuple[Kernel, ...]:

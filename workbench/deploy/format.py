@@ -22,7 +22,8 @@ from workbench.compressed import CompressedModel
 from workbench.data.dataset import Normalization
 from workbench.deploy.benchmark.engines import RUNTIMES, KernelRow
 from workbench.errors import WorkbenchError
-from workbench.graphs import attentions_of, export_edited, rebuilding
+from workbench.graphs import attentions_of, export_edited, rebuilding, resizing
+from workbench.models.edits import Edit, Slice
 from workbench.recipe import Recipe
 from workbench.run.onnx_graph import OnnxGraph
 from workbench.run.runner import Runner
@@ -55,11 +56,14 @@ class Source:
     @cached_property
     def graph(self) -> OnnxGraph:
         """The compressed model's ONNX graph, without its tensors; raises ``ExportError`` where there is none."""
-        if self.exported is not None:
-            return self.exported
-        module, shape = self.subject.model.module, self.subject.image_shape
-        edits = rebuilding(self.compressed, attentions_of(module))
-        return export_edited(module, edits, shape).factorized(self.compressed.chains)
+        graph = self.exported or self._export(rebuilding(self.compressed, attentions_of(self.subject.model.module)))
+        if graph.traced or not any(isinstance(edit, Slice) for edit in self.compressed.edits):
+            return graph
+        return self._export(resizing(self.compressed))
+
+    def _export(self, edits: tuple[Edit, ...]) -> OnnxGraph:
+        graph = export_edited(self.subject.model.module, edits, self.subject.image_shape)
+        return graph.factorized(self.compressed.chains)
 
     @cached_property
     def module(self) -> nn.Module:

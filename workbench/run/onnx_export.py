@@ -59,7 +59,7 @@ def _export(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
                     raise ExportError("its code takes another way for other values")
                 write_shapes(model, twin.state_dict())
                 _require_any_batch(model, example)
-                return _strip(model, module, count_calls(twin, example))
+                return _strip(model, module, count_calls(twin, example), export is _export_by_tracing)
             except Exception as error:  # exporters raise whatever the user's code makes them raise
                 told = re.sub(r"\x1b\[[\d;]*m", "", next(iter(str(error).strip().splitlines()), ""))
                 failures.append(f"{type(error).__name__}: {told}")
@@ -135,7 +135,7 @@ def _export_by_dynamo(module: nn.Module, example: Tensor) -> ModelProto:
     return model
 
 
-def _strip(model: ModelProto, module: nn.Module, calls: Mapping[str, int]) -> OnnxGraph:
+def _strip(model: ModelProto, module: nn.Module, calls: Mapping[str, int], traced: bool) -> OnnxGraph:
     """Take the state dict's tensors out of the graph; other constants stay in it."""
     tied = _tied_names(module)
     for node in model.graph.node:
@@ -161,7 +161,7 @@ def _strip(model: ModelProto, module: nn.Module, calls: Mapping[str, int]) -> On
         if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
         and layer.groups == layer.in_channels == layer.out_channels > 1
     ]
-    return OnnxGraph(model, kept, {weight: weight for weight in depthwise}, calls)
+    return OnnxGraph(model, kept, {weight: weight for weight in depthwise}, calls, traced)
 
 
 def _tied_names(module: nn.Module) -> dict[str, str]:

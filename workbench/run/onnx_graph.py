@@ -37,11 +37,20 @@ class OnnxGraph:
     """The graph of one architecture without its tensors."""
 
     def __init__(
-        self, skeleton: ModelProto, names: tuple[str, ...], depthwise: Mapping[str, str], calls: Mapping[str, int]
+        self,
+        skeleton: ModelProto,
+        names: tuple[str, ...],
+        depthwise: Mapping[str, str],
+        calls: Mapping[str, int],
+        traced: bool = True,
     ) -> None:
-        """``depthwise`` maps the weight of a grouped convolution to the tensor whose length counts its groups."""
+        """``depthwise`` maps the weight of a grouped convolution to the tensor whose length counts its groups.
+
+        Where a graph was not ``traced``, it may hold counts of channels as numbers, and be right for no others.
+        """
         self._skeleton = skeleton
         self.names = names
+        self.traced = traced
         self._calls = calls
         self._counted = dict(depthwise)
         self._factorized: dict[tuple[Chain, ...], OnnxGraph] = {}
@@ -153,7 +162,7 @@ class OnnxGraph:
         del model.graph.node[:]
         model.graph.node.extend(kept)
         present = (names - set(renamed)) | set(renamed.values())
-        return OnnxGraph(model, tuple(sorted(present)), counted, calls)
+        return OnnxGraph(model, tuple(sorted(present)), counted, calls, self.traced)
 
     @cached_property
     def cuts(self) -> tuple[Cut, ...]:
