@@ -61,11 +61,19 @@ def write_int8(graph: OnnxGraph, compressed: CompressedModel, images: Tensor) ->
     weights: dict[str, WeightGrid] = {}
     for name, codes in compressed.codes.items():
         scales = signed_scales(codes)
-        if scales is not None:
+        if scales is not None and keeps_scales(graph, name, codes):
             factor = np.abs(factors.get(name, np.float32(1)))
-            weights[name] = WeightGrid(scales * factor, 0 if codes.axis is None else codes.axis)
+            axis = 0 if codes.axis is None else codes.axis
+            weights[name] = (
+                WeightGrid(scales[:1], None) if name in graph.looked_up else WeightGrid(scales * factor, axis)
+            )
     _through_moves(model, grids, weights)
     return export_int8(model, images[:IMAGES].numpy(), grids=grids, weights=weights)
+
+
+def keeps_scales(graph: OnnxGraph, name: str, codes: Codes) -> bool:
+    """Whether integers may have the scales that ``codes`` have: rows that are looked up go on with one for all."""
+    return codes.axis is None or name not in graph.looked_up
 
 
 def signed_scales(codes: Codes) -> NDArray[np.float32] | None:
@@ -94,7 +102,7 @@ def _through_moves(model: ModelProto, grids: dict[str, ValueGrid], weights: dict
             grids[node.input[0]] = grids[name]
             node = made.get(node.input[0])
     for node in model.graph.node:
-        if node.op_type == "Transpose" and node.input[0] in weights:
-            weight = weights[node.input[0]]
+        weight = weights.get(node.input[0]) if node.op_type == "Transpose" else None
+        if weight is not None and weight.axis is not None:
             (order,) = (helper.get_attribute_value(entry) for entry in node.attribute if entry.name == "perm")
             weights[node.output[0]] = WeightGrid(weight.scales, list(order).index(weight.axis))

@@ -9,14 +9,16 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from torch import Tensor, nn
 
 from tests.deploy.conftest import Write
 from workbench.data.dataset import Dataset
-from workbench.deploy.onnx_int8 import int8_model
+from workbench.deploy.onnx_int8 import int8_model, int8_remarks
 from workbench.deploy.writing import prepare
 from workbench.int8 import signed_scales
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
+from workbench.run.runner import OnnxRunner
 from workbench.techniques.storage import Codes
 
 INT8 = "- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8}}"
@@ -89,6 +91,39 @@ def test_what_the_file_has_otherwise_than_the_recipe_is_said(written: Write, rec
     found = written("onnx-int8", "lenet300", recipe)
     assert any(said in remark for remark in found.remarks)
     assert found.agreement.value >= 0.96
+
+
+class Looked(nn.Module):
+    """Pixels as places in a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(64, 16)
+        self.fc = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = (x[:, 0].flatten(1) * 20).clamp(0, 63).long()
+        logits: Tensor = self.fc(self.table(places).mean(1))
+        return logits
+
+
+@pytest.mark.parametrize("per", ["channel", "tensor"])
+def test_rows_of_a_table_are_looked_up_at_their_places(little_data: Dataset, per: str) -> None:
+    torch.manual_seed(0)
+    recipe = Recipe.parse(INT8.replace("bits: 8,", f"bits: 8, per: {per},", 1))
+    source = prepare(load_model(Looked().eval()), little_data, recipe)
+    assert source.normalization is not None
+    images = source.normalization(little_data["test"].images[:16])
+    model = int8_model(source)
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    codes = source.compressed.codes["table.weight"]
+    if per == "tensor":
+        np.testing.assert_array_equal(tensors["table.weight_quantized"], (codes.codes.int() - 128).numpy())
+    assert any("'table.weight' were rounded anew" in remark for remark in int8_remarks(source)) == (per == "channel")
+    with torch.inference_mode():
+        expected = source.compressed.fresh_module()(images).numpy()
+    found = OnnxRunner(model, 1).logits(images)
+    np.testing.assert_allclose(found, expected, atol=0.02 * float(np.ptp(expected)))
 
 
 def test_int8_weights_take_a_byte_each(written: Write) -> None:

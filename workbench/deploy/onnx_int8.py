@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from workbench.int8 import signed_scales, write_int8
+from workbench.int8 import keeps_scales, signed_scales, write_int8
 from workbench.recipe import Recipe
 
 from .format import FormatError, Source
@@ -57,12 +57,19 @@ def int8_model(source: Source) -> ModelProto:
 def int8_remarks(source: Source) -> Iterator[str]:
     """Say where the int8 file has other grids than the recipe."""
     compressed = source.compressed
-    unlike = [name for name, codes in compressed.codes.items() if signed_scales(codes) is None]
+    unlike = [
+        name
+        for name, codes in compressed.codes.items()
+        if signed_scales(codes) is None and name not in source.graph.looked_up
+    ]
     if unlike:
         yield (
             f"Integer kernels take weights around zero with a scale a channel: {some(unlike)} were rounded anew to "
             "such a grid. With quantize: {scheme: symmetric, per: channel} the recipe's codes are kept."
         )
+    looked_up = [name for name, codes in compressed.codes.items() if not keeps_scales(source.graph, name, codes)]
+    if looked_up:
+        yield f"Rows that are looked up have one scale for all in this file: {some(looked_up)} were rounded anew."
     recurrent = [layer.name for layer in source.subject.layers if layer.type in ("LSTM", "GRU", "RNN")]
     if recurrent:
         yield f"ONNX Runtime has no integer kernel for a quantized recurrent layer: {some(recurrent)} stays in fp32."

@@ -175,6 +175,12 @@ class OnnxGraph:
         nodes = self._skeleton.graph.node
         return frozenset(name for node in nodes if node.op_type == "Transpose" for name in node.input)
 
+    @cached_property
+    def looked_up(self) -> frozenset[str]:
+        """The initializers of which a node takes rows, as an Embedding does."""
+        nodes = self._skeleton.graph.node
+        return frozenset(node.input[0] for node in nodes if node.op_type == "Gather") & frozenset(self.names)
+
     def _insert_grids(self, graph: GraphProto, grids: Mapping[str, InputGrid]) -> None:
         made: dict[tuple[str, InputGrid], str] = {}
         inserted: dict[int, list[NodeProto]] = {}

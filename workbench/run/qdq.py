@@ -10,6 +10,7 @@ and per output channel, in all of their 8 bits: the file is the same wherever it
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +40,10 @@ class ValueGrid:
 
 @dataclass(frozen=True, eq=False)
 class WeightGrid:
-    """Signed 8-bit codes of a weight around zero, with a scale for each slice along ``axis``."""
+    """Signed 8-bit codes of a weight around zero, with a scale for each slice along ``axis``, or one for all."""
 
     scales: np.ndarray[Any, np.dtype[np.float32]]
-    axis: int
+    axis: int | None
 
 
 def export_int8(
@@ -109,15 +110,35 @@ def _quantized_kinds() -> list[str]:
 
 
 def _left_in_float(model: onnx.ModelProto) -> list[str]:
-    """Return the nodes whose bias the quantizer cannot round: in a grouped transposed convolution a scale of the
-    weight belongs to an output of every group. Their weights keep the values they have, in float32."""
+    """Return the nodes that the quantizer is to leave alone.
+
+    It cannot round the bias of a grouped transposed convolution: a scale of the weight belongs to an output of every
+    group. Its weights keep the values they have, in float32. What becomes an index is no number to round either.
+    """
     groups = {
         node.name: entry.i
         for node in model.graph.node
         for entry in node.attribute
         if node.op_type == "ConvTranspose" and len(node.input) == 3 and entry.name == "group"
     }
-    return [name for name, count in groups.items() if count > 1]
+    return [*(name for name, count in groups.items() if count > 1), *_making_indices(model)]
+
+
+def _making_indices(model: onnx.ModelProto) -> list[str]:
+    """Return the nodes whose values are only used as the integers that they are cast to."""
+    from onnx import TensorProto
+
+    readers: dict[str, list[str]] = defaultdict(list)
+    outputs = {entry.name for entry in model.graph.output}
+    found: set[str] = set()
+    for node in reversed(model.graph.node):  # whoever reads a value comes later
+        casts = node.op_type == "Cast" and node.attribute[0].i in (TensorProto.INT32, TensorProto.INT64)
+        read = [name for output in node.output for name in readers[output]]
+        if node.name and (casts or (read and found.issuperset(read) and outputs.isdisjoint(node.output))):
+            found.add(node.name)
+        for name in node.input:
+            readers[name].append(node.name)
+    return sorted(found)
 
 
 def _overrides(
@@ -135,8 +156,9 @@ def _overrides(
             found[name] = [{"quant_type": QuantType.QUInt8, "scale": scale, "zero_point": zero_point}]
     for name, weight in weights.items():
         if name in initializers:
+            along = {} if weight.axis is None else {"axis": weight.axis}
             found[name] = [
-                {"quant_type": QuantType.QInt8, "axis": weight.axis, "scale": scale, "zero_point": np.int8(0)}
+                {"quant_type": QuantType.QInt8, "scale": scale, "zero_point": np.int8(0), **along}
                 for scale in weight.scales.astype(np.float32)
             ]
     return found
