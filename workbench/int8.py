@@ -21,7 +21,7 @@ from workbench.run.qdq import ValueGrid, WeightGrid, export_int8
 from workbench.techniques.storage import Codes
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
 #: Images that the grids between layers are calibrated on; those given beyond are not looked at.
 IMAGES = 256
@@ -91,6 +91,12 @@ def signed_scales(codes: Codes) -> NDArray[np.float32] | None:
     return scales
 
 
+def _keeps(node: NodeProto) -> bool:
+    """Whether what leaves ``node`` is what enters it: a border of values that there are already adds none."""
+    borders = [entry.s for entry in node.attribute if entry.name == "mode"]
+    return node.op_type in _KEEP or (node.op_type == "Pad" and borders in ([b"reflect"], [b"edge"], [b"wrap"]))
+
+
 def _through_moves(model: ModelProto, grids: dict[str, ValueGrid], weights: dict[str, WeightGrid]) -> None:
     """Carry grids over nodes that only move values: of activations upwards, of weights downwards."""
     from onnx import helper
@@ -98,7 +104,7 @@ def _through_moves(model: ModelProto, grids: dict[str, ValueGrid], weights: dict
     made = {node.output[0]: node for node in model.graph.node}
     for name in list(grids):
         node = made.get(name)
-        while node is not None and node.op_type in _KEEP and node.input[0] not in grids:
+        while node is not None and _keeps(node) and node.input[0] not in grids:
             grids[node.input[0]] = grids[name]
             node = made.get(node.input[0])
     for node in model.graph.node:

@@ -51,6 +51,17 @@ def test_the_file_holds_the_recipes_own_codes_and_grids(little_data: Dataset) ->
         assert float(np.float32(grid.scale)) in scales
 
 
+def test_grids_of_inputs_are_kept_where_a_border_of_their_own_values_is_put_around_them(little_data: Dataset) -> None:
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(size, 8, 3, stride=2, padding=1, padding_mode="reflect") for size in (1, 8)]
+    model = nn.Sequential(convolutions[0], nn.ReLU(), convolutions[1], nn.Flatten(), nn.Linear(8 * 49, 10)).eval()
+    recipe = Recipe.parse("- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8, observer: entropy}}")
+    source = prepare(load_model(model), little_data, recipe)
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in int8_model(source).graph.initializer}
+    scales = {float(np.ravel(array)[0]) for name, array in tensors.items() if name.endswith("_scale")}
+    assert {float(np.float32(grid.scale)) for grid in source.compressed.grids.values()} <= scales
+
+
 def test_batchnorms_factor_goes_into_the_scales_and_the_codes_stay(little_data: Dataset) -> None:
     source = prepare(load_model("resnet20"), little_data, Recipe.parse(INT8))
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in int8_model(source).graph.initializer}
