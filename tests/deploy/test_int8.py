@@ -55,7 +55,7 @@ def test_grids_of_inputs_are_kept_where_a_border_of_their_own_values_is_put_arou
     torch.manual_seed(0)
     convolutions = [nn.Conv2d(size, 8, 3, stride=2, padding=1, padding_mode="reflect") for size in (1, 8)]
     model = nn.Sequential(convolutions[0], nn.ReLU(), convolutions[1], nn.Flatten(), nn.Linear(8 * 49, 10)).eval()
-    recipe = Recipe.parse("- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8, observer: entropy}}")
+    recipe = Recipe.parse("- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8, observer: mse}}")
     source = prepare(load_model(model), little_data, recipe)
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in int8_model(source).graph.initializer}
     scales = {float(np.ravel(array)[0]) for name, array in tensors.items() if name.endswith("_scale")}

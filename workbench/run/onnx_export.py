@@ -36,6 +36,10 @@ _READ = "Converting a tensor to a Python"
 _LISTED = "Converting a tensor to a Python list"
 
 
+class _OtherWaysError(ExportError):
+    """The graph is of one of the ways that the code takes."""
+
+
 def export_graph(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
     """Return the ONNX graph of ``module``, with any batch size.
 
@@ -56,13 +60,15 @@ def _export(module: nn.Module, image_shape: tuple[int, ...]) -> OnnxGraph:
             try:
                 model = export(twin, example)
                 if any(_READ in str(warning.message) for warning in said) and takes_other_ways(twin, example, module):
-                    raise ExportError("its code takes another way for other values")
+                    raise _OtherWaysError("its code takes another way for other values")
                 write_shapes(model, twin.state_dict())
                 _require_any_batch(model, example)
                 return _strip(model, module, count_calls(twin, example), export is _export_by_tracing)
             except Exception as error:  # exporters raise whatever the user's code makes them raise
                 told = re.sub(r"\x1b\[[\d;]*m", "", next(iter(str(error).strip().splitlines()), ""))
-                failures.append(f"{type(error).__name__}: {told}")
+                failures.append(f"{type(error).__name__}: {told}".removeprefix(f"{_OtherWaysError.__name__}: "))
+                if isinstance(error, _OtherWaysError):
+                    break  # which the other exporter does not follow either, and prints pages about
         if any(_LISTED in str(warning.message) for warning in said):
             # the other exporter gives each number a symbol and solves for them all: most of a minute, for nothing
             failures.append("its code turns tensors into lists of numbers, which no graph can follow")
