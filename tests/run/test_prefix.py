@@ -84,7 +84,7 @@ def test_single_layer_edits_give_the_figures_of_a_whole_run() -> None:
     assert isinstance(runner, PrefixRunner)
 
 
-@pytest.mark.parametrize("kind", ["gru", "attention"])
+@pytest.mark.parametrize("kind", ["gru", pytest.param("attention", marks=pytest.mark.slow)])
 def test_another_grid_of_an_input_is_a_change_whatever_the_weights_are_called(kind: str) -> None:
     """A recurrent layer and attention have no tensor named ``weight``."""
     torch.manual_seed(0)
@@ -97,6 +97,33 @@ def test_another_grid_of_an_input_is_a_change_whatever_the_weights_are_called(ki
         ours = np.concatenate([*reusing.batches(reusing.runner(found), 0, 64)])
         theirs = np.concatenate([*reusing.batches(reusing.free_runner(found), 0, 64)])
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_no_cut_lies_where_a_model_counts() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 8, 3), _Loudest(), nn.Embedding(8, 4), _Mean(), nn.Linear(4, 10)).eval()
+    graph = export_graph(module, SHAPE)
+    model = graph.build(module.state_dict())
+    images = torch.randn(3, *SHAPE)
+    expected = OnnxRunner(model).logits(images)
+    assert {frozenset({"0.weight", "0.bias"}), frozenset({"0.weight", "0.bias", "2.weight"})} <= {
+        cut.before for cut in graph.cuts
+    }
+    for cut in graph.cuts:
+        head, tail = (OnnxRunner(part) for part in split_at(model, cut))
+        np.testing.assert_allclose(tail.run(head.logits(images))[0], expected, rtol=1e-4, atol=1e-5)
+
+
+class _Loudest(nn.Module):
+    """The channel that is largest, of each place."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.argmax(1).flatten(1)
+
+
+class _Mean(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(1)
 
 
 class _Rows(nn.Module):

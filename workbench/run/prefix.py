@@ -27,6 +27,13 @@ KEPT_BYTES = 256 * 2**20
 #: Share of the multiply-accumulates that must lie before a cut for it to be worth keeping.
 LEAST_SHARE = 0.25
 
+#: Nodes that make no numbers in float of those; ONNX's own number of float.
+_TO_NO_FLOAT = frozenset({
+    "ArgMax", "ArgMin", "Shape", "Size", "NonZero", "SplitToSequence", "Equal", "Greater", "GreaterOrEqual", "Less",
+    "LessOrEqual", "IsNaN", "IsInf",
+})  # fmt: skip
+_FLOAT = 1
+
 Activations = NDArray[np.float32]
 
 
@@ -39,20 +46,34 @@ class Cut:
 
 
 def find_cuts(graph: GraphProto, tensors: frozenset[str]) -> tuple[Cut, ...]:
-    """Return the cuts of ``graph`` in order; ``tensors`` are its exchangeable initializers."""
+    """Return the cuts of ``graph`` in order, at values in float; ``tensors`` are its exchangeable initializers."""
     constants = {tensor.name for tensor in graph.initializer} | tensors
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
     live = {entry.name for entry in graph.input} - constants
+    others = _in_no_float(graph)
     used: set[str] = set()
     cuts = []
     for index, node in enumerate(graph.node[:-1]):
         used |= tensors & set(node.input)
         live |= set(node.output) - constants
         live = {name for name in live if last_use.get(name, -1) > index}
-        if len(live) == 1 and used:
+        if len(live) == 1 and used and not live & others:
             cuts.append(Cut(next(iter(live)), frozenset(used)))
     return tuple(cuts)
+
+
+def _in_no_float(graph: GraphProto) -> set[str]:
+    """Return the values that are places, counts, answers of yes and no, or lists, and what is made of them."""
+    found: set[str] = set()
+    for node in graph.node:
+        if node.op_type in _TO_NO_FLOAT or (node.op_type == "Cast" and node.attribute[0].i != _FLOAT):
+            found.update(node.output)
+        elif node.op_type == "TopK":
+            found.update(node.output[1:])
+        elif node.op_type not in ("Cast", "SequenceAt") and set(node.input[node.op_type == "Where" :][:1]) & found:
+            found.update(node.output)
+    return found
 
 
 def split_at(model: ModelProto, cut: Cut) -> tuple[ModelProto, ModelProto]:
