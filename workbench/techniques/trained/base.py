@@ -34,8 +34,16 @@ if TYPE_CHECKING:
     from ..context import Context
     from ..draft import Draft
 
-#: Raised by whatever changes what the same settings learn, so that older results are not taken for new ones.
+#: Raised by whatever changes what the same settings learn, so that older results are not taken for new ones: of all
+#: techniques, and of one.
 FORMAT = 1
+FORMATS = dict.fromkeys(
+    (
+        "find_ticket", "learn_gates", "prune_gradually", "reconstruct", "regularize", "sparsify_bayesian",
+        "train_n_of_m", "train_sparse",
+    ),
+    2,
+)  # fmt: skip
 
 
 class MissingTraining(WorkbenchError):
@@ -164,7 +172,7 @@ def training_key(technique: str, layers: Mapping[str, TrainingSettings], draft: 
     if context.training is None:
         raise WorkbenchError(f"'{technique}' needs training data: give a dataset with a split 'train'.")
     settings = next(iter(layers.values()))
-    parts: list[Any] = [FORMAT, technique, settings.hashed(), draft.state, context.training.hash]
+    parts: list[Any] = [FORMATS.get(technique, FORMAT), technique, settings.hashed(), draft.state, context.training.hash]
     parts.append(str(context.normalization))
     if any(has_signs(storage) for storage in draft.stored.values()):
         parts.append("signs")
