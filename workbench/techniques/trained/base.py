@@ -172,7 +172,13 @@ def training_key(technique: str, layers: Mapping[str, TrainingSettings], draft: 
     if context.training is None:
         raise WorkbenchError(f"'{technique}' needs training data: give a dataset with a split 'train'.")
     settings = next(iter(layers.values()))
-    parts: list[Any] = [FORMATS.get(technique, FORMAT), technique, settings.hashed(), draft.state, context.training.hash]
+    parts: list[Any] = [
+        FORMATS.get(technique, FORMAT),
+        technique,
+        settings.hashed(),
+        draft.state,
+        context.training.hash,
+    ]
     parts.append(str(context.normalization))
     if any(has_signs(storage) for storage in draft.stored.values()):
         parts.append("signs")
