@@ -283,6 +283,13 @@ def test_measured_settings_are_kept_with_parent_and_predictions(data: wb.Dataset
     history.close()
 
 
+def test_the_dense_models_layers_are_kept_whatever_was_measured_first(session: Session) -> None:
+    pruned = session.measure(PRUNE.format(0.9))
+    dense, first = (session.history.layers(record.id) for record in session.records())
+    assert {(layer["sparsity"], layer["bits"]) for layer in dense} == {(0.0, 32.0)}
+    assert [layer["bytes"] for layer in first] == [layer.bytes for layer in pruned.layers]
+
+
 def test_a_setting_measured_before_is_recalled_with_its_flips(data: wb.Dataset, tmp_path: Path) -> None:
     path, recipe = str(tmp_path / "history.sqlite"), PRUNE.format(0.9)
     with Session("lenet300", data, history=path) as session:

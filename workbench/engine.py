@@ -447,8 +447,8 @@ class Engine:
             self._tell_baseline(accuracy=figures.accuracy, loss=figures.loss, top5=figures.top5)
         self._sampler = sampler
         self._finder = FlipFinder(logits, labels, sampler.order)
-        plain = dataclasses.replace(first, recipe=Recipe(), size=self.baseline.size, latency=self.baseline.latency)
-        self._keep(plain, figures, logits[sampler.order], None)
+        own = {"size": self.baseline.size, "latency": self.baseline.latency, "layers": self.compress(Recipe()).layers}
+        self._keep(dataclasses.replace(first, recipe=Recipe(), **own), figures, logits[sampler.order], None)
 
     def _alone(self, check: Check) -> AbstractContextManager[None]:
         """Wait while another process measures this baseline, as pages that open together would."""

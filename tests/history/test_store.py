@@ -77,6 +77,11 @@ def test_a_setting_keeps_its_layers_and_what_measured_it(tmp_path: Path) -> None
     again = History(tmp_path / "h.sqlite")
     assert again.layers(identity) == layers
     assert again.find(KEY, "abc").versions == present_versions()
+    again.add(KEY, RECORD, np.ones(100, int), None, [{"name": "fc", "bytes": 500}])
+    assert again.layers(identity) == [{"name": "fc", "bytes": 500}]
+    again.add(KEY, RECORD, np.ones(100, int), None)
+    assert again.layers(identity) == [{"name": "fc", "bytes": 500}]
+    assert not again.predictions(identity).any()
     with pytest.raises(HistoryError, match="no setting number 7"):
         again.layers(7)
 

@@ -59,9 +59,9 @@ class History:
         parent: int | None,
         layers: Sequence[Mapping[str, Any]] = (),
     ) -> int:
-        """Store a measured setting and return its id; one measured before keeps its id and parent.
+        """Store a measured setting and return its id; one measured before keeps its id, parent and figures.
 
-        ``layers`` is each layer's figures as plain data. One that was deleted is restored.
+        ``layers`` is each layer's figures as plain data; the latest are kept. One that was deleted is restored.
         """
         columns = ("parent", "time", *_SUBJECT, *_FIGURES, "versions")
         row = (
@@ -80,7 +80,11 @@ class History:
                 connection.execute("UPDATE settings SET deleted = NULL WHERE id = ?", (identity,))
             blob = zlib.compress(predictions.astype(np.uint16).tobytes(), 1)
             table = zlib.compress(json.dumps(list(layers)).encode(), 1) if layers else None
-            connection.execute("INSERT OR IGNORE INTO details VALUES (?, ?, ?)", (identity, blob, table))
+            connection.execute(
+                "INSERT INTO details VALUES (?, ?, ?) ON CONFLICT (setting) DO UPDATE SET layers = excluded.layers"
+                " WHERE excluded.layers IS NOT NULL AND layers IS NOT excluded.layers",
+                (identity, blob, table),
+            )
         return int(identity)
 
     def find(self, key: Key, recipe_hash: str) -> Record | None:
