@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from workbench.errors import WorkbenchError
+from workbench.leaving import end_at_exit
 from workbench.listeners import Listeners
 
 T = TypeVar("T")
@@ -70,6 +71,7 @@ class Job(Generic[T]):
         self._finished = threading.Event()
         self._listeners = Listeners[Progress]()
         self._thread = threading.Thread(target=self._run, name=f"workbench-{name}", daemon=True)
+        end_at_exit(self)
         self._thread.start()
 
     @property
@@ -119,6 +121,10 @@ class Job(Generic[T]):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end; return whether it has come."""
         return self._finished.wait(timeout)
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until its thread has ended too, or so many seconds."""
+        self._thread.join(seconds)
 
     def result(self) -> T:
         """Wait for the end and return the result; raises ``WorkbenchError``, from its cause, where there is none."""

@@ -376,10 +376,8 @@ class Session:
 
     def close(self) -> None:
         """Stop the workers and wait for their end; closing twice does no harm."""
-        with self._state:
-            if self._bulletin.close():
-                garbage.release()
-            self._engine.stop()
+        if self._workers.cancel():
+            garbage.release()
         for end in self._closing:
             end()
         self._workers.join()

@@ -16,6 +16,7 @@ from functools import partial
 from workbench.bulletin import Bulletin, Superseded
 from workbench.engine import Engine
 from workbench.foresight import Group
+from workbench.leaving import end_at_exit
 from workbench.recipe import Recipe
 from workbench.run.courtesy import stand_back
 from workbench.run.runner import Stopped
@@ -47,7 +48,8 @@ class Workers:
         ]
 
     def start(self) -> None:
-        """Begin to work."""
+        """Begin to work; what nobody has ended is ended with Python."""
+        end_at_exit(self)
         for thread in self._threads:
             thread.start()
 
@@ -55,11 +57,18 @@ class Workers:
         """Hear that there is a new recipe; the caller holds the bulletin's condition variable, and notifies."""
         self._pending = True
 
-    def join(self) -> None:
-        """Wait for the threads to end, once the bulletin is closed; one of them that calls does not wait."""
+    def cancel(self) -> bool:
+        """Tell the threads to end; return whether they had not been told before."""
+        with self._state:
+            was_open = self._bulletin.close()
+            self._engine.stop()
+        return was_open
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the threads to end, so many seconds each at most; one of them that calls does not wait."""
         if threading.current_thread() not in self._threads:
             for thread in self._threads:
-                thread.join()
+                thread.join(seconds)
 
     def look_ahead(self, groups: Sequence[Group], told: Callable[[], None]) -> None:
         """Find these recipes' figures in quiet moments; see ``Foresight.want``."""

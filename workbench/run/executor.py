@@ -117,7 +117,13 @@ class _Threads(Crew[A, R]):
         self._ahead = workers * (1 + AHEAD)
 
     def run(self, tasks: Sequence[A]) -> Iterator[tuple[int, R]]:
-        return _keep_busy(lambda task: self._pool.submit(self._do, task), tasks, self._ahead)
+        return _keep_busy(self._submit, tasks, self._ahead)
+
+    def _submit(self, task: A) -> Future[R]:
+        try:
+            return self._pool.submit(self._do, task)
+        except RuntimeError as error:  # the pools of threads are shut down first of all
+            raise WorkbenchError("Python is ending, and begins no more tasks.") from error
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
