@@ -129,6 +129,7 @@ def test_a_pattern_that_matches_nothing_is_named() -> None:
         ("- quantize: {activations: {mode: dynamic, observer: mse}}", ["(quantize), activations: dynamic ranges"]),
         ("- prune: {layers: 3}", ["layers must be a list"]),
         ("prune", ["A recipe is a list of steps"]),
+        ("small/recipe.yaml", ["'small/recipe.yaml' is a file's name", "Path('small/recipe.yaml').read_text()"]),
         ("- {prune: {}, quantize: {}}", ["one technique"]),
         ("- prune: {ratio: [", ["not valid YAML at line 1"]),
         ("- prune: 0.5", ["must be a mapping"]),

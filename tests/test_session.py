@@ -343,6 +343,13 @@ def test_a_bad_recipe_reaches_the_listener_as_a_sentence(session: Session) -> No
     assert session.measure(PRUNE.format(0.5)).error is None
 
 
+def test_a_recipe_may_be_plain_data_and_what_is_none_is_refused_before_it_is_set(session: Session) -> None:
+    assert session.measure([{"prune": {"ratio": 0.9}}]).recipe_hash == session.measure(PRUNE.format(0.9)).recipe_hash
+    with pytest.raises(wb.WorkbenchError, match="a file's name: give what the file holds"):
+        session.apply(Path("recipe.yaml"))  # type: ignore[arg-type]
+    assert session.recipe == wb.Recipe.parse(PRUNE.format(0.9))
+
+
 def test_a_failing_listener_does_not_silence_the_others(session: Session) -> None:
     seen: list[Snapshot] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -26,7 +27,7 @@ TOGETHER = 64
 
 def compress(
     model: Model | nn.Module | str,
-    recipe: Recipe | str,
+    recipe: Recipe | str | list[Any],
     data: Dataset | str | None = None,
     *,
     image_shape: tuple[int, ...] | None = None,
@@ -37,7 +38,7 @@ def compress(
     own. Raises ``RecipeError`` or another ``WorkbenchError`` with one sentence.
     """
     model = load_model(model)
-    recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe)
     dataset = load_dataset(data).in_order(model.classes) if data is not None else None
     shape = image_shape or (dataset.image_shape if dataset else model.input_shape)
     if shape is None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
+from os import PathLike
 from typing import Any
 
 import yaml
@@ -143,6 +144,10 @@ class Recipe:
         data = _load_yaml(text) if isinstance(text, str) else text
         if data is None:
             return cls()
+        if isinstance(data, PathLike) or (isinstance(data, str) and data.endswith((".yaml", ".yml", ".json"))):
+            raise RecipeError(
+                f"'{data}' is a file's name: give what the file holds, as Path({str(data)!r}).read_text()."
+            )
         if not isinstance(data, list):
             raise RecipeError(
                 "A recipe is a list of steps such as '- prune: {ratio: 0.5}', "

@@ -167,9 +167,9 @@ class Session:
         """Return the model under ``recipe``, whichever is set; the last few are kept ready."""
         return self._engine.compress(recipe)
 
-    def apply(self, recipe: Recipe | str) -> int:
+    def apply(self, recipe: Recipe | str | list[Any]) -> int:
         """Set the recipe and return its generation at once; Snapshots of it will follow."""
-        recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
+        recipe = recipe if isinstance(recipe, Recipe) else Recipe.parse(recipe)
         with self._state:
             generation = self._bulletin.begin(recipe)
             self._workers.wake()
@@ -184,7 +184,7 @@ class Session:
         """
         return self._bulletin.follow()
 
-    def measure(self, recipe: Recipe | str | None = None) -> Snapshot:
+    def measure(self, recipe: Recipe | str | list[Any] | None = None) -> Snapshot:
         """Set ``recipe`` (or keep the present one), wait, and return its exact Snapshot.
 
         Raises ``WorkbenchError`` where the recipe could not be carried out, or another one was set

@@ -56,7 +56,7 @@ def test_an_unknown_split_names_those_there_are() -> None:
 
 def test_images_of_another_size_than_the_model_takes_are_refused() -> None:
     DATA.require_image_shape((3, 5, 4), "Model 'm'")
-    with pytest.raises(WorkbenchError, match=r"Model 'm' takes images of 1×28×28 .* 'toy' has 3×5×4"):
+    with pytest.raises(WorkbenchError, match=r"Model 'm' takes images of 1×28×28 .* 'toy' has 3×5×4; resize"):
         DATA.require_image_shape((1, 28, 28), "Model 'm'")
 
 

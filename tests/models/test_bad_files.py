@@ -153,6 +153,15 @@ def test_what_is_not_there_not_a_file_or_not_a_model(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     assert "of a kind the workbench does not load" in refused(tmp_path / "notes.txt")
     assert "int is none of them" in refused(3)
+    (tmp_path / "small.wbz").write_bytes(b"wbz")
+    assert "a packed model, which load_compressed runs" in refused(tmp_path / "small.wbz")
+
+
+def test_what_is_nearly_a_model_is_told_how_to_become_one(weights):
+    for given in (refused(LeNet5), refused(weights, architecture=LeNet5)):
+        assert given == "LeNet5 is a class: give a model made of it, such as LeNet5()."
+    assert "load it into the module" in refused(LeNet5().state_dict())
+    assert "load it into the module" in refused(weights, architecture={})
 
 
 def test_a_file_that_may_not_be_read(weights, monkeypatch):

@@ -192,8 +192,8 @@ class Dataset:
         if self.image_shape != tuple(shape):
             raise WorkbenchError(
                 f"{wanted_by} takes images of {shown_shape(shape)} (channels×height×width) and dataset "
-                f"'{self.name}' has {shown_shape(self.image_shape)}; load it with image_size= and "
-                f"channels=, or choose another dataset."
+                f"'{self.name}' has {shown_shape(self.image_shape)}; resize its images (for a folder or a .parquet "
+                f"file load_dataset does, by image_size= and channels=), or choose another dataset."
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def _load(source: Any, architecture: nn.Module | str | None, input_shape: tuple[
         module, notes = prepare(source)
         return Model(type(source).__name__, module, "module", notes=notes)
     if not isinstance(source, str | os.PathLike):
-        raise ModelError(f"A model is a name, a file or an nn.Module, and {type(source).__name__} is none of them.")
+        raise ModelError(_no_model(source))
     if isinstance(source, str) and source in ARCHITECTURES:
         return load_zoo(source)
     from .hubs import load_from_hub, named
@@ -129,6 +130,11 @@ def _load_file(path: Path, architecture: nn.Module | str | None, input_shape: tu
             return _load_weights(path, architecture)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if suffix == ".wbz":
+        raise ModelError(
+            f"{path} is a packed model, which load_compressed runs and 'workbench benchmark' times: to measure it, or "
+            "to go on from it, give the model that it was made of and its recipe."
+        )
     raise ModelError(f"{path} is of a kind the workbench does not load: give {_suffixes()}.")
 
 
@@ -149,6 +155,8 @@ def _load_weights(path: Path, architecture: nn.Module | str | None) -> Model:
         if architecture not in ARCHITECTURES:
             raise ModelError(f"There is no architecture '{architecture}': give a module or {_zoo()}.")
         fresh, shape = ARCHITECTURES[architecture](), ZOO_SHAPE
+    elif not isinstance(architecture, nn.Module):
+        raise ModelError(_no_model(architecture))
     else:
         fresh, changes = prepare(architecture)
         shape, notes = None, notes + changes
@@ -167,6 +175,14 @@ def _recognise(path: Path, tensors: dict[str, Tensor]) -> str:
         f"{path} holds weights and no architecture: give it, as in "
         f"load_model({path.name!r}, architecture=your_module), or name one of the zoo ({_zoo()})."
     )
+
+
+def _no_model(source: object) -> str:
+    if isinstance(source, type) and issubclass(source, nn.Module):
+        return f"{source.__name__} is a class: give a model made of it, such as {source.__name__}()."
+    if isinstance(source, Mapping):
+        return "A state dict has no architecture: load it into the module, with load_state_dict, and give the module."
+    return f"A model is a name, a file or an nn.Module, and {type(source).__name__} is none of them."
 
 
 def _unknown(path: Path) -> str:
