@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,12 @@ from widgets import ControlsView, ScoreboardView
 from widgets.base.marks import marks_of
 from widgets.controls.presets import PRESETS
 from widgets.controls.state import ControlsState, controls_from_recipe, edited
+from widgets.controls.view import _reached
+from workbench.compression import compress
 from workbench.editing import own_setting, with_layer
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
+from workbench.snapshot import Snapshot
 
 
 def test_a_slider_move_sets_the_sessions_recipe(session: FakeSession) -> None:
@@ -52,6 +56,19 @@ def test_controls_follow_a_recipe_set_elsewhere(session: FakeSession) -> None:
     session.step()
     wait_until(view, "note", lambda note: "it is kept" in note)
     view.close()
+
+
+def test_only_what_is_gone_is_called_removed_and_what_rounding_made_zero_is_called_zero() -> None:
+    def words(text: str) -> str:
+        recipe = Recipe.parse(text)
+        return _reached(Snapshot(0, recipe, layers=compress("lenet300", recipe).layers), 266_610)
+
+    assert words("[]") == ""
+    assert words("- prune: {ratio: 0.6}") == "60.0 % of weights are zero."
+    assert re.fullmatch(r"\d\d\.\d % of weights are zero\.", words("- quantize: {bits: 2}"))
+    assert re.fullmatch(r"\d\d\.\d % of weights removed\.", words("- prune: {ratio: 0.5, granularity: filter}"))
+    both = words("- prune: {ratio: 0.5, granularity: filter}\n- prune: {ratio: 0.5}")
+    assert re.fullmatch(r"\d\d\.\d % of weights removed, 50\.0 % of the rest are zero\.", both)
 
 
 def test_a_refused_recipe_is_said_in_place_and_cleared_by_the_next(

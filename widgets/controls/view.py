@@ -249,10 +249,16 @@ def _advanced_fields() -> list[dict[str, Any]]:
 
 
 def _reached(snapshot: Snapshot, dense: int) -> str:
-    """Say which share of the weights is gone, counting removed channels as well as zeros."""
-    kept = sum(layer.params * (1 - layer.sparsity) for layer in snapshot.layers)
-    share = 1 - kept / dense if dense and snapshot.layers else 0.0
-    return f"{100 * share:.1f} % of weights removed." if share > 0.0005 else ""
+    """Say which share of the weights is gone with their channels, and which is zero, by pruning or by rounding."""
+    kept = sum(layer.params for layer in snapshot.layers)
+    zeros = sum(layer.params * layer.sparsity for layer in snapshot.layers) / kept if kept else 0.0
+    gone = 1 - kept / dense if dense and kept else 0.0
+    told = []
+    if gone > 0.0005:
+        told.append(f"{100 * gone:.1f} % of weights removed")
+    if zeros > 0.0005:
+        told.append(f"{100 * zeros:.1f} % of {'the rest' if told else 'weights'} are zero")
+    return ", ".join(told) + "." if told else ""
 
 
 def _has_batchnorm(module: Any) -> bool:
