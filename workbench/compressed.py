@@ -198,6 +198,7 @@ class CompressedModel:
             levels.numpy() if levels is not None else None,
             self._bits(layer) if layer in self._present else None,
             bins,
+            storage.grids if storage is not None else 1,
         )
 
     def weights_of(self, layer: str) -> list[Tensor]:

@@ -13,7 +13,6 @@ from ..base.plots import ACCENT, BASE, LINE, TEXT, legend_below, note, title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
-    from numpy.typing import NDArray
 
     from workbench.measure.posterior import PosteriorSummary
     from workbench.measure.spectrum import Spectrum
@@ -40,7 +39,7 @@ def plot_histogram(area: FigureBase, summary: WeightSummary, *, log: bool = True
         across = axes.get_xaxis_transform()
         axes.plot(
             shown, np.full(len(shown), 0.015), "|", color=TEXT, markersize=4, transform=across,
-            markeredgewidth=0.6 if len(shown) <= 64 else 0.25, label=_levels(summary.grid),
+            markeredgewidth=0.6 if len(shown) <= 64 else 0.25, label=_levels(summary),
         )  # fmt: skip
     axes.set_xlim(float(summary.edges[0]), float(summary.edges[-1]))
     axes.set_xlabel("weight")
@@ -127,11 +126,12 @@ def describe(summary: WeightSummary) -> str:
     return f"{removed}{summary.sparsity:.1%} zeros, {bits}".replace("%", " %")
 
 
-def _levels(levels: NDArray[np.float32]) -> str:
+def _levels(summary: WeightSummary) -> str:
     """Return what to call the values a weight can take: a quantizer's are evenly spaced, a codebook's are not."""
-    gaps = np.diff(levels)
+    gaps = np.diff(summary.grid)
     even = not len(gaps) or float(gaps.max() - gaps.min()) <= 0.02 * float(gaps.max())
-    return f"{len(levels)} {'quantizer' if even else 'codebook'} values"
+    of = f", of one of {summary.grids:,} grids" if summary.grids > 1 else ""
+    return f"{len(summary.grid)} {'quantizer' if even else 'codebook'} values{of}"
 
 
 def _ranges(

@@ -184,7 +184,7 @@ class WeightView(View):
                 "layer": summary.layer, "threshold": summary.threshold, "sparsity": round(summary.sparsity, 5),
                 "bits": summary.bits, "removed": round(summary.removed, 5),
                 "channels": channels.channels if channels else 0, "group": channels.group if channels else 1,
-                "posterior": has_posterior(session),
+                "grids": summary.grids, "posterior": has_posterior(session),
             }  # fmt: skip
             self.posterior = posterior.shown.tobytes() if posterior else b""
             self._publish_pictures(pictures)

@@ -126,6 +126,7 @@ function render({ model, el }) {
     if (model.get("rank") >= floats("spectrum_before").length) missing.push("cut");
     if (!codes("pictures_after").includes(ABSENT)) missing.push("removed");
     legend.say("after", "after", about.threshold != null && mode === "histogram" ? "after, its zeros left out" : "after");
+    legend.say("grid", "levels", about.grids > 1 ? `values a weight can take on one of the ${count(about.grids)} grids` : "values a weight can take");
     legend.say("scale", pictured.reach ? `± ${short(pictured.reach)}` : "");
     legend.show(mode, missing);
     pages.hidden = mode !== "filters";

@@ -24,7 +24,7 @@ class WeightSummary:
     zero where the layer was pruned (their share is ``sparsity``). ``threshold`` is the magnitude up to
     which weights were pruned. ``grid`` holds the values a weight can take, rising: the quantizer's, of the
     channel with the median scale where every channel has its own, or a codebook's; empty where there are
-    too many to draw. ``bits``
+    too many to draw. ``grids`` tells how many there are of which it is the middle one. ``bits``
     is what a stored weight is written in. ``removed`` is the share of the weights that left the layer
     with their channels.
     """
@@ -38,6 +38,7 @@ class WeightSummary:
     sparsity: float
     bits: float | None
     removed: float = 0.0
+    grids: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,7 @@ def summarize_weights(
     grid: NDArray[np.float32] | None = None,
     bits: float | None = None,
     bins: int = 64,
+    grids: int = 1,
 ) -> WeightSummary:
     """Return the summary of a layer's weight tensors ``before`` and ``after`` a recipe."""
     old, new = _joined(before), _joined(after)
@@ -81,6 +83,7 @@ def summarize_weights(
         sparsity=1 - int(torch.count_nonzero(new)) / max(1, new.numel()),
         bits=bits,
         removed=1 - new.numel() / max(1, old.numel()),
+        grids=grids,
     )
 
 

@@ -51,6 +51,11 @@ class Storage(ABC):
         """Return the values a weight can take, for the histogram; None where there are too many to draw."""
         return None
 
+    @property
+    def grids(self) -> int:
+        """How many sets of values there are, such as one for each channel; ``levels`` are the middle one's."""
+        return 1
+
     def masked(self, pruned: Tensor) -> Storage | None:
         """Return the same with the weights where ``pruned`` is true set to zero; None where it can't hold zero."""
         return None
@@ -106,6 +111,11 @@ class Codes(Storage):
         zero_point = self.zero_point.numpy().astype(np.uint8 if self.bits <= 8 else np.uint16)
         codes = Packed(self.codes.numpy().astype(code_type(self.bits), copy=False), self.bits)
         return Grid.of(codes, self.scale.numpy(), zero_point, self.axis, self.group)
+
+    @property
+    def grids(self) -> int:
+        """How many scales there are."""
+        return len(self.scale)
 
     def levels(self) -> Tensor | None:
         """Return the values the codes can take; of the slice with the median scale where there are several."""
@@ -194,6 +204,11 @@ class TableCodes(Storage):
         kept = None if self.kept is None else self.kept.numpy()
         codes, scale = self.codes.numpy(), self.scale.numpy()
         return (yield from search_levels(codes, self.bits, self.table, scale, self.axis, self.group, kept))
+
+    @property
+    def grids(self) -> int:
+        """How many scales there are."""
+        return len(self.scale)
 
     def levels(self) -> Tensor | None:
         """Return the table's values at the median scale; None for those of 8 bits, too many to draw."""

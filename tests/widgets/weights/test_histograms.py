@@ -39,6 +39,20 @@ def test_every_layer_has_a_histogram_of_all_its_weights(session: wb.Session, rec
 
 
 @pytest.mark.parametrize(
+    ("recipe", "grids"),
+    [
+        ("[]", 1), ("- quantize: {bits: 4}", 16), ("- quantize: {bits: 4, per: tensor}", 1),
+        ("- quantize: {format: nf, bits: 4}", 16), ("- share: {bits: 3}", 1),
+    ],
+)  # fmt: skip
+def test_a_grid_that_is_one_of_several_is_told_as_that(session: wb.Session, recipe: str, grids: int) -> None:
+    view = WeightView(session, compact=True)
+    view.marks.select("first")
+    assert drawn(view, session, recipe)["grids"] == grids
+    view.close()
+
+
+@pytest.mark.parametrize(
     ("recipe", "bits", "values"), [("[]", 32, 0), ("- quantize: {bits: 1}", 1, 2), ("- quantize: {bits: 16}", 16, 0)]
 )
 def test_bits_and_grid_are_told_as_they_are_stored(session: wb.Session, recipe: str, bits: int, values: int) -> None:
