@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import workbench as wb
+from workbench.analyze.report import render_sensitivity, sensitivity_report
 from workbench.analyze.sensitivity import Sensitivity, measure_sensitivity
 from workbench.analyze.sweep import RELATIVE, SensitivityJob
 from workbench.errors import WorkbenchError
@@ -64,6 +66,16 @@ def test_cells_with_removed_channels_are_what_the_session_measures(residual: Ses
     found = measure_sensitivity(residual, values=[0.5], layers=["conv1", "stage2.1.conv1"], recipe=recipe).result()
     assert found.question.settings["granularity"] == "filter"
     assert_cells_are_measurements(residual, found)
+
+
+def test_a_layer_that_can_lose_no_filter_alone_is_told_from_one_that_bears_the_loss(residual: Session) -> None:
+    recipe = wb.Recipe.parse("- prune: {granularity: filter, ratio: 0.1}")
+    layers = ["stage2.1.conv1", "stage2.1.conv2", "fc"]
+    found = measure_sensitivity(residual, values=[0.5], layers=layers, recipe=recipe, tolerance=0.05).result()
+    assert found.untouched.tolist() == [[False], [True], [True]]
+    first, *others = render_sensitivity(sensitivity_report(residual, found)).splitlines()[3:6]
+    assert re.search(r"\d\.\d\d", first)
+    assert all("–" in line for line in others)
 
 
 def test_a_model_that_does_not_export_is_swept_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ function drawMap(pen, data, layout, view) {
         pen.fillStyle = ink;
         pen.font = `${Math.min(11.5, rowHeight - 2.5)}px ${view.font}`;
         pen.textAlign = "center";
-        pen.fillText(lostText(cell.lost, data.metric), x + columnWidth / 2, y + rowHeight / 2 + 0.5);
+        pen.fillText(cell.same ? "–" : lostText(cell.lost, data.metric), x + columnWidth / 2, y + rowHeight / 2 + 0.5);
       }
     }
     drawPresent(pen, data, layout, row, y, colours);

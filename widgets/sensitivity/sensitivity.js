@@ -51,6 +51,7 @@ function readData(model) {
   const layers = model.get("layers");
   const [value, low, high] = ["value", "low", "high"].map((name) => typed(model.get(name), Float32Array));
   const n = typed(model.get("n"), Uint32Array);
+  const untouched = typed(model.get("untouched"), Uint8Array);
   const metric = about.metric || { ...POINTS, offset: about.baseline };
   const harm = (figure) => metric.factor * (figure - metric.offset);
   const data = {
@@ -62,7 +63,7 @@ function readData(model) {
     cell(row, column) {
       const at = row * levels.length + column;
       if (!(n[at] > 0)) return null;
-      return { value: value[at], low: low[at], high: high[at], n: n[at], lost: harm(value[at]), half: Math.abs(metric.factor) * (high[at] - low[at]) / 2 };
+      return { value: value[at], low: low[at], high: high[at], n: n[at], same: untouched[at] === 1, lost: harm(value[at]), half: Math.abs(metric.factor) * (high[at] - low[at]) / 2 };
     },
     // Where among the columns a setting lies; null for one that does nothing.
     placeOf(setting) {
@@ -81,6 +82,7 @@ function inWords(data, { row, column }, whole = false) {
   const cell = data.cell(row, column);
   const where = `${data.layers[row]} at ${data.levelText(data.levels[column])}`;
   if (!cell) return `${where}: not measured yet`;
+  if (cell.same) return `${where}: left as it is, since nothing of the layer can be compressed so by itself`;
   const { total, split } = data.about;
   const { metric } = data;
   const seen = `${count(cell.n)} of ${count(total)} ${split} images`;
@@ -314,7 +316,7 @@ function render({ model, el }) {
   start.addEventListener("click", () => model.send({ do: model.get("progress").state === "running" ? "cancel" : "start" }));
   begin.addEventListener("click", () => { model.send({ do: "start" }); start.focus(); });
 
-  const traits = onTraits(model, ["value", "low", "high", "n", "present", "about", "progress", "problem", "layers", "selected", "locked", "technique", "mode", "metric", "form", "precision", "ranking", "pairs", "asked"], update, { frame: true });
+  const traits = onTraits(model, ["value", "low", "high", "n", "untouched", "present", "about", "progress", "problem", "layers", "selected", "locked", "technique", "mode", "metric", "form", "precision", "ranking", "pairs", "asked"], update, { frame: true });
   const looks = onLooks(grid, redraw);
   const unseen = reportVisibility(model, el);
   update();

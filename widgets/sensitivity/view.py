@@ -102,6 +102,7 @@ class SensitivityView(View):
     low = _array()
     high = _array()
     n = _array()  # uint32, images behind each
+    untouched = _array()  # uint8, 1 where the setting leaves the model as it is
     present = _array()  # float32, each layer's setting now
     about = traitlets.Dict().tag(sync=True)
     progress = traitlets.Dict().tag(sync=True)
@@ -308,6 +309,7 @@ class SensitivityView(View):
             for name, values in zip(("value", "low", "high"), figures or (None,) * 3, strict=True):
                 self.set_trait(name, values.astype(np.float32).tobytes() if values is not None else b"")
             self.n = found.n.astype(np.uint32).tobytes() if found else b""
+            self.untouched = found.untouched.astype(np.uint8).tobytes() if found and found.untouched.any() else b""
             self.about = about(found, self.metric)
             self._show_tables(found)
         self.progress = course(studies)

@@ -124,6 +124,14 @@ class Sensitivity:
         return bool((self.n == self.total).all())
 
     @property
+    def untouched(self) -> NDArray[np.bool_]:
+        """Where the setting leaves the model as it is ``(layers, levels)``: a layer may lose no filter alone."""
+        if not {"agreement", "kl"} <= self.measured.keys():
+            return np.zeros(self.n.shape, np.bool_)
+        agreement, kl = self.measured["agreement"].value, self.measured["kl"].value
+        return np.asarray((self.n == self.total) & (agreement == 1.0) & (kl == 0.0))
+
+    @property
     def lost(self) -> Floats:
         """The share of the images lost against the dense model, ``(layers, levels)``; negative where gained."""
         return self.baseline.value - self.value

@@ -137,11 +137,20 @@ def render_sensitivity(report: dict[str, Any]) -> str:
     ]
     for layer in layers:
         lost = [100 * (baseline["value"] - estimate["value"]) for estimate in layer[told]]
-        lines.append(" ".join([layer["name"].ljust(width), *(f"{points:7.2f}" for points in lost), _place(layer)]))
+        shown = ("      –" if same else f"{points:7.2f}" for points, same in zip(lost, _untouched(layer), strict=True))
+        lines.append(" ".join([layer["name"].ljust(width), *shown, _place(layer)]))
+    if any(any(_untouched(layer)) for layer in layers):
+        lines.append("–: left as it is, since nothing of the layer can be compressed so by itself")
     if report["order"] is not None and report["order"] < 1:
         lines.append(f"order of the layers: rank correlation with that on all images ≥ {report['order']:.2f} (90 %)")
     lines += _metric_lines(report.get("metrics", [])) + _pair_lines(report.get("pairs"))
     return "\n".join(lines)
+
+
+def _untouched(layer: dict[str, Any]) -> list[bool]:
+    """Return where a setting leaves the model as it is."""
+    figures = zip(layer["agreement"], layer["kl"], strict=True)
+    return [same["kind"] == "exact" and same["value"] == 1 and kl["value"] == 0 for same, kl in figures]
 
 
 def _place(layer: dict[str, Any]) -> str:
