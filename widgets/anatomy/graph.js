@@ -1,7 +1,7 @@
 // The model's layers and their links: left to right by the longest way from the input, links that skip layers as
 // arcs. It scrolls and zooms; a click or Enter selects a layer in every view.
 
-const STEP = 30, BOX = 22, LANE = 34;
+const STEP = 30, BOX = 22, LANE = 34, LINE = 16;
 const svg = (tag, attributes = {}, ...children) => {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -22,8 +22,10 @@ function layoutOf({ places, links }) {
   const rows = Math.max(1, ...taken.values());
   spots.forEach((spot, number) => {
     spot.y = head + spot.row * LANE;
-    const last = taken.get(places[number].column) - 1;
-    spot.below = spot.row === 0 ? head + last * LANE : null; // below all of its column; the others are told on pointing
+    // Names are below all of a column, those of two side by side from the upper one on; of more the first and their number.
+    const count = taken.get(places[number].column);
+    const name = spot.row === 1 && count > 2 ? `+${count - 1} more` : places[number].label;
+    spot.name = spot.row < 2 ? { text: name, x: spot.x + 3 + (count > 1 ? (spot.row - 0.5) * LINE : 0), y: head + (count - 1) * LANE + BOX / 2 + 10 } : null;
   });
   return { spots, width: 40 + Math.max(...spots.map(({ x }) => x)), height: head + rows * LANE + 74 };
 }
@@ -75,13 +77,13 @@ function modelGraph(onSelect) {
       return svg("path", { d: shape, class: rise ? "wb-skip" : "wb-link-line" });
     });
     const nodes = graph.places.map(({ label, kind }, number) => {
-      const { x, y, below } = spots[number];
+      const { x, y, name } = spots[number];
       if (kind === "join") return svg("g", { class: "wb-join" }, svg("circle", { cx: x, cy: y, r: 8 }), svg("text", { x, y: y + 4, "text-anchor": "middle" }, label));
       if (kind === "input") return svg("g", { class: "wb-join" }, svg("circle", { cx: x, cy: y, r: 5 }));
       const place = layers.indexOf(label);
       const box = svg("g", { class: "wb-node", role: "option", "data-layer": label, "aria-selected": "false" },
         svg("title", {}, label), svg("rect", { x: x - BOX / 2, y: y - BOX / 2, width: BOX, height: BOX, rx: 5 }),
-        ...(below == null ? [] : [svg("text", { x: x + 3, y: below + BOX / 2 + 10, transform: `rotate(58 ${x + 3} ${below + BOX / 2 + 10})` }, label.length > 16 ? `…${label.slice(-15)}` : label)]));
+        ...(name ? [svg("text", { x: name.x, y: name.y, transform: `rotate(58 ${name.x} ${name.y})` }, name.text.length > 16 ? `…${name.text.slice(-15)}` : name.text)] : []));
       box.addEventListener("click", () => onSelect(place));
       boxes.set(place, box);
       return box;
