@@ -23,7 +23,8 @@ def add(verbs: Verbs[Any]) -> None:
         action="append",
         default=[],
         metavar="WHAT=MS",
-        help="measured on the device: dense=12.5, an .onnx file or a published network's name; may be repeated",
+        help="measured on the device: dense=12.5, or in the place of dense a recipe's or .onnx file or a "
+        "published network's name; may be repeated",
     )
     verb.add_argument(
         "--profile",

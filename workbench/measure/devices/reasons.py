@@ -47,7 +47,7 @@ def explain_on(target: Target, change: Change, ratio: Forecast) -> str:
     elif smaller or int8:
         sentences += _misaligned(target, change)
     if (smaller or int8) and ratio.low < 1 < ratio.high:
-        sentences.append("The interval of the ratio holds 1: an anchor measured on the device would tell.")
+        sentences.append("The interval of the ratio holds 1: both models measured on the device would tell.")
     return " ".join(sentences[:3])
 
 

@@ -97,7 +97,7 @@ class Target:
     def to_json(self) -> dict[str, Any]:
         """Return the entry of ``workbench devices --json``."""
         description = self.description
-        reach = "wide interval" if not self.anchors else counted(self.anchors, "measurement")
+        reach = counted(self.anchors, "measurement") if self.anchors else "its data sheet, with a wide interval"
         threads = counted(description.threads, "thread")
         overhead = self.machine.overhead * 1e6 * float(np.exp(self.belief.mean[len(TERMS) - 1]))
         return {
