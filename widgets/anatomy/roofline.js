@@ -26,7 +26,7 @@ function profilePanel(send) {
   const root = element("div", { class: "wb-profile", tabindex: 0, role: "region", "aria-label": "Profile of the uncompressed model" });
   root.hidden = true;
   let drawn = null;
-  const list = (kind, texts) => element("ul", { class: `wb-${kind}` }, ...texts.map((text) => element("li", {}, text)));
+  const list = (kind, texts) => element("ul", { class: `wb-${kind}` }, ...texts.map((text) => element("li", {}, spaced(text))));
   return {
     root,
     show(found, open) {

@@ -65,6 +65,8 @@ const number = (value, digits) => formatOf(digits).format(value);
 const count = (value) => formatOf().format(value);
 const plural = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
 const percent = (share, digits = 1) => `${number(share * 100, digits)} %`;
+// A sentence of the engine's, which writes 5% as a terminal does, the way that the page does.
+const spaced = (text) => (text || "").replace(/(\d)%/g, "$1\u00a0%");
 function bytes(size) {
   if (size == null) return "–";
   if (size < 1e3) return `${size} B`;

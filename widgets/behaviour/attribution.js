@@ -83,7 +83,7 @@ function attributionPart(model) {
       method.value = model.get("method");
       drawPicks();
       drawMaps();
-      setText(pictures.pixels.caption, `${count(data.image)}, ${data.label < 0 ? "no label" : `truly ${classes[data.label]}`}`);
+      setText(pictures.pixels.caption, `image ${count(data.image)}, ${data.label < 0 ? "no label" : `truly ${classes[data.label]}`}`);
       setText(pictures.before.caption, `answer: ${classes[data.answers[0]]}`);
       setText(pictures.after.caption, `answer: ${classes[data.answers[1]]}`);
       const about = classes[data.target];

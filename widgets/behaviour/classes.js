@@ -43,7 +43,7 @@ function classesPart() {
       found = data;
       const hurt = data.rows.filter((row) => row.hurt).length; // which, the table tells
       const overall = `; all images together changed by ${inPoints(data.overall[0])} points`;
-      setText(sentence, hurt ? `${hurt} of ${data.rows.length} classes ${hurt === 1 ? "is" : "are"} hurt beyond chance${overall}.` : data.sentence);
+      setText(sentence, hurt ? `${hurt} of ${data.rows.length} classes ${hurt === 1 ? "is" : "are"} hurt beyond chance${overall}.` : spaced(data.sentence));
       sentence.classList.toggle("wb-hurting", hurt > 0);
       draw();
     },

@@ -15,7 +15,7 @@ function confusionPart(model) {
     const form_ = form.value();
     const moved = form_ === "moved";
     setText(hint, moved ? "Images of a true class (rows) by the answer given (columns): after minus before." : "Images of a true class (rows) by the answer given (columns).");
-    told.replaceChildren(...found.told.map(([truth, answer, before, after]) => element("li", {}, element("b", { class: after > before ? "wb-more" : "wb-less" }, after > before ? `+${after - before}` : `−${before - after}`), ` ${classes[truth]} taken for ${classes[answer]}: ${count(before)} → ${count(after)}`)));
+    told.replaceChildren(...found.told.map(([truth, answer, before, after]) => element("li", {}, element("b", { class: after > before ? "wb-more" : "wb-less" }, `${after > before ? "+" : "−"}${count(Math.abs(after - before))}`), ` ${classes[truth]} taken for ${classes[answer]}: ${count(before)} → ${count(after)}`)));
     if (!found.told.length) told.replaceChildren(element("li", {}, "No confusion changed."));
     table.hidden = !found.before;
     if (!found.before) return;
@@ -27,7 +27,7 @@ function confusionPart(model) {
       const bad = moved ? (row === column ? value < 0 : value > 0) : row !== column;
       return `--wb-share:${Math.min(100, Math.round(12 + (78 * Math.abs(value)) / (row === column && !moved ? Math.abs(value) * 1.6 : most)))}%;--wb-ink:var(--wb-${bad ? "problem" : "accent"})`;
     };
-    const text = (value) => (value === 0 ? "" : moved ? (value > 0 ? `+${value}` : `−${-value}`) : count(value));
+    const text = (value) => (value === 0 ? "" : moved ? `${value > 0 ? "+" : "−"}${count(Math.abs(value))}` : count(value));
     table.replaceChildren(element("caption", { class: "wb-hidden" }, hint.textContent),
       element("thead", {}, element("tr", {}, element("td"), ...classes.map((name) => element("th", { scope: "col" }, element("span", {}, name))))),
       element("tbody", {}, ...classes.map((name, row) => element("tr", {}, element("th", { scope: "row" }, name),

@@ -10,12 +10,12 @@ function driftPart(model) {
     element("thead", {}, element("tr", {}, ...["Layer", "Signal over error", "SQNR", "its own", "cosine", "CKA"].map((title) => element("th", { scope: "col" }, title)))), body);
   const note = element("p", { class: "wb-muted wb-note" });
   const root = element("div", { class: "wb-part wb-drift" }, sentence, element("div", { class: "wb-scroll", tabindex: 0, role: "region", "aria-label": "Layers" }, table), note);
-  const decibels = (value) => (value == null ? "–" : value >= 120 ? "same" : `${number(value, 1)} dB`);
+  const decibels = (value) => (value == null ? "–" : value >= 120 ? "same" : `${number(value, 1).replace("-", "−")} dB`);
   const share = (value) => (value == null ? "–" : number(value, 3));
   return {
     root,
     show(data) {
-      setText(sentence, data.sentence);
+      setText(sentence, spaced(data.sentence));
       sentence.classList.toggle("wb-hurting", data.first != null);
       const from = data.rows.findIndex(({ name }) => name === data.first);
       body.replaceChildren(...data.rows.map((row, place) => {

@@ -13,7 +13,7 @@ function teacherPart() {
   return {
     root,
     show(data) {
-      setText(sentence, data.sentence);
+      setText(sentence, spaced(data.sentence));
       head.replaceChildren(element("tr", {}, ...["Class", "Same answer, after (95 %)", "before", "Teacher right", "Student right, after", "before", "only teacher", "only student"].map((title) => element("th", { scope: "col" }, title))));
       const rows = [...data.rows].sort((a, b) => a.agree_after[0] - b.agree_after[0]);
       body.replaceChildren(...[{ ...data.all, name: "All images" }, ...rows].map((row, place) => element("tr", { "data-class": row.name },

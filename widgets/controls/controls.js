@@ -152,7 +152,7 @@ function render({ model, el }) {
     recalibrate.small.classList.toggle("wb-hidden", has);
     setText(note, model.get("note") || "Drag to remove the smallest weights.");
     placeProblem();
-    const said = model.get("remarks");
+    const said = model.get("remarks").map(spaced);
     if ([...remarks.children].map((item) => item.textContent).join("\n") !== said.join("\n")) remarks.replaceChildren(...said.map((text) => element("li", {}, text)));
     remarks.hidden = !said.length;
   }

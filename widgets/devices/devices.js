@@ -39,7 +39,7 @@ function render({ model, el }) {
     }
     const range = [Math.min(0.1, ...rows.map((row) => row.ratio[1])), Math.max(2, ...rows.map((row) => row.ratio[2]))];
     table.replaceChildren(tableOf("Devices", ["Device", "Time ÷ dense", "Ratio", "An image", "Energy"], rows.map((row) => [
-      element("span", {}, row.title, element("small", {}, row.reason || `${row.runtime}; ${row.anchors ? plural(row.anchors, "measurement") : "nothing measured there: wide intervals"}`), row.caution ? element("small", {}, row.caution) : ""),
+      element("span", {}, row.title, element("small", {}, spaced(row.reason) || `${row.runtime}; ${row.anchors ? plural(row.anchors, "measurement") : "nothing measured there: wide intervals"}`), row.caution ? element("small", {}, row.caution) : ""),
       reach(row.ratio, range),
       element("span", {}, times(row.ratio[0]), element("small", {}, row.ratio[1] < row.ratio[2] ? `${times(row.ratio[1])} to ${times(row.ratio[2])}` : "the same")),
       element("span", {}, `${about(row.ms[0])} ms`, element("small", {}, `${about(row.ms[1])} to ${about(row.ms[2])}`)),

@@ -133,7 +133,7 @@ class ExportView(View):
         return [
             entry("packed", compressed.nbytes, "Every tensor in its smallest encoding, the recipe with it; no code."),
             entry("onnx", onnx, about_onnx(compressed, int8, onnx), exact=onnx is None or not int8 or made is not None),
-            entry("recipe", len(text.encode()), "The steps as YAML, for this page and for workbench --recipe."),
+            entry("recipe", len(text.encode()), "The steps as YAML, for this page and the command line's --recipe."),
         ]
 
     def _maker(self, session: Session, kind: Kind) -> tuple[str, Callable[[], bytes]]:

@@ -52,7 +52,7 @@ function render({ model, el }) {
     work.replaceChildren(...found.stage_ms.map((ms, at) => element("div", { style: `flex:${ms} 1 0` }, `${at + 1}: ${percent(ms / sum, 0)}`)));
     const starts = ["the input", ...pipeline.cuts];
     table.replaceChildren(tableOf("Stages", ["Stage", "begins at", "a microbatch", "weights", "memory"], found.stage_ms.map((ms, at) => [String(at + 1), starts[at], `${rounded(ms)} ms`, bytes(pipeline.stages[at].weights), bytes(pipeline.stages[at].peak)])));
-    setText(reason, found.reason);
+    setText(reason, spaced(found.reason));
     chart.replaceChildren(element("h3", {}, "More processes, foretold"), speedupChart(found));
   }
   function update() {

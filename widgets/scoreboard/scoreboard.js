@@ -240,9 +240,10 @@ function render({ model, el }) {
     setText(latency.change, change == null ? "" : Math.abs(change - 1) < 0.03 ? "same as dense" : change > 1 ? `${number(change, 1)}× faster` : `${number(1 / change, 1)}× slower`);
     const [runtime, version] = figure.runtime.split(" ");
     const conditions = `${figure.batch === 1 ? "one image at a time" : `batches of ${figure.batch}`}, in ${titleOf(runtime)}${version ? ` ${version}` : ""}`;
-    setText(reason, figure.reason || conditions);
-    reason.title = figure.reason || `${conditions}, on ${figure.device}`;
-    setText(why, figure.reason || `Latency is that of ${conditions}, on this machine.`);
+    const because = spaced(figure.reason);
+    setText(reason, because || conditions);
+    reason.title = because || `${conditions}, on ${figure.device}`;
+    setText(why, because || `Latency is that of ${conditions}, on this machine.`);
     setText(measured, figure.measured ? `measured ${milliseconds(figure.measured.value)} (${number(figure.measured.low, 2)}–${number(figure.measured.high, 2)})` : "not measured yet");
     const top = Math.max(value, high, base?.value ?? 0, figure.measured?.high ?? 0) * 1.08;
     place(latency.marks.fill, 0, value / top);

@@ -12,7 +12,7 @@ const roundSteps = (low, high, wanted) => {
 function linearTicks([low, high], wanted) {
   const step = roundSteps(low, high, wanted);
   const ticks = [];
-  for (let at = Math.ceil(low / step - 1e-6); at * step <= high + step * 1e-6; at += 1) ticks.push(at * step);
+  for (let at = Math.ceil(low / step - 1e-6); at * step <= high + step * 1e-6; at += 1) ticks.push(at * step + 0); // never −0
   return { ticks, step };
 }
 function logTicks([low, high], wanted) {

@@ -61,9 +61,8 @@ class Drift:
             return f"No layer goes wrong: the model's output keeps {self.output:.0f} dB of signal over error."
         layer = next(layer for layer in self.layers if layer.name == self.first)
         own = "by its own error" if layer.own < WRONG + 3 else "through what came before it"
-        return (
-            f"It first goes wrong at {self.first} ({layer.sqnr:.1f} dB), {own}; the output keeps {self.output:.1f} dB."
-        )
+        first, last = (f"{found:.1f} dB".replace("-", "−") for found in (layer.sqnr, self.output))
+        return f"It first goes wrong at {self.first} ({first}), {own}; the output keeps {last}."
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for JSON."""
