@@ -288,6 +288,10 @@ class FakeSession:
         self.applied.pop()
         self.apply(self.applied.pop())
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     def close(self) -> None:
         with self._wake:
             self._closed = True

@@ -35,6 +35,24 @@ def test_a_new_listener_is_drawn_at_once_with_the_present_snapshot(session: Fake
     assert drawn.snapshots == [session.snapshot]
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_a_view_cannot_draw_is_logged_unless_its_session_was_closed(
+    session: FakeSession, caplog: pytest.LogCaptureFixture, closed: bool
+) -> None:
+    after = Drawn()
+
+    def fail(snapshot: Any) -> None:
+        raise RuntimeError("The database is closed.")
+
+    if closed:
+        session.close()
+    leaves = listen(session, fail), listen(session, after)
+    after.wait_for(1)
+    for leave in leaves:
+        leave()
+    assert bool(caplog.records) is not closed
+
+
 def test_what_was_replaced_before_it_was_drawn_is_never_drawn(session: FakeSession) -> None:
     drawn, entered, free = Drawn(), threading.Event(), threading.Event()
 

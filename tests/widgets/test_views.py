@@ -6,6 +6,7 @@ from typing import Any
 import comm
 import pytest
 from ipykernel.comm.comm import BaseComm
+from torch import nn
 
 from tests.widgets.conftest import move, wait_until
 from tests.widgets.fake_session import REASON, TOTAL, FakeSession
@@ -14,6 +15,13 @@ from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
 from workbench.run.onnx_export import export_graph
 from workbench.session import Session
+
+
+@pytest.mark.parametrize("show", [Workbench, ScoreboardView])
+def test_what_is_no_session_is_told_how_to_become_one(show: Any) -> None:
+    with pytest.raises(WorkbenchError, match=rf"{show.__name__} shows a Session: open one with Session\(model, data\)"):
+        show(nn.Linear(2, 2))
+
 
 # Scoreboard
 

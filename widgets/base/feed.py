@@ -138,4 +138,5 @@ class Feed:
         try:
             draw(snapshot)
         except Exception:  # one broken view must not silence the others
-            _log.exception("A view could not draw generation %s.", snapshot.generation)
+            if not self.session.closed:  # which has taken its history with it
+                _log.exception("A view could not draw generation %s.", snapshot.generation)

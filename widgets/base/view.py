@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
+from workbench.errors import WorkbenchError
+
 from .feed import listen
 from .marks import Marks, marks_of
 from .picture import Pictured
@@ -50,6 +52,12 @@ def _source(*names: str) -> str:
     return "\n".join((_WIDGETS / name).read_text(encoding="utf-8") for name in names)
 
 
+def require_session(session: object, shown_by: str) -> None:
+    """Raise ``WorkbenchError`` for what is no Session, such as the model or the name that one is opened on."""
+    if not hasattr(session, "snapshot"):
+        raise WorkbenchError(f"{shown_by} shows a Session: open one with Session(model, data), and give that.")
+
+
 class View(Pictured, Widget):
     """A widget that draws one Session's Snapshots.
 
@@ -75,6 +83,7 @@ class View(Pictured, Widget):
         self.on_msg(self._on_message)
         self.observe(self._on_visible, "visible")
         if session is not None:
+            require_session(session, type(self).__name__)
             self.attach(session)
 
     def attach(self, session: Session) -> None:

@@ -11,7 +11,7 @@ from ..allocation.view import AllocationView
 from ..anatomy.view import AnatomyView
 from ..base import plots
 from ..base.picture import Pictured
-from ..base.view import View, style
+from ..base.view import View, require_session, style
 from ..base.widget import Widget
 from ..behaviour.view import BehaviourView
 from ..controls.view import ControlsView
@@ -122,6 +122,7 @@ class Workbench(Pictured, ipywidgets.Box):
         if session is None or isinstance(session, str):
             self._loading = self.picker.choose(session or "", data or "")
         else:
+            require_session(session, "Workbench")
             self._attach(session)
 
     @property
