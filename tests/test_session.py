@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from torch import nn
 
 import workbench as wb
 from workbench.history import History
+from workbench.measure.latency.measured import open_session
 from workbench.models.tracing import Tracing
 from workbench.run.onnx_export import export_graph
 from workbench.session import Session
@@ -450,6 +452,25 @@ def test_measuring_latency_says_what_it_measured(session: Session) -> None:
     assert 0 < latency.low <= latency.ms <= latency.high
     assert latency.batch == 1
     assert session.snapshot.measured_latency == latency
+
+
+def test_latency_is_measured_as_it_is_predicted_with_weights_unpacked_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    graphs = []
+
+    def opened(model: onnx.ModelProto, threads: int = 1, **options: Any) -> Any:
+        path = tmp_path / f"{len(graphs)}.onnx"
+        found = open_session(model, threads, optimized_to=str(path), **options)
+        graphs.append({node.op_type for node in onnx.load(path).graph.node})
+        return found
+
+    monkeypatch.setattr("workbench.measure.latency.measured.open_session", opened)
+    session.measure("- quantize: {bits: 4}")
+    session.measure_latency()
+    four, dense = graphs[0], graphs[1]
+    assert "DequantizeLinear" not in four
+    assert {op for op in four if "Gemm" in op} == {op for op in dense if "Gemm" in op}
 
 
 def test_measured_latency_of_int8_runs_on_int8_kernels(data: wb.Dataset) -> None:

@@ -131,11 +131,13 @@ class LatencyEstimator:
         """Return the measured latency of the exported model at batch 1, one thread, on this machine.
 
         The baseline is measured beside it (for an int8 file the baseline in int8 too): the reason compares the two,
-        and later predictions are scaled by what was predicted and measured for the baseline.
+        and later predictions are scaled by what was predicted and measured for the baseline. Weights that are kept as
+        integers and run as fp32 are unpacked once, when the file is loaded, as predictions take it.
         """
         from workbench.measure.latency import measure_latency
 
-        measured = measure_latency(self.file(compressed), self._subject.image_shape)
+        unpacked = not runs_int8(compressed)
+        measured = measure_latency(self.file(compressed), self._subject.image_shape, unpacked=unpacked)
         self._anchor = measured
         if not compressed.recipe:
             return measured

@@ -52,11 +52,13 @@ def open_session(
     *,
     fused: bool = True,
     optimized_to: str | None = None,
+    unpacked: bool = False,
 ) -> Any:
     """Return a fresh ONNX Runtime session on the CPU; ``model`` may also be the path of a file.
 
     Without ``fused`` the graph is run as it is, no operator taken into another. ``optimized_to``: where the
-    graph that runs is written.
+    graph that runs is written. ``unpacked``: weights kept as integers become fp32 when the model is loaded, rather
+    than in every run; for graphs of real int8 operators it must stay off.
 
     Idle threads sleep rather than spin: beside other work, spinning costs more than it saves.
     """
@@ -67,6 +69,8 @@ def open_session(
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if unpacked:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if not fused:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if optimized_to is not None:
@@ -89,14 +93,15 @@ def measure_latency(
     seconds: float = 1.0,
     tolerance: float = 0.01,
     cancelled: Callable[[], bool] = lambda: False,
+    unpacked: bool = False,
 ) -> Latency:
     """Measure ``model`` on ``batch`` images ``(C, H, W)``, as kind "measured".
 
     Runs until the median's 95 % interval is within ``tolerance`` on both sides, for at most
     ``seconds``. ``reason`` says so when the machine was too busy for that. ``cancelled`` is asked
-    between runs; what was measured until then is returned.
+    between runs; what was measured until then is returned. ``unpacked`` is as in ``open_session``.
     """
-    run = _runner(model, image_shape, batch, threads)
+    run = _runner(model, image_shape, batch, threads, unpacked)
     _warm_up(run, min(0.1, seconds / 10))
     times: list[int] = []
     deadline = time.perf_counter() + seconds
@@ -168,8 +173,10 @@ def _interleaved(column: np.ndarray, few: bool, batch: int) -> Interleaved:
     return Interleaved(_latency(float(low), float(usual), float(high), batch, ""), noisy)
 
 
-def _runner(model: Model, image_shape: tuple[int, ...], batch: int, threads: int) -> Callable[[], Any]:
-    session = open_session(model, threads)
+def _runner(
+    model: Model, image_shape: tuple[int, ...], batch: int, threads: int, unpacked: bool = False
+) -> Callable[[], Any]:
+    session = open_session(model, threads, unpacked=unpacked)
     name = session.get_inputs()[0].name
     images = np.random.default_rng(0).standard_normal((batch, *image_shape), dtype=np.float32)
     feed = {name: images}
