@@ -227,13 +227,30 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.mark.parametrize("verb", [["export", "--format", "wbz", "--out", "out"], ["split", "--images", "4"]])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["export", "--format", "wbz", "--out", "out"], ["split", "--images", "4"], ["compare", "r.yaml"],
+        ["sensitivity", "--values", "0.5"], ["profile"],
+        pytest.param(["allocate", "--max-bytes", "300000"], marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_a_folder_of_larger_colour_images_is_taken_as_evaluate_takes_it(
     verb: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder.parent)
+    Path("r.yaml").write_text("- prune: {ratio: 0.5}")
     assert main([*verb, "--model", "lenet300", "--data", "data", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["dataset"] == "data"
+
+
+def test_a_report_takes_such_a_folder_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    Path("r.yaml").write_text("- prune: {ratio: 0.5}")
+    assert main(["report", "--model", "lenet300", "--data", "data", "--recipe", "r.yaml", "--out", "card.md"]) == 0
+    assert "card.md" in capsys.readouterr().out
 
 
 def test_a_pipeline_takes_such_a_folder_too(

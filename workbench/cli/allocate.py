@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from .common import Verbs, add_json, add_subject, answer_alone, follow, read_recipe
+from .common import Verbs, add_json, add_subject, answer_alone, follow, load_data, read_recipe
 
 
 def add(verbs: Verbs[Any]) -> None:
@@ -54,7 +54,7 @@ def _allocate(options: argparse.Namespace) -> int:
     asked = [name for given in options.technique for name in given.split(",")]
     base = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     model = load_model(options.model, architecture=options.architecture)
-    with answer_alone(), Session(model, options.data, split=options.split) as session:
+    with answer_alone(), Session(model, load_data(options, model), split=options.split) as session:
         job = AllocationJob(
             session,
             budget,

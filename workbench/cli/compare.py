@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.errors import WorkbenchError
 
-from .common import Verbs, add_json, add_subject, read_recipe
+from .common import Verbs, add_json, add_subject, load_data, read_recipe
 
 
 def add(verbs: Verbs[Any]) -> None:
@@ -44,7 +44,7 @@ def _compare(options: argparse.Namespace) -> int:
             if done == len(recipes):
                 print(file=sys.stderr)
 
-    with Session(model, options.data, split=options.split) as session:
+    with Session(model, load_data(options, model), split=options.split) as session:
         report = comparison_report(session, compare_settings(session, recipes, follow), names)
     print(json.dumps(report, indent=1) if options.json else render_comparison(report))
     return 0

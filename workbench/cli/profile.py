@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from .common import Verbs, add_json, add_subject
+from .common import Verbs, add_json, add_subject, load_data
 
 if TYPE_CHECKING:
     from workbench.analyze.profile import Profile
@@ -28,7 +28,7 @@ def _profile(options: argparse.Namespace) -> int:
     from workbench.session import Session
 
     model = load_model(options.model, architecture=options.architecture)
-    with Session(model, options.data, split=options.split) as session:
+    with Session(model, load_data(options, model), split=options.split) as session:
         session.measure()  # nothing else runs while time is measured
         found = profile_baseline(session)
         words = describe_profile(found)

@@ -39,8 +39,10 @@ def add(verbs: Verbs[Any]) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from workbench.data.fitting import load_fitting
     from workbench.deploy import card as cards
     from workbench.history import History
+    from workbench.models.load import load_model
     from workbench.recipe import Recipe
     from workbench.session import Session
 
@@ -51,7 +53,9 @@ def _report(options: argparse.Namespace) -> int:
         raise WorkbenchError(f"There is no history file '{options.history}'; give the path of one.")
     history = History(options.history)
     model, data, split, recipe = _setting(options, history)
-    with Session(model, data, split=split, history=history) as session:
+    loaded = load_model(model)
+    images = load_fitting(data, loaded.input_shape, loaded.classes)
+    with Session(loaded, images, split=split, history=history) as session:
         known = {session.key.identity, session.key_of(Recipe.parse(recipe)).identity}
         if options.id is not None and history.key_of(options.id).identity not in known:
             raise WorkbenchError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
 
-from .common import Verbs, add_json, add_subject, follow, read_recipe
+from .common import Verbs, add_json, add_subject, follow, load_data, read_recipe
 
 if TYPE_CHECKING:
     from workbench.recipe import Recipe
@@ -57,7 +57,7 @@ def _sensitivity(options: argparse.Namespace) -> int:
         _refuse_beside_pairs(options)
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     model = load_model(options.model, architecture=options.architecture)
-    with Session(model, options.data, split=options.split) as session:
+    with Session(model, load_data(options, model), split=options.split) as session:
         report = (_pairs if options.pairs else _sweep)(session, options, values, recipe)
     print(json.dumps(report, indent=1) if options.json else render_sensitivity(report))
     return 0
