@@ -232,6 +232,8 @@ def test_bad_requests_are_refused_with_a_sentence(server: MonitorServer, body: b
     assert status == 400
     assert said in json.loads(answer)["error"]
     assert ask(f"{server.url}/nowhere")[0] == 404
+    status, answer = ask(f"{server.url}/predict")
+    assert (status, "by POST: a NumPy file (.npy) of normalised images" in str(answer)) == (405, True)
 
 
 def test_a_port_in_use_is_told(server: MonitorServer, reference: Reference) -> None:

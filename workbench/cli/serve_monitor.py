@@ -16,7 +16,12 @@ from .common import Verbs
 
 def add(verbs: Verbs[Any]) -> None:
     """Declare the verb."""
-    verb = verbs.add_parser("serve-monitor", help="serve a model file over HTTP and watch it for drift")
+    verb = verbs.add_parser(
+        "serve-monitor",
+        help="serve a model file over HTTP and watch it for drift",
+        epilog="POST /predict takes a NumPy file (.npy) of normalised images, float32 (N, C, H, W), and answers with "
+        "their classes and probabilities as JSON; GET /metrics is for Prometheus, GET /status the same as JSON.",
+    )
     verb.add_argument("file", metavar="FILE", help="model that is served: .onnx, or OpenVINO's .xml")
     verb.add_argument("--data", metavar="D", help="data whose validation split tells what is normal")
     verb.add_argument("--reference", metavar="FILE", help="what is normal, as --save-reference wrote it")

@@ -25,6 +25,8 @@ from .watch import Monitor
 
 #: What ``/metrics`` says where the library is missing; ``/status`` needs none.
 NO_PROMETHEUS = "Figures for Prometheus need prometheus-client: pip install 'compression-workbench[monitor]'."
+#: What a request holds.
+BODY = "a NumPy file (.npy) of normalised images, float32 (N, C, H, W)"
 #: A request with more bytes is refused before it is read.
 LONGEST = 2**26
 
@@ -64,6 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, text, "text/plain; version=0.0.4; charset=utf-8")
         elif self.path == "/status":
             self._json(HTTPStatus.OK, dict(self.server.monitor.status()))
+        elif self.path == "/predict":
+            self._json(HTTPStatus.METHOD_NOT_ALLOWED, {"error": f"Images are sent by POST: {BODY}."})
         else:
             self._json(HTTPStatus.NOT_FOUND, {"error": "There is /predict, /metrics and /status."})
 
@@ -96,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             images = np.lib.format.read_array(io.BytesIO(self.rfile.read(length)), allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise MonitorError("A request's body must be a NumPy file (.npy) of images.") from error
+            raise MonitorError(f"A request's body must be {BODY}.") from error
         if images.dtype != np.float32 or images.ndim < 2 or len(images) == 0:
             raise MonitorError(f"Images must be float32 (N, C, H, W), not {images.dtype} {images.shape}.")
         return np.ascontiguousarray(images)
