@@ -447,8 +447,9 @@ class Engine:
             self._tell_baseline(accuracy=figures.accuracy, loss=figures.loss, top5=figures.top5)
         self._sampler = sampler
         self._finder = FlipFinder(logits, labels, sampler.order)
-        own = {"size": self.baseline.size, "latency": self.baseline.latency, "layers": self.compress(Recipe()).layers}
-        self._keep(dataclasses.replace(first, recipe=Recipe(), **own), figures, logits[sampler.order], None)
+        size, latency, layers = self.baseline.size, self.baseline.latency, self.compress(Recipe()).layers
+        plain = dataclasses.replace(first, recipe=Recipe(), size=size, latency=latency, layers=layers)
+        self._keep(plain, figures, logits[sampler.order], None)
 
     def _alone(self, check: Check) -> AbstractContextManager[None]:
         """Wait while another process measures this baseline, as pages that open together would."""
