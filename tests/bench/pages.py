@@ -90,7 +90,7 @@ def opening(browser: Browser, app: Served, times: int = 5) -> bool:
     """From the address typed to sliders and figures that answer, with a page kept ready."""
     seconds, painted = [], []
     for _ in range(times):
-        wait_until(lambda: idle_kernels(app) == 1, 60)
+        wait_until(lambda: idle_kernels(app) == 1, 240)
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         start = time.perf_counter()
         page.goto(app.url)
@@ -139,7 +139,7 @@ def one_after_another(browser: Browser, app: Served) -> bool:
         close(page)
 
     def rest() -> float:
-        wait_until(lambda: idle_kernels(app) == 1 and len(kernel_processes(app)) == 1, 60)
+        wait_until(lambda: idle_kernels(app) == 1 and len(kernel_processes(app)) == 1, 240)
         return memory(app)
 
     visit()
