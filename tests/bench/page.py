@@ -82,6 +82,7 @@ def measure(home: str, browser: Browser, url: str, open_page: OpenPage, tabs: in
     traffic = Traffic(page)
     open_page(page, url)
     wait_ready(page)
+    wait_foreseen(page)  # what is foreseen comes once for all moves
     sent = _weigh_tabs(page, traffic, tabs)
     page.close(run_before_unload=True)
     return Measured(home, size, accuracy, foreseen, after, sent)
@@ -133,7 +134,8 @@ def main() -> int:
         with serve_app(home, "--pool", "0") as app:
             voila = measure("Voila", browser, app.url, open_app, tabs=99)
         print(voila, flush=True)
-        (home / "sizes.sqlite").unlink()
+        for file in home.glob("foreseen.sqlite*"):  # JupyterLab begins with nothing foreseen, too
+            file.unlink()
         with serve_lab(home, notebook) as lab:
             jupyter = measure("JupyterLab", browser, lab.url, open_lab, tabs=1)
         print(jupyter, flush=True)

@@ -22,7 +22,10 @@ def told(view: ControlsView) -> dict[tuple[int, int], tuple[int, str, float]]:
 
 
 def wait_told(view: ControlsView) -> dict[tuple[int, int], tuple[int, str, float]]:
-    wait_until(view, "ahead", lambda ahead: len(ahead.get("entries", "")) == ENTRY.size * len(RATIOS) * len(BITS))
+    """Wait until positions are told, and return all of them, as a page that opens then hears them."""
+    wait_until(view, "ahead", lambda ahead: ahead.get("more", False))
+    view.receive({"do": "ahead"}, [])
+    assert len(view.ahead["entries"]) == ENTRY.size * len(RATIOS) * len(BITS)
     return told(view)
 
 
@@ -36,6 +39,17 @@ def test_each_position_has_the_figures_of_the_recipe_that_the_controls_would_set
     assert view.ahead["accuracy"]["kind"] == "sampled"
     assert view.ahead["session"] == marks_of(session).name
     view.close()
+
+
+def test_nothing_is_told_twice_unless_a_page_asks(session: FakeSession) -> None:
+    heard: list[int] = []
+    view = ControlsView()
+    view.observe(lambda change: heard.append(len(change["new"].get("entries", "")) // ENTRY.size), "ahead")
+    view.attach(session)
+    wait_until(view, "ahead", lambda ahead: ahead.get("more", False))
+    view.close()
+    assert sum(heard) == len(RATIOS) * len(BITS)
+    assert max(heard) < 300
 
 
 def test_moves_of_the_two_sliders_tell_nothing_again(session: FakeSession) -> None:
@@ -60,7 +74,8 @@ def test_what_else_is_set_is_foreseen_anew(session: FakeSession) -> None:
     session.apply(with_layer(Recipe.parse("- prune: {ratio: 0.3}"), "prune", ["fc"], 0.9))
     session.step()
     wait_until(view, "note", lambda note: "settings of its own" in note)
-    found = wait_told(view)
+    view.receive({"do": "ahead"}, [])
+    found = told(view)
     assert found[30, 32][1] == session.recipe.hash
     assert found[50, 4][1] != dense[50, 4][1]
     view.close()
@@ -71,5 +86,5 @@ def test_what_learns_from_data_is_not_foreseen(session: FakeSession) -> None:
     view = ControlsView(session)
     session.step()
     wait_until(view, "follow", lambda follow: follow.get("recalibrate", False))
-    assert not told(view)
+    assert not view.ahead
     view.close()

@@ -19,9 +19,8 @@ function foresight(model, told) {
 
   function learn() {
     const ahead = model.get("ahead"), { entries } = ahead;
-    found = new Map();
-    told(entries ? entries.byteLength / ENTRY : 0);
-    if (!entries) return;
+    if (!entries || !ahead.more || others(ahead.others) !== place) found = new Map();
+    if (!entries) { told(0); return; }
     [place, session] = [others(ahead.others), ahead.session];
     for (let at = 0; at < entries.byteLength; at += ENTRY) {
       const read = (byte) => entries.getUint32(at + byte, true);
@@ -32,6 +31,7 @@ function foresight(model, told) {
       const size = { bytes: read(4), entropy: read(8), runtime: read(12) || null, kind: "exact" };
       found.set(`${entries.getUint8(at)} ${entries.getUint8(at + 1)}`, { recipe, size, accuracy });
     }
+    told(found.size);
   }
 
   // Tells whoever shows this session's figures what they are at `state`, or that they are not known.
@@ -43,5 +43,6 @@ function foresight(model, told) {
 
   model.on("change:ahead", learn);
   learn();
+  if (model.get("ahead").more) model.send({ do: "ahead" }); // this page has heard only the last of it
   return { tell, end: () => model.off("change:ahead", learn) };
 }

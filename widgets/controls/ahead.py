@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,8 @@ class Ahead:
         self._state = state
         self._tell = told
         self._hashes: dict[Position, str] = {}
+        self._telling = threading.Lock()
+        self._told: set[Position] = set()
 
     def begin(self) -> None:
         """Have the figures found: first where one of the sliders moves alone."""
@@ -68,7 +71,7 @@ class Ahead:
         near = [position for position in every if position[0] == here[0] or position[1] == here[1]]
         far = [position for position in every if position[0] != here[0] and position[1] != here[1]]
         groups = [near, *(far[start::PARTS] for start in range(PARTS))]
-        self._session.look_ahead([partial(self._recipes, group) for group in groups], self._told)
+        self._session.look_ahead([partial(self._recipes, group) for group in groups], self._tell_more)
 
     def _recipes(self, positions: Iterable[Position]) -> Iterator[Recipe]:
         for position in positions:
@@ -82,23 +85,39 @@ class Ahead:
                 self._hashes[position] = recipe.hash
                 yield recipe
 
-    def _told(self) -> None:
-        others = replace(self._state.tidied(), ratio=0, bits=0).to_page()
-        entries, kinds = [], set()
-        for position, recipe in self._hashes.items():
-            foreseen = self._session.foreseen(recipe)
-            if foreseen is not None and max(foreseen.size.bytes, foreseen.size.runtime_bytes or 0) <= MOST:
-                entries.append(_entry(position, recipe, foreseen))
-                kinds |= {foreseen.score.kind} if foreseen.score else set()
+    def repeat(self) -> None:
+        """Tell everything known again: a page that opens has heard nothing."""
+        with self._telling:
+            self._told.clear()
+        self._tell_more()
+
+    def _tell_more(self) -> None:
+        """Tell what is known by now and was not told before."""
+        with self._telling:
+            found = [
+                (position, recipe, foreseen)
+                for position, recipe in list(self._hashes.items())
+                if position not in self._told and (foreseen := self._session.foreseen(recipe)) is not None
+            ]
+            more = bool(self._told)
+            self._told |= {position for position, _, _ in found}
+            if found:
+                self._tell(self._table(found, more))
+
+    def _table(self, found: Sequence[tuple[Position, str, Foreseen]], more: bool) -> dict[str, Any]:
+        """Return it as the page reads it; ``more``: to be added to what it was told before."""
+        kinds = {foreseen.score.kind for _, _, foreseen in found if foreseen.score}
         accuracy = {
             "metric": "accuracy" if self._session.split.labelled else "agreement",
             "split": self._session.split.name,
             "kind": "exact" if kinds == {"exact"} else "sampled",
             "runtime": self._session.snapshot.runtime,
         }
-        session = marks_of(self._session).name
-        told = {"session": session, "others": others, "accuracy": accuracy, "entries": memoryview(b"".join(entries))}
-        self._tell(told)
+        others = replace(self._state.tidied(), ratio=0, bits=0).to_page()
+        sizes = [(one, one[2].size) for one in found]
+        entries = b"".join(_entry(*one) for one, size in sizes if max(size.bytes, size.runtime_bytes or 0) <= MOST)
+        told = {"session": marks_of(self._session).name, "others": others, "accuracy": accuracy, "more": more}
+        return {**told, "entries": memoryview(entries)}
 
 
 def _entry(position: Position, recipe: str, foreseen: Foreseen) -> bytes:

@@ -75,6 +75,7 @@ class ControlsView(View):
         self._dense = 0
         self._afresh = False
         self._place = ""
+        self._foresight: Ahead | None = None
         self._taken_off: list[str] = []
         super().__init__(session, **traits)
         self.observe(self._on_state, "state")
@@ -119,7 +120,8 @@ class ControlsView(View):
                     self.ahead = ahead
 
         self._place, self.ahead = place, {}
-        Ahead(session, recipe, state, told).begin()
+        self._foresight = Ahead(session, recipe, state, told)
+        self._foresight.begin()
 
     def mark(self, marks: Marks) -> None:
         """Say which trained steps a moved control took off."""
@@ -130,10 +132,12 @@ class ControlsView(View):
         self.remarks = [*self._taken_off, *rest]
 
     def receive(self, content: dict[str, Any], buffers: list[Any]) -> None:
-        """Start from a preset, or from the dense model; add a technique, or take it away."""
+        """Start from a preset, or from the dense model; add a technique, or take it away; tell what is foreseen."""
         preset = next((preset for preset in PRESETS if preset.name == content.get("preset")), None)
         if content.get("do") == "start" and self.session is not None:
             self._start(preset.recipe(self.batchnorm).to_data() if preset else [])
+        elif content.get("do") == "ahead" and self._foresight is not None:
+            self._foresight.repeat()
         elif content.get("do") in ("add", "remove") and content.get("technique") in TECHNIQUES:
             self._put(str(content["technique"]), on=content["do"] == "add")
 
