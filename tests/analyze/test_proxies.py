@@ -183,6 +183,7 @@ def test_every_metric_is_ranked_beside_the_measured_drop(session: Session) -> No
     assert (np.argsort(one["drop"].score) == order).all()
 
 
+@pytest.mark.slow
 def test_interactions_are_what_pairs_cost_beyond_the_sum(session: Session) -> None:
     job = measure_interactions(session, ["conv*", "fc1"], "quantize", level=2)
     found = interactions_of(job.result())

@@ -73,6 +73,7 @@ def test_products_and_recurrent_layers_are_read_with_their_sizes():
     assert [k.weight for k in steps] == ["lstm.weight_ih_l0", "lstm.weight_ih_l1"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_predictions_rest_on_measured_kernels_alone(table: KernelTable, data: wb.Dataset):
     torch.manual_seed(0)

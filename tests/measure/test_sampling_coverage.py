@@ -68,6 +68,7 @@ def test_synthetic_damages_fill_every_bin(synthetic: dict[str, Replay]) -> None:
     _bins(synthetic["accuracy"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", FIGURES)
 def test_every_bin_is_covered_on_a_real_model(real: dict[str, Replay], figure: str) -> None:
     result = real[figure]

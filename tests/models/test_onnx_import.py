@@ -98,6 +98,7 @@ def test_an_lstm_is_refused_by_name(tmp_path):
         load_model(path)
 
 
+@pytest.mark.slow
 def test_each_opset_from_18_to_21(tmp_path):
     module, path = warm(ResNet20(width=8), (1, 28, 28)), tmp_path / "net.onnx"
     exported = onnx.load(export(module, path, (1, 28, 28), **EXPORTERS[OPEN]))
