@@ -21,6 +21,7 @@ from workbench.history import Key
 from workbench.kept import Found, Kept, owner_of
 from workbench.recipe import Recipe
 from workbench.session import Session
+from workbench.snapshot import Foreseen
 from workbench.subject import Subject
 from workbench.techniques.context import Cache
 
@@ -215,11 +216,34 @@ def test_a_session_foresees_what_it_tells_first_and_the_next_one_knows_it(
     def find(*_: object) -> Found:
         raise AssertionError("this one is known")
 
-    monkeypatch.setattr("workbench.engine.Engine._look_ahead", find)
+    monkeypatch.setattr("workbench.glimpse.Glimpses.find", find)
     with Session("lenet5", "fashion_mnist", history=history) as session:
         session.look_ahead([group(recipe)], told.release)
         assert told.acquire(timeout=60)
         assert session.foreseen(recipe.hash) == foreseen
+
+
+def foreseen_of(*recipes: Recipe) -> list[Foreseen | None]:
+    """Return what a session foresees of ``recipes``, one after the other."""
+    told = threading.Semaphore(0)
+    with Session("lenet5", "fashion_mnist", history=":memory:") as session:
+        session.look_ahead([group(*recipes)], told.release)
+        session.measure(Recipe())
+        assert all(told.acquire(timeout=60) for _ in range(2))
+        return [session.foreseen(recipe) for recipe in recipes]
+
+
+def test_images_that_take_long_are_not_run_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.glimpse.LONGEST", 0.0)
+    first, second = foreseen_of(*PRUNED[:2])
+    assert first.score is not None
+    assert second.score is None
+    assert second.size.bytes > 0
+
+
+def test_nobody_waits_for_a_graph_that_is_exported_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.graphs.Graphs.exports", lambda *_: True)
+    assert foreseen_of(PRUNED[0]) == [None]
 
 
 def test_without_labels_agreement_is_foreseen() -> None:

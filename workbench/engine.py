@@ -28,8 +28,9 @@ from workbench.errors import WorkbenchError
 from workbench.evaluation import Evaluator, Logits
 from workbench.footing import Footing
 from workbench.foresight import Foresight
+from workbench.glimpse import Glimpses
 from workbench.history import History
-from workbench.kept import Found, Kept, owner_of
+from workbench.kept import Kept, owner_of
 from workbench.keys import Keys
 from workbench.latency import LatencyEstimator
 from workbench.measure.estimate import Estimate, Kind, Latency, Size
@@ -46,7 +47,6 @@ from workbench.run.runner import Runner, Stopped
 from workbench.snapshot import Baseline, Foreseen, Snapshot
 from workbench.subject import Subject
 from workbench.techniques import Cost
-from workbench.techniques.context import Cache
 from workbench.techniques.order import remarks_on
 
 if TYPE_CHECKING:
@@ -103,8 +103,15 @@ class Engine:
         self._remembered = Remembered(history, self.keys.of, len(self.split), split, self.note)
         self._context = context_for(model, data)
         self._rehearsal = Rehearsal(self.subject, self._context, self._latency.read)
-        self.foresight = Foresight(self._look_ahead, self._kept)
         self._compressing = threading.RLock()  # the context's caches are shared
+        self._glimpses = Glimpses(
+            self._evaluator,
+            self._context,
+            self._compressing,
+            size=lambda compressed: self._size(compressed, self.is_written),
+            sampler=lambda: None if self.is_deep else self._sampler,
+        )
+        self.foresight = Foresight(self._glimpses.find, self._kept)
         self._locks = None if history.path == ":memory:" else Path(history.path).parent / "locks"
         self.courtesy = Courtesy(self._locks and self._locks / "waiting")
         self._timing = threading.Lock() if sibling is None else sibling.timing
@@ -226,6 +233,7 @@ class Engine:
 
     def stop(self) -> None:
         """Give up the batch that is running, from another thread."""
+        self._glimpses.stop()
         runner = self._runner
         if runner is not None:
             runner.stop()
@@ -258,26 +266,7 @@ class Engine:
         while self.foresight.go_on(check):
             check()
             self.courtesy.give_way(check)
-
-    def _look_ahead(self, recipe: Recipe, check: Check) -> Found:
-        """Return the size of ``recipe``, and how it does on the first images; a deep model takes too long for these."""
-        with self._compressing, one_openmp_thread(), self._context.cache.passing():
-            # what it leaves in the caches would push out what the next move needs
-            context = dataclasses.replace(self._context, encodings=Cache(), check=check)
-            compressed = compress_subject(self.subject, recipe, context)
-            size = self._size(compressed, self.is_written)
-        found = Found(size.bytes, size.entropy_bytes or 0, size.runtime_bytes)
-        if self._sampler is None or self.is_deep:
-            return found
-        self.wait_while_timing()
-        self._evaluator.confirm(compressed)  # that the runtime answers as PyTorch does
-        runner, first = self._evaluator.free_runner(compressed), self._sampler.looks[0]
-        logits = np.concatenate(list(self._evaluator.batches(runner, 0, first, check)))
-        figures = self._sampler.estimate(logits, first)
-        score = figures.accuracy if self.split.labelled else figures.agreement
-        return found._replace(
-            images=first, score=score.value, low=score.low, high=score.high, agreement=figures.agreement.value
-        )
+            self.wait_while_timing()
 
     def _kept(self) -> Kept:
         path = None if self._locks is None else self._locks.parent / "foreseen.sqlite"
