@@ -67,20 +67,20 @@ def test_wanted_figures_are_found_in_their_order_and_told_group_by_group() -> No
     one.want([group(*PRUNED[:2]), group(PRUNED[2])], lambda: told.append(len(finder.asked)))
     finish(one)
     assert finder.asked == PRUNED
-    assert told == [0, 2, 3]
+    assert told == [0, 0, 2, 3]
     assert one.get(PRUNED[2].hash) == Found(910, 900, 2000)
 
 
 def test_going_on_ends_with_each_group() -> None:
     one = foresight(Finder())
     one.want([group(*PRUNED[:2]), group(PRUNED[2])], nothing)
-    looked_up, near = 0, 0
-    while one.go_on(nothing):
-        looked_up += 1
-    while one.go_on(nothing):
-        near += 1
-    assert (looked_up, near) == (3, 2)
-    assert one.has_more()
+    counts = []
+    for _ in range(4):
+        counts.append(0)
+        while one.go_on(nothing):
+            counts[-1] += 1
+    assert counts == [2, 1, 2, 1]  # near ones and others looked up, then found
+    assert not one.has_more()
 
 
 def test_what_is_wanted_now_replaces_what_was() -> None:
@@ -92,15 +92,16 @@ def test_what_is_wanted_now_replaces_what_was() -> None:
     one.want([group(PRUNED[2])], lambda: told.append("now"))
     finish(one)
     assert finder.asked == [PRUNED[0], PRUNED[2]]
-    assert told == ["before", "now", "now"]
+    assert told == ["before", "before", "now", "now", "now"]
 
 
 def test_an_interrupted_one_is_found_the_next_time() -> None:
     finder = Finder()
     one = foresight(finder)
     one.want([group(*PRUNED)], nothing)
-    while one.go_on(nothing):  # looks them up
-        pass
+    for _ in range(2):
+        while one.go_on(nothing):  # looks them up
+            pass
 
     def moved() -> None:
         raise Superseded
@@ -201,7 +202,7 @@ def test_a_session_foresees_what_it_tells_first_and_the_next_one_knows_it(
         assert session.foreseen(recipe) is None
         session.look_ahead([group(recipe)], told.release)
         session.measure(Recipe())
-        assert all(told.acquire(timeout=60) for _ in range(2))
+        assert all(told.acquire(timeout=60) for _ in range(3))
         foreseen = session.foreseen(recipe)
         session.apply(recipe)
         first = next(snapshot for snapshot in session.snapshots() if snapshot.accuracy)
@@ -229,7 +230,7 @@ def foreseen_of(*recipes: Recipe) -> list[Foreseen | None]:
     with Session("lenet5", "fashion_mnist", history=":memory:") as session:
         session.look_ahead([group(*recipes)], told.release)
         session.measure(Recipe())
-        assert all(told.acquire(timeout=60) for _ in range(2))
+        assert all(told.acquire(timeout=60) for _ in range(3))
         return [session.foreseen(recipe) for recipe in recipes]
 
 
@@ -254,7 +255,7 @@ def test_without_labels_agreement_is_foreseen() -> None:
     with Session("lenet5", bare, history=":memory:") as session:
         session.look_ahead([group(PRUNED[1])], told.release)
         session.measure(Recipe())
-        assert all(told.acquire(timeout=60) for _ in range(2))
+        assert all(told.acquire(timeout=60) for _ in range(3))
         foreseen = session.foreseen(PRUNED[1])
         assert foreseen.score.value == foreseen.agreement
         session.apply(PRUNED[1])

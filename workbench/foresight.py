@@ -39,6 +39,8 @@ class Foresight:
         self._lock = threading.Lock()
         self._wanted: Iterator[Errand] = iter(())
         self._next: Errand | None = None
+        #: Whether no group was done yet, which only looks up what is known: that takes no quiet moment.
+        self.is_first = True
 
     @functools.cached_property
     def _kept(self) -> Kept:
@@ -47,16 +49,19 @@ class Foresight:
     def want(self, groups: Sequence[Group], told: Callable[[], None]) -> None:
         """Find the figures of these recipes, in this order, and of none that were wanted before.
 
-        ``told`` is called once all that is known already was looked up, and then whenever one more group is done.
+        ``told`` is called once what is known already of the first group was looked up, then of the others, and then
+        whenever one more group is done.
         """
         with self._lock:
             self._wanted, self._next = self._errands(groups, told), None
 
     def _errands(self, groups: Sequence[Group], told: Callable[[], None]) -> Iterator[Errand]:
         def tell(_: Check) -> None:
+            self.is_first = False
             told()
 
-        for see_to, some in ((self._look_up, groups), *((self._see_to, [group]) for group in groups)):
+        known = [(self._look_up, groups[:1]), (self._look_up, groups[1:])]
+        for see_to, some in (*known, *((self._see_to, [group]) for group in groups)):
             for group in some:
                 with suppress(WorkbenchError):  # a recipe that cannot be: the group ends with it
                     yield from (functools.partial(see_to, recipe) for recipe in group() if recipe.cost is Cost.LIVE)

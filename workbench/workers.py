@@ -141,8 +141,10 @@ class Workers:
                     return
                 settled, done = self._has_settled_since(done), self._bulletin.generation
             with self._preparing():
+                if self._engine.foresight.is_first:
+                    self._engine.foresee(self._is_open)
                 if settled:
-                    self._engine.foresee(self._is_quiet)  # what is known already
+                    self._engine.foresee(self._is_quiet)  # what else is known already
                     self._engine.prepare(self._is_quiet)
                     self._engine.foresee(self._is_quiet)  # where one slider moves
                     for _ in self._engine.learn_latency(lambda: self._bulletin.closed or not self._bulletin.is_settled):
@@ -161,25 +163,28 @@ class Workers:
             self._engine.note(f"Not everything could be prepared for later moves: {sentence(error)}")
             self.refresh_latency()
 
-    def _is_quiet(self) -> bool:
-        """Whether the present recipe has settled; raises ``Superseded`` once closed."""
+    def _is_open(self) -> bool:
+        """Return that nothing has ended; raises ``Superseded`` once closed."""
         if self._bulletin.closed:
             raise Superseded
-        return self._bulletin.is_settled
+        return True
+
+    def _is_quiet(self) -> bool:
+        """Whether the present recipe has settled; raises ``Superseded`` once closed."""
+        return self._is_open() and self._bulletin.is_settled
 
     def _is_resting(self) -> bool:
         """Whether a size is shown and nothing was moved for a while; raises ``Superseded`` once closed."""
-        if self._bulletin.closed:
-            raise Superseded
-        return not self._bulletin.is_awaited and self._bulletin.age > REST
+        return self._is_open() and not self._bulletin.is_awaited and self._bulletin.age > REST
 
     def _is_idle(self) -> bool:
         """Whether sizes may be found for later: a deep model's, which settles after minutes, between two moves."""
         return self._is_quiet() or (self._engine.is_deep and self._is_resting())
 
     def _may_foresee(self) -> bool:
-        wanted = self._engine.is_written and self._engine.foresight.has_more()
-        return wanted and not self._bulletin.closed and self._is_idle()
+        foresight = self._engine.foresight
+        wanted = not self._bulletin.closed and self._engine.is_written and foresight.has_more()
+        return wanted and (foresight.is_first or self._is_idle())
 
     def _has_settled_since(self, generation: int) -> bool:
         return self._bulletin.closed or (self._bulletin.is_settled and self._bulletin.generation != generation)
