@@ -255,10 +255,10 @@ class Session:
     def look_ahead(self, groups: Sequence[Callable[[], Iterable[Recipe]]], told: Callable[[], None]) -> None:
         """Find the figures of recipes that may come next in the session's quiet moments, one group after the other.
 
-        What cannot be carried out, or learns from data, is left out. ``told`` is called, on a worker's thread, once what
-        earlier sessions found of the first group was looked up, then of the others, and then whenever one more group is
-        done; ``foreseen`` tells what is known. The groups, which are asked for their recipes on that thread too,
-        replace what was wanted before.
+        What cannot be carried out, or learns from data, is left out. ``told`` is called, on a worker's thread, once
+        what earlier sessions found of the first group was looked up, then of the others, and then whenever one more
+        group is done; ``foreseen`` tells what is known. The groups, which are asked for their recipes on that thread
+        too, replace what was wanted before.
         """
         self._workers.look_ahead(groups, told)
 
