@@ -124,6 +124,7 @@ def test_help_opens_where_the_question_arises_and_closes_with_escape(page: Page)
     assert not bubble.is_visible()
 
 
+@pytest.mark.slow
 def test_text_that_is_enlarged_to_twice_its_size_still_fits_the_page(browser: Browser, app: Served) -> None:
     """Zooming to 200 % is what a page of half the width sees (WCAG 1.4.10)."""
     with open_page(browser, app, viewport={"width": 720, "height": 450}) as page:

@@ -178,6 +178,7 @@ def test_an_uploaded_image_is_shown_as_the_model_sees_it_and_can_be_inverted(emp
     empty_pad.get_by_label("Invert").uncheck()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_said_beside_the_pad_and_cleared_by_the_next(empty_pad: Page) -> None:
     problem = empty_pad.locator(".wb-own .wb-problem")
     target = io.BytesIO()

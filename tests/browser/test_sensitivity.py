@@ -144,6 +144,7 @@ def test_a_locked_layer_keeps_its_setting_and_that_is_said(page: Page, view: Loc
     expect(page.get_by_label("Pruning ratio of conv1 in per cent", exact=True)).to_have_value("10 %")
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_behind_a_slider_and_lets_it_go_first(page: Page, view: Locator) -> None:
     view.get_by_role("button", name="Run again").click()
     expect(course(view)).to_contain_text("left", timeout=60_000)

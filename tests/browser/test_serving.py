@@ -88,7 +88,8 @@ def test_a_killed_kernel_is_said_and_one_button_brings_the_recipe_back(browser: 
         page.get_by_role("button", name="Start again").click()
         expect(banner).to_be_hidden()
         wait_shown(page, recipe)
-        assert page.get_by_role("slider", name="Bit-width", exact=True).get_attribute("aria-valuetext") == "5 bit"
+        bits = page.get_by_role("slider", name="Bit-width", exact=True)
+        expect(bits).to_have_attribute("aria-valuetext", "5 bit")  # which follows the figures
 
 
 def test_a_short_loss_of_the_network_mends_itself_and_loses_no_move(browser: Browser, app: Served) -> None:
@@ -248,6 +249,7 @@ def test_the_skeleton_is_sent_before_there_is_a_kernel(public: Served) -> None:
     wait_for_place(public)
 
 
+@pytest.mark.slow
 def test_the_whole_page_works_under_its_path(browser: Browser, public: Served) -> None:
     wait_for_place(public)
     context = browser.new_context()

@@ -127,6 +127,7 @@ def test_the_same_figure_is_never_on_both_axes(page: Page) -> None:
     expect(up).to_have_value("accuracy")
 
 
+@pytest.mark.slow
 def test_on_touch_the_first_tap_tells_and_the_button_goes(browser: Browser, app: Served) -> None:
     with open_page(browser, app, viewport={"width": 390, "height": 844}, has_touch=True) as page:
         try_two_settings(page)

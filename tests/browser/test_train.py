@@ -18,6 +18,7 @@ def tab(page: Page) -> Locator:
     return page.locator(".wb-train")
 
 
+@pytest.mark.slow
 def test_a_rung_wins_points_back_and_joins_the_recipe(tab: Locator, page: Page) -> None:
     row = tab.get_by_role("row").filter(has_text="Recalibrate BatchNorm")
     expect(row).to_contain_text("–")

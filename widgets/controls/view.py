@@ -105,21 +105,22 @@ class ControlsView(View):
                 self._generation = snapshot.generation
                 self._follow(snapshot)
             self.steps = list(further(snapshot.recipe, ControlsState.from_page(self.follow)))
-            self._look_ahead(snapshot.recipe)
+        self._look_ahead(snapshot.recipe)
 
     def _look_ahead(self, recipe: Recipe) -> None:
         """Have the page know the figures around ``recipe``, and none of other settings of the other controls."""
-        state, session = ControlsState.from_page(self._shown()), self.session
-        place = place_of(recipe, state)
-        if session is None or place == self._place:
-            return
+        with self._lock:
+            state, session = ControlsState.from_page(self._shown()), self.session
+            place = place_of(recipe, state)
+            if session is None or place == self._place:
+                return
+            self._place, self.ahead = place, {}
 
         def told(ahead: dict[str, Any]) -> None:
             with self.publishing():
                 if self._place == place and self.session is session:
                     self.ahead = ahead
 
-        self._place, self.ahead = place, {}
         self._foresight = Ahead(session, recipe, state, told)
         self._foresight.begin()
 
