@@ -139,6 +139,7 @@ class FakeSession:
         self.key = self.place = Key("resnet20", "m", "fashion_mnist", "d", "test", "onnxruntime")
         self.keys = (self.key,)
         self.ahead: dict[str, Foreseen] = {}
+        self.has_looked = threading.Event()
         self.is_written = True
         self.history = History(":memory:")
         self._listeners: list[Callable[[Snapshot], None]] = []
@@ -161,6 +162,7 @@ class FakeSession:
                 score = Estimate(number / 2**20, number / 2**21, 1.0, LOOKS[0], "sampled", "test")
                 self.ahead[recipe.hash] = Foreseen(Size(number, DENSE, None, 7), score, 0.5)
             told()
+        self.has_looked.set()
 
     def foreseen(self, recipe: Recipe | str) -> Foreseen | None:
         return self.ahead.get(recipe if isinstance(recipe, str) else recipe.hash)
