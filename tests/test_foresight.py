@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,9 @@ import workbench as wb
 from workbench.bulletin import Superseded
 from workbench.data.dataset import UNLABELLED
 from workbench.errors import WorkbenchError
+from workbench.evaluation import Evaluator
 from workbench.foresight import Foresight
+from workbench.glimpse import LONGEST
 from workbench.history import Key
 from workbench.kept import Found, Kept, owner_of
 from workbench.recipe import Recipe
@@ -145,6 +149,16 @@ def test_figures_are_kept_for_later_sessions_of_the_same_model_alone(tmp_path: P
     other.close()
 
 
+def test_what_was_kept_without_images_is_found_again_by_who_has_time_for_them(tmp_path: Path) -> None:
+    path, finder = tmp_path / "foreseen.sqlite", Finder()
+    for sees in (False, False, True):
+        one = Foresight(finder, lambda: Kept(path, "one"), lambda: sees)  # noqa: B023 - it is asked in this round alone
+        one.want([group(PRUNED[0])], nothing)
+        finish(one)
+        one.close()
+    assert finder.asked == PRUNED[:1] * 2
+
+
 def test_another_process_is_not_asked_to_find_the_same_again(tmp_path: Path) -> None:
     path, found = tmp_path / "foreseen.sqlite", Found(7, 6, None, 64, 0.5, 0.25, 0.75, 0.125)
     ours, theirs = Kept(path, "one"), Kept(path, "one")
@@ -240,6 +254,17 @@ def test_images_that_take_long_are_not_run_beforehand(monkeypatch: pytest.Monkey
     assert first.score is not None
     assert second.score is None
     assert second.size.bytes > 0
+
+
+def test_a_busy_machine_is_not_taken_for_a_model_whose_images_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Evaluator.batches
+
+    def slow(*args: Any, **options: Any) -> Iterator[object]:
+        time.sleep(LONGEST + 0.1)
+        return run(*args, **options)
+
+    monkeypatch.setattr(Evaluator, "batches", slow)
+    assert all(foreseen.score is not None for foreseen in foreseen_of(*PRUNED[:2]))
 
 
 def test_nobody_waits_for_a_graph_that_is_exported_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ class Engine:
             size=lambda compressed: self._size(compressed, self.is_written),
             sampler=lambda: None if self.is_deep else self._sampler,
         )
-        self.foresight = Foresight(self._glimpses.find, self._kept)
+        self.foresight = Foresight(self._glimpses.find, self._kept, self._glimpses.sees)
         self._locks = None if history.path == ":memory:" else Path(history.path).parent / "locks"
         self.courtesy = Courtesy(self._locks and self._locks / "waiting")
         self._timing = threading.Lock() if sibling is None else sibling.timing

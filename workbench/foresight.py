@@ -29,12 +29,16 @@ Errand: TypeAlias = Callable[[Check], None]
 class Foresight:
     """Finds the figures of wanted recipes, one after the other; ``find`` carries one out and measures it.
 
-    ``keep`` opens what is kept, when first there is something to find.
+    ``keep`` opens what is kept, when first there is something to find. ``sees`` tells whether images would be run: then
+    figures are found again that were kept without those of images, by a session that had no time for them.
     """
 
-    def __init__(self, find: Callable[[Recipe, Check], Found], keep: Callable[[], Kept]) -> None:
+    def __init__(
+        self, find: Callable[[Recipe, Check], Found], keep: Callable[[], Kept], sees: Callable[[], bool] = lambda: False
+    ) -> None:
         self._find = find
         self._keep = keep
+        self._sees = sees
         self._seconds = SECONDS
         self._lock = threading.Lock()
         self._wanted: Iterator[Errand] = iter(())
@@ -97,7 +101,8 @@ class Foresight:
         self._kept.look_up(recipe.hash)
 
     def _see_to(self, recipe: Recipe, check: Check) -> None:
-        if self._kept.look_up(recipe.hash) is not None:
+        known = self._kept.look_up(recipe.hash)
+        if known is not None and (known.images or not self._sees()):
             return
         start = time.thread_time()
         try:

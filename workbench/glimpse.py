@@ -21,7 +21,7 @@ from workbench.run.one_thread import one_openmp_thread
 from workbench.run.runner import Runner
 from workbench.techniques.context import Cache, Context
 
-#: Seconds that the first images may take: where they take longer, a person's next move would wait for them.
+#: Seconds of a processor that the first images may take: where they take longer, the next move would wait for them.
 LONGEST = 0.5
 
 Check = Callable[[], None]
@@ -48,6 +48,10 @@ class Glimpses:
         self._sampler = sampler
         self._takes_long = False
         self._runner: Runner | None = None
+
+    def sees(self) -> bool:
+        """Whether the next recipe's images would be run."""
+        return not self._takes_long and self._sampler() is not None
 
     def find(self, recipe: Recipe, check: Check) -> Found:
         """Return the figures of ``recipe``, without those of images where these take long.
@@ -79,11 +83,11 @@ class Glimpses:
             runner.stop()
 
     def _run(self, compressed: CompressedModel, sampler: Sampler, check: Check) -> Figures:
-        start = time.perf_counter()
+        start = time.thread_time()  # of its own: what else the machine does says nothing about the model
         self._evaluator.confirm(compressed)  # that the runtime answers as PyTorch does
         self._runner = self._evaluator.free_runner(compressed)
         check()  # a stop before the runner was known must not be lost
         first = sampler.looks[0]
         logits = np.concatenate(list(self._evaluator.batches(self._runner, 0, first, check)))
-        self._takes_long = time.perf_counter() - start > LONGEST
+        self._takes_long = time.thread_time() - start > LONGEST
         return sampler.estimate(logits, first)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from tests.widgets.conftest import move, wait_until
 from tests.widgets.fake_session import FakeSession
 from widgets import ControlsView, ScoreboardView
 from widgets.base.marks import marks_of
-from widgets.controls.ahead import ENTRY, RATIOS
-from widgets.controls.state import BITS
+from widgets.controls.ahead import ENTRY, RATIOS, Ahead
+from widgets.controls.state import BITS, ControlsState
 from workbench.editing import with_layer
 from workbench.recipe import Recipe
 
@@ -53,6 +56,22 @@ def test_nothing_is_told_twice_unless_a_page_asks(session: FakeSession) -> None:
     view.close()
     assert sum(heard) == EVERY
     assert max(heard) < EVERY / 3
+
+
+def test_an_accuracy_found_after_the_size_is_told(session: FakeSession) -> None:
+    heard: list[dict[str, Any]] = []
+    Ahead(session, session.recipe, ControlsState(), heard.append).begin()
+    recipe, whole = next(iter(session.ahead.items()))
+    session.ahead[recipe] = replace(whole, score=None)
+    ahead = Ahead(session, session.recipe, ControlsState(), heard.append)
+    session.look_ahead = lambda groups, told: [list(group()) for group in groups] and told()  # finds nothing more
+    ahead.begin()
+    heard.clear()
+    session.ahead[recipe] = whole
+    ahead.begin()
+    (told_again,) = heard
+    (entry,) = ENTRY.iter_unpack(told_again["entries"])
+    assert (entry[6].hex(), entry[2]) == (recipe, whole.score.n)
 
 
 def test_moves_of_the_two_sliders_tell_nothing_again(session: FakeSession) -> None:

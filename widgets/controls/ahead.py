@@ -61,7 +61,7 @@ class Ahead:
         self._tell = told
         self._hashes: dict[Position, str] = {}
         self._telling = threading.Lock()
-        self._told: set[Position] = set()
+        self._told: dict[Position, Foreseen] = {}
 
     def begin(self) -> None:
         """Have the figures found: first where one of the sliders moves alone."""
@@ -75,7 +75,8 @@ class Ahead:
 
     def _recipes(self, positions: Iterable[Position]) -> Iterator[Recipe]:
         for position in positions:
-            if self._session.foreseen(self._hashes.get(position, "")) is not None:
+            known = self._session.foreseen(self._hashes.get(position, ""))
+            if known is not None and known.score is not None:
                 continue
             try:
                 recipe = _moved(self._recipe, self._state, position)
@@ -97,10 +98,10 @@ class Ahead:
             found = [
                 (position, recipe, foreseen)
                 for position, recipe in list(self._hashes.items())
-                if position not in self._told and (foreseen := self._session.foreseen(recipe)) is not None
+                if (foreseen := self._session.foreseen(recipe)) is not None and foreseen != self._told.get(position)
             ]
             more = bool(self._told)
-            self._told |= {position for position, _, _ in found}
+            self._told |= {position: foreseen for position, _, foreseen in found}
             if found:
                 self._tell(self._table(found, more))
 
