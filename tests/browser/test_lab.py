@@ -81,6 +81,18 @@ def test_a_drag_gives_size_and_accuracy(page: Page) -> None:
         wait_shown(workbench(page, 0), recipe, metric)
 
 
+def test_a_move_does_not_make_the_kernel_busy(page: Page) -> None:
+    page.evaluate("""() => {
+      const indicator = document.querySelector(".jp-Notebook-ExecutionIndicator");
+      window.states = [];
+      window.watching = new MutationObserver(() => window.states.push(indicator.dataset.status));
+      window.watching.observe(indicator, { attributes: true, attributeFilter: ["data-status"] });
+    }""")
+    ratio(workbench(page, 0)).fill("43")
+    wait_shown(workbench(page, 0), "- prune: {ratio: 0.43}", "accuracy")
+    assert page.evaluate("window.watching.disconnect(), window.states") == []
+
+
 def test_sliders_answer_while_a_cell_runs(page: Page, folder: Path) -> None:
     run_cell(page, 1)
     expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "busy")

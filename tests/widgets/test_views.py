@@ -3,9 +3,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import comm
 import pytest
-from ipykernel.comm.comm import BaseComm
 from torch import nn
 
 from tests.widgets.conftest import move, wait_until
@@ -168,13 +166,3 @@ def test_closing_the_page_leaves_a_session_it_was_given_alone(live: FakeSession)
     page.close()
     live.apply(Recipe.parse("- quantize: {bits: 4}"))
     assert not live._closed
-
-
-def test_a_widgets_messages_stay_with_the_subshell_that_the_page_named(
-    session: FakeSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(comm, "create_comm", BaseComm)
-    view = ControlsView(session)
-    view.comm._reply_subshell_id = None  # as after a thread told something while a cell runs in the main shell
-    assert view.comm._reply_subshell_for({"method": "update"}, "the page's") == "the page's"
-    view.close()

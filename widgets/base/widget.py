@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from weakref import WeakValueDictionary
 
 import anywidget
 
+from .prompt import be_prompt
+
+_opened: WeakValueDictionary[str, Widget] = WeakValueDictionary()
+
 
 class Widget(anywidget.AnyWidget):
-    """A widget whose messages go to the subshell to which the page sends them, also while a cell runs.
-
-    From version 7.4 on ipykernel sends a comm's message to the shell whose request was being answered when the kernel
-    told something on that comm last. What a thread tells is said to answer the cell that was run last, so the next move
-    of a slider would wait in the main shell for as long as a cell runs there.
-    """
+    """A widget whose messages are handled at once, also while a cell runs, and make no kernel busy; see ``prompt``."""
 
     def open(self) -> None:
         """Open the comm to the page."""
         super().open()
-        if hasattr(self.comm, "_reply_subshell_for"):
-            self.comm._reply_subshell_for = _as_asked
-
-
-def _as_asked(_data: Any, asked: str | None) -> str | None:
-    return asked
+        if self.comm is not None:
+            _opened[self.comm.comm_id] = self
+            be_prompt(self.comm, _opened.__contains__)
