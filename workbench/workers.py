@@ -18,9 +18,11 @@ from workbench.engine import Engine
 from workbench.foresight import Group
 from workbench.leaving import end_at_exit
 from workbench.recipe import Recipe
+from workbench.run import garbage
 from workbench.run.courtesy import stand_back
 from workbench.run.runner import Stopped
 from workbench.snapshot import Snapshot, sentence
+from workbench.techniques import Cost
 from workbench.undo import UndoPath
 
 #: Seconds that a size has to get on its way before accuracy takes the processor.
@@ -91,7 +93,8 @@ class Workers:
                     return
                 self._pending = False
                 generation, recipe = self._bulletin.generation, self._bulletin.recipe
-            with self._reporting(generation, recipe):
+            quick = recipe.cost is Cost.LIVE
+            with self._reporting(generation, recipe), garbage.put_off() if quick else contextlib.nullcontext():
                 check, news = self._bulletin.check_for(generation), self._engine.news
                 if self._engine.is_deep:
                     self._publish(self._engine.sketch(generation, recipe, check), news)
@@ -132,6 +135,7 @@ class Workers:
                 self._state.wait_for(lambda: self._bulletin.closed, OPENING)
             with self._preparing():
                 self._engine.prepare(self._is_resting, main=True)
+                garbage.tidy()
         done = 0
         while True:
             with self._state:
@@ -146,6 +150,7 @@ class Workers:
                 if settled:
                     self._engine.foresee(self._is_quiet)  # what else is known already
                     self._engine.prepare(self._is_quiet)
+                    garbage.tidy()
                     self._engine.foresee(self._is_quiet)  # where one slider moves
                     for _ in self._engine.learn_latency(lambda: self._bulletin.closed or not self._bulletin.is_settled):
                         self.refresh_latency()
