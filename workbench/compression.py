@@ -10,7 +10,7 @@ from torch import nn
 from workbench.compressed import CompressedModel
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
-from workbench.encodings import Coder, Encoding, Search, encode_values, search_values, together
+from workbench.encodings import Encoding, Search, encode_values, search_values, together
 from workbench.encodings.packing import search_packed
 from workbench.errors import WorkbenchError
 from workbench.models.load import load_model
@@ -105,19 +105,17 @@ def _untouched(subject: Subject, context: Context) -> Mapping[str, Encoding]:
 def _encode_together(draft: Draft, changed: Iterable[str], context: Context) -> None:
     """Encode what is not known yet, many tensors in step, into the cache where ``_encode`` looks.
 
-    The largest come first: what one batch chose is coded on a second thread while the next one's are searched for.
+    In batches of tensors about as large, so that no step of one takes long.
     """
     known = context.encodings
     fresh = {key: name for name in changed if name in draft.tensors and (key := _key(draft, name)) not in known}
     keys = sorted(fresh, key=lambda key: draft.tensors[fresh[key]].numel(), reverse=True)
-    found: list[Encoding] = []
-    with Coder() as coder:
-        for start in range(0, len(keys), TOGETHER):
-            batch = keys[start : start + TOGETHER]
-            coder.code(found[-TOGETHER:])
-            found += together((_search(draft, fresh[key], known) for key in batch), context.check)
-    for key, encoding in zip(keys, found, strict=True):
-        known.put(key, encoding)
+    for start in range(0, len(keys), TOGETHER):
+        batch = keys[start : start + TOGETHER]
+        found = together((_search(draft, fresh[key], known) for key in batch), context.check)
+        for key, encoding in zip(batch, found, strict=True):
+            context.check()
+            known.put(key, encoding)
 
 
 def _search(draft: Draft, name: str, known: Cache) -> Search[Encoding]:

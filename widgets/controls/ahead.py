@@ -33,7 +33,7 @@ MIDDLE = (50, 4)
 #: the packed file, of its entropy bound, of the runtime's file (0 where it is not known); the recipe's hash; accuracy
 #: and the ends of its interval, in millionths; agreement, in ten-thousandths.
 ENTRY = struct.Struct("<BBHIII8sIIIHxx")
-#: Parts in which the page is told of positions that are two moves away.
+#: Parts in which the page is told of positions that are one move away, and of those that are two.
 PARTS = 4
 #: The most bytes an entry can tell.
 MOST = 2**32 - 1
@@ -70,7 +70,7 @@ class Ahead:
         random.shuffle(every)  # pages of one model that find them at the same time leave each other's out
         near = [position for position in every if position[0] == here[0] or position[1] == here[1]]
         far = [position for position in every if position[0] != here[0] and position[1] != here[1]]
-        groups = [near, *(far[start::PARTS] for start in range(PARTS))]
+        groups = [positions[start::PARTS] for positions in (near, far) for start in range(PARTS)]
         self._session.look_ahead([partial(self._recipes, group) for group in groups], self._tell_more)
 
     def _recipes(self, positions: Iterable[Position]) -> Iterator[Recipe]:

@@ -22,7 +22,6 @@ from workbench.encodings.choose import (
     search_values,
 )
 from workbench.encodings.codebook import Codebook
-from workbench.encodings.coding import Coder
 from workbench.encodings.dense import Dense, bfloat16_bits
 from workbench.encodings.entropy import Entropy
 from workbench.encodings.grid import Grid
@@ -40,7 +39,6 @@ __all__ = [
     "Bitmask",
     "Blocks",
     "Codebook",
-    "Coder",
     "Dense",
     "Encoding",
     "EncodingError",

@@ -100,6 +100,7 @@ class PartlyBlank:
     def __init__(self, codes: Array, bits: int, mask: Mask | None, background: ArrayLike) -> None:
         codes = as_codes(codes, bits)
         self.blank = as_codes(np.asarray(background), bits)
+        self._blank = int(self.blank.flat[0]) if _is_one(self.blank) else None
         if mask is not None:
             codes = np.asarray(codes * mask + self.blank * ~mask)  # much faster than np.where
         self.packed = Packed.fitting(codes, bits)
@@ -107,8 +108,13 @@ class PartlyBlank:
 
     @once
     def survivors(self) -> Packed:
-        """What is left, in order."""
-        return Packed.fitting(self.places.take(self.packed.codes), self.packed.bits)
+        """What is left, in order; how often each code occurs in it follows from how often in all."""
+        left = Packed.fitting(self.places.take(self.packed.codes), self.packed.bits)
+        counts = self.packed.__dict__.get("counts")
+        if counts is not None and self._blank is not None and left.codes.size:
+            counts = np.where(np.arange(len(counts)) == self._blank, 0, counts)
+            left.__dict__["counts"] = counts[: int(counts.nonzero()[0][-1]) + 1]
+        return left
 
     @once
     def dense(self) -> Encoding:
@@ -120,7 +126,7 @@ class PartlyBlank:
         """Whether it is plain, without a look at what is left, that no sparse encoding is smaller."""
         places, codes = self.places, self.packed.codes
         few = 64 << self.packed.bits > places.kept
-        return places.kept == codes.size or not (few or not _is_one(self.blank) or places.are_patterned)
+        return places.kept == codes.size or not (few or self._blank is None or places.are_patterned)
 
     @once
     def may_be_sparse(self) -> bool:

@@ -69,7 +69,9 @@ def _tally(group: list[Packed], bits: int) -> None:
         for one, table in zip(long, tables_of((one.byte_counts for one in long), SYMBOLS), strict=True):
             one.tables[True] = table
     else:
-        counts = np.stack([np.bincount(np.ravel(one.codes), minlength=1 << bits) for one in group])
+        counts = np.zeros((len(group), 1 << bits), np.int64)
+        for row, one in zip(counts, group, strict=True):
+            row[: len(one.counts)] = one.counts
     entropies, tables = zero_order_bytes(counts).tolist(), tables_of(counts, 1 << bits)
     for one, own, length, entropy, table in zip(group, counts, _lengths(counts), entropies, tables, strict=True):
         one.__dict__.update(counts=own[:length], _entropy=entropy)
