@@ -9,8 +9,11 @@ symbols are bytes of several codes, since neighbours in a kernel resemble each o
     0       2            the lowest and the highest symbol, l and h
     2       h - l + 1    each one's frequency: 0 for none, else t for a share of 2**((t - 255) / 16) of all
     ...                  32-bit little-endian words of the coder, without the last one's zero bytes
+    ...                  zero bytes and a one, up to the size that the frequencies alone say
 
-Frequencies so coarse cost 0.0001 bits a symbol. The coder's model is made of the whole numbers they stand
+Frequencies so coarse cost 0.0001 bits a symbol. What it is filled up with, two bytes or three, makes the size known
+before anything is coded: a slider that moves waits for the size, and coding takes as long as the search for it. The
+formats 2 and 3 do without, and so does ``encode_symbols``. The coder's model is made of the whole numbers they stand
 for, so that it is the same on every machine. A decoder that comes back to the empty state has read what an
 encoder wrote; any other end means damage.
 """
@@ -40,33 +43,42 @@ _WEIGHTS = np.array([0.0, *(math.ldexp(_MANTISSAS[byte % _STEPS], byte // _STEPS
 _WIDTHS = np.log2(np.maximum(_WEIGHTS, 1))
 
 
+#: What a filled code ends with.
+_END = b"\1"
+
 #: Values that a symbol can have.
 SYMBOLS = 256
 
 
-class Table(NamedTuple):
-    """Frequencies of symbols from ``low`` on, as they are stored.
+#: Bytes by which a code may exceed what the frequencies say: its first symbol takes up to three as it fills the
+#: state, its words end with a whole byte, and then there is the one.
+_START = 5
+#: The same for each symbol: shares are multiples of 2**-24, which costs 2**-18.5 bytes where there are 256 of them.
+_DRIFT = 2.0**-17
 
-    ``expected_bytes`` is the size that they alone say: that of the code, or up to four less, without coding anything.
-    """
+
+class Table(NamedTuple):
+    """Frequencies of symbols from ``low`` on, as stored; ``nbytes``: the size of the filled code, with this table."""
 
     low: int
     frequencies: NDArray[np.uint8]
-    expected_bytes: float
+    nbytes: int
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class Ans(Encoding):
-    """Codes of at most 8 bits, coded when the size or the bytes are first asked for.
+    """Codes of at most 8 bits, coded when the bytes are first asked for.
 
-    A symbol is a code, or with ``joined`` a byte in which several lie: of 1, 2 or 4 bits.
+    A symbol is a code, or with ``joined`` a byte in which several lie: of 1, 2 or 4 bits. ``filled`` up are all but
+    those of older files.
     """
 
     kind: ClassVar[str] = "ans"
-    since: ClassVar[int] = 2
+    since: ClassVar[int] = 4
     inner: Packed
     joined: bool = False
+    filled: bool = True
 
     def __post_init__(self) -> None:
         if self.joined and self.inner.bits not in BYTE_FILLING:
@@ -87,7 +99,12 @@ class Ans(Encoding):
 
     @once
     def _bytes(self) -> bytes:
-        return _encode(self._symbols, self._table) if self._table else b""
+        if self._table is None:
+            return b""
+        code, size = _encode(self._symbols, self._table), self._table.nbytes
+        if len(code) >= size:
+            raise EncodingError(f"codes of {self.inner.codes.size} values took {len(code)} bytes of {size}")
+        return code.ljust(size - 1, b"\0") + _END
 
     @once
     def _table(self) -> Table | None:
@@ -98,39 +115,40 @@ class Ans(Encoding):
         found: Table | None = known[self.joined]
         return found
 
-    @property
-    def expected_bytes(self) -> float:
-        """Size that the frequencies alone say: `nbytes`, or up to four less, without coding anything."""
-        return self._table.expected_bytes if self._table else 0.0
-
     def pack(self) -> bytes:
         return self._bytes
 
     @property
-    def bounds(self) -> tuple[float, float]:
-        if "_bytes" in self.__dict__:
-            return self.nbytes, self.nbytes
-        return self.expected_bytes, self.expected_bytes + 4
+    def nbytes(self) -> int:
+        if "_bytes" in self.__dict__:  # an older file's code is shorter
+            return len(self._bytes)
+        return self._table.nbytes if self._table else 0
 
     @property
     def entropy_bytes(self) -> float:
         return self.inner.entropy_bytes
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": self.kind, "bits": self.inner.bits, **({"joined": True} if self.joined else {})}
+        flags = {"joined": self.joined, "filled": self.filled}
+        return {"kind": self.kind, "bits": self.inner.bits, **{flag: True for flag, is_set in flags.items() if is_set}}
 
     @classmethod
     def unpack(cls, description: Description, shape: Shape, data: bytes) -> Ans:
         bits = read_field(description, "bits", int)
         if not 1 <= bits <= 8:
             raise EncodingError(f"codes of {bits} bits have no table of frequencies")
-        joined = description.get("joined") is True
+        joined, filled = (description.get(flag) is True for flag in ("joined", "filled"))
+        code = data
+        if filled and data:
+            if not data.endswith(_END):
+                raise EncodingError("coded values are damaged: they do not end as they are filled up")
+            code = data[: -len(_END)].rstrip(b"\0")
         if joined:
             size = Packed.size_of({"bits": bits}, shape)
-            inner = Packed.unpack({"bits": bits}, shape, decode_symbols(data, size, 256).tobytes())
+            inner = Packed.unpack({"bits": bits}, shape, decode_symbols(code, size, 256).tobytes())
         else:
-            inner = Packed(decode_symbols(data, math.prod(shape), 1 << bits).reshape(shape), bits)
-        found = cls(inner, joined)
+            inner = Packed(decode_symbols(code, math.prod(shape), 1 << bits).reshape(shape), bits)
+        found = cls(inner, joined, filled)
         found.__dict__["_bytes"] = bytes(data)
         return found
 
@@ -165,10 +183,12 @@ def tables_of(counts: Iterable[NDArray[np.int64]], symbols: int) -> list[Table |
     bits = totals * np.log2(every) - (rows * _WIDTHS[frequencies]).sum(1)
     used = rows > 0
     low, high = used.argmax(1), symbols - used[:, ::-1].argmax(1)
+    sizes = np.where(high - low > 1, bits / 8 + _START + totals * _DRIFT, 1.0).astype(np.int64)  # one is no news
+    sizes += 2 + high - low
     return [
-        Table(start, own[start:end], 2 + end - start + size / 8) if total else None
+        Table(start, own[start:end], size) if total else None
         for own, start, end, size, total in zip(
-            frequencies, low.tolist(), high.tolist(), bits.tolist(), totals.tolist(), strict=True
+            frequencies, low.tolist(), high.tolist(), sizes.tolist(), totals.tolist(), strict=True
         )
     ]
 

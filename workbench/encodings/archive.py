@@ -33,7 +33,7 @@ from workbench.encodings.once import once
 from workbench.errors import WorkbenchError
 
 MAGIC = b"\x89WBZ"
-VERSION = 3  # older ones have none of the encodings whose `since` says so
+VERSION = 4  # older ones have none of the encodings whose `since` says so
 SUFFIX = ".wbz"
 PREAMBLE = struct.Struct("<4sBIQ")
 DIGEST_BYTES = 16

@@ -198,7 +198,7 @@ def _smaller_coded(packed: Packed) -> Encoding:
     code = Ans(packed)
     if packed.bits in BYTE_FILLING and packed.nbytes >= JOINED_BYTES:
         joined = Ans(packed, joined=True)
-        code = joined if joined.expected_bytes + NESTING_BYTES < code.expected_bytes else code
+        code = joined if joined.nbytes + NESTING_BYTES < code.nbytes else code
     return smaller(packed, code)
 
 
