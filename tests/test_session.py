@@ -476,7 +476,7 @@ def test_latency_is_measured_as_it_is_predicted_with_weights_unpacked_once(
 def test_measured_latency_of_int8_runs_on_int8_kernels(data: wb.Dataset) -> None:
     with Session("lenet5", data, history=":memory:") as session:
         session.measure("- quantize: {bits: 8, scheme: symmetric, activations: {bits: 8}}")
-        file = onnx.load_from_string(session._engine.latency_file(session.recipe))
+        file = onnx.load_from_string(session._engine.latencies.file(session.recipe))
         assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in file.graph.node}
         assert file.ByteSize() < 0.35 * session.snapshot.size.dense_fp32_bytes
 
@@ -528,7 +528,7 @@ def test_a_device_can_be_chosen_while_the_recipe_cannot_be_carried_out(session: 
 
 def test_no_baseline_runs_while_latency_is_measured(data: wb.Dataset) -> None:
     with Session("lenet5", data, history=":memory:") as session:
-        with session._engine._timing:
+        with session._engine.latencies.timing:
             started = session.snapshot
             time.sleep(0.5)
             assert session.snapshot.baseline.accuracy is None

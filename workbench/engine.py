@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from workbench.glimpse import Glimpses
 from workbench.history import History
 from workbench.kept import Kept, owner_of
 from workbench.keys import Keys
+from workbench.latencies import Latencies
 from workbench.latency import LatencyEstimator
 from workbench.measure.estimate import Estimate, Kind, Latency, Size
 from workbench.measure.flips import Flip, FlipFinder
@@ -48,13 +49,6 @@ from workbench.snapshot import Baseline, Foreseen, Snapshot
 from workbench.subject import Subject
 from workbench.techniques import Cost
 from workbench.techniques.order import remarks_on
-
-if TYPE_CHECKING:
-    from workbench.measure.devices import Energy, Target
-    from workbench.measure.devices.calibrate import Forecast
-    from workbench.measure.devices.reasons import Change
-    from workbench.measure.devices.roofline import Dtype
-    from workbench.measure.devices.work import Work
 
 #: Layers from which on sizes do not wait while the model is written as a graph: that takes seconds. Of others it is
 #: written when a Session opens: their first figures come together, and PyTorch's exporter, which is not made for
@@ -92,7 +86,6 @@ class Engine:
         self.history = history
         self.notes: tuple[str, ...] = (*model.notes, *data.notes)
         self.baseline = Baseline()
-        self.measured: dict[str, Latency] = {}
         self._normalization = normalization = model.normalization or data.normalization
         self._seed = seed
         self._evaluator = Evaluator(self.subject, self.split, normalization, sibling.graph if sibling else None)
@@ -114,10 +107,9 @@ class Engine:
         self.foresight = Foresight(self._glimpses.find, self._kept, self._glimpses.sees)
         self._locks = None if history.path == ":memory:" else Path(history.path).parent / "locks"
         self.courtesy = Courtesy(self._locks and self._locks / "waiting")
-        self._timing = threading.Lock() if sibling is None else sibling.timing
+        timing = threading.Lock() if sibling is None else sibling.timing
+        self.latencies = Latencies(self._latency, self.compress, self.courtesy, timing)
         self._telling = threading.Lock()  # of the baseline's figures, which come from two threads
-        #: How often what is known of latencies has changed: a Snapshot outlined before may tell what no longer holds.
-        self.news = 0
         self.surrogate: Surrogate | None = None
         self._sampler: Sampler | None = None
         self._finder: FlipFinder | None = None
@@ -185,7 +177,7 @@ class Engine:
             self.baseline,
             size=self._size(compressed, whole),
             latency=self._latency.predict(compressed) if whole else None,
-            measured_latency=self._measured(recipe),
+            measured_latency=self.latencies.measured(recipe),
             predicted=self.surrogate(compressed) if self.surrogate else None,
             layers=compressed.layers,
             runtime=self.runtime if whole else "",
@@ -239,12 +231,8 @@ class Engine:
             runner.stop()
 
     def measure_latency(self, recipe: Recipe) -> Latency:
-        """Return the measured latency of ``recipe`` on this machine; no images run meanwhile."""
-        compressed = self.compress(recipe)
-        with self._timing:
-            latency = self._latency.measure(compressed)
-        self.measured[recipe.hash] = latency
-        self.news += 1
+        """Measure ``recipe`` on this machine, for the history too; no images run meanwhile."""
+        latency = self.latencies.measure(recipe)
         self._remembered.keep_latency(recipe, latency.ms)
         return latency
 
@@ -266,7 +254,7 @@ class Engine:
         while self.foresight.go_on(check):
             check()
             self.courtesy.give_way(check)
-            self.wait_while_timing()
+            self.latencies.wait()
 
     def _kept(self) -> Kept:
         path = None if self._locks is None else self._locks.parent / "foreseen.sqlite"
@@ -288,48 +276,6 @@ class Engine:
         with self._compressing, one_openmp_thread():
             return self._rehearsal.go_on(check)
 
-    def learn_latency(self, cancelled: Callable[[], bool]) -> Iterator[None]:
-        """Measure kernels that predictions lack, a few at a time; yield when predictions got better."""
-        unknown = self._latency.unknown
-        while unknown and not cancelled():
-            self.courtesy.give_way(most=2.0)
-            with self._timing:
-                self._latency.learn(cancelled, seconds=2)
-            before, unknown = unknown, self._latency.unknown
-            self.news += 1
-            yield
-            if unknown >= before:  # some kernels can't be timed here; trying again would never end
-                return
-
-    @property
-    def target(self) -> Target | None:
-        """The described device that latencies are predicted for; None for this machine."""
-        return self._latency.target
-
-    @target.setter
-    def target(self, target: Target | None) -> None:
-        self._latency.target = target
-        self.news += 1
-
-    def is_elsewhere(self, snapshot: Snapshot) -> bool:
-        """Whether the latency of ``snapshot`` is of another device than the present one."""
-        from workbench.measure.latency.device import device_name
-
-        present = self.target.description.title if self.target else device_name()
-        return any(one is not None and one.device != present for one in (snapshot.latency, snapshot.baseline.latency))
-
-    def work(self, recipe: Recipe) -> tuple[Work, Dtype]:
-        """Return what a described device would have to do for one image under ``recipe``."""
-        return self._latency.work(self.compress(recipe))
-
-    def change(self, recipe: Recipe) -> Change:
-        """Return what ``recipe`` did to the network, as described devices see it."""
-        return self._latency.change(self.compress(recipe))
-
-    def on_target(self, recipe: Recipe) -> tuple[Forecast, Energy | None] | None:
-        """Return the ratio to the baseline on the described device, and the energy there; None without one."""
-        return self._latency.on_target(self.compress(recipe))
-
     def refresh_latency(self, snapshot: Snapshot) -> Snapshot:
         """Return ``snapshot`` with its latencies predicted anew; of a recipe that failed there are none."""
         self._tell_baseline(latency=self._latency.predict(self.compress(Recipe())))
@@ -340,27 +286,17 @@ class Engine:
             snapshot,
             baseline=self.baseline,
             latency=self._latency.predict(compressed),
-            measured_latency=self._measured(snapshot.recipe),
+            measured_latency=self.latencies.measured(snapshot.recipe),
             notes=self._notes(compressed),
         )
 
-    def _measured(self, recipe: Recipe) -> Latency | None:
-        """Return what was measured here; nothing where another device is looked at."""
-        return self.measured.get(recipe.hash) if self.target is None else None
-
     def time_shares(self, recipe: Recipe) -> dict[str, float]:
         """Return weight name → share of the predicted time under ``recipe``; none before latency can be predicted."""
-        if not self.is_written:
-            return {}
-        return self._latency.time_shares(self.compress(recipe))
+        return self.latencies.time_shares(recipe) if self.is_written else {}
 
     def graph(self, recipe: Recipe) -> OnnxGraph | None:
         """Return the ONNX graph of a setting's structure, None where it doesn't export."""
         return self._evaluator.graphs.of(self.compress(recipe))
-
-    def latency_file(self, recipe: Recipe) -> bytes:
-        """Return the ONNX file that is timed for ``recipe``."""
-        return bytes(self._latency.file(self.compress(recipe)).SerializeToString(deterministic=True))
 
     def logits(self, recipe: Recipe) -> Logits | None:
         """Return the logits ``(N, classes)`` of a setting measured lately, in the split's order, or None."""
@@ -395,12 +331,7 @@ class Engine:
         context, evaluator = context_for(self.subject.model, self._data, check), self._evaluator
         images = evaluator.images
         shared = self.subject, evaluator.graph, self._sampler, images, context, self.baseline, self.runtime
-        return Footing(*shared, self._timing)
-
-    def wait_while_timing(self) -> None:
-        """Return once no latency is being measured: a measurement that waits gets the machine for itself."""
-        with self._timing:
-            pass
+        return Footing(*shared, self.latencies.timing)
 
     def _size(self, compressed: CompressedModel, whole: bool = True) -> Size:
         archive = compressed.archive
@@ -411,7 +342,7 @@ class Engine:
         return Size(nbytes, self.subject.dense_fp32_bytes, runtime_bytes, entropy_bytes)
 
     def _notes(self, compressed: CompressedModel) -> tuple[str, ...]:
-        description = self.target.description if self.target else None
+        description = self.latencies.target.description if self.latencies.target else None
         pattern = description.sparsity.pattern if description and description.sparsity else None
         device = description.title if description else "This machine"
         return (*self.notes, *compressed.notes, *remarks_on(device, pattern, compressed.recipe.steps))
@@ -456,7 +387,7 @@ class Engine:
         self._runner = runner = self._evaluator.runner(self.compress(Recipe()), check)
         check()
         done = sum(map(len, self._partial))
-        for logits in self._evaluator.batches(runner, done, check=self.wait_while_timing):
+        for logits in self._evaluator.batches(runner, done, check=self.latencies.wait):
             self._partial.append(logits)
             done += len(logits)
             check()
@@ -489,7 +420,7 @@ class Engine:
             check()
             if shown:  # from here on the figure only narrows: whoever waits for a first one comes first
                 self.courtesy.give_way(check)
-            self.wait_while_timing()
+            self.latencies.wait()
 
         check()  # a stop before the runner was known must not be lost
         *_, last = self._sampler.looks
@@ -506,7 +437,7 @@ class Engine:
         in_order = np.empty_like(logits)
         in_order[self._sampler.order] = logits
         flips = self._found(logits)
-        latency = first.latency.ms if first.latency and self.target is None else None  # of this machine only
+        latency = first.latency.ms if first.latency and self.latencies.target is None else None  # of this machine only
         self._remembered.keep(first, figures, in_order, flips, parent, latency)
         return flips
 

@@ -91,7 +91,7 @@ class Session:
             trouble = (*trouble, others)
         self._engine.notes += trouble
         self.history_notes = trouble  # what is to be said of its state, such as that it is read-only
-        self._engine.target = target
+        self._engine.latencies.target = target
         self._path = UndoPath()
         self._bulletin = Bulletin()
         self._state = self._bulletin.changed
@@ -205,20 +205,20 @@ class Session:
     @property
     def device(self) -> str:
         """The device that latency is predicted for: "this-machine", or a described one's name."""
-        return self._engine.target.name if self._engine.target else "this-machine"
+        return self._engine.latencies.target.name if self._engine.latencies.target else "this-machine"
 
     def use_device(self, device: str | Target) -> None:
         """Predict latency for this machine, a described device or a file of one; what is shown follows.
 
         Raises ``WorkbenchError`` where there is no such device, or its file is broken.
         """
-        before, self._engine.target = self._engine.target, _target(device)
+        before, self._engine.latencies.target = self._engine.latencies.target, _target(device)
         try:
             self._workers.refresh_latency()
         except Exception:
-            self._engine.target = before
+            self._engine.latencies.target = before
             raise
-        while self._engine.is_elsewhere(self.snapshot) and not self.closed:  # one was published meanwhile
+        while self._engine.latencies.are_of_another(self.snapshot) and not self.closed:  # one was published meanwhile
             self._workers.refresh_latency()
 
     def work(self, recipe: Recipe) -> tuple[Work, Dtype]:
@@ -226,21 +226,21 @@ class Session:
 
         Raises ``WorkbenchError`` where the model doesn't export.
         """
-        return self._engine.work(recipe)
+        return self._engine.latencies.work(recipe)
 
     def change(self, recipe: Recipe) -> Change:
         """Return what ``recipe`` did to the network, as described devices see it: what was and what is to be done.
 
         Raises ``WorkbenchError`` where the model doesn't export.
         """
-        return self._engine.change(recipe)
+        return self._engine.latencies.change(recipe)
 
     def on_device(self, recipe: Recipe | None = None) -> tuple[Forecast, Energy | None] | None:
         """Return the recipe's time on the described device ÷ the baseline's, and the energy of an image there.
 
         None where the device is this machine, or the model doesn't export.
         """
-        return self._engine.on_target(self.recipe if recipe is None else recipe)
+        return self._engine.latencies.on_target(self.recipe if recipe is None else recipe)
 
     def prepare(self) -> None:
         """Find now what first moves of a slider would wait for, rather than in the session's next quiet moments."""
@@ -249,7 +249,7 @@ class Session:
 
     def learn_latency(self) -> None:
         """Measure the kernels that predictions still lack on this machine, and wait for it."""
-        for _ in self._engine.learn_latency(lambda: self.closed):
+        for _ in self._engine.latencies.learn(lambda: self.closed):
             self._workers.refresh_latency()
 
     def look_ahead(self, groups: Sequence[Callable[[], Iterable[Recipe]]], told: Callable[[], None]) -> None:
@@ -317,7 +317,7 @@ class Session:
 
         Raises ``WorkbenchError`` where the model cannot be written as ONNX.
         """
-        return self._engine.latency_file(self.recipe if recipe is None else recipe)
+        return self._engine.latencies.file(self.recipe if recipe is None else recipe)
 
     def graph(self, recipe: Recipe) -> OnnxGraph | None:
         """Return the ONNX graph of the model's structure under ``recipe``, None where it cannot be written as ONNX."""
@@ -341,7 +341,7 @@ class Session:
             while not self._bulletin.is_settled and not self.closed and not cancelled():
                 self._state.wait(0.1)
         self._engine.courtesy.give_way()
-        self._engine.wait_while_timing()
+        self._engine.latencies.wait()
 
     @property
     def crowded(self) -> bool:

@@ -95,7 +95,7 @@ class Workers:
                 generation, recipe = self._bulletin.generation, self._bulletin.recipe
             quick = recipe.cost is Cost.LIVE
             with self._reporting(generation, recipe), garbage.put_off() if quick else contextlib.nullcontext():
-                check, news = self._bulletin.check_for(generation), self._engine.news
+                check, news = self._bulletin.check_for(generation), self._engine.latencies.news
                 if self._engine.is_deep:
                     self._publish(self._engine.sketch(generation, recipe, check), news)
                 first = self._engine.outline(generation, recipe, check)
@@ -152,7 +152,9 @@ class Workers:
                     self._engine.prepare(self._is_quiet)
                     garbage.tidy()
                     self._engine.foresee(self._is_quiet)  # where one slider moves
-                    for _ in self._engine.learn_latency(lambda: self._bulletin.closed or not self._bulletin.is_settled):
+                    for _ in self._engine.latencies.learn(
+                        lambda: self._bulletin.closed or not self._bulletin.is_settled
+                    ):
                         self.refresh_latency()
                 while self._may_foresee():
                     self._engine.foresee(self._is_idle)
@@ -204,11 +206,11 @@ class Workers:
         except Exception as error:
             failed = Snapshot(generation, recipe, self._engine.baseline, settled=True, error=sentence(error))
             with contextlib.suppress(Superseded):
-                self._publish(failed, self._engine.news)
+                self._publish(failed, self._engine.latencies.news)
 
     def _publish(self, snapshot: Snapshot, news: int) -> None:
         """Publish a Snapshot whose latencies are those of so many ``news``, or what they are by now."""
-        present = self._engine.news
+        present = self._engine.latencies.news
         if news != present:  # measured, or predicted for another device or better, since this recipe was outlined
             snapshot = self._engine.refresh_latency(snapshot)
         with self._state:
@@ -216,5 +218,5 @@ class Workers:
             if snapshot.score is not None or snapshot.settled:
                 self._engine.courtesy.rest()
         self._bulletin.publish(snapshot)
-        if present != self._engine.news:  # it changed while this was on its way
+        if present != self._engine.latencies.news:  # it changed while this was on its way
             self.refresh_latency()

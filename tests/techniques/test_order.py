@@ -99,7 +99,7 @@ def test_choosing_a_device_with_the_instructions_takes_the_remark_away() -> None
     engine = Engine(load_model("lenet300"), load_dataset("fashion_mnist"), "test", History(":memory:"))
     here = engine.outline(0, recipe, lambda: None)
     assert any("This machine has instructions for no pattern" in note for note in here.notes)
-    engine.target = find_target("a100-sxm")
+    engine.latencies.target = find_target("a100-sxm")
     assert not any("instructions" in note for note in engine.refresh_latency(here).notes)
 
 

@@ -117,7 +117,7 @@ class Testbed:
 
     def learn_latency(self) -> None:
         """Measure the kernels that predictions still lack on this machine."""
-        for _ in self._engine.learn_latency(lambda: self._session.closed):
+        for _ in self._engine.latencies.learn(lambda: self._session.closed):
             self._check()
 
     def footing(self, check: Callable[[], None] = lambda: None) -> Footing:
