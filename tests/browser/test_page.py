@@ -200,9 +200,15 @@ def test_another_model_can_be_picked(browser: Browser, app: Served) -> None:
         wait_settled(page, "- quantize: {bits: 5}")
 
 
+def wait_near(page: Page) -> None:
+    """Wait until the figures are known where one slider moves alone: at 95 more ratios and 9 more bit-widths."""
+    known = "() => Number(document.querySelector('.wb-controls').dataset.ahead) >= 104"
+    page.wait_for_function(known, timeout=60_000)
+
+
 def test_figures_found_beforehand_are_shown_while_the_kernel_stands_still(browser: Browser, app: Served) -> None:
     with open_page(browser, app) as page:
-        page.wait_for_selector(".wb-controls[data-ahead]:not([data-ahead='0'])", timeout=60_000)
+        wait_near(page)
         kernel = kernel_process(app, kernel_id(page))
         recipe = Recipe.parse("- prune: {ratio: 0.37}")
         kernel.suspend()
@@ -225,7 +231,7 @@ def test_figures_found_beforehand_are_shown_while_the_kernel_stands_still(browse
 
 def test_a_figure_that_the_kernel_never_confirms_is_taken_back(browser: Browser, app: Served) -> None:
     with open_page(browser, app) as page:
-        page.wait_for_selector(".wb-controls[data-ahead]:not([data-ahead='0'])", timeout=60_000)
+        wait_near(page)
         page.evaluate("""() => {
           const send = window.dispatchEvent.bind(window);
           window.dispatchEvent = (event) => {

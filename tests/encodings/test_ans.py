@@ -67,7 +67,7 @@ def test_bytes_written_once_are_read_for_ever() -> None:
     stored = bytes.fromhex("0109c0d0ddcacacac0caca7e0139e9d4dae6e2c5713999609c")
     codes = np.array([int(digit) for digit in "314159265358979323846264338327"], np.uint8)
     assert np.array_equal(unpack({"kind": "ans", "bits": 4}, codes.shape, stored).decode(), codes)
-    filled = bytes.fromhex("0109c0d0ddcacacac0caca7e0139e9d4dae6e2c5713999609c000001")
+    filled = bytes.fromhex("0109c0d0ddcacacac0caca7e0139e9d4dae6e2c5713999609c0001")
     assert np.array_equal(unpack({"kind": "ans", "bits": 4, "filled": True}, codes.shape, filled).decode(), codes)
     assert ans(codes, 4).pack() == filled
     old = unpack({"kind": "ans", "bits": 4}, codes.shape, stored)
