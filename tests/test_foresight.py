@@ -127,13 +127,28 @@ def test_what_a_model_refuses_and_what_learns_from_data_is_left_out() -> None:
     assert one.get(PRUNED[0].hash) is None
 
 
-def test_time_for_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.foresight.SECONDS", 0.0)
-    finder = Finder()
-    one = foresight(finder)
-    one.want([group(*PRUNED)], nothing)
+def test_without_time_for_it_what_is_known_is_told_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Kept(tmp_path / "foreseen.sqlite", "one")
+    before.keep(PRUNED[0].hash, Found(7, 6, None))
+    before.close()
+    monkeypatch.setenv("WORKBENCH_FORESIGHT", "0")
+    finder, told = Finder(), []
+    one = foresight(finder, tmp_path / "foreseen.sqlite")
+    one.want([group(*PRUNED)], lambda: told.append(True))
     finish(one)
     assert not finder.asked
+    assert told
+    assert one.get(PRUNED[0].hash) == Found(7, 6, None)
+    one.close()
+
+
+@pytest.mark.parametrize("given", ["soon", "-1", "nan"])
+def test_a_setting_that_is_no_number_of_seconds_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_FORESIGHT", given)
+    with pytest.raises(WorkbenchError, match=f"WORKBENCH_FORESIGHT is '{given}': give the seconds"):
+        foresight(Finder())
 
 
 def test_figures_are_kept_for_later_sessions_of_the_same_model_alone(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ They are no guesses: each recipe is carried out, packed and run on the first ima
 from __future__ import annotations
 
 import functools
+import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,13 +19,26 @@ from workbench.kept import Found, Kept
 from workbench.recipe import Recipe
 from workbench.techniques import Cost
 
-#: Seconds of one processor for it in a session, at most.
+#: Seconds of one processor for it in a session, at most, unless the environment gives another number; 0: none.
 SECONDS = 240.0
+SETTING = "WORKBENCH_FORESIGHT"
 
 Check = Callable[[], None]
 #: Gives recipes, whenever it is asked.
 Group: TypeAlias = Callable[[], Iterable[Recipe]]
 Errand: TypeAlias = Callable[[Check], None]
+
+
+def seconds() -> float:
+    """Return the processor seconds that may be spent on it; raises ``WorkbenchError`` where that is no number."""
+    given = os.environ.get(SETTING, "")
+    try:
+        found = float(given) if given else SECONDS
+    except ValueError:
+        found = math.nan
+    if not found >= 0:
+        raise WorkbenchError(f"{SETTING} is '{given}': give the seconds of a processor, 0 for none.")
+    return found
 
 
 class Foresight:
@@ -39,7 +54,7 @@ class Foresight:
         self._find = find
         self._keep = keep
         self._sees = sees
-        self._seconds = SECONDS
+        self._seconds = seconds()
         self._lock = threading.Lock()
         self._wanted: Iterator[Errand] = iter(())
         self._next: Errand | None = None
@@ -81,7 +96,7 @@ class Foresight:
         with self._lock:
             if self._next is None:
                 self._next = next(self._wanted, None)
-            return self._next is not None and self._seconds > 0
+            return self._next is not None and (self.is_first or self._seconds > 0)
 
     def go_on(self, check: Check) -> bool:
         """Do one thing more; return whether the group goes on. What ``check`` interrupts is left for another time."""

@@ -20,6 +20,7 @@ from tests.browser.launch import ROOT
 from widgets.serving import app, kernels, priority
 from widgets.serving.app import (
     DATA_FOLDERS,
+    FORESIGHT,
     KERNEL_BYTES,
     NOTEBOOK,
     SHARE,
@@ -32,6 +33,7 @@ from widgets.serving.app import (
     serve,
 )
 from widgets.serving.page import Page
+from workbench.foresight import seconds
 
 TEMPLATE = SHARE / "voila" / "templates" / "workbench"
 
@@ -159,9 +161,21 @@ def test_data_folders_are_handed_to_kernels_and_beyond_this_machine_there_are_no
     assert os.environ[DATA_FOLDERS] == os.pathsep.join(map(str, (tmp_path, tmp_path / "more")))
 
 
+def test_how_far_pages_look_ahead_is_handed_to_kernels_where_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "MALLOC_ARENA_MAX", "JUPYTER_PLATFORM_DIRS", "JUPYTER_PATH", "PYTHONPATH"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setenv("WORKBENCH_SERVED", "")
+    monkeypatch.setenv(FORESIGHT, "60")
+    prepare_environment(Options())
+    assert seconds() == 60
+    prepare_environment(Options(foresight=0.0))
+    assert seconds() == 0
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (["--foresight", "-1"], "--foresight must be a number of seconds, 0 for none, not -1."),
         (["--max-kernels", "0"], "--max-kernels must be at least 1, not 0."),
         (["--port", "70000"], "--port must be from 0 (any) to 65535, not 70000."),
         (["--data-folder", "/no/such/folder"], "--data-folder: '/no/such/folder' is not a folder."),

@@ -26,6 +26,8 @@ EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-
 LOCAL = ("localhost", "127.0.0.1", "::1")
 #: Names the folders that a kernel may load data from; unset means any, empty none.
 DATA_FOLDERS = "WORKBENCH_DATA_FOLDERS"
+#: Tells kernels what they may spend on figures that may be asked for (see ``workbench.foresight``).
+FORESIGHT = "WORKBENCH_FORESIGHT"
 #: Memory to reckon with for each page, and pages at most unless told otherwise.
 KERNEL_BYTES, MOST_KERNELS = 2**30 // 3, 40
 #: Idle seconds after which a page on a shared server makes room.
@@ -43,7 +45,8 @@ class Options:
     ``port`` None takes 8866 or the next free one, 0 any. ``host_names`` are names that browsers may call this server
     by where no token is asked for, beside localhost: those of a proxy that passes them on. ``spare`` pages are kept
     ready, so that one that opens need not wait for torch. ``max_kernels`` None: as many as memory allows.
-    ``data_folders`` are the folders that a page may load data from; beyond localhost none unless given.
+    ``data_folders`` are the folders that a page may load data from; beyond localhost none unless given. ``foresight``:
+    processor seconds that a page may spend on figures its sliders may come to, 0 for none; None: as the engine has it.
     """
 
     port: int | None = None
@@ -54,6 +57,7 @@ class Options:
     spare: int = 1
     max_kernels: int | None = None
     data_folders: tuple[Path, ...] = ()
+    foresight: float | None = None
     notebook: Path = NOTEBOOK
 
     @property
@@ -91,6 +95,8 @@ def check(options: Options) -> None:
         raise ServingError(f"The app's notebook is not at {options.notebook}; reinstall, or run from a checkout.")
     if options.max_kernels is not None and options.max_kernels < 1:
         raise ServingError(f"--max-kernels must be at least 1, not {options.max_kernels}.")
+    if options.foresight is not None and not options.foresight >= 0:
+        raise ServingError(f"--foresight must be a number of seconds, 0 for none, not {options.foresight:g}.")
     if options.port is not None and not 0 <= options.port < 2**16:
         raise ServingError(f"--port must be from 0 (any) to {2**16 - 1}, not {options.port}.")
     for folder in options.data_folders:
@@ -106,6 +112,8 @@ def prepare_environment(options: Options) -> None:
     # glibc otherwise keeps an arena for each of a kernel's many threads.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
+    if options.foresight is not None:
+        os.environ[FORESIGHT] = str(options.foresight)
     if options.data_folders or not options.local:
         os.environ[DATA_FOLDERS] = os.pathsep.join(str(folder.resolve()) for folder in options.data_folders)
     for name, folder in (("JUPYTER_PATH", SHARE), ("PYTHONPATH", ROOT)):

@@ -43,6 +43,12 @@ def add(verbs: Verbs[Any]) -> None:
     verb.add_argument(
         "--pool", type=int, default=1, metavar="N", help="pages kept ready for who comes next (default: 1)"
     )
+    verb.add_argument(
+        "--foresight",
+        type=float,
+        metavar="SECONDS",
+        help="processor seconds that a page may spend on figures its sliders may come to (default: 240)",
+    )
     verb.add_argument("--no-browser", action="store_true", help="do not open a browser")
     verb.set_defaults(run=_app)
 
@@ -65,6 +71,7 @@ def _app(options: argparse.Namespace) -> int:
                 spare=options.pool,
                 max_kernels=options.max_kernels,
                 data_folders=tuple(options.data_folder),
+                foresight=options.foresight,
             )
         )
     except serving.ServingError as error:
