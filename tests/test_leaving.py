@@ -10,9 +10,12 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
+from widgets.base.errands import Errands
+from widgets.base.feed import listen
 from workbench import leaving
 from workbench.jobs import Job
 from workbench.session import Session
+from workbench.snapshot import Snapshot
 
 SCRIPT = """
 import torch, workbench as wb
@@ -45,6 +48,28 @@ def test_sessions_and_jobs_left_open_are_ended_before_python_is() -> None:
     assert job.progress.state == "cancelled"
     assert not [thread for thread in threading.enumerate() if "lenet300" in thread.name or "without" in thread.name]
     session.close()
+
+
+@pytest.mark.usefixtures("nothing_at_work")
+def test_what_is_being_drawn_is_drawn_before_python_ends_and_no_more() -> None:
+    begun, go_on, drawn = threading.Event(), threading.Event(), []
+
+    def draw(snapshot: Snapshot) -> None:
+        begun.set()
+        go_on.wait()
+        drawn.append(snapshot)
+
+    with Session("lenet300", "fashion_mnist", history=":memory:") as session:
+        leave = listen(session, draw)
+        errands = Errands("test-errands")
+        begun.wait()
+        errands.run("first", go_on.wait)
+        errands.run("second", lambda: drawn.append("an errand"))
+        threading.Timer(0.2, go_on.set).start()
+        leaving._end_all()
+        assert len(drawn) == 1
+        assert not [thread for thread in threading.enumerate() if thread.name in ("workbench-feed", "test-errands")]
+        leave()
 
 
 @pytest.mark.usefixtures("nothing_at_work")

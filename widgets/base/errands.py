@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from workbench.leaving import end_at_exit
+
 _log = logging.getLogger(__name__)
 
 
@@ -17,6 +19,7 @@ class Errands:
         self._lock = threading.Lock()
         self._waiting: dict[str, Callable[[], None]] = {}
         self._thread: threading.Thread | None = None
+        end_at_exit(self)
 
     def run(self, what: str, work: Callable[[], None]) -> threading.Thread:
         """Do ``work`` soon; return the thread that will have done it when it ends."""
@@ -26,6 +29,17 @@ class Errands:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
             return self._thread
+
+    def cancel(self) -> None:
+        """Leave out what is not begun: Python ends."""
+        with self._lock:
+            self._waiting.clear()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until what was begun is done, or so many seconds."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)
 
     def _work(self) -> None:
         while True:

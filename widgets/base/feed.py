@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from workbench.leaving import end_at_exit
+
 if TYPE_CHECKING:
     from workbench.session import Session
     from workbench.snapshot import Snapshot
@@ -74,6 +76,7 @@ class Feed:
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="workbench-feed", daemon=True)
         self._unsubscribe = session.subscribe(self.offer)
+        end_at_exit(self)
         self._thread.start()
 
     def add(self, draw: Draw) -> None:
@@ -105,6 +108,15 @@ class Feed:
         with self._changed:
             self._stopped = True
             self._changed.notify()
+
+    def cancel(self) -> None:
+        """End as ``stop`` does: Python does."""
+        self.stop()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until what is being drawn is drawn, or so many seconds."""
+        if threading.current_thread() is not self._thread:
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         while True:
