@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from workbench.compression import compress_subject, context_for
 from workbench.data.load import load_dataset
@@ -14,6 +15,7 @@ from workbench.evaluation import Evaluator
 from workbench.measure.sampling import Sampler
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
+from workbench.session import Session
 from workbench.subject import Subject
 
 
@@ -86,3 +88,23 @@ def test_images_prepared_before_the_order_is_known_are_not_taken_for_those_after
     evaluator._normalize = normalize_and_be_overtaken  # type: ignore[assignment]
     evaluator.images(0, 1)
     assert torch.equal(evaluator.images(0, 1), data.normalization(split.images[99:]))
+
+
+class Dropping(nn.Module):
+    """Dropout whether it is trained or not, where ``rate`` is more than 0."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.fc, self.rate = nn.Linear(64, 3), rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped = functional.dropout(x.flatten(1), self.rate) if self.rate else x.flatten(1)
+        return self.fc(dropped.sort(1).values)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.0])
+def test_answers_that_differ_each_time_are_not_told_as_exact_without_a_word(rate: float) -> None:
+    images, labels = torch.randint(0, 255, (60, 1, 8, 8), dtype=torch.uint8), torch.arange(60) % 3
+    with Session(Dropping(rate).eval(), (images, labels), history=":memory:") as session:
+        told = [note for note in session.measure(Recipe()).notes if "differently each time" in note]
+    assert len(told) == (rate > 0)

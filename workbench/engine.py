@@ -57,6 +57,11 @@ DEEP = 100
 #: Compressed models kept ready, so that undo and redo show their sizes at once.
 KEPT_MODELS = 8
 
+RANDOM = (
+    "This model answers the same images differently each time, so that no figure of it is exact: turn off what is "
+    "random in its forward, such as F.dropout without training=self.training."
+)
+
 Check = Callable[[], None]
 #: Foresees a compressed model's accuracy without running an image; None where it cannot say.
 Surrogate = Callable[[CompressedModel], Estimate | None]
@@ -357,6 +362,8 @@ class Engine:
                     yield from self._run_baseline(first, check)
                     logits = np.concatenate(self._partial)
                     self._remembered.keep_baseline_logits(logits)
+        if self._evaluator.is_random():
+            self.note(RANDOM)
         labels = self.split.labels.numpy()
         judge = labels if self.split.labelled else logits.argmax(1)  # without labels, by the dense model's answers
         sampler = Sampler(logits, judge, seed=self._seed, split=self.split.name)

@@ -138,6 +138,16 @@ class Evaluator:
             collected = [np.concatenate(collected)]
             yield sampler.estimate(collected[0], look), collected[0]
 
+    def is_random(self) -> bool:
+        """Whether the dense model answers the same images differently each time, as with dropout that is left on."""
+        if self.graph is not None:  # which answered as the module did
+            return False
+        images = self._normalize(self._gather(0, min(4, len(self.split)))).contiguous()
+        runner = TorchRunner(copy.deepcopy(self.subject.model.module))
+        first, second = runner.logits(images), runner.logits(images)
+        scale = max(1.0, float(np.nanmax(np.abs(first), initial=0.0)))
+        return bool((np.abs(first - second) > TOLERANCE * scale).any())
+
     def _shared_prefix(self, graph: OnnxGraph, compressed: CompressedModel) -> Prefix | None:
         """Return the activations that this setting shares with the previous one, where that pays."""
         if compressed.factors or self.graphs.exports(compressed):
