@@ -190,6 +190,11 @@ def test_encoding_a_resnet20_follows_a_slider(bits: int, share: float) -> None:
     assert min(spent) < 0.03  # 0.2 to 9 ms measured; twice the 15 ms wanted, for slower machines
 
 
+def test_a_tensor_of_no_channels_has_no_blank_codes_either() -> None:
+    encoded = encode_codes(np.zeros((0, 3), np.uint8), 4, background=np.zeros((0, 1), np.uint8))
+    assert (encoded.shape, encoded.nbytes) == ((0, 3), 0)
+
+
 def test_wrong_codes_are_refused_in_a_sentence() -> None:
     with pytest.raises(EncodingError, match="do not fit in 4 bits"):
         encode_codes(np.array([16]), 4)

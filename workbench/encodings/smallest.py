@@ -100,7 +100,7 @@ class PartlyBlank:
     def __init__(self, codes: Array, bits: int, mask: Mask | None, background: ArrayLike) -> None:
         codes = as_codes(codes, bits)
         self.blank = as_codes(np.asarray(background), bits)
-        self._blank = int(self.blank.flat[0]) if _is_one(self.blank) else None
+        self._blank = int(self.blank.flat[0]) if self.blank.size and _is_one(self.blank) else None
         if mask is not None:
             codes = np.asarray(codes * mask + self.blank * ~mask)  # much faster than np.where
         self.packed = Packed.fitting(codes, bits)
