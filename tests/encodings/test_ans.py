@@ -74,6 +74,16 @@ def test_bytes_written_once_are_read_for_ever() -> None:
     assert (old.pack(), old.nbytes, old.describe()) == (stored, len(stored), {"kind": "ans", "bits": 4})
 
 
+@pytest.mark.parametrize("joined", [False, True])
+def test_what_is_not_filled_up_is_read_as_it_was_written(joined: bool) -> None:
+    codes = np.asarray(SOURCES["normal, 4 bits"][0][:500], np.uint8)
+    old = Ans(Packed(codes, 4), joined, filled=False)
+    assert old.nbytes == len(old.pack()) < Ans(Packed(codes, 4), joined).nbytes
+    back = unpack(old.describe(), old.shape, old.pack())
+    assert np.array_equal(back.decode(), codes)
+    assert (back.pack(), back.describe()) == (old.pack(), old.describe())
+
+
 def test_any_damaged_byte_is_refused_in_a_sentence_or_leaves_the_values_alone() -> None:
     codes, bits = SOURCES["normal, 4 bits"]
     codes = codes[:500]
@@ -110,6 +120,9 @@ def test_a_file_says_the_first_format_that_knows_what_is_in_it(tmp_path: Path) -
     new = Archive({"weight": ans(np.arange(16), 4)})
     assert old.to_bytes()[4] == 1
     assert new.to_bytes()[4] == 4
+    read = Archive({"weight": Ans(Packed(np.arange(16, dtype=np.uint8), 4), filled=False)})
+    assert read.to_bytes()[4] == 2
+    assert Archive.from_bytes(read.to_bytes()).to_bytes() == read.to_bytes()
     path = new.save(tmp_path / "new.wbz")
     assert np.array_equal(load_archive(path).decode()["weight"], np.arange(16))
     path.write_bytes(new.to_bytes()[:4] + bytes([VERSION + 1]) + new.to_bytes()[5:])

@@ -43,6 +43,9 @@ _WEIGHTS = np.array([0.0, *(math.ldexp(_MANTISSAS[byte % _STEPS], byte // _STEPS
 _WIDTHS = np.log2(np.maximum(_WEIGHTS, 1))
 
 
+#: The first format of the archive that knows codes which are not filled up.
+UNFILLED_SINCE = 2
+
 #: What a filled code ends with.
 _END = b"\1"
 
@@ -102,6 +105,8 @@ class Ans(Encoding):
         if self._table is None:
             return b""
         code, size = _encode(self._symbols, self._table), self._table.nbytes
+        if not self.filled:
+            return code
         if len(code) >= size:
             raise EncodingError(f"codes of {self.inner.codes.size} values took {len(code)} bytes of {size}")
         return code.ljust(size - 1, b"\0") + _END
@@ -120,7 +125,7 @@ class Ans(Encoding):
 
     @property
     def nbytes(self) -> int:
-        if "_bytes" in self.__dict__:  # an older file's code is shorter
+        if not self.filled or "_bytes" in self.__dict__:  # what was read may be as long as it likes
             return len(self._bytes)
         return self._table.nbytes if self._table else 0
 
@@ -131,6 +136,10 @@ class Ans(Encoding):
     def describe(self) -> dict[str, Any]:
         flags = {"joined": self.joined, "filled": self.filled}
         return {"kind": self.kind, "bits": self.inner.bits, **{flag: True for flag, is_set in flags.items() if is_set}}
+
+    @classmethod
+    def first_format(cls, description: Description) -> int:
+        return cls.since if description.get("filled") is True else UNFILLED_SINCE
 
     @classmethod
     def unpack(cls, description: Description, shape: Shape, data: bytes) -> Ans:

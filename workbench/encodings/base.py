@@ -107,6 +107,11 @@ class Encoding(ABC):
         """Rebuild from what `describe`, `shape` and `pack` gave; raises EncodingError if they disagree."""
 
     @classmethod
+    def first_format(cls, description: Description) -> int:
+        """Return the first format of the archive that knows one so described, without what is in it."""
+        return cls.since
+
+    @classmethod
     def size_of(cls, description: Description, shape: Shape) -> int | None:
         """Packed size in bytes where description and shape fix it, None where it depends on the values."""
         return None
@@ -139,7 +144,7 @@ def size_of(description: Description, shape: Shape) -> int | None:
 def format_of(description: Description) -> int:
     """Return the first format of the archive that knows an encoding and all in it."""
     nested = [format_of(child) for child in description.values() if isinstance(child, dict)]
-    return max([_class_of(description).since, *nested])
+    return max([_class_of(description).first_format(description), *nested])
 
 
 def _class_of(description: Description) -> type[Encoding]:
