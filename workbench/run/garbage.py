@@ -4,6 +4,9 @@ A full collection walks everything alive: PyTorch, ONNX and their caches make 20
 tenth of a second, and moving a slider through a deep model brings one on every few moves. What is alive
 when a Session opens is there to stay, so it is left out of collections until the last one closes; so is, from each
 quiet moment on, what later moves will ask for again. While a size is found nothing is collected.
+
+What is collected may have a last word: a forgotten generator closes the session that it opened, on the thread that
+collects. So nothing is held while collecting, and how many are open is asked again afterwards.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from contextlib import contextmanager
 #: Seconds after which a quiet moment is used to look through what was left out, too.
 WHOLE = 600.0
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # collected inside, if by chance, a last word finds it open
 _open = 0
 _put_off = 0
 _looked_through = 0.0
@@ -38,9 +41,9 @@ def release() -> None:
     with _lock:
         _open -= 1
         gc.unfreeze()
-        if _open:  # the others keep their peace, without what this one leaves behind
-            gc.collect()
-            gc.freeze()
+        others = _open
+    if others:  # they keep their peace, without what this one leaves behind
+        _collect()
 
 
 def tidy() -> None:
@@ -52,8 +55,15 @@ def tidy() -> None:
         if time.monotonic() - _looked_through > WHOLE:
             _looked_through = time.monotonic()
             gc.unfreeze()
-        gc.collect()
-        gc.freeze()
+    _collect()
+
+
+def _collect() -> None:
+    """Collect, and leave out of later collections what is alive then, if it is still held."""
+    gc.collect()
+    with _lock:
+        if _open:
+            gc.freeze()
 
 
 @contextmanager
