@@ -88,6 +88,17 @@ def test_a_recipe_is_checked_again_when_another_model_comes(session: FakeSession
     other.close()
 
 
+def test_the_python_is_of_the_model_that_is_shown(session: FakeSession) -> None:
+    view = RecipeView(session)
+    wait_until(view, "python", bool)
+    other = FakeSession(auto=False)
+    other.model.name = "lenet5"
+    view.attach(other)
+    wait_until(view, "python", lambda text: "load_model('lenet5')" in text)
+    view.close()
+    other.close()
+
+
 def test_what_is_applied_before_there_is_a_session_is_its_recipe_then(session: FakeSession) -> None:
     view = RecipeView()
     view._handle_custom_msg({"do": "apply", "text": "- quantize: {bits: 3}", "seq": 2}, [])

@@ -54,6 +54,7 @@ class RecipeView(View):
         """List the techniques; check what is being edited against the layers of this model."""
         self.techniques = describe_techniques()
         self.name = session.model.name
+        self.python = ""  # of the model and the data before
         self._check(self.draft)
         early, self._early = self._early, None
         if early is not None:
