@@ -19,6 +19,8 @@ from workbench.errors import WorkbenchError
 VERSION = 1
 #: What a fragment may have at most; browsers and mail programs cut longer ones.
 MAX_CHARACTERS = 200_000
+#: What a version's number may have: Python reads none of thousands of digits.
+MAX_DIGITS = 9
 #: Marks a name as that of a file which the page had, and another page has not.
 FILE = "file:"
 #: Left as they are, so that an address stays readable; all are allowed in a fragment.
@@ -73,7 +75,7 @@ def read_link(fragment: str) -> Link:
         return Link()
     recipe, damage = _read_recipe(unquote(fields.get("recipe", "")))
     version = fields.get("v", str(VERSION))
-    if not version.isdecimal():
+    if not version.isdecimal() or len(version) > MAX_DIGITS:
         raise LinkError("This link is damaged: its version is no number.", recipe)
     if int(version) > VERSION:
         raise LinkError(
