@@ -113,6 +113,29 @@ def test_a_described_device_shows_its_ratio_to_the_baseline(live: FakeSession) -
     view.close()
 
 
+def test_what_a_measurement_came_to_is_not_told_of_the_next_session(
+    live: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = threading.Event()
+
+    def measure() -> None:
+        closed.wait(10)
+        raise WorkbenchError("The session is closed.")
+
+    monkeypatch.setattr(live, "measure_latency", measure)
+    view = ScoreboardView(live)
+    measuring = view.measure()
+    assert measuring is not None
+    other = FakeSession(auto=False)
+    view.attach(other)
+    assert not view.measuring
+    closed.set()
+    measuring.join(10)
+    assert view.problem == ""
+    view.close()
+    other.close()
+
+
 def test_an_error_of_the_worker_is_shown_as_a_sentence(live: FakeSession) -> None:
     view = ScoreboardView(live)
     wait_until(view, "progress", lambda progress: progress.get("settled"))

@@ -71,6 +71,7 @@ class ScoreboardView(View):
         for name in ("accuracy", "size", "latency"):
             self.set_trait(name, None)
         self.baseline, self.progress, self.harm, self.problem, self._judged = {}, {}, {}, "", ""
+        self.measuring = False
         splits = session.data.splits
         total = {name: len(split) for name, split in splits.items()}
         self.context = {"total": total, "session": marks_of(session).name}
@@ -121,10 +122,11 @@ class ScoreboardView(View):
     def measure(self) -> threading.Thread | None:
         """Measure the present Recipe's latency on a thread of its own; the Snapshot brings the figure."""
         with self.publishing():
-            if self.measuring or self.session is None:
+            session = self.session
+            if self.measuring or session is None:
                 return None
             self.measuring, self.problem = True, ""
-        thread = threading.Thread(target=self._measure, args=(self.session,), daemon=True, name="workbench-measure")
+        thread = threading.Thread(target=self._measure, args=(session,), daemon=True, name="workbench-measure")
         thread.start()
         return thread
 
@@ -135,7 +137,8 @@ class ScoreboardView(View):
         except Exception as error:  # whatever went wrong belongs on the page, as a sentence
             problem = str(error) or type(error).__name__
         with self.publishing():
-            self.measuring, self.problem = False, problem
+            if session is self.session:  # another one is shown by now: this is nothing of it
+                self.measuring, self.problem = False, problem
 
     def _judge(self, recipe: Recipe) -> None:
         """Find on another thread which classes ``recipe`` hurts, and show it if it is still the present one."""
