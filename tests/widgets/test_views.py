@@ -184,6 +184,23 @@ def test_several_workbenches_on_several_sessions_do_not_mix() -> None:
         session.close()
 
 
+def test_a_page_that_is_closed_while_it_loads_leaves_no_session_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, arrived = threading.Event(), FakeSession(auto=False)
+
+    def load(*_given: Any) -> FakeSession:
+        closed.wait(10)
+        return arrived
+
+    monkeypatch.setattr("widgets.picker.loading.open_session", load)
+    page = Workbench("resnet20", "fashion_mnist")
+    page.close()
+    closed.set()
+    with pytest.raises(RuntimeError, match="No model is loaded"):
+        _ = page.session
+    assert arrived.closed
+    assert all(view.session is None for view in page.views)
+
+
 def test_closing_the_page_leaves_a_session_it_was_given_alone(live: FakeSession) -> None:
     page = Workbench(live)
     assert page.session is live

@@ -149,6 +149,7 @@ class Workbench(Pictured, ipywidgets.Box):
     def close(self) -> None:
         """Close the views, and the Session if the Workbench opened it."""
         self._forget_picture()
+        self.picker.close()  # first: what it is loading would be shown by views that are closed, and stay open
         for view in self.views:
             view.close()
         own = self._own

@@ -82,6 +82,7 @@ class PickerView(View):
         self._making = Making(self._told_making, self._made_model, self._not_made)
         self._designer = Designer(self._told_design)
         self._remark = ""
+        self._closed, self._arriving = False, threading.Lock()
         super().__init__(session, **traits)
         self.opens = {"suffixes": {kind: list(found) for kind, found in SUFFIXES.items()}, "paths": _paths()}
 
@@ -172,7 +173,9 @@ class PickerView(View):
             self.session.redo()
 
     def close(self) -> None:
-        """Leave the page, and delete what it uploaded."""
+        """Leave the page, and delete what it uploaded; what is being loaded is closed when it comes."""
+        with self._arriving:
+            self._closed = True
         super().close()
         self._making.cancel()
         self._uploads.close()
@@ -236,6 +239,13 @@ class PickerView(View):
                 self.chosen = {"model": wish.model.name, "data": wish.data.name}
 
     def _arrived(self, outcome: Outcome) -> None:
+        with self._arriving:  # a page is not closed while it takes a Session on
+            if not self._closed:
+                self._take(outcome)
+            elif outcome.session is not None:
+                outcome.session.close()
+
+    def _take(self, outcome: Outcome) -> None:
         session, wish = outcome.session, outcome.wish
         if session is None:
             self._failed(outcome)
