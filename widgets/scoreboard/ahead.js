@@ -13,6 +13,16 @@ function expectations(model, metrics, draw) {
   let asked = "";
   let unanswered = 0;
   const forget = () => { for (const metric of metrics) delete expected[metric]; };
+  // A recipe is called the same for every model and data set: what is known of it is of one session.
+  let session = model.get("context").session;
+  const leave = () => {
+    if (model.get("context").session === session) return;
+    session = model.get("context").session;
+    asked = "";
+    passed.clear();
+    exact.clear();
+    forget();
+  };
   const onMoved = ({ detail }) => {
     if (detail.session !== model.get("context").session) return;
     if (asked) passed.set(asked, performance.now());
@@ -32,7 +42,8 @@ function expectations(model, metrics, draw) {
     if (before == null || performance.now() - before > LATE) delete expected[metric];
   }]);
   window.addEventListener("workbench-moved", onMoved);
-  for (const [event, hear] of heard) model.on(event, hear);
+  const hearing = [["change:context", leave], ...heard];
+  for (const [event, hear] of hearing) model.on(event, hear);
 
   return {
     // What a card shows: the figure that is expected in the place of what the kernel told last.
@@ -42,7 +53,7 @@ function expectations(model, metrics, draw) {
     end: () => {
       clearTimeout(unanswered);
       window.removeEventListener("workbench-moved", onMoved);
-      for (const [event, hear] of heard) model.off(event, hear);
+      for (const [event, hear] of hearing) model.off(event, hear);
     },
   };
 }
