@@ -72,7 +72,18 @@ def test_a_bad_recipe_is_one_sentence_in_place_and_its_text_stays(session: FakeS
     assert "Traceback" not in problem
     assert apply(view, text) == problem
     assert session.applied == []
-    assert view.draft == {"text": text, "edited": True, "seq": 1}
+    assert view.draft == {"text": text, "edited": True, "seq": 2}
+    view.close()
+
+
+def test_a_text_that_is_refused_before_typing_pauses_is_kept_and_makes_room_for_one_from_elsewhere(
+    session: FakeSession,
+) -> None:
+    view = RecipeView(session)
+    assert "no technique" in apply(view, "- distil: {}", seq=13)
+    assert view.draft == {"text": "- distil: {}", "edited": True, "seq": 13}
+    view.keep("- crush: {}\n")
+    assert view.draft["seq"] == 14  # a page shows no draft that is older than its own
     view.close()
 
 

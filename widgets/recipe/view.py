@@ -83,8 +83,9 @@ class RecipeView(View):
             problem = self.apply(text)
             with self.publishing():
                 self.checked = {"seq": seq, "problem": problem}
+                # what is refused is kept too: the page sends what is typed when typing pauses, and here it did not
+                self.draft = {"text": text, "edited": bool(problem), "seq": seq}
                 if not problem:
-                    self.draft = {"text": text, "edited": False, "seq": seq}
                     self.applied = seq
 
     def apply(self, text: str) -> str:
