@@ -132,6 +132,11 @@ def test_a_pattern_that_matches_nothing_is_named() -> None:
         ("small/recipe.yaml", ["'small/recipe.yaml' is a file's name", "Path('small/recipe.yaml').read_text()"]),
         ("- {prune: {}, quantize: {}}", ["one technique"]),
         ("- prune: {ratio: [", ["not valid YAML at line 1"]),
+        ("- prune: {ratio: 0.5, ratio: 0.9}", ["line 1, column 23", "'ratio' is there twice"]),
+        ("- prune: {ratio: 0.5}\n  prune: {layers: [fc]}", ["line 2", "'prune' is there twice; begin each step with"]),
+        ("- prune: {overrides: {fc: {ratio: 0.1}, fc: {ratio: 0.2}}}", ["'fc' is there twice"]),
+        ("- prune: {overrides: {1.10: {ratio: 0.1}}}", ["the value 1.1", "quotes"]),
+        ("[" * 3000 + "]" * 3000, ["nested too deep"]),
         ("- prune: 0.5", ["must be a mapping"]),
     ],
 )

@@ -184,9 +184,26 @@ class Recipe:
         return bool(self.steps)
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, but a key that is there twice is an error: the first one's value would be lost unsaid."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Return the mapping as it is written, before keys that are merged in (``<<``) join its own."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                hint = "; begin each step with '- '" if key.value in TECHNIQUES else ""
+                raise yaml.MarkedYAMLError(problem=f"'{key.value}' is there twice{hint}", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
 def _load_yaml(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)  # a safe one
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -194,6 +211,8 @@ def _load_yaml(text: str) -> Any:
         raise RecipeError(f"The recipe is not valid YAML{where}: {problem}.") from error
     except ValueError as error:  # what looks like a date or a number and is none
         raise RecipeError(f"The recipe is not valid YAML: a value cannot be read ({error}).") from error
+    except RecursionError:
+        raise RecipeError("The recipe is not valid YAML: its brackets are nested too deep.") from None
 
 
 def _parse_step(number: int, item: Any) -> Step:
@@ -234,6 +253,11 @@ def _parse_overrides(label: str, technique: Technique[Any], settings: Settings, 
         raise RecipeError(f"In {label}, overrides must map a layer pattern to settings, not {given!r}.")
     overrides = []
     for pattern, changes in given.items():
+        if not isinstance(pattern, str | int) or isinstance(pattern, bool):  # 1.10 has become 1.1, another layer
+            raise RecipeError(
+                f"In {label}, a layer pattern of the overrides is read as the value {pattern!r}; put it in quotes, "
+                "as in '1.10'."
+            )
         if not isinstance(changes, Mapping):
             raise RecipeError(f"In {label}, the override of '{pattern}' must be settings like {{ratio: 0.2}}.")
         if shared := sorted(technique.settings.whole() & changes.keys()):
