@@ -137,6 +137,9 @@ def test_a_pattern_that_matches_nothing_is_named() -> None:
         ("- prune: {overrides: {fc: {ratio: 0.1}, fc: {ratio: 0.2}}}", ["'fc' is there twice"]),
         ("- prune: {overrides: {1.10: {ratio: 0.1}}}", ["the value 1.1", "quotes"]),
         ("[" * 3000 + "]" * 3000, ["nested too deep"]),
+        ("- quantize: {bits: true}", ["bits is True", "a number"]),
+        ("- quantize: {activations: {bits: on}}", ["activations.bits is True", "a number"]),
+        ("- prune: {ratio: off}", ["ratio is False", "a number"]),
         ("- prune: 0.5", ["must be a mapping"]),
     ],
 )
