@@ -322,6 +322,20 @@ def test_an_npz_with_other_arrays_lists_them(tmp_path: Path) -> None:
     assert "holds 'weights' of shape (3, 4)" in refused(tmp_path / "toy.npz")
 
 
+@pytest.mark.parametrize(
+    ("extra", "what"), [("images", "'x' and 'images'"), ("labels", "'y' and 'labels'"), ("X", "'x' and 'X'")]
+)
+def test_an_npz_that_holds_two_pairs_of_one_set_is_refused(
+    tmp_path: Path, make_pair: MakePair, extra: str, what: str
+) -> None:
+    images, labels = make_pair()
+    other = labels if extra == "labels" else images
+    np.savez(tmp_path / "toy.npz", x=images, y=labels, **{extra: other[::-1]})
+    assert f"{what}, and either could be" in refused(tmp_path / "toy.npz")
+    np.savez(tmp_path / "sets.npz", x_val=images, y_val=labels, x_valid=images[::-1], x_test=images, y_test=labels)
+    assert "'x_val' and 'x_valid'" in refused(tmp_path / "sets.npz")
+
+
 def test_an_npz_that_would_not_fit_into_memory_is_refused(tmp_path: Path) -> None:
     import zipfile
 

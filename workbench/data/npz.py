@@ -106,7 +106,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def _parts(arrays: Mapping[str, NDArray[Any]], path: Path) -> dict[str, Part]:
     """The pair of each set; a pair whose names speak of no set is called train."""
-    images, labels = (_by_set(arrays, names) for names in (_IMAGES, _LABELS))
+    images, labels = (_by_set(arrays, names, path) for names in (_IMAGES, _LABELS))
     if not images or set(labels) - set(images) or (set(images) - set(labels) and _may_be_labels(arrays, images)):
         present = ", ".join(f"'{key}' of shape {array.shape}" for key, array in arrays.items()) or "nothing"
         raise WorkbenchError(
@@ -123,12 +123,19 @@ def _may_be_labels(arrays: Mapping[str, NDArray[Any]], images: Mapping[str, NDAr
     return any(array.ndim in (1, 2) and len(array) == len(each) for array in others for each in images.values())
 
 
-def _by_set(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    found = {}
-    for key, array in arrays.items():
+def _by_set(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...], path: Path) -> dict[str, NDArray[Any]]:
+    """Return the array of each set that has one of ``names``; raise ``WorkbenchError`` where two could be meant."""
+    found: dict[str, str] = {}
+    for key in arrays:
         if _bare(key) in names:
-            found[split_of(key) or "train"] = array
-    return found
+            split = split_of(key) or "train"
+            if split in found:
+                raise WorkbenchError(
+                    f"File '{shown(path)}' holds '{shown(found[split])}' and '{shown(key)}', and either could be the "
+                    f"{'images' if names is _IMAGES else 'labels'} of one set; leave one out, or rename it."
+                )
+            found[split] = key
+    return {split: arrays[key] for split, key in found.items()}
 
 
 def _bare(key: str) -> str:
