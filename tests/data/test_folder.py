@@ -24,6 +24,17 @@ def test_subfolders_are_classes_in_sorted_order(make_folder: MakeFolder) -> None
     assert sum(len(data[name]) for name in ("train", "validation", "test")) == 30
 
 
+def test_classes_called_by_numbers_in_another_order_are_told(make_folder: MakeFolder) -> None:
+    data = load_dataset(make_folder({"1": 4, "2": 4, "10": 4}))
+    assert data.classes == ("1", "10", "2")
+    assert any("so that '10' is class 1" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("names", [("0", "1", "2"), ("01", "02", "10"), ("1", "10", "two")])
+def test_of_other_names_nothing_is_told(make_folder: MakeFolder, names: tuple[str, ...]) -> None:
+    assert not any("as text" in note for note in load_dataset(make_folder(dict.fromkeys(names, 4))).notes)
+
+
 def test_pixels_and_labels_are_those_of_the_files(make_folder: MakeFolder) -> None:
     folder = make_folder({"train/a": 4, "train/b": 4, "test/a": 2, "test/b": 3})
     data = load_dataset(folder)

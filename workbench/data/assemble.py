@@ -48,6 +48,8 @@ def assemble(
     labels, names = encode_labels(raw, options.classes or classes, what)
     found = {key: Split(key, images[key], labels[key]) for key in parts}
     remarks = [*notes, *_check_classes(found, names, what, declared=options.classes is not None)]
+    if (options.classes or classes) is None:
+        remarks += _counted_as_text(names)
     remarks += _without_labels(found, what)
     splits, said = cut(found, names, options, what)
     remarks += [*said, *repeats(splits), *_almost_black(splits["train"].images)]
@@ -103,6 +105,17 @@ def _without_labels(found: Mapping[str, Split], what: str) -> list[str]:
         return []
     where = f"the {' and '.join(bare)} images of {what}" if len(bare) < len(found) else f"the images of {what}"
     return [f"{capital(where)} have no labels: how often a model answers as before can be told, not how often rightly."]
+
+
+def _counted_as_text(names: tuple[str, ...]) -> list[str]:
+    """Say so where classes are called by numbers and stand in another order: a model may count them by these."""
+    if not all(name.isdecimal() for name in names) or list(names) == sorted(names, key=int):
+        return []
+    first = next(place for place, name in enumerate(names) if name != sorted(names, key=int)[place])
+    return [
+        f"The classes are numbered by their names as text, so that '{names[first]}' is class {first}: where the model "
+        "counts them as numbers, write them with leading zeros, or name them in its order with classes=."
+    ]
 
 
 def _normalization(train: Tensor, options: Options, what: str) -> tuple[Normalization, str]:
