@@ -11,7 +11,7 @@ symbols are bytes of several codes, since neighbours in a kernel resemble each o
     ...                  32-bit little-endian words of the coder, without the last one's zero bytes
     ...                  zero bytes and a one, up to the size that the frequencies alone say
 
-Frequencies so coarse cost 0.0001 bits a symbol. What it is filled up with, two bytes or three, makes the size known
+Frequencies so coarse cost 0.0001 bits a symbol. What it is filled up with, one to three bytes, makes the size known
 before anything is coded: a slider that moves waits for the size, and coding takes as long as the search for it. The
 formats 2 and 3 do without, and so does ``encode_symbols``. The coder's model is made of the whole numbers they stand
 for, so that it is the same on every machine. A decoder that comes back to the empty state has read what an
