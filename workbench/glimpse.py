@@ -21,7 +21,8 @@ from workbench.run.one_thread import one_openmp_thread
 from workbench.run.runner import Runner
 from workbench.techniques.context import Cache, Context
 
-#: Seconds of a processor that the first images may take: where they take longer, the next move would wait for them.
+#: Seconds that the first images may keep the thread that runs them at work: where they take longer, the next move would
+#: wait for them.
 LONGEST = 0.5
 
 Check = Callable[[], None]
