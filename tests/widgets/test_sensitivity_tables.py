@@ -68,6 +68,7 @@ def test_a_view_made_before_a_sweep_of_another_page_shows_it_once_it_is_seen(his
             studies_of(other).start(other, "quantize", 0.05).wait()
         assert view.value == b""
         view.set_state({"visible": True})
+        wait_until(view, "value", bool)
         assert len(view.value) == 3 * len(view.about["levels"]) * 4
         view.close()
 

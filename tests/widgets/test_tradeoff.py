@@ -135,6 +135,7 @@ def test_settings_tried_while_nobody_looks_are_not_lost(session: FakeSession, se
         pass
     assert sent == []
     view.set_state({"visible": True})
+    wait_until(view, "points", len)
     assert set(told(view)) == {"dense", "3 bit", "5 bit"}
     view.close()
 

@@ -121,7 +121,7 @@ def test_a_job_that_ends_while_nobody_looks_is_shown_as_ended(training: Session)
     while not all(entry.over for entry in trainings_of(training).entries):
         time.sleep(0.05)
     view.visible = True
-    assert [job["state"] for job in view.jobs] == ["done"]
+    wait_until(view, "jobs", lambda jobs: [job["state"] for job in jobs] == ["done"])
 
 
 def test_intervals_are_wilsons() -> None:

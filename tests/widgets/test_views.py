@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
+import traitlets
 from torch import nn
 
 from tests.widgets.conftest import move, wait_until
 from tests.widgets.fake_session import REASON, TOTAL, FakeSession
 from widgets import ControlsView, ScoreboardView, Workbench
+from widgets.base.view import View
 from workbench.errors import WorkbenchError
 from workbench.recipe import Recipe
 from workbench.run.onnx_export import export_graph
 from workbench.session import Session
+from workbench.snapshot import Snapshot
 
 
 @pytest.mark.parametrize("show", [Workbench, ScoreboardView])
@@ -143,6 +147,63 @@ def test_an_error_of_the_worker_is_shown_as_a_sentence(live: FakeSession) -> Non
     wait_until(view, "progress", lambda progress: progress["error"])
     assert view.progress["error"] == "The pattern 'x' matches no layer."
     view.close()
+
+
+# Slow ones
+
+
+class SlowView(View):
+    """Takes its time over the first Snapshot; as those of files and weights do, it draws each once."""
+
+    shown = traitlets.Int(-1)
+
+    def __init__(self, session: FakeSession) -> None:
+        self.entered, self.go_on = threading.Event(), threading.Event()
+        self._drawn = -1
+        super().__init__(session)  # type: ignore[arg-type]
+
+    def begin(self, session: Any) -> None:
+        self._drawn = -1
+
+    def draw(self, snapshot: Snapshot) -> None:
+        if snapshot.generation == self._drawn:
+            return
+        self._drawn = snapshot.generation
+        if not self.entered.is_set():
+            self.entered.set()
+            self.go_on.wait(10)
+        with self.publishing():
+            self.shown = snapshot.generation
+
+
+def settle(view: SlowView) -> int:
+    """Return what the view shows once all that was begun is drawn."""
+    view.go_on.set()
+    time.sleep(0.2)
+    view.close()
+    return int(view.shown)
+
+
+def test_a_view_that_is_seen_again_does_not_go_back_to_what_was_being_drawn(session: FakeSession) -> None:
+    view = SlowView(session)
+    assert view.entered.wait(10)
+    session.apply(Recipe.parse("- prune: {ratio: 0.5}"))
+    session.step()
+    for visible in (False, True):
+        view.set_state({"visible": visible})
+    assert settle(view) == session.snapshot.generation
+
+
+def test_what_was_being_drawn_of_the_session_before_is_not_shown(session: FakeSession) -> None:
+    view = SlowView(session)
+    assert view.entered.wait(10)
+    other = FakeSession(auto=False)
+    other.apply(Recipe.parse("- prune: {ratio: 0.5}"))
+    other.step()
+    view.attach(other)  # type: ignore[arg-type]
+    wait_until(view, "shown", lambda generation: generation == other.snapshot.generation)
+    assert settle(view) == other.snapshot.generation
+    other.close()
 
 
 # Together

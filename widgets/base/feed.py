@@ -144,7 +144,7 @@ class Feed:
 
     def _is_measured(self) -> bool:
         snapshot = self._slot
-        return self._stopped or snapshot is None or snapshot.score is not None or snapshot.settled
+        return self._stopped or bool(self._fresh) or snapshot is None or snapshot.score is not None or snapshot.settled
 
     def _draw(self, draw: Draw, snapshot: Snapshot) -> None:
         try:

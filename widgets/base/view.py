@@ -8,7 +8,9 @@ Lock order: a view's lock, then the Marks', then the Session's. The Feed and the
 without holding a lock of their own.
 
 A view that nobody can see (in a hidden tab) is not drawn. The page reports ``visible``; when it becomes
-true, the present Snapshot is drawn.
+true, the present Snapshot is drawn, on the Feed's thread too: of two drawn at once the older could be
+published last. What was still being drawn of another Session when a view is attached to the next one is not
+published.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -58,6 +60,10 @@ def require_session(session: object, shown_by: str) -> None:
         raise WorkbenchError(f"{shown_by} shows a Session: open one with Session(model, data), and give that.")
 
 
+class _AttachedElsewhereError(Exception):
+    """What is being drawn is of a Session that is no longer shown."""
+
+
 class View(Pictured, Widget):
     """A widget that draws one Session's Snapshots.
 
@@ -79,6 +85,7 @@ class View(Pictured, Widget):
         self._lock = threading.RLock()
         self._leave: list[Callable[[], None]] = []
         self.session: Session | None = None
+        self._drawn_of = threading.local()
         super().__init__(**traits)
         self.on_msg(self._on_message)
         self.observe(self._on_visible, "visible")
@@ -89,19 +96,18 @@ class View(Pictured, Widget):
     def attach(self, session: Session) -> None:
         """Draw ``session`` from now on, instead of the one before."""
         self.detach()
-        self.session = session
         marks = marks_of(session)
         with self.publishing():
+            self.session = session
             self.begin(session)
             self.mark(marks)
-        self._leave = [
-            marks.subscribe(self._mark_if_current(session)),
-            listen(session, self._draw_if_current(session), self.patience),
-        ]
+        with self._lock:
+            self._leave = [marks.subscribe(self._mark_if_current(session)), self._listen()]
 
     def detach(self) -> None:
         """Stop drawing; the last figures stay."""
-        leave, self._leave = self._leave, []
+        with self._lock:
+            leave, self._leave = self._leave, []
         for end in leave:
             end()
 
@@ -133,6 +139,8 @@ class View(Pictured, Widget):
     def publishing(self) -> Iterator[None]:
         """Hold the lock and send all traits set meanwhile as one message."""
         with self._lock, self.hold_sync():
+            if getattr(self._drawn_of, "session", self.session) is not self.session:
+                raise _AttachedElsewhereError
             yield
 
     def repeat(self) -> None:
@@ -154,10 +162,21 @@ class View(Pictured, Widget):
     def _shown_session(self) -> Session | None:
         return self.session
 
+    def _listen(self) -> Callable[[], None]:
+        """Have the present Snapshot of the Session drawn, and newer ones; return what ends that."""
+        assert self.session is not None
+        return listen(self.session, self._draw_if_current(self.session), self.patience)
+
     def _draw_if_current(self, session: Session) -> Callable[[Snapshot], None]:
         def draw(snapshot: Snapshot) -> None:
-            if self.session is session and self.visible:
-                self.draw(snapshot)
+            if self.session is not session or not self.visible:
+                return
+            self._drawn_of.session = session
+            try:
+                with suppress(_AttachedElsewhereError):
+                    self.draw(snapshot)
+            finally:
+                del self._drawn_of.session
 
         return draw
 
@@ -170,8 +189,11 @@ class View(Pictured, Widget):
         return mark
 
     def _on_visible(self, change: dict[str, Any]) -> None:
-        if change["new"] and self.session is not None:
-            self.draw(self.session.snapshot)
+        with self._lock:
+            if change["new"] and self._leave:
+                leave = self._leave.pop()
+                self._leave.append(self._listen())  # before leaving: the same Feed goes on
+                leave()
 
     def _on_message(self, _widget: Any, content: dict[str, Any], buffers: list[Any]) -> None:
         try:

@@ -129,8 +129,9 @@ def test_a_hidden_view_sends_nothing_and_is_up_to_date_when_seen(session: wb.Ses
     view.marks.select("wide")
     assert {name for data, _ in sent for name in data.get("state", {})} <= {"layer"}
     view.visible = True
-    assert view.about["layer"] == "wide"
+    wait_until(view, "about", lambda about: about.get("layer") == "wide")
     assert view.about["threshold"] > 0
+    wait_until(view, "overview_after", bool)
     assert len(view.overview_after) == len(view.overview_before) > 0
     view.close()
 
