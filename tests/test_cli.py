@@ -112,6 +112,18 @@ def test_saving_where_it_cannot_is_one_sentence(capsys: pytest.CaptureFixture[st
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("verb", [("evaluate", "--save"), ("train", "--method", "finetune", "--out")])
+def test_a_packed_model_does_not_take_the_place_of_a_model(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    own = tmp_path / "mine.onnx"
+    own.write_bytes(b"of great worth")
+    status, _, err = run(capsys, *verb, str(own), "--model", "lenet300", "--data", "fashion_mnist")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "call it 'mine.wbz'" in err
+    assert own.read_bytes() == b"of great worth"
+
+
 @pytest.mark.parametrize("more", [("--method", "finetune"), ("--transfer",), ("--climb", "1")])
 def test_training_is_not_begun_where_its_file_cannot_be(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, more: tuple[str, ...]

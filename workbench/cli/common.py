@@ -74,6 +74,16 @@ def read_recipe(path: str) -> str:
         raise WorkbenchError(f"The recipe file '{path}' cannot be read: {reason}.") from error
 
 
+def require_packed(path: str | None, option: str) -> None:
+    """Raise ``WorkbenchError`` where a packed model would be called otherwise, and might take a model's own place."""
+    ending = Path(path or "").suffix.lower()
+    if ending in {".onnx", ".pt", ".pth", ".safetensors"}:
+        raise WorkbenchError(
+            f"{option} writes a packed model, which '{path}' would not be: call it '{Path(path or '').stem}.wbz', or "
+            f"have workbench export write other formats."
+        )
+
+
 @contextlib.contextmanager
 def answer_alone() -> Iterator[None]:
     """Send to standard error what libraries print by themselves, as HiGHS does now and then: the answer stands alone.

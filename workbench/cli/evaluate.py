@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from .common import Verbs, add_json, add_subject, add_synthetic, load_data, read_recipe
+from .common import Verbs, add_json, add_subject, add_synthetic, load_data, read_recipe, require_packed
 
 
 def add(verbs: Verbs[Any]) -> None:
@@ -44,6 +44,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from workbench.recipe import Recipe
     from workbench.session import Session
 
+    require_packed(options.save, "--save")
     recipe = Recipe.parse(read_recipe(options.recipe)) if options.recipe else Recipe()
     model = load_model(options.model, architecture=options.architecture)
     if options.device is None and (options.anchor or options.profile):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
 
-from .common import Verbs, add_json, add_subject, add_synthetic, follow, load_data, read_recipe
+from .common import Verbs, add_json, add_subject, add_synthetic, follow, load_data, read_recipe, require_packed
 
 if TYPE_CHECKING:
     from workbench.train.creation import Creation
@@ -55,6 +55,7 @@ def _train(options: argparse.Namespace) -> int:
         return _transfer(options)
     if options.design:
         return _design(options)
+    require_packed(options.out, "--out")
     if options.set and not options.method:
         raise WorkbenchError(
             f"--set {options.set[0]} belongs to no method: name one with --method, or write it into the recipe."
