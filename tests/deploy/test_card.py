@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -135,6 +136,21 @@ def test_text_from_outside_cannot_become_markup() -> None:
 def test_bad_requests_are_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", *arguments]) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["model", "data"])
+def test_a_setting_of_something_without_a_name_asks_for_it(
+    written: tuple[Path, int], tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, number = written
+    copy = tmp_path / "history.sqlite"
+    with sqlite3.connect(path) as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+        target.execute(f"UPDATE settings SET {what} = 'mine'")  # as files and folders are noted
+    assert main(["report", str(number), "--history", str(copy), "--out", str(tmp_path / "card.md")]) == 2
+    assert f"give it with --{what}" in capsys.readouterr().err
+    named = ["lenet300" if what == "model" else "fashion_mnist", "--out", str(tmp_path / "card.md")]
+    assert main(["report", str(number), "--history", str(copy), f"--{what}", *named]) == 0
 
 
 def test_what_is_no_report_is_refused(written: tuple[Path, int], tmp_path: Path) -> None:

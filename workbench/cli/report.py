@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +55,10 @@ def _report(options: argparse.Namespace) -> int:
         raise WorkbenchError(f"There is no history file '{options.history}'; give the path of one.")
     history = History(options.history)
     model, data, split, recipe = _setting(options, history)
-    loaded = load_model(model)
-    images = load_fitting(data, loaded.input_shape, loaded.classes)
+    with _asking_for("model", options, model):
+        loaded = load_model(model)
+    with _asking_for("data", options, data):
+        images = load_fitting(data, loaded.input_shape, loaded.classes)
     with Session(loaded, images, split=split, history=history) as session:
         known = {session.key.identity, session.key_of(Recipe.parse(recipe)).identity}
         if options.id is not None and history.key_of(options.id).identity not in known:
@@ -72,6 +76,20 @@ def _report(options: argparse.Namespace) -> int:
     else:
         print(document.lead, *(f"{entry['path']}, {entry['bytes']:,} bytes" for entry in written), sep="\n")
     return 0
+
+
+@contextlib.contextmanager
+def _asking_for(what: str, options: argparse.Namespace, name: str) -> Iterator[None]:
+    """Where what the history knows only by ``name`` is not there, say how it can be given."""
+    try:
+        yield
+    except WorkbenchError as error:
+        if getattr(options, what) is not None:
+            raise
+        raise WorkbenchError(
+            f"Of the {what} of setting {options.id} the history keeps the name '{name}', which is not enough to load "
+            f"it: give it with --{what}. ({error})"
+        ) from error
 
 
 def _setting(options: argparse.Namespace, history: History) -> tuple[str, str, str, str]:
