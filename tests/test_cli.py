@@ -124,6 +124,16 @@ def test_a_packed_model_does_not_take_the_place_of_a_model(
     assert own.read_bytes() == b"of great worth"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="takes a file that is full")
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_an_answer_that_cannot_be_written_is_told_in_a_sentence(more: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "workbench.cli", "datasets", *more]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "workbench: The answer could not be written: No space left on device.\n"
+
+
 @pytest.mark.parametrize("more", [("--method", "finetune"), ("--transfer",), ("--climb", "1")])
 def test_training_is_not_begun_where_its_file_cannot_be(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, more: tuple[str, ...]
