@@ -1,4 +1,4 @@
-"""What a page expects of a move before its kernel answers, alone: the script in an empty page, with no kernel behind."""
+"""What a page expects of a move before its kernel answers, alone: the script in an empty page without a kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ window.tell = (told) => { // sets all, then says what changed, as Backbone does
   Object.assign(traits, told);
   for (const name of Object.keys(told)) for (const hear of listeners[`change:${name}`] ?? []) hear();
 };
-window.move = (session, figures) => window.dispatchEvent(new CustomEvent("workbench-moved", { detail: { session, figures } }));
+window.move = (session, figures) => {
+  window.dispatchEvent(new CustomEvent("workbench-moved", { detail: { session, figures } }));
+};
 window.ahead = expectations(model, ["size", "accuracy"], () => {});
 """
 
