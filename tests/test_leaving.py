@@ -53,6 +53,7 @@ def test_sessions_and_jobs_left_open_are_ended_before_python_is() -> None:
 @pytest.mark.usefixtures("nothing_at_work")
 def test_what_is_being_drawn_is_drawn_before_python_ends_and_no_more() -> None:
     begun, go_on, drawn = threading.Event(), threading.Event(), []
+    others = set(threading.enumerate())  # of views that other tests have left open
 
     def draw(snapshot: Snapshot) -> None:
         begun.set()
@@ -68,7 +69,8 @@ def test_what_is_being_drawn_is_drawn_before_python_ends_and_no_more() -> None:
         threading.Timer(0.2, go_on.set).start()
         leaving._end_all()
         assert len(drawn) == 1
-        assert not [thread for thread in threading.enumerate() if thread.name in ("workbench-feed", "test-errands")]
+        ours = set(threading.enumerate()) - others
+        assert not {"workbench-feed", "test-errands"} & {thread.name for thread in ours}
         leave()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 import workbench as wb
@@ -63,6 +64,7 @@ def test_a_served_page_cannot_write_to_the_server(page: Page) -> None:
     expect(page.get_by_label("Path to save to")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_both_files_open_here_again(browser: Browser, app: Served, tmp_path: Path) -> None:
     with open_page(browser, app) as page:
         show(page, RECIPE)

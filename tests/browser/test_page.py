@@ -68,6 +68,7 @@ def test_dragging_pruning_ratio_gives_size_then_sampled_then_exact_accuracy(page
     assert watched(page, "size", recipe.hash)[0]["at"] < sampled[0]["at"]
 
 
+@pytest.mark.slow
 def test_bit_width_follows_the_keyboard(page: Page) -> None:
     dense = read(page, "size")
     slider = page.get_by_label("Bit-width", exact=True)
@@ -149,6 +150,7 @@ def _runs(recipes: list[object]) -> list[object]:
     return [recipe for place, recipe in enumerate(recipes) if place == 0 or recipe != recipes[place - 1]]
 
 
+@pytest.mark.slow
 def test_nothing_moves_while_the_figures_change(page: Page) -> None:
     measure = """[...document.querySelectorAll('[data-metric], .wb-controls, .wb-weights')]
       .map((part) => part.getBoundingClientRect().toJSON())"""
