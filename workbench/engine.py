@@ -57,6 +57,7 @@ DEEP = 100
 #: Compressed models kept ready, so that undo and redo show their sizes at once.
 KEPT_MODELS = 8
 
+#: What is told of a model whose figures chance decides.
 RANDOM = (
     "This model answers the same images differently each time, so that no figure of it is exact: turn off what is "
     "random in its forward, such as F.dropout without training=self.training."

@@ -83,7 +83,7 @@ def test_an_older_generation_is_refused(session: FakeSession) -> None:
     feed.offer(old)
     session.step()
     drawn.wait_for(3)
-    feed.stop()
+    feed.cancel()
     generations = [snapshot.generation for snapshot in drawn.snapshots]
     assert generations == sorted(generations)
 

@@ -57,7 +57,7 @@ def listen(session: Session, draw: Draw, patience: float = 0.0) -> Callable[[], 
         with _feeds_lock:
             if feed.remove(draw) == 0 and _feeds.get(key) is feed:
                 del _feeds[key]
-                feed.stop()
+                feed.cancel()
 
     return leave
 
@@ -102,16 +102,12 @@ class Feed:
             self._slot = snapshot
             self._changed.notify()
 
-    def stop(self) -> None:
-        """Unsubscribe and end the thread."""
+    def cancel(self) -> None:
+        """Unsubscribe and end the thread: the last view has left, or Python ends."""
         self._unsubscribe()
         with self._changed:
             self._stopped = True
             self._changed.notify()
-
-    def cancel(self) -> None:
-        """End as ``stop`` does: Python does."""
-        self.stop()
 
     def join(self, seconds: float | None = None) -> None:
         """Wait until what is being drawn is drawn, or so many seconds."""
