@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from workbench.encodings import Archive, Encoding
 from workbench.errors import WorkbenchError
+from workbench.late import Tensors, held, size_of
 from workbench.measure.pictures import WeightPair
 from workbench.measure.weights import ChannelSummary, WeightSummary, summarize_channels, summarize_weights
 from workbench.models.edits import (
@@ -82,7 +83,7 @@ class CompressedModel:
         self.recipe = recipe
         self.edits: tuple[Edit, ...] = tuple(draft.edits)
         self.factors = {edit.layer: edit for edit in self.edits if isinstance(edit, Factorize)}
-        self.tensors: Mapping[str, Tensor] = draft.tensors
+        self.tensors: Tensors = draft.tensors
         self.thresholds: Mapping[str, float] = draft.thresholds
         self.notes: tuple[str, ...] = (*draft.notes, *remarks(recipe.steps))
         self.grids = input_grids(self.edits)
@@ -281,21 +282,26 @@ class CompressedModel:
         if present is None:
             gone = (0, *layer.shape[1:])
             return LayerFigures(layer.name, f"{layer.type} (removed)", gone, 0, 0, 0.0, 32.0, 0)
-        weights = [self.tensors[name].numpy() for name in present.weights]
-        count = sum(weight.size for weight in weights)
-        zeros = count - sum(int(np.count_nonzero(weight != 0)) for weight in weights)
+        count = sum(size_of(self.tensors, name) for name in present.weights)
+        zeros = count - sum(map(self._nonzero, present.weights))
         own = self._own(layer.name)
         edit = self.factors.get(layer.name)
         return LayerFigures(
             name=layer.name,
             type=layer.type if edit is None else f"{layer.type} ({edit.scheme} {'-'.join(map(str, edit.ranks))})",
             shape=self._dense_shape(layer),
-            params=sum(self.tensors[name].numel() for name in own),
+            params=sum(size_of(self.tensors, name) for name in own),
             macs=self._macs(layer),
             sparsity=zeros / count if count else 0.0,
             bits=self._bits(layer.name),
             bytes=sum(self._encoded[name].entry.nbytes for name in own),
         )
+
+    def _nonzero(self, weight: str) -> int:
+        """Return how many values of a weight are not zero."""
+        codes = self.codes.get(weight)
+        found = codes.nonzero if codes is not None else None
+        return int(np.count_nonzero(self.tensors[weight].numpy() != 0)) if found is None else found
 
     def _bits(self, layer: str) -> float:
         """Return the bits of a stored weight: the main one's, and over the links of a chain their mean."""
@@ -303,7 +309,7 @@ class CompressedModel:
         bits = [self.stored[name].bits if name in self.stored else 32 for name in names]
         if len(bits) == 1:
             return bits[0]
-        sizes = [self.tensors[name].numel() for name in names]
+        sizes = [size_of(self.tensors, name) for name in names]
         return sum(bit * size for bit, size in zip(bits, sizes, strict=True)) / max(1, sum(sizes))
 
     def _own(self, layer: str) -> tuple[str, ...]:
@@ -322,7 +328,7 @@ class CompressedModel:
 
     def _dense_shape(self, layer: Layer) -> tuple[int, ...]:
         if layer.name not in self.factors:
-            return tuple(self.tensors[layer.weight].shape)
+            return tuple(held(self.tensors, layer.weight).shape)
         names = self._present[layer.name].weights
         return len(self.tensors[names[-1]]), self.tensors[names[0]].shape[1], *layer.shape[2:]
 
@@ -342,7 +348,7 @@ class CompressedModel:
         """Return the share that is left of the layer's weights: of all of a recurrent one, else of the main one."""
         names = layer.weights if layer.name in self._stacked else (layer.weight,)
         before = sum(self._subject.tensors[name].numel() for name in names)
-        return sum(self.tensors[name].numel() for name in names if name in self.tensors) / max(1, before)
+        return sum(size_of(self.tensors, name) for name in names if name in self.tensors) / max(1, before)
 
 
 def input_grids(edits: Iterable[Edit]) -> dict[str, InputGrid]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from workbench.data.load import load_dataset
 from workbench.encodings import Encoding, Search, encode_values, search_values, together
 from workbench.encodings.packing import search_packed
 from workbench.errors import WorkbenchError
+from workbench.late import size_of
 from workbench.models.load import load_model
 from workbench.models.model import Model
 from workbench.recipe import Recipe
@@ -23,6 +25,8 @@ from workbench.techniques.finite import require_finite
 
 #: Tensors whose encodings are searched for in step.
 TOGETHER = 64
+#: Bytes that an encoding holds for each value, about: its code, whether it is left, and what is left.
+HELD = 3
 
 
 def compress(
@@ -109,13 +113,13 @@ def _encode_together(draft: Draft, changed: Iterable[str], context: Context) -> 
     """
     known = context.encodings
     fresh = {key: name for name in changed if name in draft.tensors and (key := _key(draft, name)) not in known}
-    keys = sorted(fresh, key=lambda key: draft.tensors[fresh[key]].numel(), reverse=True)
+    keys = sorted(fresh, key=lambda key: size_of(draft.tensors, fresh[key]), reverse=True)
     for start in range(0, len(keys), TOGETHER):
         batch = keys[start : start + TOGETHER]
         found = together((_search(draft, fresh[key], known) for key in batch), context.check)
         for key, encoding in zip(batch, found, strict=True):
             context.check()
-            known.put(key, encoding)
+            known.put(key, encoding, HELD * math.prod(encoding.shape))
 
 
 def _search(draft: Draft, name: str, known: Cache) -> Search[Encoding]:

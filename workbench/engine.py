@@ -39,7 +39,7 @@ from workbench.measure.flips import Flip, FlipFinder
 from workbench.measure.sampling import Figures, Sampler
 from workbench.models.model import Model
 from workbench.recipe import Recipe
-from workbench.rehearsal import Rehearsal
+from workbench.rehearsal import WHOLE, Rehearsal
 from workbench.remembered import Remembered
 from workbench.run.courtesy import Courtesy
 from workbench.run.one_thread import one_openmp_thread
@@ -101,7 +101,8 @@ class Engine:
         self.keys = Keys(self.subject, data, split, normalization, lambda: self.runtime)
         self._remembered = Remembered(history, self.keys.of, len(self.split), split, self.note)
         self._context = context_for(model, data)
-        self._rehearsal = Rehearsal(self.subject, self._context, self._latency.read)
+        whole = WHOLE if self.is_deep else ()
+        self._rehearsal = Rehearsal(self.subject, self._context, self._latency.read, whole)
         self._compressing = threading.RLock()  # the context's caches are shared
         self._glimpses = Glimpses(
             self._evaluator,

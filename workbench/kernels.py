@@ -12,6 +12,7 @@ from workbench.data.dataset import Dataset, Normalization
 from workbench.errors import WorkbenchError
 from workbench.graphs import Graphs
 from workbench.int8 import runs_int8
+from workbench.late import held
 from workbench.models.edits import Slice
 from workbench.run.onnx_graph import OnnxGraph
 from workbench.seen import SeenKernels, rounded
@@ -175,4 +176,4 @@ class PlannedKernels:
 
 def shapes_in(graph: OnnxGraph, compressed: CompressedModel) -> dict[str, tuple[int, ...]]:
     """Return the shape of each of the graph's tensors, as ``compressed`` has it."""
-    return {name: tuple(compressed.tensors[name].shape) for name in graph.names}
+    return {name: tuple(held(compressed.tensors, name).shape) for name in graph.names}

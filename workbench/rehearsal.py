@@ -4,12 +4,15 @@ Many techniques first find what does not depend on how far a slider goes: the or
 sums for k-means. Carrying out their examples before anyone asks leaves all of that in the cache. A slider of whole
 numbers, such as bits, has so few positions that each of them is carried out. What changes the structure also has a
 graph of its own to be read, whatever the ranks.
+
+Where a model is deep, the main sliders together are carried out to the size: the memory that it takes is got from the
+system once, which is a tenth of a first move.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 
@@ -30,6 +33,11 @@ SECONDS = 5.0
 FULL = 0.75
 #: Techniques of the sliders that most begin with.
 MAIN = ("prune", "quantize")
+#: Settings of the main sliders together, of which as many lie in memory at a time as in a drag.
+WHOLE = tuple(
+    Recipe.parse([{"prune": {"ratio": ratio}}, {"quantize": {"bits": bits}}])
+    for ratio, bits in ((0.3, 8), (0.8, 4), (0.6, 6), (0.5, 2))
+)
 
 
 def examples() -> Iterator[Recipe]:
@@ -41,15 +49,20 @@ def examples() -> Iterator[Recipe]:
 class Rehearsal:
     """The first steps of all live examples, carried out on ``subject`` once; what is cached stays in ``context``.
 
-    ``read`` is given each compressed model that has layers in factors.
+    ``read`` is given each compressed model that has layers in factors; ``whole`` are carried out first, to the size.
     """
 
     def __init__(
-        self, subject: Subject, context: Context, read: Callable[[CompressedModel], None] = lambda compressed: None
+        self,
+        subject: Subject,
+        context: Context,
+        read: Callable[[CompressedModel], None] = lambda compressed: None,
+        whole: Sequence[Recipe] = (),
     ) -> None:
         self._subject = subject
         self._context = context
         self._read = read
+        self._whole = whole
         self._seconds = SECONDS
 
     @cached_property
@@ -57,7 +70,7 @@ class Rehearsal:
         # what a second step finds holds for one setting of the first only
         first = dict.fromkeys(Recipe(recipe.steps[:1]) for recipe in examples())
         live = [recipe for recipe in first if recipe.cost is Cost.LIVE]
-        return list(dict.fromkeys([*live, *(other for recipe in live for other in _positions(recipe))]))
+        return list(dict.fromkeys([*self._whole, *live, *(other for recipe in live for other in _positions(recipe))]))
 
     @property
     def is_on_main(self) -> bool:
@@ -72,15 +85,21 @@ class Rehearsal:
         self._context.check = check
         try:
             with self._context.cache.filling(FULL):
-                draft = draft_for(self._subject, self._left[0], self._context)
-                if any(isinstance(edit, Factorize) for edit in draft.edits):
-                    self._read(compress_subject(self._subject, self._left[0], self._context))
+                self._carry_out(self._left[0])
         except (WorkbenchError, CacheFull):  # of the former: this model refuses it, and will when a person asks
             pass
         finally:
             self._seconds -= time.thread_time() - start
         self._left.pop(0)
         return True
+
+    def _carry_out(self, recipe: Recipe) -> None:
+        if recipe in self._whole:
+            assert compress_subject(self._subject, recipe, self._context).nbytes
+            return
+        draft = draft_for(self._subject, recipe, self._context)
+        if any(isinstance(edit, Factorize) for edit in draft.edits):
+            self._read(compress_subject(self._subject, recipe, self._context))
 
 
 def _positions(recipe: Recipe) -> Iterator[Recipe]:

@@ -39,7 +39,7 @@ def test_what_is_found_together_is_what_each_finds_alone(bits: int) -> None:
         assert one.entropy_bytes == other.entropy_bytes
         for joined in (False, True) if bits in BYTE_FILLING else (False,):
             coded, expected = Ans(one, joined), Ans(other, joined)
-            assert coded.bounds == expected.bounds
+            assert coded.nbytes == expected.nbytes
             assert coded.pack() == expected.pack()
 
 

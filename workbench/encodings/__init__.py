@@ -28,8 +28,8 @@ from workbench.encodings.grid import Grid
 from workbench.encodings.hashed import Hashed
 from workbench.encodings.integers import Packed
 from workbench.encodings.levels import Levels
+from workbench.encodings.search import Search, together
 from workbench.encodings.sparse import Bitmask, RelativeIndex
-from workbench.encodings.tally import Search, together
 
 __all__ = [
     "ENCODINGS",

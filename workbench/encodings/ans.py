@@ -169,37 +169,47 @@ def encode_symbols(symbols: Array) -> bytes:
 
 
 def tables_of(counts: Iterable[NDArray[np.int64]], symbols: int) -> list[Table | None]:
-    """Return a table for each row of counts of at most so many symbols; None for one of nothing.
-
-    All at once: each row alone would be a dozen calls on a few numbers. What comes out for one does not depend on
-    the others.
-    """
+    """Return a table for each row of counts of at most so many symbols; None for one of nothing."""
     given = list(counts)
     rows = np.zeros((len(given), symbols), np.int64)
     for row, own in zip(rows, given, strict=True):
         row[: len(own)] = own
-    totals = rows.sum(1)
-    # each count's share of all, rounded to a sixteenth of a power of two
-    steps = np.log2(np.maximum(rows, 1))
-    steps -= np.array([math.log2(max(1, total)) for total in totals.tolist()])[:, None]
-    steps *= _STEPS
-    steps += 255
-    np.rint(steps, out=steps)
-    np.maximum(steps, 1, out=steps)
-    steps *= rows > 0
-    frequencies = steps.astype(np.uint8)
-    every = np.maximum(_WEIGHTS[frequencies].sum(1), 1)
-    bits = totals * np.log2(every) - (rows * _WIDTHS[frequencies]).sum(1)
-    used = rows > 0
-    low, high = used.argmax(1), symbols - used[:, ::-1].argmax(1)
-    sizes = np.where(high - low > 1, bits / 8 + _START + totals * _DRIFT, 1.0).astype(np.int64)  # one is no news
-    sizes += 2 + high - low
-    return [
-        Table(start, own[start:end], size) if total else None
-        for own, start, end, size, total in zip(
-            frequencies, low.tolist(), high.tolist(), sizes.tolist(), totals.tolist(), strict=True
-        )
-    ]
+    tables = Tables(rows)
+    return [tables.row(place) for place in range(len(given))]
+
+
+class Tables:
+    """Tables for rows of ``counts`` (rows, symbols), worked out all at once: each alone would be a dozen calls.
+
+    What comes out for one does not depend on the others. ``nbytes`` (rows): the size of each one's filled code.
+    """
+
+    def __init__(self, counts: NDArray[np.int64]) -> None:
+        totals, used = counts.sum(1), counts > 0
+        # each count's share of all, rounded to a sixteenth of a power of two
+        steps = np.log2(np.maximum(counts, 1))
+        steps -= np.array([math.log2(max(1, total)) for total in totals.tolist()])[:, None]
+        steps *= _STEPS
+        steps += 255
+        np.rint(steps, out=steps)
+        np.maximum(steps, 1, out=steps)
+        steps *= used
+        self._frequencies = steps.astype(np.uint8)
+        every = np.maximum(_WEIGHTS[self._frequencies].sum(1), 1)
+        bits = totals * np.log2(every) - (counts * _WIDTHS[self._frequencies]).sum(1)
+        self._low, self._end = used.argmax(1), counts.shape[1] - used[:, ::-1].argmax(1)
+        is_news = self._end - self._low > 1
+        self.nbytes = np.where(is_news, bits / 8 + _START + totals * _DRIFT, 1.0).astype(np.int64)
+        self.nbytes += 2 + self._end - self._low
+        self.nbytes[totals == 0] = 0
+        self._is_empty = totals == 0
+
+    def row(self, place: int) -> Table | None:
+        """Return one row's table; None where it counts nothing."""
+        if self._is_empty[place]:
+            return None
+        low, end = int(self._low[place]), int(self._end[place])
+        return Table(low, self._frequencies[place, low:end], int(self.nbytes[place]))
 
 
 def _encode(symbols: Array, table: Table) -> bytes:

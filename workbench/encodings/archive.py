@@ -22,10 +22,11 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from workbench.encodings.base import Array, Encoding, Shape, format_of, size_of, unpack
+from workbench.encodings.base import Array, Encoding, Shape, format_of, size_of, to_json, unpack
 from workbench.encodings.choose import entropy_bound_bytes
 from workbench.encodings.entropy import compress_text, decompress_bytes
 from workbench.encodings.files import write_atomically
@@ -104,28 +105,29 @@ class Archive:
     @once
     def _header(self) -> bytes:
         try:
-            text = json.dumps(self._header_data(), separators=(",", ":"), sort_keys=True, allow_nan=False)
+            columns = ",".join(f'"{name}":{text}' for name, text in sorted(self._columns().items()))
         except (TypeError, ValueError) as error:
             raise ArchiveError(
                 f"model, recipe, edits and metadata of an archive must be plain JSON data ({error})"
             ) from error
-        return compress_text(text.encode())
+        return compress_text(f"{{{columns}}}".encode())
 
-    def _header_data(self) -> dict[str, Any]:
+    def _columns(self) -> dict[str, str]:
+        """Return the header's entries in JSON."""
         # a deep model has thousands of tensors, and a slider waits for this: a column at a time
         entries = [encoding.entry for encoding in self.tensors.values()]
-        kinds = {entry.text: entry.data for entry in entries}
+        kinds = dict.fromkeys(entry.text for entry in entries)
         numbers = {text: number for number, text in enumerate(kinds)}
         return {
-            "model": dict(self.model),
-            "recipe": self.recipe,
-            "edits": list(self.edits),
-            "metadata": dict(self.metadata),
-            "names": list(self.tensors),
-            "shapes": [entry.shape for entry in entries],
-            "kinds": list(kinds.values()),
-            "uses": [numbers[entry.text] for entry in entries],
-            "sizes": [entry.nbytes for entry in entries if entry.is_open],
+            "model": to_json(dict(self.model)),
+            "recipe": to_json(self.recipe),
+            "edits": to_json(list(self.edits)),
+            "metadata": to_json(dict(self.metadata)),
+            "names": _column(tuple(self.tensors)),
+            "shapes": _column(tuple(entry.shape for entry in entries)),
+            "kinds": f"[{','.join(kinds)}]",
+            "uses": to_json([numbers[entry.text] for entry in entries]),
+            "sizes": to_json([entry.nbytes for entry in entries if entry.is_open]),
         }
 
     @classmethod
@@ -145,6 +147,12 @@ class Archive:
         except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError) as error:
             raise ArchiveError(f"{name} does not hold what it says: {_sentence(error)}") from error
         return cls(tensors, model, recipe, edits, metadata)
+
+
+@lru_cache(maxsize=8)
+def _column(values: tuple[Any, ...]) -> str:
+    """Return in JSON what most recipes leave as it is."""
+    return to_json(values)
 
 
 def load_archive(path: str | Path, max_values: int = MAX_VALUES) -> Archive:

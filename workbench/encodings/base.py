@@ -13,6 +13,7 @@ A new encoding is one new file: subclass `Encoding`, decorate with `register`, i
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -28,6 +29,10 @@ Shape = tuple[int, ...]
 Description = dict[str, Any]
 
 
+#: Writes JSON as an archive has it; raises TypeError or ValueError for what JSON has not.
+to_json = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False).encode
+
+
 class EncodingError(WorkbenchError):
     """Values that an encoding cannot hold, or bytes and a description that do not belong together."""
 
@@ -35,7 +40,7 @@ class EncodingError(WorkbenchError):
 class Entry(NamedTuple):
     """An encoding's line in an archive.
 
-    ``text`` is its description ``data``, to compare it by; ``is_open``: whether the values decide the size.
+    ``text`` is its description ``data`` in JSON; ``is_open``: whether the values decide the size.
     """
 
     text: str
@@ -78,11 +83,6 @@ class Encoding(ABC):
         return len(self.pack())
 
     @property
-    def bounds(self) -> tuple[float, float]:
-        """The least and the most that `nbytes` can be, as far as it is known without coding anything."""
-        return self.nbytes, self.nbytes
-
-    @property
     def entropy_bytes(self) -> float:
         """Zero-order entropy of the values in bytes: what an ideal coder without context would need.
 
@@ -97,9 +97,10 @@ class Encoding(ABC):
     @once
     def entry(self) -> Entry:
         """What an archive asks of it, worked out once: most tensors stay as they are from recipe to recipe."""
-        description, size = self.describe(), self.nbytes
-        is_open = size_of(description, self.shape) is None
-        return Entry(repr(description), description, is_open, size, min(self.entropy_bytes, size), self.shape)
+        description, size, shape = self.describe(), self.nbytes, self.shape
+        is_open = self.size_of(description, shape) is None
+        text = to_json(description)
+        return Entry(text, description, is_open, size, min(self.entropy_bytes, size), shape)
 
     @classmethod
     @abstractmethod

@@ -13,26 +13,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.encodings.base import Array, Encoding, EncodingError, Shape
+from workbench.encodings.blank import PartlyBlank, PartlyZero
 from workbench.encodings.blocks import Blocks
 from workbench.encodings.codebook import Codebook
-from workbench.encodings.dense import Dense, bfloat16_bits, nonzero_bits
+from workbench.encodings.dense import Dense, bfloat16_bits
 from workbench.encodings.grid import Grid
 from workbench.encodings.hashed import Hashed
 from workbench.encodings.integers import Packed
 from workbench.encodings.levels import Levels, blank_of
+from workbench.encodings.search import Search, search_smallest, together
 from workbench.encodings.slices import spread
 from workbench.encodings.smallest import (
-    PartlyBlank,
     Places,
     as_codes,
     smaller,
     smallest,
-    smallest_sparse,
     width_of,
 )
 from workbench.encodings.sparse import Mask
 from workbench.encodings.tables import table_values
-from workbench.encodings.tally import Search, together
 
 
 class GridValues(NamedTuple):
@@ -55,6 +54,8 @@ class GridValues(NamedTuple):
     def zeros(self) -> Array:
         """The code of zero, for each value where they differ."""
         zeros = np.asarray(self.zero_point)
+        if zeros.strides == (0,):  # one number, repeated
+            return zeros[:1]
         if self.axis is not None and zeros.size > 1:
             return spread(zeros, self.codes.shape, self.axis, self.group)
         return zeros
@@ -81,7 +82,7 @@ def encode_grids(values: Sequence[GridValues]) -> list[Grid]:
 
 def search_grid(one: GridValues) -> Search[Grid]:
     """Search for the encoding of quantized values in the fewest bytes, in step with other searches."""
-    codes = yield from PartlyBlank(one.codes, one.bits, one.mask, one.zeros).search()
+    codes = yield from search_smallest(PartlyBlank(one.codes, one.bits, one.mask, one.zeros))
     return Grid.of(codes, one.scale, one.zero_point, one.axis, one.group)
 
 
@@ -106,12 +107,12 @@ def search_levels(
         places = Places(kept)
         survivors = Packed(places.take(codes), bits)
         yield [survivors, places.bits]
-        sparse = smallest_sparse(places, smallest(survivors))
+        sparse = places.around(smallest(survivors))
         if not has_zero:
             return Levels(sparse, table, scale, axis, group)
         codes = np.where(kept, codes, codes.dtype.type(blank))
     if has_zero:
-        whole = yield from PartlyBlank(codes, bits, None, blank).search()
+        whole = yield from search_smallest(PartlyBlank(codes, bits, None, blank))
     else:
         packed = Packed(codes, bits)
         yield [packed]
@@ -125,7 +126,7 @@ def encode_codes(codes: Array, bits: int, mask: Mask | None = None, background: 
     `background` (scalar, or an array that broadcasts) is the code left out by a sparse encoding and set
     where `mask` is False; pass the same to `decode`.
     """
-    (found,) = together([PartlyBlank(codes, bits, mask, background).search()])
+    (found,) = together([search_smallest(PartlyBlank(codes, bits, mask, background))])
     return found
 
 
@@ -175,7 +176,7 @@ def _search_entries(codes: Array, entries: int) -> Search[Encoding]:
     narrow = width_of(entries)
     survivors = Packed(as_codes(places.take(codes), narrow), narrow)
     yield [survivors, places.bits]
-    return smaller(best, smallest_sparse(places, smallest(survivors)))
+    return smaller(best, places.around(smallest(survivors)))
 
 
 def encode_values(values: Array, mask: Mask | None = None, type: str | None = None) -> Encoding:
@@ -194,12 +195,7 @@ def search_values(values: Array, mask: Mask | None = None, type: str | None = No
     dense = _as_stored(values, type or values.dtype.name)
     if mask is not None:
         dense = Dense(_masked(dense.values, mask), dense.type)
-    array = dense.values
-    places = Places(nonzero_bits(array))
-    if (array.size - places.kept) * array.dtype.itemsize <= places.entropy_bytes:
-        return dense
-    yield [places.bits]
-    return smaller(dense, smallest_sparse(places, Dense(places.take(array), dense.type)))
+    return (yield from search_smallest(PartlyZero(dense)))
 
 
 def entropy_bound_bytes(encodings: Iterable[Encoding]) -> int:

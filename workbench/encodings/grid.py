@@ -111,7 +111,8 @@ class Grid(Encoding):
     @once
     def _zeros(self) -> Packed | None:
         """Zero points in the fewest bits; None where all are equal: the description holds the one."""
-        if self.zero_point.size <= 1 or (self.zero_point == self.zero_point[0]).all():
+        repeated = self.zero_point.size <= 1 or self.zero_point.strides == (0,)
+        if repeated or (self.zero_point == self.zero_point[0]).all():
             return None
         width = int(self.zero_point.max()).bit_length()
         if width > 8:

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.encodings.base import (
@@ -69,6 +70,10 @@ class Packed(Encoding):
         wide.__dict__.update({name: self.__dict__[name] for name in ("counts", "_entropy") if name in self.__dict__})
         return wide
 
+    def know(self, counts: NDArray[np.int64], entropy: float) -> None:
+        """Take how often each code occurs, and the entropy of that, from whoever found them."""
+        self.__dict__.update(counts=counts, _entropy=entropy)
+
     @property
     def shape(self) -> Shape:
         return self.codes.shape
@@ -94,7 +99,7 @@ class Packed(Encoding):
 
     @once
     def counts(self) -> NDArray[np.int64]:
-        """How often each code occurs, up to the highest that does."""
+        """How often each code occurs, up to the highest that does or further."""
         if self.bits not in BYTE_FILLING or not self.codes.size:
             return np.bincount(np.ravel(self.codes))
         counts = self.byte_counts @ codes_in_bytes(self.bits)[: len(self.byte_counts)]  # there are fewer bytes
@@ -134,6 +139,12 @@ class Packed(Encoding):
         return (math.prod(shape) * bits + 7) // 8
 
 
+def count_bytes(values: NDArray[np.uint8], at_least: int) -> NDArray[np.int64]:
+    """Return how often each of so many bytes occurs; ``np.bincount`` copies them to eight times their size first."""
+    counts: NDArray[np.int64] = torch.bincount(torch.from_numpy(values), minlength=at_least).numpy()
+    return counts
+
+
 def code_type(bits: int) -> np.dtype[Any]:
     """Give the numpy type that codes of this width are held in."""
     return np.dtype(np.uint16 if bits == 16 else np.uint8)
@@ -148,19 +159,23 @@ def codes_in_bytes(bits: int) -> NDArray[np.int64]:
 
 def pack_codes(codes: Array, bits: int) -> bytes:
     """Pack flat codes, each below 2**bits, with no bit between them."""
+    return pack_array(codes, bits).tobytes()
+
+
+def pack_array(codes: Array, bits: int) -> NDArray[np.uint8]:
+    """Return what ``pack_codes`` does as an array, which may be the codes themselves."""
     size = (codes.size * bits + 7) // 8
     if bits in (8, 16):
-        return codes.astype(codes.dtype.newbyteorder("<"), copy=False).tobytes()
+        return np.ascontiguousarray(codes, codes.dtype.newbyteorder("<")).view(np.uint8)
     if bits == 1:
-        return np.packbits(codes, bitorder="little").tobytes()
+        return np.packbits(codes, bitorder="little")
     if bits in (2, 4):  # all of a byte's codes in one word, in half the time
         each = 8 // bits
         filled = np.append(codes, np.zeros(-codes.size % each, np.uint8)) if codes.size % each else codes
         words = np.ascontiguousarray(filled).view(f"<u{each}")
         for lane in (8, 16)[: each // 2]:
             words = words | (words >> (lane - lane * bits // 8))
-        packed: NDArray[np.uint8] = words.astype(np.uint8)
-        return packed.tobytes()
+        return words.astype(np.uint8)
     words = np.zeros((codes.size + 7) // 8, "<u8")
     words.view(np.uint8)[: codes.size] = codes
     for lane in (8, 16, 32):  # lanes hold lane/8 codes in their low bits; join neighbours
@@ -168,7 +183,7 @@ def pack_codes(codes: Array, bits: int) -> bytes:
         odd = (words >> np.uint64(lane)) & low
         words &= low
         words |= odd << np.uint64(lane * bits // 8)
-    return words.view(np.uint8).reshape(-1, 8)[:, :bits].tobytes()[:size]
+    return words.view(np.uint8).reshape(-1, 8)[:, :bits].ravel()[:size]
 
 
 def unpack_codes(data: bytes, bits: int, size: int) -> NDArray[Any]:

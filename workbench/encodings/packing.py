@@ -22,6 +22,7 @@ from workbench.encodings.entropy import Entropy
 from workbench.encodings.grid import Grid
 from workbench.encodings.hashed import Hashed
 from workbench.encodings.integers import BYTE_FILLING, Packed
+from workbench.encodings.search import Search
 from workbench.encodings.slices import spread
 from workbench.encodings.smallest import ENTROPY_WIDTHS
 from workbench.encodings.sparse import (
@@ -34,7 +35,6 @@ from workbench.encodings.sparse import (
     gaps_of,
     mask_bits,
 )
-from workbench.encodings.tally import Search
 
 #: Neighbours resemble each other, so that a code of several may take so much of their entropy; hardly ever less.
 NEIGHBOURS = 0.9
@@ -98,18 +98,18 @@ def _search(whole: Array, left: Mask, ways: Ways, packing: Packing) -> Search[En
         if mask:
             found.append(Bitmask(left, kept, _smallest(mask)))
         if sparse in ("best", "relative"):
-            limit = min((other.bounds[1] for other in found), default=None)
+            limit = min((other.nbytes for other in found), default=None)
             found += yield from _search_relative(left, positions, kept, packing, limit)
     return _smallest(found)
 
 
 def _search_relative(
-    left: Mask, positions: NDArray[np.int64], values: Encoding, packing: Packing, limit: float | None
+    left: Mask, positions: NDArray[np.int64], values: Encoding, packing: Packing, limit: int | None
 ) -> Search[list[RelativeIndex]]:
     """Return relative indices of the chosen width, or of each that may be smaller than ``limit`` and the others."""
     gaps = gaps_of(positions)
     widths = list(INDEX_BITS) if packing.index_bits is None else [packing.index_bits]
-    least = dict(zip(widths, (values.bounds[0] + _least_bytes(gaps, widths, packing.code)).tolist(), strict=True))
+    least = dict(zip(widths, (values.nbytes + _least_bytes(gaps, widths, packing.code)).tolist(), strict=True))
     found: list[RelativeIndex] = []
     for bits in sorted(widths, key=least.__getitem__):
         if limit is not None and least[bits] >= limit:
@@ -117,8 +117,7 @@ def _search_relative(
         fields = _coded(gap_fields(gaps, bits), packing.code, bits)
         yield _looked_at(fields)
         found.append(RelativeIndex(left, values, _smallest(fields), bits))
-        most = found[-1].bounds[1]
-        limit = most if limit is None else min(limit, most)
+        limit = found[-1].nbytes if limit is None else min(limit, found[-1].nbytes)
     return found
 
 
@@ -167,13 +166,7 @@ def _looked_at(ways: Iterable[Encoding]) -> list[Packed]:
 
 
 def _smallest(candidates: Sequence[Encoding]) -> Encoding:
-    """Return the smallest; only what its frequencies do not rule out is coded."""
-    best, *others = sorted(candidates, key=lambda candidate: candidate.bounds[0])
-    for other in others:
-        if other.bounds[0] >= best.bounds[1]:
-            break
-        best = other if other.nbytes < best.nbytes else best
-    return best
+    return min(candidates, key=lambda candidate: candidate.nbytes)
 
 
 def _as_they_are(values: ArrayLike, code: Code, type: str) -> list[Encoding]:

@@ -85,11 +85,6 @@ class _Sparse(Encoding):
         return self.index.nbytes + self.values.nbytes
 
     @property
-    def bounds(self) -> tuple[float, float]:
-        (least, most), (values_least, values_most) = self.index.bounds, self.values.bounds
-        return least + values_least, most + values_most
-
-    @property
     def entropy_bytes(self) -> float:
         return mask_entropy_bytes(self.mask.size, self.kept) + self.values.entropy_bytes
 

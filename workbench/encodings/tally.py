@@ -8,8 +8,7 @@ they take as long as on a single one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -19,33 +18,6 @@ from workbench.encodings.integers import BYTE_FILLING, Packed, codes_in_bytes
 
 JOINED_BYTES = 512
 """Bytes below which a table of frequencies of whole bytes costs more than their neighbourhood saves."""
-
-
-E = TypeVar("E")
-
-#: A search for one tensor's encoding: yields the codes whose counts and tables it looks at next, returns what it chose.
-Search: TypeAlias = Generator[Sequence[Packed], None, E]
-
-
-def together(searches: Iterable[Search[E]], check: Callable[[], None] = lambda: None) -> list[E]:
-    """Carry on many searches in step, so that what they look at next is worked out together; return what each chose.
-
-    What comes out for one does not depend on the others. ``check`` is called before each step of each, and may raise.
-    """
-    running = dict(enumerate(searches))
-    found: dict[int, E] = {}
-    while running:
-        wanted: list[Packed] = []
-        for place, search in tuple(running.items()):
-            check()
-            try:
-                wanted += next(search)
-            except StopIteration as end:
-                found[place] = end.value
-                del running[place]
-        if len(wanted) > 1:  # a single one finds its own just as fast
-            tally(wanted)
-    return [found[place] for place in sorted(found)]
 
 
 def tally(tensors: Iterable[Packed]) -> None:

@@ -10,7 +10,7 @@ whole parts out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from math import isfinite, pi, sqrt
 from typing import Any, Literal, TypeAlias, get_args
@@ -158,7 +158,7 @@ def apply_edits(module: nn.Module, edits: Iterable[Edit]) -> None:
 
 
 def slice_tensors(
-    tensors: dict[str, Tensor], layer: nn.Module, edit: Slice, keep: Tensor
+    tensors: MutableMapping[str, Tensor], layer: nn.Module, edit: Slice, keep: Tensor
 ) -> list[tuple[str, int, Tensor]]:
     """Slice the entries of ``layer`` in a state dict in place; return names, axes and the places kept.
 
@@ -179,7 +179,7 @@ def slice_tensors(
     return changed
 
 
-def _slice_heads(tensors: dict[str, Tensor], layer: str, keep: Tensor) -> list[tuple[str, int, Tensor]]:
+def _slice_heads(tensors: MutableMapping[str, Tensor], layer: str, keep: Tensor) -> list[tuple[str, int, Tensor]]:
     """Slice an attention's tensors; ``keep`` counts the rows of its input projection."""
     prefix = f"{layer}." if layer else ""
     columns = keep[keep < len(tensors[f"{prefix}in_proj_weight"]) // 3]

@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from workbench.calls import runs_as
 from workbench.errors import WorkbenchError
+from workbench.late import Late, Tensors
 
 Scheme = Literal["svd", "tucker2", "tucker", "cp", "tt"]
 Weights = Sequence[Tensor]
@@ -236,7 +237,7 @@ def _explicit(convolution: Any) -> tuple[int, ...]:
     return tuple(dilation * (size - 1) // 2 for size, dilation in reach)
 
 
-class WithProducts(dict[str, Tensor]):
+class WithProducts(Tensors):
     """A model's tensors; asked by its old name, the weight of a factorized layer is its links' product.
 
     What asks so compares a layer with what it was, or runs it in the dense graph: the answers are the same
@@ -252,7 +253,13 @@ class WithProducts(dict[str, Tensor]):
         """Answer for the layer that ``edit`` replaced, too."""
         self._factors[edit.layer] = edit
 
-    def __missing__(self, name: str) -> Tensor:
+    def __getitem__(self, name: str) -> Tensor:
+        return super().__getitem__(name) if name in self else self._product(name)
+
+    def held(self, name: str) -> Tensor | Late:
+        return super().held(name) if name in self else self._product(name)
+
+    def _product(self, name: str) -> Tensor:
         layer, _, local = name.rpartition(".")
         edit = self._factors.get(layer)
         if edit is None or local not in ("weight", "bias"):

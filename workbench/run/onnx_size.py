@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from workbench.late import held
+
 from .onnx_file import IntegerWeight, onnx_file, stored_as, width
 from .onnx_graph import to_proto
 from .onnx_tables import Table
@@ -76,12 +78,12 @@ class FileSizes:
             kind = (width(weight.bits), weight.axis, weight.group)
         elif name in tables:
             kind = tables[name].layout
-        tensor = tensors[name]
-        key = (len(name.encode()), tuple(tensor.shape), tensor.dtype, kind)
+        form = held(tensors, name)
+        key = (len(name.encode()), tuple(form.shape), form.dtype, kind)
         found = self._weights.get(key)  # other threads may clear it at any moment
         if found is None:
             nodes: list[Any] = []
-            constants = stored_as(name, tensors, integers, halves, tables, nodes) or [to_proto(name, tensor)]
+            constants = stored_as(name, tensors, integers, halves, tables, nodes) or [to_proto(name, tensors[name])]
             found = self._weights[key] = _fields(nodes) + _fields(constants)
         return found
 

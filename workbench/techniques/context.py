@@ -42,9 +42,16 @@ class Cache:
         self.put(key, value)
         return value
 
-    def put(self, key: Any, value: Any) -> None:
-        """Keep ``value``, which is new, under ``key``."""
-        size = _size_of(value)
+    def find(self, key: Any) -> Any:
+        """Return the value under ``key``, or None where there is none."""
+        if key not in self._entries:
+            return None
+        self._entries.move_to_end(key)
+        return self._entries[key][0]
+
+    def put(self, key: Any, value: Any, nbytes: int | None = None) -> None:
+        """Keep ``value``, which is new and takes so many bytes where that is known, under ``key``."""
+        size = _size_of(value) if nbytes is None else nbytes
         if self._bytes + size > self._most:
             raise CacheFull
         self._entries[key] = value, size

@@ -19,9 +19,11 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workbench.encodings.packing import Packing
+from workbench.late import Late, Tensors
 from workbench.models.channels import ChannelGraph, trace_channels
 from workbench.models.edits import Edit, QuantizeInput, Slice, apply_edits, slice_tensors
 from workbench.models.factors import Factorize, Uninitialized, WithProducts, factor_modules
@@ -43,6 +45,22 @@ class Cut(NamedTuple):
     version: str
     threshold: float
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether anything may have been zeroed."""
+        return self.threshold > -math.inf
+
+    def left(self) -> NDArray[np.bool_]:
+        """Return where a value is left; not where it is NaN."""
+        return np.asarray(np.abs(self.before.numpy()) > np.float32(self.threshold))
+
+    def values(self) -> Tensor:
+        """Return the tensor, contiguous."""
+        # In NumPy and on the bits: on one thread, since PyTorch's would wait for each other hundreds of
+        # times in a deep model, and without the minus zero that -1 * 0 is.
+        bits = np.ascontiguousarray(self.before.numpy()).view(np.uint32) * self.left()
+        return torch.from_numpy(bits.view(np.float32))
+
 
 class Draft:
     """The model between two steps; techniques change it through its methods."""
@@ -61,11 +79,11 @@ class Draft:
         self._modules = dict(modules)
         self.image_shape = image_shape
         self.layers: dict[str, Layer] = {layer.name: layer for layer in layers}
-        self.tensors: dict[str, Tensor] = dict(tensors)
+        self.tensors = Tensors(tensors)
         self.stored: dict[str, Storage] = {}
-        self.zeroed: dict[str, Tensor] = {}
-        self.rewritten: dict[str, Tensor] = {}
-        self.unrounded: dict[str, Tensor] = {}
+        self.zeroed = Tensors()
+        self.rewritten = Tensors()
+        self.unrounded = Tensors()
         self.posteriors: dict[str, Posterior] = {}
         self.edits: list[Edit] = []
         self.thresholds: dict[str, float] = {}
@@ -174,14 +192,14 @@ class Draft:
         self.set_tensor(name, value, how)
         self.rewritten[name] = value
 
-    def store(self, name: str, storage: Storage, how: str, decoded: Tensor | None = None) -> None:
+    def store(self, name: str, storage: Storage, how: str, decoded: Tensor | Late | None = None) -> None:
         """Decide how a tensor is stored; its float value becomes ``decoded``, what ``storage.decode()`` gives.
 
         What it was before any rounding stays in ``unrounded``: training may begin with it.
         """
         if name not in self.stored:
-            self.unrounded[name] = self.tensors[name]
-        self.tensors[name] = storage.decode() if decoded is None else decoded
+            self.unrounded.hold(name, self.tensors.held(name))
+        self.tensors.hold(name, storage.decode() if decoded is None else decoded)
         self.stored[name] = storage
         self._bump(name, how)
 
@@ -197,19 +215,19 @@ class Draft:
 
         ``spared`` are flat places that keep their value all the same.
         """
-        before, cut = self.tensors[name], self.uncut(name)
-        whole = spared is None and name not in self.stored
-        # In NumPy and on the bits: on one thread, since PyTorch's would wait for each other hundreds of
-        # times in a deep model, and without the minus zero that -1 * 0 is.
-        weights = np.ascontiguousarray(before.numpy())
-        bits = weights.view(np.uint32) * (np.abs(weights) > np.float32(threshold))
-        values = torch.from_numpy(bits.view(np.float32))
+        if spared is None and name not in self.stored:
+            cut = self.uncut(name)
+            cut = cut._replace(threshold=max(threshold, cut.threshold))
+            self._replace(name, Late(cut.before.shape, cut.values), None)
+            self._bump(name, how)
+            self._cuts[name] = cut
+            return
+        before = self.tensors[name]
+        values = Cut(before, "", threshold).values()
         if spared is not None:
             values.view(-1)[spared] = before.reshape(-1)[spared]
         self._replace(name, values, values == 0 if name in self.stored else None)
         self._bump(name, how)
-        if whole:
-            self._cuts[name] = cut._replace(threshold=max(threshold, cut.threshold))
 
     def slice(self, edit: Slice) -> None:
         """Keep only some channels of one side of a layer."""
@@ -285,7 +303,8 @@ class Draft:
                 self.tensors[new], storage, zeroed = taken[name]
                 self._put(new, storage)
                 self._versions[new] = versions[name]
-                self.zeroed |= {} if zeroed is None else {new: zeroed}
+                if zeroed is not None:
+                    self.zeroed[new] = zeroed
         layer = self.layers[edit.layer]
         weights = tuple(moved[name] for name in layer.weights if name in moved)
         self.layers[edit.layer] = replace(layer, weight=weights[0], weights=weights)
@@ -327,9 +346,10 @@ class Draft:
         module.load_state_dict(given, strict=False)
         return module
 
-    def _replace(self, name: str, values: Tensor, pruned: Tensor | None) -> None:
+    def _replace(self, name: str, values: Tensor | Late, pruned: Tensor | None) -> None:
         """Set a tensor some of whose values became zero: those where ``pruned`` is true."""
-        self.tensors[name] = self.zeroed[name] = values
+        self.tensors.hold(name, values)
+        self.zeroed.hold(name, values)
         if pruned is not None and name in self.stored:
             self._put(name, self.stored[name].masked(pruned))
 

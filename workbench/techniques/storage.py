@@ -9,17 +9,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.encodings import Encoding, GridValues, Search, encode_values, search_grid, search_levels, together
+from workbench.encodings import Encoding, Search, search_levels, search_values, together
+from workbench.encodings.blank import PartlyBlank
 from workbench.encodings.grid import Grid
 from workbench.encodings.integers import Packed, code_type
 from workbench.encodings.levels import look_up
+from workbench.encodings.once import once
+from workbench.encodings.search import search_smallest
 from workbench.encodings.slices import spread
 from workbench.encodings.tables import table_values
 
@@ -87,9 +90,17 @@ class Codes(Storage):
     bits: int
     group: int | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds in memory."""
+        return self.codes.nbytes + self.scale.nbytes + self.zero_point.nbytes
+
     def decode(self) -> Tensor:
         """Return the float32 values the codes stand for."""
-        return (self.codes - self.spread(self.zero_point)) * self.spread(self.scale)
+        values = self.codes.numpy().astype(np.float32)
+        values -= self.spread(self.zero_point).numpy()
+        values *= self.spread(self.scale).numpy()
+        return torch.from_numpy(values)
 
     def encode(self) -> Encoding:
         """Return the grid's integers in the fewest bytes."""
@@ -98,19 +109,24 @@ class Codes(Storage):
 
     def search(self) -> Search[Encoding]:
         """Search for what ``encode`` gives, in step with other tensors' searches."""
-        return (yield from search_grid(self.grid_values))
+        scale, zero_point, beside = self._grid
+        codes = yield from search_smallest(PartlyBlank(self.codes.numpy(), self.bits, None, beside))
+        return Grid(codes, scale, zero_point, self.axis, self.group)
 
-    @property
-    def grid_values(self) -> GridValues:
-        """What an encoding needs to know."""
-        zero_point = self.zero_point.numpy().astype(np.uint8 if self.bits <= 8 else np.uint16)
-        return GridValues(self.codes.numpy(), self.bits, self.scale.numpy(), zero_point, self.axis, group=self.group)
+    @once
+    def _grid(self) -> tuple[NDArray[np.float32], NDArray[Any], Any]:
+        """Scales, zero points as codes, and what of these stands beside the codes: a number where all are equal."""
+        zeros = self.zero_point.numpy().astype(np.uint8 if self.bits <= 8 else np.uint16)
+        kind = self.codes.numpy().dtype
+        if zeros.size and (zeros == zeros[0]).all():
+            return self.scale.numpy(), np.broadcast_to(zeros[:1], zeros.shape), zeros[0].astype(kind)
+        return self.scale.numpy(), zeros, spread(zeros, tuple(self.codes.shape), self.axis, self.group).astype(kind)
 
     def unpacked(self) -> Encoding:
         """Return the grid's integers without a search for the fewest bytes."""
-        zero_point = self.zero_point.numpy().astype(np.uint8 if self.bits <= 8 else np.uint16)
+        scale, zero_point, _ = self._grid
         codes = Packed(self.codes.numpy().astype(code_type(self.bits), copy=False), self.bits)
-        return Grid.of(codes, self.scale.numpy(), zero_point, self.axis, self.group)
+        return Grid.of(codes, scale, zero_point, self.axis, self.group)
 
     @property
     def grids(self) -> int:
@@ -133,8 +149,25 @@ class Codes(Storage):
 
     def masked(self, pruned: Tensor) -> Codes:
         """Return the same with the weights where ``pruned`` is true set to zero."""
-        zeros = self.spread(self.zero_point).expand(self.codes.shape).to(self.codes.dtype)
-        return replace(self, codes=torch.where(pruned, zeros, self.codes))
+        return self.leaving(~pruned.numpy())
+
+    def leaving(self, left: NDArray[np.bool_]) -> Codes:
+        """Return the same with the weights where ``left`` is false set to zero."""
+        codes = self._from_zero * left.view(np.uint8)
+        codes ^= self._grid[2]
+        found = type(self)(torch.from_numpy(codes), self.scale, self.zero_point, self.axis, self.bits, self.group)
+        found.__dict__["_grid"] = self._grid
+        return found
+
+    @property
+    def nonzero(self) -> int | None:
+        """How many weights are not zero, without decoding them; None where the codes don't tell."""
+        return int(np.count_nonzero(self.codes.numpy() != self._grid[2])) if bool(self.scale.all()) else None
+
+    @once
+    def _from_zero(self) -> NDArray[Any]:
+        """The codes, but 0 where they are the code of zero."""
+        return np.asarray(self.codes.numpy() ^ self._grid[2])
 
     def sliced(self, axis: int, keep: Tensor) -> Codes | None:
         """Return the same with only ``keep`` along ``axis``; None where that breaks its groups."""
@@ -266,7 +299,12 @@ class Cast(Storage):
 
     def encode(self) -> Encoding:
         """Return the 16-bit floats, sparse where that is smaller."""
-        return encode_values(self.values.numpy(), type=self.NAMES[self.dtype])
+        (found,) = together([self.search()])
+        return found
+
+    def search(self) -> Search[Encoding]:
+        """Search for what ``encode`` gives, in step with other tensors' searches."""
+        return (yield from search_values(self.values.numpy(), type=self.NAMES[self.dtype]))
 
     def masked(self, pruned: Tensor) -> Cast:
         """Return the same with the weights where ``pruned`` is true set to zero."""

@@ -63,8 +63,8 @@ def on_grids(
     zero_points: Sequence[Tensor],
     slicings: Sequence[Slicing],
     bits: int,
-) -> list[tuple[Codes, Tensor]]:
-    """Return ``on_grid`` of each of ``weights``, whose slices are tensors or channels.
+) -> list[Codes]:
+    """Return ``on_grid`` of each of ``weights``, whose slices are tensors or channels, without what it decodes to.
 
     Small ones of one shape are rounded in one stack: a deep model has dozens, and their calls take longer than
     their numbers.
@@ -72,19 +72,16 @@ def on_grids(
     alike: dict[tuple[torch.Size, Slicing], list[int]] = defaultdict(list)
     for place, (weight, slicing) in enumerate(zip(weights, slicings, strict=True)):
         alike[weight.shape, slicing].append(place)
-    found: dict[int, tuple[Codes, Tensor]] = {}
+    found: dict[int, Codes] = {}
     for (shape, slicing), places in alike.items():
         step = max(1, BLOCK // max(1, shape.numel()))
         for first in range(0, len(places), step):
             some = places[first : first + step]
             weight, scale, zero = (_stacked([each[place] for place in some]) for each in (weights, scales, zero_points))
             beside = (len(some), *_beside(len(shape), slicing))
-            codes, values = _rounded(weight.numpy(), scale.view(beside).numpy(), zero.view(beside).numpy(), bits, None)
-            parts = zip(some, *(torch.from_numpy(one).unbind() for one in (codes, values)), strict=True)
-            found |= {
-                place: (Codes(own, scales[place], zero_points[place], slicing.axis, bits), decoded)
-                for place, own, decoded in parts
-            }
+            values = _codes(weight.numpy(), scale.view(beside).numpy(), zero.view(beside).numpy(), bits, None)
+            for place, own in zip(some, torch.from_numpy(values.astype(_code_type(bits))).unbind(), strict=True):
+                found[place] = Codes(own, scales[place], zero_points[place], slicing.axis, bits)
     return [found[place] for place in range(len(weights))]
 
 
@@ -102,10 +99,14 @@ def _rounded(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the codes of ``weight``, and what they decode to in float32."""
     values = _codes(weight, scales, zeros, bits, rounded)
-    codes = values.astype(np.uint8 if bits <= 8 else np.int32)
+    codes = values.astype(_code_type(bits))
     values -= zeros
     values *= scales
     return codes, values
+
+
+def _code_type(bits: int) -> type[np.integer[Any]]:
+    return np.uint8 if bits <= 8 else np.int32
 
 
 def _codes(weight: Floats, scales: Floats, zeros: Floats, bits: int, rounded: Round | None) -> Floats:

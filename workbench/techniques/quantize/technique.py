@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
+from workbench.late import Late
 from workbench.techniques.base import Cost, Dial, Technique
-from workbench.techniques.context import Context
-from workbench.techniques.draft import Draft
+from workbench.techniques.context import Cache, Context
+from workbench.techniques.draft import Cut, Draft
 from workbench.techniques.storage import Codes
 
 from .formats import fit_together, stored
@@ -41,8 +42,8 @@ def apply(draft: Draft, settings: Mapping[str, QuantizeSettings], context: Conte
     for chosen, weights in pools.items():
         how = _how(chosen)
         if _is_plain(chosen):
-            for weight, (codes, decoded) in _quantize_together(draft, weights, chosen, context).items():
-                draft.store(weight, codes, how, decoded)
+            for weight, codes in _quantize_together(draft, weights, chosen, context).items():
+                draft.store(weight, codes, how, Late(codes.codes.shape, codes.decode))
             continue
         tensors = {name: (draft.tensors[name], draft.version(name), slicing) for name, slicing in weights.items()}
         fit_together(tensors, chosen, context.cache)
@@ -187,25 +188,59 @@ def _reach(weight: Tensor) -> float:
 
 def _quantize_together(
     draft: Draft, weights: Mapping[str, Slicing], settings: QuantizeSettings, context: Context
-) -> dict[str, tuple[Codes, Tensor]]:
-    """Return ``weights`` on their grids, rounding half to even, with what they decode to.
+) -> dict[str, Codes]:
+    """Return ``weights`` on their grids, rounding half to even.
 
-    The grids are worked out for all of them at once: a deep model has hundreds of small ones.
+    All of them at once: a deep model has hundreds of small ones. Of a weight whose smallest values were zeroed, the
+    others have the codes that they had before, unless that took an end of a range.
     """
-    ranges, thresholds = [], []
-    for name, slicing in weights.items():
-        weight, version, threshold = draft.uncut(name)
-        ranges.append(context.cache.get(("range", version, slicing), partial(_span, weight, slicing.axis)))
-        thresholds.append(threshold)
-    sizes = [len(bounds) for bounds, _ in ranges]
-    low, high = (np.concatenate(bounds) for bounds in zip(*ranges, strict=True))
+    cuts = {name: draft.uncut(name) for name in weights}
+    scales, zero_points, moved = _grids(cuts, weights, settings, context.cache)
+    keys = {name: ("codes", cut.version, weights[name], settings.bits, settings.scheme) for name, cut in cuts.items()}
+    known = {name: context.cache.find(keys[name]) for name in weights if name not in moved}
+    fresh = [name for name in weights if known.get(name) is None]
+    tensors = [draft.tensors[name] if name in moved else cuts[name].before for name in fresh]
+    on_scales, on_zeros = ([values[name] for name in fresh] for values in (scales, zero_points))
+    slicings = [weights[name] for name in fresh]
+    found = dict(zip(fresh, on_grids(tensors, on_scales, on_zeros, slicings, settings.bits), strict=True))
+    for name in fresh:
+        if name not in moved:
+            known[name] = found[name]
+            context.cache.put(keys[name], found[name])
+    for name, codes in known.items():
+        cut = cuts[name]
+        found[name] = codes.leaving(cut.left()) if cut.is_cut else codes
+    return {name: found[name] for name in weights}
+
+
+def _grids(
+    cuts: Mapping[str, Cut], weights: Mapping[str, Slicing], settings: QuantizeSettings, cache: Cache
+) -> tuple[dict[str, Tensor], dict[str, Tensor], set[str]]:
+    """Return scales and zero points by weight, and those whose grid is another than before they were cut."""
+    key = "ranges", tuple((cut.version, weights[name]) for name, cut in cuts.items())
+    low, high, sizes = cache.get(key, lambda: _ranges(cuts, weights, cache))
+    low, high = low.copy(), high.copy()
     # a grid reaches to zero at least: where the end of a range was cut off, there it ends
-    beyond = np.repeat(np.array(thresholds, np.float32), sizes)
-    low[low >= -beyond] = high[high <= beyond] = 0
-    scales, zero_points = grid(torch.from_numpy(low), torch.from_numpy(high), settings.bits, settings.scheme)
-    tensors = [draft.tensors[name] for name in weights]
-    grids = on_grids(tensors, scales.split(sizes), zero_points.split(sizes), list(weights.values()), settings.bits)
-    return dict(zip(weights, grids, strict=True))
+    beyond = np.repeat(np.array([cut.threshold for cut in cuts.values()], np.float32), sizes)
+    lost = [(low >= -beyond) & (low < 0), (high <= beyond) & (high > 0)]
+    low[lost[0]] = high[lost[1]] = 0
+    grids = grid(torch.from_numpy(low), torch.from_numpy(high), settings.bits, settings.scheme)
+    scales, zero_points = (dict(zip(cuts, values.split(sizes), strict=True)) for values in grids)
+    owners = np.repeat(np.arange(len(cuts)), sizes)[lost[0] | lost[1]]
+    names = list(cuts)
+    return scales, zero_points, {names[owner] for owner in np.unique(owners)}
+
+
+def _ranges(
+    cuts: Mapping[str, Cut], weights: Mapping[str, Slicing], cache: Cache
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[int]]:
+    """Return the ends of all slices' ranges before anything was cut, and how many slices each weight has."""
+    ranges = [
+        cache.get(("range", cut.version, weights[name]), partial(_span, cut.before, weights[name].axis))
+        for name, cut in cuts.items()
+    ]
+    low, high = (np.concatenate(bounds) for bounds in zip(*ranges, strict=True))
+    return low, high, [len(bounds) for bounds, _ in ranges]
 
 
 def _span(weight: Tensor, axis: int | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,0 +1,145 @@
+"""The smallest encoding of tensors of which some values may be left out, for many tensors at once.
+
+What is tried, and why, is told in ``smallest``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from workbench.encodings.base import Array, Encoding
+from workbench.encodings.dense import Dense, nonzero_bits
+from workbench.encodings.integers import BYTE_FILLING
+from workbench.encodings.smallest import NESTING_BYTES, as_codes, smaller, smallest_sparse
+from workbench.encodings.sparse import Mask
+from workbench.encodings.ways import Joint, Numbers, Ways, count_codes
+
+
+class Sparsable(ABC):
+    """A tensor of which some values may be left out."""
+
+    @classmethod
+    @abstractmethod
+    def smallest_of(cls, tensors: Sequence[Self]) -> list[Encoding]:
+        """Return the smallest encoding of each; what comes out for one does not depend on the others."""
+
+
+class PartlyBlank(Sparsable):
+    """Codes of which a sparse encoding leaves out those that are blank."""
+
+    def __init__(self, codes: Array, bits: int, mask: Mask | None, background: ArrayLike) -> None:
+        self.bits = bits
+        self.codes = as_codes(codes, bits, are_counted=True)
+        self.blank: Any = (
+            background if isinstance(background, np.integer) else _single(as_codes(np.asarray(background), bits))
+        )
+        if mask is not None:
+            self.codes = np.asarray(self.codes * mask + self.blank * ~mask)  # much faster than np.where
+
+    @property
+    def has_one_blank(self) -> bool:
+        """Whether the same code is left out everywhere."""
+        return not isinstance(self.blank, np.ndarray)
+
+    @classmethod
+    def smallest_of(cls, tensors: Sequence[Self]) -> list[Encoding]:
+        alike: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        for place, one in enumerate(tensors):
+            alike[one.bits, one.has_one_blank].append(place)
+        found: dict[int, Encoding] = {}
+        for (bits, has_one_blank), places in alike.items():
+            group = [tensors[place] for place in places]
+            found.update(zip(places, _smallest_alike(group, bits, has_one_blank), strict=True))
+        return [found[place] for place in range(len(tensors))]
+
+
+class PartlyZero(Sparsable):
+    """Values kept as they are, of which a sparse encoding leaves out those that are plus zero."""
+
+    def __init__(self, dense: Dense) -> None:
+        self.dense = dense
+
+    @classmethod
+    def smallest_of(cls, tensors: Sequence[Self]) -> list[Encoding]:
+        left = [nonzero_bits(one.dense.values) for one in tensors]
+        index = _indices(left)
+        itemsize = np.array([one.dense.values.dtype.itemsize for one in tensors])
+        saved = (index.counts[:, 0] * itemsize).astype(np.float64)
+        # no index is below a random mask's entropy
+        tried = (saved > index.entropies) & (index.patterned | (index.nbytes + NESTING_BYTES < saved))
+        found: list[Encoding] = [one.dense for one in tensors]
+        for place in np.flatnonzero(tried).tolist():
+            whole, mask = tensors[place].dense, left[place]
+            values = Dense(_survivors(whole.values, mask), whole.type)
+            sparse = smallest_sparse(mask, values, index.encoding(place), bool(index.patterned[place]))
+            found[place] = smaller(whole, sparse)
+        return found
+
+
+def _single(values: Array) -> Any:
+    """Return one number where all are equal."""
+    return values.flat[0] if values.size and (values.size == 1 or (values == values.flat[0]).all()) else values
+
+
+def _smallest_alike(tensors: Sequence[PartlyBlank], bits: int, has_one_blank: bool) -> list[Encoding]:
+    left = [np.not_equal(one.codes, one.blank) for one in tensors]
+    index = _indices(left)
+    kept = index.counts[:, 1]
+    joint = Joint([one.codes for one in tensors], bits)
+    # where one code is left out, and enough values are left, no sparse encoding around a random mask is smaller
+    tried = (kept < joint.sizes) & (index.patterned | (kept < 64 << bits) | (not has_one_blank))
+    values = {place: _survivors(tensors[place].codes, left[place]) for place in np.flatnonzero(tried).tolist()}
+    places, counts, few = list(values), None, None
+    if has_one_blank and bits <= 8:
+        blanks = np.array([one.blank for one in tensors], np.intp)
+        counts = _counts(joint, blanks, left, kept, values)
+        few = counts[places]
+        few[np.arange(len(places)), blanks[places]] = 0
+    dense, survivors = Ways(joint, counts), Ways(Joint(list(values.values()), bits), few)
+    saves = index.nbytes[places] + survivors.nbytes + NESTING_BYTES < dense.nbytes[places]
+    rows = {place: row for row, place in enumerate(places) if saves[row] or index.patterned[place]}
+    return [
+        _chosen(dense.encoding(place), left[place], index, survivors, place, rows.get(place))
+        for place in range(len(tensors))
+    ]
+
+
+def _indices(left: Sequence[Mask]) -> Ways:
+    """Return the ways to keep the bits of masks."""
+    return Ways(Joint([one.ravel().view(np.uint8) for one in left], 1), are_masks=True)
+
+
+def _survivors(codes: Array, left: Mask) -> Array:
+    return codes.ravel().take(np.flatnonzero(left))
+
+
+def _counts(
+    joint: Joint, blanks: NDArray[np.intp], left: Sequence[Mask], kept: Numbers, values: Mapping[int, Array]
+) -> Numbers:
+    """Return how often each code occurs.
+
+    What the processor counts slowest is one code that is most of a tensor: then what is left is counted instead.
+    """
+    if joint.bits in BYTE_FILLING:
+        return joint.counts()
+    rows = []
+    for place, one in enumerate(joint.parts):
+        survivors = values.get(place)
+        if survivors is None and kept[place] * 2 < one.size:
+            survivors = _survivors(one, left[place])
+        rows.append(count_codes(one if survivors is None else survivors, joint.bits))
+        rows[-1][blanks[place]] = one.size - kept[place]
+    return np.array(rows)
+
+
+def _chosen(whole: Encoding, left: Mask, index: Ways, survivors: Ways, place: int, row: int | None) -> Encoding:
+    if row is None:
+        return whole
+    sparse = smallest_sparse(left, survivors.encoding(row), index.encoding(place), bool(index.patterned[place]))
+    return smaller(whole, sparse)
