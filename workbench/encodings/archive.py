@@ -116,7 +116,7 @@ class Archive:
         """Return the header's entries in JSON."""
         # a deep model has thousands of tensors, and a slider waits for this: a column at a time
         entries = [encoding.entry for encoding in self.tensors.values()]
-        kinds = dict.fromkeys(entry.text for entry in entries)
+        kinds = {entry.text: entry.data for entry in entries}
         numbers = {text: number for number, text in enumerate(kinds)}
         return {
             "model": to_json(dict(self.model)),
@@ -125,7 +125,7 @@ class Archive:
             "metadata": to_json(dict(self.metadata)),
             "names": _column(tuple(self.tensors)),
             "shapes": _column(tuple(entry.shape for entry in entries)),
-            "kinds": f"[{','.join(kinds)}]",
+            "kinds": to_json(list(kinds.values())),
             "uses": to_json([numbers[entry.text] for entry in entries]),
             "sizes": to_json([entry.nbytes for entry in entries if entry.is_open]),
         }

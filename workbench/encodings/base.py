@@ -40,7 +40,7 @@ class EncodingError(WorkbenchError):
 class Entry(NamedTuple):
     """An encoding's line in an archive.
 
-    ``text`` is its description ``data`` in JSON; ``is_open``: whether the values decide the size.
+    ``text`` is its description ``data``, to compare it by; ``is_open``: whether the values decide the size.
     """
 
     text: str
@@ -99,8 +99,7 @@ class Encoding(ABC):
         """What an archive asks of it, worked out once: most tensors stay as they are from recipe to recipe."""
         description, size, shape = self.describe(), self.nbytes, self.shape
         is_open = self.size_of(description, shape) is None
-        text = to_json(description)
-        return Entry(text, description, is_open, size, min(self.entropy_bytes, size), shape)
+        return Entry(repr(description), description, is_open, size, min(self.entropy_bytes, size), shape)
 
     @classmethod
     @abstractmethod

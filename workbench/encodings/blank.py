@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from workbench.encodings.base import Array, Encoding
 from workbench.encodings.dense import Dense, nonzero_bits
-from workbench.encodings.integers import BYTE_FILLING
+from workbench.encodings.integers import count_bytes
 from workbench.encodings.smallest import NESTING_BYTES, as_codes, smaller, smallest_sparse
 from workbench.encodings.sparse import Mask
-from workbench.encodings.ways import Joint, Numbers, Ways, count_codes
+from workbench.encodings.ways import Joint, Numbers, Ways
 
 
 class Sparsable(ABC):
@@ -35,7 +35,7 @@ class PartlyBlank(Sparsable):
 
     def __init__(self, codes: Array, bits: int, mask: Mask | None, background: ArrayLike) -> None:
         self.bits = bits
-        self.codes = as_codes(codes, bits, are_counted=True)
+        self.codes = as_codes(codes, bits, are_joined=True)
         self.blank: Any = (
             background if isinstance(background, np.integer) else _single(as_codes(np.asarray(background), bits))
         )
@@ -126,14 +126,14 @@ def _counts(
 
     What the processor counts slowest is one code that is most of a tensor: then what is left is counted instead.
     """
-    if joint.bits in BYTE_FILLING:
+    if joint.bits <= 4:
         return joint.counts()
     rows = []
     for place, one in enumerate(joint.parts):
         survivors = values.get(place)
         if survivors is None and kept[place] * 2 < one.size:
             survivors = _survivors(one, left[place])
-        rows.append(count_codes(one if survivors is None else survivors, joint.bits))
+        rows.append(count_bytes(one if survivors is None else survivors, 1 << joint.bits))
         rows[-1][blanks[place]] = one.size - kept[place]
     return np.array(rows)
 

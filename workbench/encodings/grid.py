@@ -97,13 +97,18 @@ class Grid(Encoding):
 
     @property
     def nbytes(self) -> int:
-        zeros = self._zeros
-        return self.scale.nbytes + (zeros.nbytes if zeros else 0) + self.codes.nbytes
+        return self._beside + self.codes.nbytes
 
     @property
     def entropy_bytes(self) -> float:
         """Entropy of the codes, and the scales and zero points as they are stored."""
-        return self.nbytes - self.codes.nbytes + self.codes.entropy_bytes
+        return self._beside + self.codes.entropy_bytes
+
+    @once
+    def _beside(self) -> int:
+        """Bytes of scales and zero points."""
+        zeros = self._zeros
+        return self.scale.nbytes + (zeros.nbytes if zeros else 0)
 
     def _scales(self) -> Dense:
         return Dense(self.scale, "float32")

@@ -41,14 +41,14 @@ ENTROPY_WIDTHS = {1: (1, 2), 2: (2, 4), 3: (4, 8), 4: (4, 8), 5: (8,), 6: (8,), 
 """Widths to try under a Huffman code: several codes a byte lose least, one a byte has the smaller table."""
 
 
-def as_codes(values: Array, bits: int, are_counted: bool = False) -> NDArray[np.uint8 | np.uint16]:
+def as_codes(values: Array, bits: int, are_joined: bool = False) -> NDArray[np.uint8 | np.uint16]:
     """Check integers for the width and give them in the type it is held in.
 
-    Where that type can hold them and they ``are_counted`` next, codes that fill no bytes are not looked through for it.
+    Where that type can hold them and they ``are_joined`` with others, all are looked through there.
     """
     if values.dtype.kind not in "iub":
         raise EncodingError(f"codes must be integers, not {values.dtype}")
-    if values.dtype != code_type(bits) or (bits < 8 and not (are_counted and bits not in BYTE_FILLING)):
+    if values.dtype != code_type(bits) or (bits < 8 and not are_joined):
         require_fit(values, bits)
     return np.asarray(values, dtype=code_type(bits), order="C")
 

@@ -26,7 +26,10 @@ _PLAIN, _ANS, _JOINED, _ENTROPY = range(4)
 
 
 class Joint:
-    """Codes of many tensors in one array, each from a multiple of eight on, so that they are packed in one go."""
+    """Codes of many tensors in one array, each from a multiple of eight on, so that they are packed in one go.
+
+    Raises EncodingError where one does not fit into so many bits.
+    """
 
     def __init__(self, codes: Sequence[Array], bits: int) -> None:
         self.codes, self.bits = codes, bits
@@ -37,18 +40,22 @@ class Joint:
         self.parts = [self._whole[start : start + one.size] for start, one in zip(self._starts, codes, strict=True)]
         for part, one in zip(self.parts, codes, strict=True):
             part[...] = one.ravel()
+        if bits < 8 and self._whole.size and int(self._whole.max()) >> bits:
+            for part in self.parts:
+                require_fit(part, bits)
 
     def counts(self) -> Numbers:
         """Return how often each code of at most 8 bits occurs in each tensor."""
         if self.bits == 1:
             kept = np.array([np.count_nonzero(one.view(np.bool_)) for one in self.parts], np.int64)
             return np.stack([self.sizes - kept, kept], axis=1)
-        if self.bits in BYTE_FILLING:  # there are fewer bytes
-            counts = (self._byte_counts.astype(np.float64) @ codes_in_bytes(self.bits)).astype(np.int64)  # exact
-            each = 8 // self.bits
-            counts[:, 0] -= -self.sizes % each
-            return counts
-        return np.array([count_codes(one, self.bits) for one in self.parts], np.int64).reshape(-1, 1 << self.bits)
+        if self.bits <= 4:  # there are fewer bytes
+            width = 4 if self.bits == 3 else self.bits
+            counts = (self._byte_counts.astype(np.float64) @ codes_in_bytes(width)).astype(np.int64)  # exact
+            counts[:, 0] -= -self.sizes % (8 // width)
+            return counts[:, : 1 << self.bits]
+        rows = [count_bytes(one, 1 << self.bits) for one in self.parts]
+        return np.array(rows, np.int64).reshape(-1, 1 << self.bits)
 
     def byte_counts(self, places: NDArray[np.intp]) -> Numbers:
         """Return how often each packed byte of some tensors occurs; of codes that fill bytes."""
@@ -59,7 +66,8 @@ class Joint:
 
     @once
     def _byte_counts(self) -> Numbers:
-        return np.array([count_bytes(one, SYMBOLS) for one in self.packed(self.bits)], np.int64).reshape(-1, SYMBOLS)
+        packed = self.packed(4 if self.bits == 3 else self.bits)
+        return np.array([count_bytes(one, SYMBOLS) for one in packed], np.int64).reshape(-1, SYMBOLS)
 
     @once
     def _packed(self) -> dict[int, list[NDArray[np.uint8]]]:
@@ -73,14 +81,6 @@ class Joint:
             starts = (start * width // 8 for start in self._starts)
             self._packed[width] = [whole[start : start + size] for start, size in zip(starts, sizes, strict=True)]
         return self._packed[width]
-
-
-def count_codes(codes: NDArray[np.uint8], bits: int) -> Numbers:
-    """Return how often each code of at most 8 bits occurs; raises EncodingError where one does not fit."""
-    counts = count_bytes(codes, 1 << bits)
-    if len(counts) > 1 << bits:
-        require_fit(codes, bits)
-    return counts
 
 
 class Ways:
