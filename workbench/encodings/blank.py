@@ -13,12 +13,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from workbench.encodings.base import Array, Encoding
+from workbench.encodings.base import Array, Encoding, zero_order_bytes
 from workbench.encodings.dense import Dense, nonzero_bits
 from workbench.encodings.integers import count_bytes
 from workbench.encodings.smallest import NESTING_BYTES, as_codes, smaller, smallest_sparse
 from workbench.encodings.sparse import Mask
 from workbench.encodings.ways import Joint, Numbers, Ways
+
+#: Where the code that is left out differs from channel to channel, one code for all takes more than a mask and what is
+#: left. Zstandard wins back some of that by the runs in a channel, half of it at most on the zoo's models, unless
+#: nearly all is left out. Where even a quarter is more than what the mask costs, all codes are not coded at all.
+LEAST = 0.25
+#: Bits from which on a byte holds one code. Of fewer, neighbours resemble each other, and all codes may be the smaller.
+ALONE = 5
 
 
 class Sparsable(ABC):
@@ -94,20 +101,32 @@ def _smallest_alike(tensors: Sequence[PartlyBlank], bits: int, has_one_blank: bo
     joint = Joint([one.codes for one in tensors], bits)
     # where one code is left out, and enough values are left, no sparse encoding around a random mask is smaller
     tried = (kept < joint.sizes) & (index.patterned | (kept < 64 << bits) | (not has_one_blank))
-    values = {place: _survivors(tensors[place].codes, left[place]) for place in np.flatnonzero(tried).tolist()}
-    places, counts, few = list(values), None, None
+    places = np.flatnonzero(tried)
+    values = {place: _survivors(tensors[place].codes, left[place]) for place in places.tolist()}
+    counts, few = None, None
     if has_one_blank and bits <= 8:
         blanks = np.array([one.blank for one in tensors], np.intp)
         counts = _counts(joint, blanks, left, kept, values)
         few = counts[places]
         few[np.arange(len(places)), blanks[places]] = 0
-    dense, survivors = Ways(joint, counts), Ways(Joint(list(values.values()), bits), few)
-    saves = index.nbytes[places] + survivors.nbytes + NESTING_BYTES < dense.nbytes[places]
-    rows = {place: row for row, place in enumerate(places) if saves[row] or index.patterned[place]}
-    return [
-        _chosen(dense.encoding(place), left[place], index, survivors, place, rows.get(place))
-        for place in range(len(tensors))
-    ]
+    survivors = Ways(Joint(list(values.values()), bits), few)
+    sparse = index.nbytes[places] + survivors.nbytes
+    whole = np.ones(len(tensors), np.bool_)
+    if not has_one_blank and ALONE <= bits <= 8:
+        counts = joint.counts()
+        apart = index.entropies[places] + survivors.entropies
+        least = apart + (zero_order_bytes(counts)[places] - apart) * LEAST
+        dense_enough = kept[places] * 4 >= joint.sizes[places]
+        whole[places] = index.patterned[places] | (sparse + NESTING_BYTES >= least) | ~dense_enough
+    wholes = np.flatnonzero(whole)
+    dense = Ways(joint.some(wholes), None if counts is None else counts[wholes])
+    found: dict[int, Encoding] = {place: dense.encoding(row) for row, place in enumerate(wholes.tolist())}
+    for row, place in enumerate(places.tolist()):
+        best, patterned = found.get(place), bool(index.patterned[place])
+        if best is None or patterned or sparse[row] + NESTING_BYTES < best.nbytes:
+            other = smallest_sparse(left[place], survivors.encoding(row), index.encoding(place), patterned)
+            found[place] = other if best is None else smaller(best, other)
+    return [found[place] for place in range(len(tensors))]
 
 
 def _indices(left: Sequence[Mask]) -> Ways:
@@ -136,10 +155,3 @@ def _counts(
         rows.append(count_bytes(one if survivors is None else survivors, 1 << joint.bits))
         rows[-1][blanks[place]] = one.size - kept[place]
     return np.array(rows)
-
-
-def _chosen(whole: Encoding, left: Mask, index: Ways, survivors: Ways, place: int, row: int | None) -> Encoding:
-    if row is None:
-        return whole
-    sparse = smallest_sparse(left, survivors.encoding(row), index.encoding(place), bool(index.patterned[place]))
-    return smaller(whole, sparse)
