@@ -11,7 +11,7 @@ from workbench.bulletin import Superseded
 from workbench.compression import compress_subject, context_for
 from workbench.models.load import load_model
 from workbench.recipe import Recipe
-from workbench.rehearsal import MAIN, Rehearsal, examples
+from workbench.rehearsal import MAIN, WHOLE, Rehearsal, examples
 from workbench.subject import Subject
 from workbench.techniques import TECHNIQUES
 from workbench.techniques.context import Cache
@@ -121,3 +121,14 @@ def test_each_position_of_a_slider_of_whole_numbers_is_prepared(subject: Subject
     assert carried_out == 2 + 8 + 8  # the examples, and 1 to 8 bits of each
     sizes = {key[3].size for key in context.cache if key[0] == "shared"}
     assert sizes == {24, 2, 4, 8, 16, 32, 64, 128, 255}
+
+
+def test_settings_carried_out_whole_come_first_and_leave_their_sizes(subject: Subject) -> None:
+    context = context_for(subject.model, None)
+    rehearsal = Rehearsal(subject, context, whole=WHOLE)
+    for recipe in WHOLE:
+        assert rehearsal.is_on_main
+        rehearsal.go_on(lambda: None)
+        before = set(context.encodings)
+        compress_subject(subject, recipe, context)
+        assert set(context.encodings) == before

@@ -253,3 +253,15 @@ def test_a_book_of_vectors_larger_than_the_tensor_needs_is_refused_before_it_tak
     described = {"kind": "blocks", "axis": 0, "size": size, "book": book, "book_bytes": 4, "codes": {"kind": "none"}}
     with pytest.raises(EncodingError, match="needs no book"):
         unpack(described, (8, 8), bytes(64))
+
+
+def test_a_long_header_comes_back_as_a_short_one_does() -> None:
+    every = {f"stage.{number}.weight": encode_values(np.zeros((number % 7, 3), np.float32)) for number in range(2000)}
+    recipe, metadata = [{"prune": {"ratio": 0.5}}], {"é": "x"}
+    for names in (list(every)[:5], list(every)):
+        archive = Archive({name: every[name] for name in names}, {"name": "a"}, recipe, [], metadata)
+        back = Archive.from_bytes(archive.to_bytes())
+        assert list(back.tensors) == names
+        assert (back.model, back.recipe, back.edits, back.metadata) == ({"name": "a"}, recipe, [], metadata)
+        assert len(archive.to_bytes()) == archive.nbytes
+        assert [one.shape for one in back.tensors.values()] == [every[name].shape for name in names]

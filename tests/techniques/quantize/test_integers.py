@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
 from torch.ao.quantization.observer import MinMaxObserver, PerChannelMinMaxObserver
 
-from workbench.compression import compress
+from workbench.compression import compress, compress_subject, context_for, draft_for
 from workbench.data.load import load_dataset
 from workbench.errors import WorkbenchError
 from workbench.models.edits import InputQuantizer, QuantizeInput
+from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
 from workbench.recipe import Recipe
+from workbench.subject import Subject
 from workbench.techniques.context import Context
 
 SHAPE = (1, 28, 28)
@@ -47,6 +51,29 @@ def test_pruned_weights_are_on_the_grid_of_what_pruning_left(module: nn.Module, 
     for name in ("conv1", "conv2", "fc1", "fc2"):
         expected = _reference(pruned.tensors[f"{name}.weight"], 4, "affine", per)
         torch.testing.assert_close(ours.tensors[f"{name}.weight"], expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("scheme", ["affine", "symmetric"])
+@pytest.mark.parametrize("per", ["channel", "tensor"])
+def test_codes_kept_from_another_ratio_are_those_of_the_weights_that_are_left(
+    module: nn.Module, per: str, scheme: str, scope: str
+) -> None:
+    """Up to ratios at which whole channels, and with them their ranges, are gone."""
+    subject = Subject.of(load_model(module), SHAPE)
+    context = context_for(subject.model, None)
+    for ratio, bits in itertools.product((0.0, 0.3, 0.8, 0.97, 0.999), (2, 4, 8)):
+        prune = {"prune": {"ratio": ratio, "scope": scope}}
+        quantize = {"quantize": {"bits": bits, "per": per, "scheme": scheme}}
+        ours = compress_subject(subject, Recipe.parse([prune, quantize]), context)
+        fresh = draft_for(subject, Recipe.parse([prune]), context_for(subject.model, None))
+        plain = fresh.build()
+        theirs = compress(plain, [quantize], image_shape=SHAPE)
+        for name, codes in theirs.codes.items():
+            assert torch.equal(ours.codes[name].codes, codes.codes), (name, ratio, bits)
+            assert torch.equal(ours.codes[name].scale, codes.scale)
+            assert torch.equal(ours.codes[name].zero_point, codes.zero_point)
+            assert torch.equal(ours.tensors[name], theirs.tensors[name])
 
 
 def _reference(weight: torch.Tensor, bits: int, scheme: str, per: str) -> torch.Tensor:
