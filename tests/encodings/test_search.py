@@ -24,9 +24,8 @@ from workbench.encodings import (
 )
 from workbench.encodings.choose import GridValues
 from workbench.encodings.integers import BYTE_FILLING, pack_codes
-from workbench.encodings.smallest import NESTING_BYTES, smallest
-from workbench.encodings.tally import JOINED_BYTES, tally
-from workbench.encodings.ways import Joint
+from workbench.encodings.smallest import JOINED_BYTES, NESTING_BYTES, smallest
+from workbench.encodings.ways import Joint, tally
 
 
 def tensors(bits: int) -> list[Packed]:
@@ -43,7 +42,7 @@ def test_what_is_found_together_is_what_each_finds_alone(bits: int) -> None:
     tally(tallied)
     assert "counts" in tallied[0].__dict__
     for one, other in zip(tallied, alone, strict=True):
-        np.testing.assert_array_equal(one.counts, other.counts)
+        np.testing.assert_array_equal(np.trim_zeros(one.counts, "b"), other.counts)
         assert one.entropy_bytes == other.entropy_bytes
         for joined in (False, True) if bits in BYTE_FILLING else (False,):
             coded, expected = Ans(one, joined), Ans(other, joined)

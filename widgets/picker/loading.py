@@ -82,12 +82,19 @@ class Loader:
         self._original, self._begun, self._arrived, self._dropped = original, begun, arrived, dropped
         self._lock = threading.Lock()
         self._wish: Wish | None = None
+        self._followed: Wish | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def busy(self) -> bool:
         """Whether something is being loaded."""
         return self._thread is not None
+
+    @property
+    def wished(self) -> Wish | None:
+        """The newest wish of which nothing has come yet."""
+        with self._lock:
+            return self._wish or self._followed
 
     def follow(self, wish: Wish) -> threading.Thread:
         """Follow ``wish`` in place of one that has not been begun; return the thread."""
@@ -105,6 +112,7 @@ class Loader:
         while True:
             with self._lock:
                 wish, self._wish = self._wish, None
+                self._followed = wish
                 if wish is None:
                     self._thread = None
                     self._begun(None)  # before another thread may begin
@@ -122,6 +130,7 @@ class Loader:
             if newer is not None and outcome.session is not None and newer.opens_the_same(wish):
                 # a link came while the very model it names was being loaded
                 outcome, self._wish, newer = replace(outcome, wish=newer), None, None
+            self._followed = None
         if newer is None:
             self._arrived(outcome)
             return

@@ -112,15 +112,18 @@ class PickerView(View):
         return self._loader.follow(Wish(self._find("model", model), self._find("data", data)))
 
     def open_part(self, kind: Kind, source: Source, ticket: int = 0) -> threading.Thread:
-        """Open ``source`` beside what is shown, or beside what waits for it.
+        """Open ``source`` beside what is shown, is being loaded, or waits for it.
 
         The recipe stays where the model does. ``ticket`` is the page's number for this wish.
         """
-        session, waits = self.session, self._waiting
+        session, waits, wished = self.session, self._waiting, self._loader.wished
         other: Kind = "data" if kind == "model" else "model"
         recipe, locked = "", tuple[str, ...]()
         if waits is not None and waits[0] == other:
             partner, recipe = waits[1], waits[2]
+        elif wished is not None:
+            partner = wished.model if other == "model" else wished.data
+            recipe, locked = (wished.recipe, wished.locked) if other == "model" else (recipe, locked)
         else:
             partner = self._find(other, getattr(session, other).name if session is not None else "")
             if kind == "data" and session is not None and session.recipe:

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 from workbench.encodings.base import Encoding
 from workbench.encodings.blank import Sparsable
 from workbench.encodings.integers import Packed
-from workbench.encodings.tally import tally
+from workbench.encodings.ways import tally
 
 E = TypeVar("E")
 

@@ -32,10 +32,12 @@ from workbench.encodings.sparse import (
     gaps_of,
     mask_bits,
 )
-from workbench.encodings.tally import JOINED_BYTES
 
 NESTING_BYTES = 6
 """What one more level of nesting costs in an archive's compressed header, about; it must save more."""
+
+JOINED_BYTES = 512
+"""Bytes below which a table of frequencies of whole bytes costs more than their neighbourhood saves."""
 
 ENTROPY_WIDTHS = {1: (1, 2), 2: (2, 4), 3: (4, 8), 4: (4, 8), 5: (8,), 6: (8,), 7: (8,), 8: (8,), 16: (16,)}
 """Widths to try under a Huffman code: several codes a byte lose least, one a byte has the smaller table."""

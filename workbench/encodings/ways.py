@@ -6,7 +6,8 @@ at once, and objects are made of what was chosen only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,7 @@ from workbench.encodings.base import Array, Encoding, zero_order_bytes
 from workbench.encodings.entropy import Entropy, compress_bytes
 from workbench.encodings.integers import BYTE_FILLING, Packed, code_type, codes_in_bytes, count_bytes, pack_array
 from workbench.encodings.once import once
-from workbench.encodings.smallest import ENTROPY_WIDTHS, NESTING_BYTES, require_fit
-from workbench.encodings.tally import JOINED_BYTES
+from workbench.encodings.smallest import ENTROPY_WIDTHS, JOINED_BYTES, NESTING_BYTES, require_fit
 
 Numbers = NDArray[np.int64]
 
@@ -66,7 +66,8 @@ class Joint:
         if self.bits > 1:
             return self._byte_counts[places]
         packed = self.packed(1)
-        return np.array([count_bytes(packed[place], SYMBOLS) for place in places.tolist()], np.int64)
+        rows = [count_bytes(packed[place], SYMBOLS) for place in places.tolist()]
+        return np.array(rows, np.int64).reshape(-1, SYMBOLS)
 
     @once
     def _byte_counts(self) -> Numbers:
@@ -146,3 +147,23 @@ class Ways:
             return Ans(packed, joined=True)
         packed.tables[False] = self._tables.row(place)
         return Ans(packed)
+
+
+def tally(tensors: Iterable[Packed]) -> None:
+    """Find counts, entropies and tables of frequencies of ``tensors``, which then need not find their own."""
+    widths: dict[int, list[Packed]] = defaultdict(list)
+    for one in tensors:
+        if one.bits <= 8 and one.codes.size and False not in one.tables:
+            widths[one.bits].append(one)
+    for bits, group in widths.items():
+        joint = Joint([one.codes for one in group], bits)
+        counts = joint.counts()
+        entropies, tables = zero_order_bytes(counts).tolist(), Tables(counts)
+        for row, one in enumerate(group):
+            one.know(counts[row], entropies[row])
+            one.tables[False] = tables.row(row)
+        if bits in BYTE_FILLING:
+            long = np.flatnonzero([one.nbytes >= JOINED_BYTES for one in group])
+            joined = Tables(joint.byte_counts(long))
+            for row, place in enumerate(long.tolist()):
+                group[place].tables[True] = joined.row(row)

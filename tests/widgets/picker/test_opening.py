@@ -74,6 +74,39 @@ def test_of_many_wishes_only_the_last_is_opened(monkeypatch: pytest.MonkeyPatch)
     shown[0].close()
 
 
+@pytest.mark.parametrize("first", ["model", "data"])
+def test_what_is_picked_while_the_other_is_loading_is_opened_with_it(
+    monkeypatch: pytest.MonkeyPatch, live: FakeSession, first: str
+) -> None:
+    started, free = threading.Event(), threading.Event()
+    opened: list[tuple[Any, Any]] = []
+
+    def open_slowly(model: Any, data: Any) -> Any:
+        opened.append((getattr(model, "name", model), getattr(data, "name", data)))
+        started.set()
+        assert free.wait(10)
+        session = FakeSession()
+        session.model.name, session.data.name = opened[-1]
+        return session
+
+    monkeypatch.setattr("widgets.picker.loading.open_session", open_slowly)
+    view = PickerView(live)
+    picked = {"model": "lenet5", "data": "mnist"}
+    second = "data" if first == "model" else "model"
+    view._handle_custom_msg({"do": "choose", "kind": first, "name": picked[first]}, [])
+    assert started.wait(10)
+    view._handle_custom_msg({"do": "choose", "kind": second, "name": picked[second]}, [])
+    free.set()
+    wait_until(view, "chosen", lambda chosen: chosen == picked)
+    wait_until(view, "status", lambda text: not text)
+    assert opened[-1] == ("lenet5", "mnist")
+    assert view._loader.wished is None
+    view._handle_custom_msg({"do": "choose", "kind": "model", "name": "lenet300"}, [])
+    wait_until(view, "chosen", lambda chosen: chosen["model"] == "lenet300")
+    assert opened[-1] == ("lenet300", "mnist")
+    view.close()
+
+
 def test_a_model_that_cannot_be_loaded_is_said_and_the_session_stays(live: FakeSession) -> None:
     view = PickerView(live)
     view.choose("no such model", "fashion_mnist").join(60)
