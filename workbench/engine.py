@@ -149,13 +149,16 @@ class Engine:
         """Return the model under ``recipe``; the last few are kept."""
         with self._compressing:
             found = self._models.pop(recipe.hash, None)
+            most = (
+                KEPT_MODELS if found else KEPT_MODELS + 1
+            )  # a size does not wait while another model's memory is freed
             if found is None:
                 self._context.check = check
                 # what runs no image is too small to be shared out among threads
                 with one_openmp_thread() if recipe.cost is Cost.LIVE else nullcontext():
                     found = compress_subject(self.subject, recipe, self._context)
             self._models[recipe.hash] = found
-            while len(self._models) > KEPT_MODELS:
+            while len(self._models) > most:
                 self._models.pop(next(iter(self._models)))
             return found
 

@@ -170,9 +170,9 @@ def pack_parts(*parts: tuple[str, Encoding]) -> dict[str, Any]:
     values fix it, its size. The last one takes the bytes that are left.
     """
     described: dict[str, Any] = {}
-    for name, part in parts:
-        described[name] = part.describe()
-        if name != parts[-1][0] and size_of(described[name], part.shape) is None:
+    for place, (name, part) in enumerate(parts, 1):
+        described[name] = description = part.describe()
+        if place < len(parts) and part.size_of(description, part.shape) is None:
             described[f"{name}_bytes"] = part.nbytes
     return described
 

@@ -97,15 +97,15 @@ def _single(values: Array) -> Any:
 def _smallest_alike(tensors: Sequence[PartlyBlank], bits: int, has_one_blank: bool) -> list[Encoding]:
     left = [np.not_equal(one.codes, one.blank) for one in tensors]
     index = _indices(left)
-    kept = index.counts[:, 1]
-    joint = Joint([one.codes for one in tensors], bits)
+    kept, sizes = index.counts[:, 1], index.counts.sum(1)
     # where one code is left out, and enough values are left, no sparse encoding around a random mask is smaller
-    tried = (kept < joint.sizes) & (index.patterned | (kept < 64 << bits) | (not has_one_blank))
+    tried = (kept < sizes) & (index.patterned | (kept < 64 << bits) | (not has_one_blank))
     places = np.flatnonzero(tried)
     values = {place: _survivors(tensors[place].codes, left[place]) for place in places.tolist()}
-    counts, few = None, None
+    joint, counts, few = None, None, None
     if has_one_blank and bits <= 8:
         blanks = np.array([one.blank for one in tensors], np.intp)
+        joint = Joint([one.codes for one in tensors], bits)
         counts = _counts(joint, blanks, left, kept, values)
         few = counts[places]
         few[np.arange(len(places)), blanks[places]] = 0
@@ -113,20 +113,28 @@ def _smallest_alike(tensors: Sequence[PartlyBlank], bits: int, has_one_blank: bo
     sparse = index.nbytes[places] + survivors.nbytes
     whole = np.ones(len(tensors), np.bool_)
     if not has_one_blank and ALONE <= bits <= 8:
-        counts = joint.counts()
+        left_out = sizes[places] - kept[places]
+        shares = _shares([tensors[place].blank for place in places.tolist()], 1 << bits)
         apart = index.entropies[places] + survivors.entropies
-        least = apart + (zero_order_bytes(counts)[places] - apart) * LEAST
-        dense_enough = kept[places] * 4 >= joint.sizes[places]
-        whole[places] = index.patterned[places] | (sparse + NESTING_BYTES >= least) | ~dense_enough
-    wholes = np.flatnonzero(whole)
-    dense = Ways(joint.some(wholes), None if counts is None else counts[wholes])
-    found: dict[int, Encoding] = {place: dense.encoding(row) for row, place in enumerate(wholes.tolist())}
+        together = zero_order_bytes(survivors.counts + left_out[:, None] * shares)
+        least = apart + (together - apart) * LEAST
+        nearly_all = kept[places] * 4 < sizes[places]
+        whole[places] = index.patterned[places] | (sparse + NESTING_BYTES >= least) | nearly_all
+    wholes = np.flatnonzero(whole).tolist()
+    dense = Ways(joint or Joint([tensors[place].codes for place in wholes], bits), counts)
+    found: dict[int, Encoding] = {place: dense.encoding(row) for row, place in enumerate(wholes)}
     for row, place in enumerate(places.tolist()):
         best, patterned = found.get(place), bool(index.patterned[place])
         if best is None or patterned or sparse[row] + NESTING_BYTES < best.nbytes:
             other = smallest_sparse(left[place], survivors.encoding(row), index.encoding(place), patterned)
             found[place] = other if best is None else smaller(best, other)
     return [found[place] for place in range(len(tensors))]
+
+
+def _shares(blanks: Sequence[Array], symbols: int) -> NDArray[np.float64]:
+    """Return what share of what is left out each code is, as if of each channel as much were."""
+    rows = [np.bincount(blank.ravel(), minlength=symbols) / blank.size for blank in blanks]
+    return np.array(rows).reshape(len(blanks), symbols)
 
 
 def _indices(left: Sequence[Mask]) -> Ways:

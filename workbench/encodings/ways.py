@@ -44,10 +44,6 @@ class Joint:
             for part in self.parts:
                 require_fit(part, bits)
 
-    def some(self, places: NDArray[np.intp]) -> Joint:
-        """Return the codes of some tensors."""
-        return self if len(places) == len(self.codes) else Joint([self.codes[place] for place in places], self.bits)
-
     def counts(self) -> Numbers:
         """Return how often each code of at most 8 bits occurs in each tensor."""
         if self.bits == 1:
