@@ -97,10 +97,11 @@ def _untouched(subject: Subject, context: Context) -> Mapping[str, Encoding]:
     """Return the encodings of the uncompressed tensors, in their order: most of what any recipe leaves."""
 
     def compute() -> dict[str, Encoding]:
-        encoded = {}
-        for name, tensor in subject.tensors.items():
-            context.check()
-            encoded[name] = encode_values(tensor.numpy())
+        names, encoded = list(subject.tensors), dict[str, Encoding]()
+        for start in range(0, len(names), TOGETHER):
+            batch = names[start : start + TOGETHER]
+            searches = (search_values(subject.tensors[name].numpy()) for name in batch)
+            encoded.update(zip(batch, together(searches, context.check), strict=True))
         return encoded
 
     return context.cache.get(("encodings", subject.hash), compute)
