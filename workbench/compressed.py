@@ -299,8 +299,8 @@ class CompressedModel:
 
     def _nonzero(self, weight: str) -> int:
         """Return how many values of a weight are not zero."""
-        codes = self.codes.get(weight)
-        found = codes.nonzero if codes is not None else None
+        storage = self.stored.get(weight)
+        found = storage.nonzero if storage is not None else None
         return int(np.count_nonzero(self.tensors[weight].numpy() != 0)) if found is None else found
 
     def _bits(self, layer: str) -> float:

@@ -149,9 +149,8 @@ class Engine:
         """Return the model under ``recipe``; the last few are kept."""
         with self._compressing:
             found = self._models.pop(recipe.hash, None)
-            most = (
-                KEPT_MODELS if found else KEPT_MODELS + 1
-            )  # a size does not wait while another model's memory is freed
+            # one more until it is asked for again: a size does not wait while another model's memory is freed
+            most = KEPT_MODELS + (found is None)
             if found is None:
                 self._context.check = check
                 # what runs no image is too small to be shared out among threads

@@ -11,6 +11,7 @@ from workbench.compression import compress
 from workbench.encodings import (
     Ans,
     Bitmask,
+    Encoding,
     EncodingError,
     Grid,
     Packed,
@@ -22,10 +23,18 @@ from workbench.encodings import (
     search_values,
     together,
 )
+from workbench.encodings.blank import Whole
 from workbench.encodings.choose import GridValues
 from workbench.encodings.integers import BYTE_FILLING, pack_codes
-from workbench.encodings.smallest import JOINED_BYTES, NESTING_BYTES, smallest
+from workbench.encodings.search import search_smallest
+from workbench.encodings.smallest import JOINED_BYTES, NESTING_BYTES
 from workbench.encodings.ways import Joint, tally
+
+
+def whole(codes: np.ndarray, bits: int) -> Encoding:
+    """Return the smallest encoding of all codes."""
+    (found,) = together([search_smallest(Whole(codes, bits))])
+    return found
 
 
 def tensors(bits: int) -> list[Packed]:
@@ -128,7 +137,7 @@ def test_codes_left_uncoded_since_a_mask_must_be_smaller_would_have_been_larger(
         weights[np.abs(weights) <= np.quantile(np.abs(weights), ratio)] = 0
         codes = np.clip(np.rint(weights / scale) + zeros, 0, (1 << bits) - 1).astype(np.uint8)
         one = GridValues(codes, bits, scale[:, 0], zeros[:, 0].astype(np.uint8), 0)
-        found, dense = encode_grid(*one).codes, smallest(Packed(codes, bits))
+        found, dense = encode_grid(*one).codes, whole(codes, bits)
         assert found.nbytes <= dense.nbytes
         skipped += isinstance(found, Bitmask)
     assert skipped > 8
@@ -157,7 +166,7 @@ def test_no_weight_of_a_trained_model_would_have_been_smaller_with_all_its_codes
     for name, codes in found.codes.items():
         grid = found.archive.tensors[name]
         assert isinstance(grid, Grid)
-        assert grid.codes.nbytes <= smallest(Packed(codes.codes.numpy(), bits)).nbytes + 2 * NESTING_BYTES
+        assert grid.codes.nbytes <= whole(codes.codes.numpy(), bits).nbytes + 2 * NESTING_BYTES
 
 
 @pytest.mark.parametrize("bits", range(1, 9))

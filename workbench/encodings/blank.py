@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,9 @@ from workbench.encodings.integers import count_bytes
 from workbench.encodings.smallest import NESTING_BYTES, as_codes, smaller, smallest_sparse
 from workbench.encodings.sparse import Mask
 from workbench.encodings.ways import Joint, Numbers, Ways
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 #: Where the code that is left out differs from channel to channel, one code for all takes more than a mask and what is
 #: left. Zstandard wins back some of that by the runs in a channel, half of it at most on the zoo's models, unless
@@ -37,11 +40,40 @@ class Sparsable(ABC):
         """Return the smallest encoding of each; what comes out for one does not depend on the others."""
 
 
-class PartlyBlank(Sparsable):
-    """Codes of which a sparse encoding leaves out those that are blank."""
+class Whole(Sparsable):
+    """Codes of which none is left out."""
 
-    def __init__(self, codes: Array, bits: int, mask: Mask | None, background: ArrayLike) -> None:
-        self.bits = bits
+    def __init__(self, codes: Array, bits: int) -> None:
+        self.codes, self.bits = as_codes(codes, bits, are_joined=True), bits
+
+    @classmethod
+    def smallest_of(cls, tensors: Sequence[Self]) -> list[Encoding]:
+        return _by_kind(tensors, lambda one: one.bits, lambda bits, alike: _whole([one.codes for one in alike], bits))
+
+
+class Around(Sparsable):
+    """Codes of which those are left out where ``left`` is False, whatever they are."""
+
+    def __init__(self, codes: Array, bits: int, left: Mask) -> None:
+        self.values, self.bits, self.left = _survivors(as_codes(codes, bits, are_joined=True), left), bits, left
+
+    @classmethod
+    def smallest_of(cls, tensors: Sequence[Self]) -> list[Encoding]:
+        values = Whole.smallest_of([Whole(one.values, one.bits) for one in tensors])
+        index = _indices([one.left for one in tensors])
+        return [
+            smallest_sparse(one.left, value, index.encoding(place), bool(index.patterned[place]))
+            for place, (one, value) in enumerate(zip(tensors, values, strict=True))
+        ]
+
+
+class PartlyBlank(Sparsable):
+    """Codes of which a sparse encoding leaves out those that are blank; what is left fits in ``narrow`` bits."""
+
+    def __init__(
+        self, codes: Array, bits: int, mask: Mask | None, background: ArrayLike, narrow: int | None = None
+    ) -> None:
+        self.bits, self.narrow = bits, narrow or bits
         self.codes = as_codes(codes, bits, are_joined=True)
         self.blank: Any = (
             background if isinstance(background, np.integer) else _single(as_codes(np.asarray(background), bits))
@@ -56,14 +88,7 @@ class PartlyBlank(Sparsable):
 
     @classmethod
     def smallest_of(cls, tensors: Sequence[Self]) -> list[Encoding]:
-        alike: dict[tuple[int, bool], list[int]] = defaultdict(list)
-        for place, one in enumerate(tensors):
-            alike[one.bits, one.has_one_blank].append(place)
-        found: dict[int, Encoding] = {}
-        for (bits, has_one_blank), places in alike.items():
-            group = [tensors[place] for place in places]
-            found.update(zip(places, _smallest_alike(group, bits, has_one_blank), strict=True))
-        return [found[place] for place in range(len(tensors))]
+        return _by_kind(tensors, lambda one: (one.bits, one.narrow, one.has_one_blank), _smallest_alike)
 
 
 class PartlyZero(Sparsable):
@@ -89,12 +114,31 @@ class PartlyZero(Sparsable):
         return found
 
 
+def _by_kind(
+    tensors: Sequence[T], kind: Callable[[T], K], find: Callable[[K, list[T]], list[Encoding]]
+) -> list[Encoding]:
+    """Return what ``find`` finds for the tensors of each kind, in their order."""
+    alike: dict[K, list[int]] = defaultdict(list)
+    for place, one in enumerate(tensors):
+        alike[kind(one)].append(place)
+    found: dict[int, Encoding] = {}
+    for key, places in alike.items():
+        found.update(zip(places, find(key, [tensors[place] for place in places]), strict=True))
+    return [found[place] for place in range(len(tensors))]
+
+
+def _whole(codes: Sequence[Array], bits: int) -> list[Encoding]:
+    ways = Ways(Joint(codes, bits))
+    return [ways.encoding(place) for place in range(len(codes))]
+
+
 def _single(values: Array) -> Any:
     """Return one number where all are equal."""
     return values.flat[0] if values.size and (values.size == 1 or (values == values.flat[0]).all()) else values
 
 
-def _smallest_alike(tensors: Sequence[PartlyBlank], bits: int, has_one_blank: bool) -> list[Encoding]:
+def _smallest_alike(kind: tuple[int, int, bool], tensors: Sequence[PartlyBlank]) -> list[Encoding]:
+    bits, narrow, has_one_blank = kind
     left = [np.not_equal(one.codes, one.blank) for one in tensors]
     index = _indices(left)
     kept, sizes = index.counts[:, 1], index.counts.sum(1)
@@ -109,7 +153,8 @@ def _smallest_alike(tensors: Sequence[PartlyBlank], bits: int, has_one_blank: bo
         counts = _counts(joint, blanks, left, kept, values)
         few = counts[places]
         few[np.arange(len(places)), blanks[places]] = 0
-    survivors = Ways(Joint(list(values.values()), bits), few)
+        few = few[:, : 1 << narrow]
+    survivors = Ways(Joint(list(values.values()), narrow), few)
     sparse = index.nbytes[places] + survivors.nbytes
     whole = np.ones(len(tensors), np.bool_)
     if not has_one_blank and ALONE <= bits <= 8:

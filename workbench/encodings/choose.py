@@ -13,23 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workbench.encodings.base import Array, Encoding, EncodingError, Shape
-from workbench.encodings.blank import PartlyBlank, PartlyZero
+from workbench.encodings.blank import Around, PartlyBlank, PartlyZero, Whole
 from workbench.encodings.blocks import Blocks
 from workbench.encodings.codebook import Codebook
 from workbench.encodings.dense import Dense, bfloat16_bits
 from workbench.encodings.grid import Grid
 from workbench.encodings.hashed import Hashed
-from workbench.encodings.integers import Packed
 from workbench.encodings.levels import Levels, blank_of
 from workbench.encodings.search import Search, search_smallest, together
 from workbench.encodings.slices import spread
-from workbench.encodings.smallest import (
-    Places,
-    as_codes,
-    smaller,
-    smallest,
-    width_of,
-)
+from workbench.encodings.smallest import smaller, width_of
 from workbench.encodings.sparse import Mask
 from workbench.encodings.tables import table_values
 
@@ -101,22 +94,14 @@ def search_levels(
     whether the table has a zero or not; the codes there do not matter.
     """
     blank = blank_of(table_values(table))
-    codes = as_codes(codes, bits)
     has_zero, sparse = blank < 2**bits, None
     if kept is not None and not kept.all():
-        places = Places(kept)
-        survivors = Packed(places.take(codes), bits)
-        yield [survivors, places.bits]
-        sparse = places.around(smallest(survivors))
+        sparse = yield from search_smallest(Around(codes, bits, kept))
         if not has_zero:
             return Levels(sparse, table, scale, axis, group)
         codes = np.where(kept, codes, codes.dtype.type(blank))
-    if has_zero:
-        whole = yield from search_smallest(PartlyBlank(codes, bits, None, blank))
-    else:
-        packed = Packed(codes, bits)
-        yield [packed]
-        whole = smallest(packed)
+    tensor = PartlyBlank(codes, bits, None, blank) if has_zero else Whole(codes, bits)
+    whole = yield from search_smallest(tensor)
     return Levels(whole if sparse is None else smaller(whole, sparse), table, scale, axis, group)
 
 
@@ -166,17 +151,10 @@ def _entry_codes(codes: Array, entries: int) -> Encoding:
 
 def _search_entries(codes: Array, entries: int) -> Search[Encoding]:
     """Search for the smallest encoding of numbers of ``entries``; the number after the last is one that is left out."""
-    places = Places(codes != entries)
-    width = width_of(entries if places.kept == codes.size else entries + 1)
-    packed = Packed(as_codes(codes, width), width)
-    yield [packed]
-    best = smallest(packed)
-    if places.kept == codes.size or (64 << width <= places.kept and not places.are_patterned):
-        return best
-    narrow = width_of(entries)
-    survivors = Packed(as_codes(places.take(codes), narrow), narrow)
-    yield [survivors, places.bits]
-    return smaller(best, places.around(smallest(survivors)))
+    narrow, wide = width_of(entries), width_of(entries + 1)
+    if not (codes == entries).any():
+        return (yield from search_smallest(Whole(codes, narrow)))
+    return (yield from search_smallest(PartlyBlank(codes, wide, None, entries, narrow)))
 
 
 def encode_values(values: Array, mask: Mask | None = None, type: str | None = None) -> Encoding:

@@ -1,4 +1,4 @@
-"""The search for the smallest encoding of codes.
+"""What is tried in the search for the smallest encoding, and when one is the smaller; ``blank`` carries it out.
 
 Candidates, simplest first: packed; under an ANS code, which comes within bytes of the zero-order entropy,
 code by code or byte by byte;
@@ -18,20 +18,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.encodings.ans import Ans
-from workbench.encodings.base import Array, Encoding, EncodingError, mask_entropy_bytes
+from workbench.encodings.base import Array, Encoding, EncodingError
 from workbench.encodings.entropy import Entropy
-from workbench.encodings.integers import BYTE_FILLING, Packed, code_type
-from workbench.encodings.once import once
-from workbench.encodings.sparse import (
-    Bitmask,
-    Mask,
-    RelativeIndex,
-    best_index_bits,
-    gap_fields,
-    gaps_of,
-    mask_bits,
-)
+from workbench.encodings.integers import Packed, code_type
+from workbench.encodings.sparse import Bitmask, Mask, RelativeIndex, best_index_bits, gap_fields, gaps_of
 
 NESTING_BYTES = 6
 """What one more level of nesting costs in an archive's compressed header, about; it must save more."""
@@ -68,59 +58,6 @@ def width_of(count: int) -> int:
     return max(1, (count - 1).bit_length())
 
 
-class Places:
-    """Where values are left, and what it costs to say so; each of it is worked out once."""
-
-    def __init__(self, left: Mask) -> None:
-        self.left = left
-        self.kept = int(np.count_nonzero(left))
-
-    @once
-    def positions(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self.left)
-
-    @once
-    def bits(self) -> Packed:
-        return mask_bits(self.left)
-
-    @once
-    def compressed(self) -> Entropy:
-        return Entropy(self.bits)
-
-    @property
-    def entropy_bytes(self) -> float:
-        """What as many places need where they are random."""
-        return mask_entropy_bytes(self.left.size, self.kept)
-
-    @property
-    def are_patterned(self) -> bool:
-        """Whether repeats make them cheaper to say than random ones."""
-        return self.compressed.nbytes < self.entropy_bytes
-
-    def take(self, values: Array) -> Array:
-        """The values there, in order."""
-        return values.ravel().take(self.positions)
-
-    def around(self, values: Encoding) -> Encoding:
-        """The smallest sparse encoding around ``values``, which are those left."""
-        return smallest_sparse(self.left, values, smallest(self.bits), self.are_patterned)
-
-
-def smallest_codes(codes: NDArray[np.uint8 | np.uint16], bits: int) -> Encoding:
-    """Encode all of these codes in the fewest bytes."""
-    return smallest(Packed(codes, bits))
-
-
-def smallest(packed: Packed) -> Encoding:
-    """Packed, under an ANS code, or by Zstandard at the least width that divides a byte."""
-    bits = packed.bits
-    if packed.nbytes <= 2 * NESTING_BYTES:
-        return packed
-    best: Encoding = packed if bits > 8 else _smaller_coded(packed)
-    width = ENTROPY_WIDTHS[bits][0]
-    return smaller(best, Entropy(packed if width == bits else packed.widened(width)))
-
-
 def smallest_sparse(left: Mask, values: Encoding, index: Encoding, is_patterned: bool) -> Encoding:
     """A bitmask or a relative index around values that are already encoded, as the mask's bits are in ``index``."""
     best: Encoding = Bitmask(left, values, index)
@@ -138,12 +75,3 @@ def smallest_sparse(left: Mask, values: Encoding, index: Encoding, is_patterned:
 def smaller(simple: Encoding, other: Encoding) -> Encoding:
     """The other one where it saves more than its description costs."""
     return other if other.nbytes + NESTING_BYTES < simple.nbytes else simple
-
-
-def _smaller_coded(packed: Packed) -> Encoding:
-    """Codes under the better of the two ANS codes where that is smaller."""
-    code = Ans(packed)
-    if packed.bits in BYTE_FILLING and packed.nbytes >= JOINED_BYTES:
-        joined = Ans(packed, joined=True)
-        code = joined if joined.nbytes + NESTING_BYTES < code.nbytes else code
-    return smaller(packed, code)

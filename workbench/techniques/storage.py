@@ -55,6 +55,11 @@ class Storage(ABC):
         return None
 
     @property
+    def nonzero(self) -> int | None:
+        """How many weights are not zero, without decoding them; None where that is not told."""
+        return None
+
+    @property
     def grids(self) -> int:
         """How many sets of values there are, such as one for each channel; ``levels`` are the middle one's."""
         return 1
@@ -153,21 +158,18 @@ class Codes(Storage):
 
     def leaving(self, left: NDArray[np.bool_]) -> Codes:
         """Return the same with the weights where ``left`` is false set to zero."""
-        codes = self._from_zero * left.view(np.uint8)
-        codes ^= self._grid[2]
+        zeros = self._grid[2]
+        codes = self.codes.numpy() ^ zeros
+        codes *= left.view(np.uint8)
+        codes ^= zeros
         found = type(self)(torch.from_numpy(codes), self.scale, self.zero_point, self.axis, self.bits, self.group)
         found.__dict__["_grid"] = self._grid
         return found
 
     @property
     def nonzero(self) -> int | None:
-        """How many weights are not zero, without decoding them; None where the codes don't tell."""
+        """How many weights are not zero; None where a scale is."""
         return int(np.count_nonzero(self.codes.numpy() != self._grid[2])) if bool(self.scale.all()) else None
-
-    @once
-    def _from_zero(self) -> NDArray[Any]:
-        """The codes, but 0 where they are the code of zero."""
-        return np.asarray(self.codes.numpy() ^ self._grid[2])
 
     def sliced(self, axis: int, keep: Tensor) -> Codes | None:
         """Return the same with only ``keep`` along ``axis``; None where that breaks its groups."""
