@@ -23,8 +23,8 @@ window.tell = (told) => { // sets all, then says what changed, as Backbone does
   Object.assign(traits, told);
   for (const name of Object.keys(told)) for (const hear of listeners[`change:${name}`] ?? []) hear();
 };
-window.move = (session, figures) => {
-  window.dispatchEvent(new CustomEvent("workbench-moved", { detail: { session, figures } }));
+window.move = (session, figures, move = 1) => {
+  window.dispatchEvent(new CustomEvent("workbench-moved", { detail: { session, figures, move } }));
 };
 window.ahead = expectations(model, ["size", "accuracy"], () => {});
 """
@@ -63,3 +63,42 @@ def test_what_another_model_reached_with_the_same_recipe_is_not_shown_of_this_on
     empty.evaluate("told => tell(told)", {"size": {"bytes": 7}, "accuracy": accuracy(0.4, "exact", "none")})
     empty.evaluate("figures => move('two', figures)", foreseen("half"))
     assert expected(empty) == ["sampled", 0.5]
+
+
+def moved(page: Page, number: int, recipe: str | None) -> None:
+    """Make a move of this number, with its figures foreseen where ``recipe`` is given."""
+    page.evaluate("([figures, move]) => window.move('one', figures, move)", [recipe and foreseen(recipe), number])
+
+
+def told(page: Page, number: int, recipe: str) -> None:
+    """Have the kernel tell a size, when it has heard of so many moves."""
+    page.evaluate("told => tell(told)", {"size": {"bytes": 9, "recipe": recipe, "move": number}})
+
+
+def shown(page: Page) -> list[Any]:
+    """Return the recipe whose size is shown, and whether it is what the last move comes to."""
+    found: list[Any] = page.evaluate("[ahead.of('size').recipe, ahead.has('size')]")
+    return found
+
+
+def test_a_move_of_which_nothing_was_foreseen_goes_back_to_no_move_before_the_one_that_is_shown(empty: Page) -> None:
+    told(empty, 0, "dense")
+    moved(empty, 1, None)
+    moved(empty, 2, "second")
+    assert shown(empty) == ["second", True]
+    moved(empty, 3, None)
+    assert shown(empty) == ["second", False]
+    told(empty, 1, "first")  # the kernel is behind, and of a recipe that the page does not know
+    assert shown(empty) == ["second", False]
+    told(empty, 3, "third")
+    assert shown(empty) == ["third", False]
+
+
+def test_what_the_kernel_tells_of_a_move_before_is_not_shown_after_what_was_foreseen(empty: Page) -> None:
+    told(empty, 0, "dense")
+    moved(empty, 1, None)
+    moved(empty, 2, "second")
+    told(empty, 1, "first")
+    assert shown(empty) == ["second", True]
+    told(empty, 2, "undone elsewhere meanwhile")
+    assert shown(empty) == ["undone elsewhere meanwhile", False]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from workbench.recipe import Recipe, Step
     from workbench.session import Session
 
+#: Moves of which it is known which generation they began.
+MOVES = 64
+
 
 class Marks(Watched):
     """Selected and locked layers of one Session."""
@@ -29,6 +32,7 @@ class Marks(Watched):
         self._locked: frozenset[str] = frozenset()
         self._untrained: tuple[Step, ...] = ()
         self._trained: dict[str, Recipe] = {}
+        self._moves: tuple[tuple[int, int], ...] = ()
 
     @property
     def selected(self) -> tuple[str, ...]:
@@ -67,11 +71,14 @@ class Marks(Watched):
         """Trained steps that the last changes took off, since they belong to another recipe."""
         return self._untrained
 
-    def change(self, session: Session, edit: Callable[[Recipe], Recipe], whole: bool = False) -> int:
+    def change(
+        self, session: Session, edit: Callable[[Recipe], Recipe], whole: bool = False, move: int | None = None
+    ) -> int:
         """Set the session's recipe to ``edit`` of the present one; return the new generation.
 
         Trained steps that the edit makes stale are taken off, and come back when the recipe does. ``whole``
-        tells that a recipe was put in the place of the other, to be taken as it is.
+        tells that a recipe was put in the place of the other, to be taken as it is; ``move`` is the page's number for
+        a slider's move that asks for it.
         """
         from workbench.editing import without_stale_training
 
@@ -89,9 +96,16 @@ class Marks(Watched):
                 if wanted.hash in self._trained and wanted != before:
                     wanted, self._untrained = self._trained[wanted.hash], ()
             generation = session.apply(wanted)
+            if move is not None:
+                self._moves = (*self._moves[1 - MOVES :], (generation, move))
         if self._untrained != untold:
             self._tell()
         return generation
+
+    def move_of(self, generation: int) -> int:
+        """Return the page's number of the last move that had been heard of when ``generation`` began; 0 for none."""
+        with self._lock:
+            return next((move for begun, move in reversed(self._moves) if begun <= generation), 0)
 
 
 def _first_marks(session: Session) -> Marks:

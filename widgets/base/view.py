@@ -130,10 +130,10 @@ class View(Pictured, Widget):
         assert self.session is not None
         return marks_of(self.session)
 
-    def change(self, edit: Callable[[Recipe], Recipe], whole: bool = False) -> int:
+    def change(self, edit: Callable[[Recipe], Recipe], whole: bool = False, move: int | None = None) -> int:
         """Set the Session's recipe to ``edit`` of the present one; return the new generation. See ``Marks``."""
         assert self.session is not None
-        return self.marks.change(self.session, edit, whole)
+        return self.marks.change(self.session, edit, whole, move)
 
     @contextmanager
     def publishing(self) -> Iterator[None]:

@@ -34,11 +34,11 @@ function foresight(model, told) {
     told(found.size);
   }
 
-  // Tells whoever shows this session's figures what they are at `state`, or that they are not known.
+  // Tells whoever shows the session's figures what they are at `state`, or that they are not known; moves are numbered.
   function tell(state, placeOfBits) {
     if (!session) return;
     const figures = others(state) === place ? found.get(`${state.ratio} ${placeOfBits}`) : undefined;
-    window.dispatchEvent(new CustomEvent("workbench-moved", { detail: { session, figures: figures ?? null } }));
+    window.dispatchEvent(new CustomEvent("workbench-moved", { detail: { session, figures: figures ?? null, move: model.get("state").seq } }));
   }
 
   model.on("change:ahead", learn);

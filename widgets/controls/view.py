@@ -196,7 +196,8 @@ class ControlsView(View):
             self._say(str(problem), self._set_without_one(state, touched) or last)
 
     def _set(self, state: ControlsState, touched: Sequence[str], control: str) -> None:
-        self._generation = self.change(lambda present: edited(present, state, touched))
+        move = self.state.get("seq", 0)
+        self._generation = self.change(lambda present: edited(present, state, touched), move=move)
         self._moved = (self._generation, control)
 
     def _set_without_one(self, state: ControlsState, touched: Sequence[str]) -> str:

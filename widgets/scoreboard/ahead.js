@@ -1,16 +1,14 @@
 // Figures that were found before their recipe was asked for come with the move itself, from the controls. Each stands
-// until the kernel tells one that is not of a move before: that of the same recipe, or of one that was set elsewhere.
+// until the kernel tells one of that move or of a later one: moves are numbered, and what it tells says which it had
+// heard of. A move of which nothing was foreseen leaves what is shown until then, as a figure that is waited for.
 
-// Milliseconds in which the kernel may still tell of a move before the last, and after which a figure that it has not
-// confirmed is no longer shown.
-const LATE = 700;
+// Milliseconds after which a figure that the kernel has not confirmed is no longer shown.
 const UNANSWERED = 2500;
 
 function expectations(model, metrics, draw) {
   const expected = {};
-  const passed = new Map();
   const exact = new Map(); // recipe → the accuracy of every image, where the kernel has told it: better than the first look
-  let asked = "";
+  let last = 0; // the number of the last move
   let unanswered = 0;
   const forget = () => { for (const metric of metrics) delete expected[metric]; };
   // A recipe is called the same for every model and data set: what is known of it is of one session.
@@ -18,28 +16,23 @@ function expectations(model, metrics, draw) {
   const leave = () => {
     if (model.get("context").session === session) return;
     session = model.get("context").session;
-    asked = "";
-    passed.clear();
     exact.clear();
     forget();
   };
   const onMoved = ({ detail }) => {
     if (detail.session !== model.get("context").session) return;
-    if (asked) passed.set(asked, performance.now());
-    asked = detail.figures?.recipe ?? "";
-    passed.delete(asked);
-    forget();
-    const figures = { ...detail.figures, ...(exact.has(asked) ? { accuracy: exact.get(asked) } : {}) };
-    for (const metric of metrics) if (figures[metric] && model.get(metric)) expected[metric] = { ...figures[metric], recipe: asked };
+    last = detail.move;
+    const recipe = detail.figures?.recipe;
+    const figures = { ...detail.figures, ...(exact.has(recipe) ? { accuracy: exact.get(recipe) } : {}) };
+    for (const metric of metrics) if (figures[metric] && model.get(metric)) expected[metric] = { ...figures[metric], recipe, move: last };
     clearTimeout(unanswered);
-    unanswered = setTimeout(() => { forget(); passed.clear(); draw(); }, UNANSWERED);
+    unanswered = setTimeout(() => { forget(); draw(); }, UNANSWERED);
     draw();
   };
   const heard = metrics.map((metric) => [`change:${metric}`, () => {
     const told = model.get(metric);
     if (metric === "accuracy" && told?.kind === "exact") exact.set(told.recipe, told);
-    const before = passed.get(told?.recipe);
-    if (before == null || performance.now() - before > LATE) delete expected[metric];
+    if (!(told?.move < expected[metric]?.move)) delete expected[metric];
   }]);
   window.addEventListener("workbench-moved", onMoved);
   const hearing = [["change:context", leave], ...heard];
@@ -48,7 +41,7 @@ function expectations(model, metrics, draw) {
   return {
     // What a card shows: the figure that is expected in the place of what the kernel told last.
     of: (metric) => (expected[metric] ? { ...model.get(metric), ...expected[metric] } : model.get(metric)),
-    has: (metric) => metric in expected,
+    has: (metric) => expected[metric]?.move === last,
     forget,
     end: () => {
       clearTimeout(unanswered);

@@ -14,24 +14,26 @@ if TYPE_CHECKING:
 Figure = dict[str, Any]
 
 
-def accuracy_figure(snapshot: Snapshot) -> Figure | None:
+def accuracy_figure(snapshot: Snapshot, move: int) -> Figure | None:
     """Return the accuracy's figure, or None while this Recipe has none yet.
 
-    Where the images have no labels it is the agreement's, and its ``metric`` says so.
+    Where the images have no labels it is the agreement's, and its ``metric`` says so. ``move`` is the page's number
+    of the last move that had been heard of.
     """
     if snapshot.score is None:
         return None
     return _estimate(snapshot.score) | {
         "metric": "accuracy" if snapshot.accuracy else "agreement",
         "recipe": snapshot.recipe_hash,
+        "move": move,
         "runtime": snapshot.runtime,
         "agreement": round(snapshot.agreement.value, 4) if snapshot.agreement else None,
     }
 
 
-def size_figure(snapshot: Snapshot) -> Figure | None:
-    """Return the packed file's bytes with the two sizes it must not be mixed up with."""
-    return _size(snapshot.size) | {"recipe": snapshot.recipe_hash} if snapshot.size else None
+def size_figure(snapshot: Snapshot, move: int) -> Figure | None:
+    """Return the packed file's bytes with the two sizes it must not be mixed up with, of the move as accuracy."""
+    return _size(snapshot.size) | {"recipe": snapshot.recipe_hash, "move": move} if snapshot.size else None
 
 
 def latency_figure(snapshot: Snapshot, elsewhere: tuple[Forecast, Energy | None] | None = None) -> Figure | None:

@@ -79,9 +79,10 @@ class ScoreboardView(View):
 
     def draw(self, snapshot: Snapshot) -> None:
         """Set the figures that changed; one not known yet for this Recipe keeps its last, true, state."""
+        move = self.marks.move_of(snapshot.generation) if self.session is not None else 0
         with self.publishing():
-            self.accuracy = figures.accuracy_figure(snapshot) or self.accuracy
-            self.size = figures.size_figure(snapshot) or self.size
+            self.accuracy = figures.accuracy_figure(snapshot, move) or self.accuracy
+            self.size = figures.size_figure(snapshot, move) or self.size
             self.latency = figures.latency_figure(snapshot, self._elsewhere(snapshot)) or self.latency
             self.baseline = figures.baseline_figures(snapshot)
             self.progress = figures.progress(snapshot)
