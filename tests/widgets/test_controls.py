@@ -9,7 +9,7 @@ import pytest
 from tests.widgets.conftest import move, wait_until
 from tests.widgets.fake_session import FakeSession
 from widgets import ControlsView, ScoreboardView
-from widgets.base.marks import marks_of
+from widgets.base.marks import MOVES, marks_of
 from widgets.controls.presets import PRESETS
 from widgets.controls.state import ControlsState, controls_from_recipe, edited
 from widgets.controls.view import _reached
@@ -27,6 +27,28 @@ def test_a_slider_move_sets_the_sessions_recipe(session: FakeSession) -> None:
     view.close()
     assert session.recipe == Recipe.parse("- prune: {ratio: 0.6}\n- quantize: {bits: 4}")
     assert len(session.applied) == 2
+
+
+def test_each_size_says_which_move_had_been_heard_of(session: FakeSession) -> None:
+    view, board = ControlsView(session), ScoreboardView(session)
+    for number, ratio in enumerate((10, 20, 30), 1):
+        move(view, ratio=ratio)
+        session.step()
+        size = wait_until(board, "size", lambda size, wanted=session.recipe.hash: size and size["recipe"] == wanted)
+        assert size["move"] == number
+    session.apply(Recipe())  # set elsewhere: after that move
+    session.step()
+    assert wait_until(board, "size", lambda size: size["recipe"] == Recipe().hash)["move"] == 3
+    view.close()
+    board.close()
+
+
+def test_of_as_many_moves_as_are_kept_each_generation_has_its_own(session: FakeSession) -> None:
+    marks = marks_of(session)
+    begun = [marks.change(session, lambda recipe: recipe, move=number) for number in range(1, MOVES + 11)]
+    assert [marks.move_of(generation) for generation in begun[-MOVES:]] == list(range(11, MOVES + 11))
+    assert marks.move_of(begun[0] - 1) == 0
+    assert marks.move_of(begun[-1] + 5) == MOVES + 10
 
 
 def test_a_slider_under_a_hand_is_never_moved(session: FakeSession) -> None:
