@@ -12,9 +12,11 @@ def test_shares_are_of_the_whole_file_and_the_whole_time() -> None:
         rows = wb.layer_table(session)
         assert [row.name for row in rows] == ["conv1", "conv2", "fc1", "fc2"]
         assert sum(row.size_share for row in rows) == pytest.approx(1, abs=0.01)
-        times = [row.time_share for row in rows]
-        assert all(share is not None and share > 0 for share in times)
-        assert 0.5 < sum(times) <= 1
+        for device, least in (("this-machine", 0.0), ("raspberry-pi-4", 0.5)):  # of a described one there is no noise
+            session.use_device(device)
+            times = [row.time_share for row in wb.layer_table(session)]
+            assert all(share is not None and share > 0 for share in times)
+            assert least < sum(times) <= 1
         assert rows[0].activation_bytes == 4 * 20 * 24 * 24
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from itertools import product
 
@@ -197,6 +198,9 @@ def test_a_finished_sweep_stays_and_lets_the_session_foresee_recipes(session: Se
     surrogate = session._engine.surrogate
     assert isinstance(surrogate, AccuracySurrogate)
     assert past is not None
+    end = time.monotonic() + 10
+    while len(surrogate.errors) < 2 and time.monotonic() < end:  # listeners are told after who waits for the Snapshot
+        time.sleep(0.01)
     assert len(surrogate.errors) == 2  # the one in the history, and the one since
 
 
