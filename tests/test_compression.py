@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ from torch import nn
 
 import workbench as wb
 from tests.encodings.test_archive import forge
-from workbench.compression import compress_subject
-from workbench.encodings import load_archive
+from workbench import compression
+from workbench.compression import TOGETHER, compress_subject
+from workbench.encodings import load_archive, together
 from workbench.models.load import load_model
 from workbench.models.zoo import ARCHITECTURES
 from workbench.subject import Subject, model_hash
@@ -86,6 +89,23 @@ def test_what_recipes_are_made_of_outlasts_what_they_made() -> None:
         compress_subject(subject, wb.Recipe.parse(f"- prune: {{ratio: 0.{ratio}, scope: layer}}"), context)
     assert sum(key[0] == "ranked" for key in context.cache) == len(subject.layers)
     assert 0 < sum(key[0] == "encoding" for key in context.encodings) < 10 * len(subject.layers)
+
+
+def test_what_a_full_cache_lets_go_is_not_encoded_tensor_by_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, context = Subject.of(load_model("resnet20"), (1, 28, 28)), Context()
+    recipe = wb.Recipe.parse("- prune: {granularity: filter, ratio: 0.3}\n- quantize: {bits: 4}")
+    expected = compress_subject(subject, recipe, context).archive.to_bytes()
+    batches: list[int] = []
+
+    def counted(searches: Iterable[Any], *check: Callable[[], None]) -> list[Any]:
+        found = together(searches, *check)
+        batches.append(len(found))
+        return found
+
+    monkeypatch.setattr(compression, "together", counted)
+    context.encodings = Cache(1)
+    assert compress_subject(subject, recipe, context).archive.to_bytes() == expected
+    assert len(batches) == math.ceil(sum(batches) / TOGETHER)
 
 
 def test_the_archive_tells_its_recipe_and_edits(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from torch import nn
@@ -65,12 +65,8 @@ def context_for(model: Model, dataset: Dataset | None, check: Callable[[], None]
 def compress_subject(subject: Subject, recipe: Recipe, context: Context) -> CompressedModel:
     """Return the subject compressed by ``recipe``, using and filling the context's cache."""
     draft = draft_for(subject, recipe, context)
-    untouched, changed = _untouched(subject, context), draft.touched | draft.packing.keys()
-    _encode_together(draft, changed, context)
-    encoded = {}
-    for name in draft.tensors:
-        context.check()
-        encoded[name] = _encode(draft, name, context.encodings) if name in changed else untouched[name]
+    untouched, changed = _untouched(subject, context), _changed(draft, context)
+    encoded = {name: changed[name] if name in changed else untouched[name] for name in draft.tensors}
     return CompressedModel(subject, recipe, draft, encoded)
 
 
@@ -107,20 +103,29 @@ def _untouched(subject: Subject, context: Context) -> Mapping[str, Encoding]:
     return context.cache.get(("encodings", subject.hash), compute)
 
 
-def _encode_together(draft: Draft, changed: Iterable[str], context: Context) -> None:
-    """Encode what is not known yet, many tensors in step, into the cache where ``_encode`` looks.
+def _changed(draft: Draft, context: Context) -> dict[str, Encoding]:
+    """Return the encodings of the tensors that the steps changed; the same version of a tensor is encoded once.
 
-    In batches of tensors about as large, so that no step of one takes long.
+    Those that are not known yet are encoded many in step, in batches of about as large ones: no step takes long.
     """
-    known = context.encodings
-    fresh = {key: name for name in changed if name in draft.tensors and (key := _key(draft, name)) not in known}
-    keys = sorted(fresh, key=lambda key: size_of(draft.tensors, fresh[key]), reverse=True)
-    for start in range(0, len(keys), TOGETHER):
-        batch = keys[start : start + TOGETHER]
-        found = together((_search(draft, fresh[key], known) for key in batch), context.check)
-        for key, encoding in zip(batch, found, strict=True):
+    known, encoded, fresh = context.encodings, dict[str, Encoding](), dict[str, Hashable]()
+    for name in draft.touched | draft.packing.keys():
+        if name in draft.tensors:
+            key = _key(draft, name)
+            found = known.find(key)
+            if found is None:
+                fresh[name] = key
+            else:
+                encoded[name] = found
+    names = sorted(fresh, key=lambda name: size_of(draft.tensors, name), reverse=True)
+    for start in range(0, len(names), TOGETHER):
+        batch = names[start : start + TOGETHER]
+        searches = (_search(draft, name, known) for name in batch)
+        for name, encoding in zip(batch, together(searches, context.check), strict=True):
             context.check()
-            known.put(key, encoding, HELD * math.prod(encoding.shape))
+            encoded[name] = encoding
+            known.put(fresh[name], encoding, HELD * math.prod(encoding.shape))
+    return encoded
 
 
 def _search(draft: Draft, name: str, known: Cache) -> Search[Encoding]:
@@ -142,8 +147,3 @@ def _key(draft: Draft, name: str) -> Hashable:
     """Return what the cache keeps a tensor's encoding under."""
     packing = draft.packing.get(name)
     return ("encoding", draft.version(name)) if packing is None else ("packed", draft.version(name), packing)
-
-
-def _encode(draft: Draft, name: str, known: Cache) -> Encoding:
-    """Return the encoding of one tensor; the same version of a tensor is encoded once."""
-    return known.get(_key(draft, name), lambda: together([_search(draft, name, known)])[0])

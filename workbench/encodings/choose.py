@@ -16,7 +16,7 @@ from workbench.encodings.base import Array, Encoding, EncodingError, Shape
 from workbench.encodings.blank import Around, PartlyBlank, PartlyZero, Whole
 from workbench.encodings.blocks import Blocks
 from workbench.encodings.codebook import Codebook
-from workbench.encodings.dense import Dense, bfloat16_bits
+from workbench.encodings.dense import Dense, bfloat16_bits, name_of
 from workbench.encodings.grid import Grid
 from workbench.encodings.hashed import Hashed
 from workbench.encodings.levels import Levels, blank_of
@@ -170,9 +170,11 @@ def encode_values(values: Array, mask: Mask | None = None, type: str | None = No
 
 def search_values(values: Array, mask: Mask | None = None, type: str | None = None) -> Search[Encoding]:
     """Search for what ``encode_values`` gives."""
-    dense = _as_stored(values, type or values.dtype.name)
+    dense = _as_stored(values, type or name_of(values.dtype))
     if mask is not None:
         dense = Dense(_masked(dense.values, mask), dense.type)
+    if not dense.zeros:
+        return dense
     return (yield from search_smallest(PartlyZero(dense)))
 
 

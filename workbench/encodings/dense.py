@@ -37,6 +37,9 @@ STORED: dict[str, np.dtype[Any]] = {
 }
 """The element types that can be kept, and the numpy type their bytes are."""
 
+#: By numpy type, what it is called, which numpy puts together anew whenever it is asked.
+_NAMES = {stored: name for name, stored in STORED.items() if name != "bfloat16"}
+
 
 @register
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class Dense(Encoding):
     @classmethod
     def of(cls, values: Array) -> Dense:
         """Keep a numpy array in its own type."""
-        return cls(values, values.dtype.name)
+        return cls(values, name_of(values.dtype))
 
     @property
     def shape(self) -> Shape:
@@ -89,8 +92,13 @@ class Dense(Encoding):
         return self._entropy
 
     @once
+    def zeros(self) -> int:
+        """How many of the values are plus zero."""
+        return self.values.size - int(np.count_nonzero(nonzero_bits(self.values)))
+
+    @once
     def _entropy(self) -> float:
-        kept = int(np.count_nonzero(nonzero_bits(self.values)))
+        kept = self.values.size - self.zeros
         return mask_entropy_bytes(self.values.size, kept) + kept * self.values.dtype.itemsize
 
     def describe(self) -> dict[str, Any]:
@@ -111,6 +119,11 @@ class Dense(Encoding):
         if kind not in STORED:
             raise EncodingError(f"no element type is called {kind!r}")
         return math.prod(shape) * STORED[kind].itemsize
+
+
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Return what an element type is called."""
+    return _NAMES.get(dtype) or dtype.name
 
 
 def nonzero_bits(values: Array) -> NDArray[np.bool_]:

@@ -68,6 +68,14 @@ class ChannelGroup:
         counts = (sum(place >= 0 for place in member.channel) // self.size for member in self.producers)
         return max(counts, default=1)
 
+    @cached_property
+    def sides(self) -> tuple[tuple[Tensor, tuple[tuple[str, Side], ...]], ...]:
+        """The members' sides, by how they number the group's channels: most do so alike."""
+        alike: dict[tuple[int, ...], list[tuple[str, Side]]] = defaultdict(list)
+        for member in self.members:
+            alike[member.channel].append((member.layer, member.side))
+        return tuple((torch.tensor(channel), tuple(sides)) for channel, sides in alike.items())
+
     def slices(self, keep: Tensor) -> list[Slice]:
         """Return the edits that keep the channels where ``keep`` (bool, ``(size,)``) is true."""
         return slices_of([(self, keep)])
@@ -87,17 +95,14 @@ def slices_of(kept: Iterable[tuple[ChannelGroup, Tensor]]) -> list[Slice]:
     One edit for each side of a layer, also where several groups meet there.
     """
     found: dict[tuple[str, Side], Tensor] = {}
-    places: dict[tuple[tuple[int, ...], int], Tensor] = {}  # most members number their channels alike
     for group, keep in kept:
         if bool(keep.all()):
             continue
         padded = torch.cat([keep, torch.ones(1, dtype=torch.bool)])  # -1 is the last place: always kept
-        for member in group.members:
-            key = member.channel, id(keep)
-            if key not in places:
-                places[key] = padded[torch.tensor(member.channel)]
-            side = member.layer, member.side
-            found[side] = found[side] & places[key] if side in found else places[key]
+        for channel, sides in group.sides:
+            flags = padded[channel]
+            for side in sides:
+                found[side] = found[side] & flags if side in found else flags
     listed: dict[int, tuple[int, ...]] = {}
     for flags in found.values():
         if id(flags) not in listed:

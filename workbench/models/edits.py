@@ -169,12 +169,13 @@ def slice_tensors(
     channels = channels_of(layer, edit.side)
     if channels is None:
         raise WorkbenchError(f"The channels of layer '{edit.layer}' ({type(layer).__name__}) cannot be sliced.")
-    changed, most = [], max(edit.keep, default=0)
+    changed, most, prefix = [], max(edit.keep, default=0), f"{edit.layer}." if edit.layer else ""
     for tensor, axis in channels.axes.items():
-        name = f"{edit.layer}.{tensor}" if edit.layer else tensor
+        name = prefix + tensor
         if name in tensors:
-            places = keep if most < tensors[name].shape[axis] else _along(tensors[name], axis, keep)
-            tensors[name] = tensors[name].index_select(axis, places)
+            before = tensors[name]
+            places = keep if most < before.shape[axis] else _along(before, axis, keep)
+            tensors[name] = before.index_select(axis, places)
             changed.append((name, axis, places))
     return changed
 

@@ -231,16 +231,19 @@ class Draft:
 
     def slice(self, edit: Slice) -> None:
         """Keep only some channels of one side of a layer."""
-        if edit.keep not in self._kept:
-            self._kept[edit.keep] = torch.tensor(edit.keep), f"slice {edit.keep}"
-        keep, how = self._kept[edit.keep]
+        found = self._kept.get(edit.keep)
+        if found is None:
+            found = self._kept[edit.keep] = torch.tensor(edit.keep), f"slice {edit.keep}"
+        keep, how = found
+        beside = [kept for kept in (self.zeroed, self.rewritten, self.unrounded) if kept]
         for name, axis, places in slice_tensors(self.tensors, self.module(edit.layer), edit, keep):
-            for kept in (self.zeroed, self.rewritten, self.unrounded):
+            for kept in beside:
                 if name in kept:
                     kept[name] = kept[name].index_select(axis, places)
             if name in self.posteriors:
                 self.posteriors[name] = self.posteriors[name].sliced(axis, places)
-            self._put(name, self.stored[name].sliced(axis, places) if name in self.stored else None)
+            if name in self.stored:
+                self._put(name, self.stored[name].sliced(axis, places))
             self._bump(name, f"{axis} {how}")
         self.edits.append(edit)
 
