@@ -107,6 +107,9 @@ def test_images_that_were_not_flipped_before_are_marked_new_and_come_first(page:
 
 
 def test_the_grid_is_filtered_and_an_image_enlarged_and_left_by_keyboard(page: Page) -> None:
+    open_examples(page)
+    expect(page.get_by_label("Truly", exact=True).locator("option")).to_have_text(["any class"])  # nothing is flipped
+    page.get_by_role("tab", name="Layers").click()
     go_harsh(page)
     open_examples(page)
     cards = page.locator(".wb-flips .wb-flip")

@@ -61,7 +61,7 @@ function renderWhole(model, el) {
     own.root));
 
   const cards = new Map();
-  let flips = [], shown = [], labels = "", pool = model.get("pool");
+  let flips = [], shown = [], labels = null, pool = model.get("pool");
 
   function cardOf(image) {
     if (!cards.has(image)) {
