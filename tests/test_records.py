@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.bench.record import RECORDS, read_records
+from tests.bench import record, table
 from tests.bench.synthetic import figures
-from tests.bench.table import PAGE, page
+from tests.bench.table import PAGE, RECORDS, page, read_records
 from tests.bench.training import Run
 
 
@@ -17,16 +18,24 @@ def test_the_page_of_records_is_made_from_the_records() -> None:
     assert PAGE.read_text() == page(), "run: python -m tests.bench.table"
 
 
+def test_a_record_is_on_the_page_as_soon_as_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (record, table):
+        monkeypatch.setattr(module, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(table, "PAGE", tmp_path / "records.md")
+    record.keep("made", [record.Figure("Speed", "≥ 1", "2", True)], data="fashion_mnist", seeds=[0], seconds=1)
+    assert "| Speed | ≥ 1 | 2 | reached | fashion_mnist | 0 | 1 |" in (tmp_path / "records.md").read_text()
+
+
 @pytest.mark.parametrize("name", read_records())
 def test_a_record_says_how_it_came_about_and_nothing_of_where(name: str) -> None:
-    record = read_records()[name]
-    module = record["command"].split()[2]
+    kept = read_records()[name]
+    module = kept["command"].split()[2]
     assert importlib.util.find_spec(module), "a command that is there to be given again"
-    assert record["seeds"]
-    assert {run["seed"] for run in record["runs"] if "seed" in run} <= set(record["seeds"])
-    assert record["seconds"] > 0
-    assert {"python", "torch"} <= record["versions"].keys()
-    assert record["figures"]
+    assert kept["seeds"]
+    assert {run["seed"] for run in kept["runs"] if "seed" in run} <= set(kept["seeds"])
+    assert kept["seconds"] > 0
+    assert {"python", "torch"} <= kept["versions"].keys()
+    assert kept["figures"]
     assert not re.search(r"(?<![\w.*])/(tmp|home|work|root|usr)/", (RECORDS / f"{name}.json").read_text())
 
 

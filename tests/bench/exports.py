@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from tests.bench.record import Figure, keep, read_records
+from tests.bench.record import Figure, keep
+from tests.bench.table import read_records
 from workbench.data.dataset import Dataset
 from workbench.data.load import load_dataset
 from workbench.deploy.export import Export, Logits, judge, simulate

@@ -2,8 +2,7 @@
 
 A record is a JSON file in ``tests/bench/records``, rewritten whenever its bench ends: the command, machine and how
 busy it was (processes that wanted to run), versions, data, seeds and seconds, the figures with what they must
-reach, and every run behind them.
-``python -m tests.bench.table`` makes the table of ``docs/records.md`` from all of them.
+reach, and every run behind them. ``docs/records.md`` is then made anew from all of them (see ``table``).
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.machine import machine_name, versions
+from tests.bench.table import RECORDS, write_page
 
-RECORDS = Path(__file__).parent / "records"
 #: Those that training and its files depend on.
 LIBRARIES = ("torch", "onnxruntime", "numpy", "zstandard")
 
@@ -47,7 +46,7 @@ def keep(
     runs: Sequence[Any] = (),
     **more: Any,
 ) -> Path:
-    """Write the record ``name`` of the bench that runs, print its figures, and return its path.
+    """Write the record ``name`` of the bench that runs, and the page; print its figures, and return its path.
 
     ``runs`` are dataclasses, or plain data; ``seconds`` are those that training took, or the measurement.
     """
@@ -67,12 +66,8 @@ def keep(
     RECORDS.mkdir(exist_ok=True)
     path = RECORDS / f"{name}.json"
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_page()
     for figure in figures:
         verdict = {True: "reached", False: "MISSED", None: ""}[figure.reached]
         print(f"{figure.what}: {figure.measured}  (must be {figure.must or 'told'})  {verdict}", flush=True)
     return path
-
-
-def read_records() -> dict[str, dict[str, Any]]:
-    """Return all records by their names, in alphabetical order."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))}

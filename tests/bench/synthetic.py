@@ -19,7 +19,8 @@ from statistics import mean
 import numpy as np
 import torch
 
-from tests.bench.record import Figure, keep, read_records
+from tests.bench.record import Figure, keep
+from tests.bench.table import read_records
 from tests.bench.training import Bench, Run, spread, tell, with_seed
 from workbench.data.cut import calibration_of, stratified
 from workbench.data.dataset import Dataset

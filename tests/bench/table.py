@@ -1,13 +1,12 @@
-"""Make ``docs/records.md`` from the records of the benches: ``python -m tests.bench.table``."""
+"""``docs/records.md``, made from the records of the benches: by each of them, or ``python -m tests.bench.table``."""
 
 from __future__ import annotations
 
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
-from tests.bench.record import read_records
-
+RECORDS = Path(__file__).parent / "records"
 PAGE = Path(__file__).parents[2] / "docs" / "records.md"
 HEAD = """# Records
 
@@ -29,6 +28,16 @@ on one thread, beside other work. “–”: not run here.
 
 """
 EXPORT_COLUMNS = ("model", "format", "accuracy", "simulated", "same answers", "images", "bytes", "ms", "int8 kernels")
+
+
+def read_records() -> dict[str, dict[str, Any]]:
+    """Return all records by their names, in alphabetical order."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))}
+
+
+def write_page() -> None:
+    """Make the page anew."""
+    PAGE.write_text(page())
 
 
 def page() -> str:
@@ -82,11 +91,5 @@ def _line(cells: list[str] | tuple[str, ...]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def main() -> int:
-    """Write the page."""
-    PAGE.write_text(page())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    write_page()

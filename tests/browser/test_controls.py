@@ -45,6 +45,25 @@ def test_an_nm_pattern_has_its_two_numbers_beside_it(page: Page) -> None:
     expect(page.locator(".wb-controls output").first).to_have_text("2:8")
 
 
+def test_starting_afresh_lets_go_of_what_was_typed_and_refused(page: Page) -> None:
+    page.get_by_text("Advanced", exact=True).click()
+    field = page.get_by_label("Threshold", exact=True)
+    before = field.input_value()
+    field.fill("abc")
+    field.press("Enter")
+    refusal = page.locator(".wb-controls .wb-invalid")
+    expect(refusal).to_contain_text("“abc” does not fit")
+    page.get_by_role("slider", name="Bit-width", exact=True).fill("4")
+    wait_shown(page, "- quantize: {bits: 4}")
+    expect(field).to_have_value("abc")  # it waits to be mended
+    page.get_by_role("button", name="Reset", exact=True).click()
+    wait_shown(page, "[]")
+    expect(refusal).to_have_count(0)
+    expect(field).to_have_value(before)
+    expect(field).to_have_attribute("aria-invalid", "false")
+    page.get_by_text("Advanced", exact=True).click()
+
+
 def test_what_is_refused_is_said_right_below_its_control(page: Page) -> None:
     page.get_by_role("slider", name="Pruning ratio", exact=True).fill("50")
     page.get_by_label("What is pruned: others").select_option("n:m")

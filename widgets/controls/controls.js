@@ -160,7 +160,7 @@ function render({ model, el }) {
   function build() {
     presets.replaceChildren(...model.get("presets").map(({ name, help: about }) => {
       const chip = button(name, { class: "wb-chip", title: about });
-      chip.addEventListener("click", () => model.send({ do: "start", preset: name }));
+      chip.addEventListener("click", () => begin(name));
       return chip;
     }), reset);
     fields = [];
@@ -215,6 +215,12 @@ function render({ model, el }) {
     show();
   }
 
+  function begin(preset) {
+    for (const { forget } of fields) forget();
+    show();
+    model.send({ do: "start", preset });
+  }
+
   function follow() {
     const before = state.method;
     const shown = model.get("follow");
@@ -239,7 +245,7 @@ function render({ model, el }) {
     change(on && state.bits === off ? { bits: 8, activations: on } : { activations: on });
   });
   recalibrate.input.addEventListener("change", () => change({ recalibrate: recalibrate.input.checked }));
-  reset.addEventListener("click", () => model.send({ do: "start", preset: "" }));
+  reset.addEventListener("click", () => begin(""));
 
   const followed = onTraits(model, ["follow"], follow);
   const modelled = onTraits(model, ["note", "error", "blamed", "batchnorm", "remarks"], showModel);

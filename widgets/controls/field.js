@@ -16,6 +16,13 @@ function advancedField(id, field, changed, compact = false) {
   const helpId = `${id}-help`;
   const said = element("small", { id: helpId }, field.help);
   let control;
+  const refused = () => control.getAttribute("aria-invalid") === "true";
+  const tell = (refusal) => {
+    control.setAttribute("aria-invalid", String(Boolean(refusal)));
+    said.textContent = refusal || field.help;
+    said.classList.toggle("wb-invalid", Boolean(refusal));
+    said.classList.toggle("wb-hidden", compact && !refusal);
+  };
   if (field.kind === "choice") {
     control = element("select", { id, "aria-describedby": helpId }, ...field.options.map((value, index) => element("option", { value: index }, shownValue(value))));
     control.addEventListener("change", () => changed(field.options[Number(control.value)]));
@@ -30,12 +37,9 @@ function advancedField(id, field, changed, compact = false) {
       const left = (end) => field.excluded.includes(end) && value === field[end];
       const inside = (field.min == null || value >= field.min) && (field.max == null || value <= field.max) && !left("min") && !left("max");
       const fits = value === null || (text !== "" && Number.isFinite(value) && (!field.whole || Number.isInteger(value)) && inside);
-      control.setAttribute("aria-invalid", String(!fits));
       const ends = [["min", "from", "above"], ["max", "to", "and below"]];
       const range = ends.filter(([end]) => field[end] != null).map(([end, to, open]) => `${field.excluded.includes(end) ? open : to} ${field[end]}`).join(" ");
-      said.textContent = fits ? field.help : `“${control.value}” does not fit: type a ${field.whole ? "whole number" : "number"} ${range}.`;
-      said.classList.toggle("wb-invalid", !fits);
-      said.classList.toggle("wb-hidden", compact && fits);
+      tell(fits ? "" : `“${control.value}” does not fit: type a ${field.whole ? "whole number" : "number"} ${range}.`);
       if (fits) changed(value);
       else said.scrollIntoView({ block: "nearest" });
     });
@@ -51,10 +55,12 @@ function advancedField(id, field, changed, compact = false) {
   if (compact) said.classList.add("wb-hidden");
   const apply = (applies) => { for (const node of nodes) if (node.hidden === applies) node.hidden = !applies; };
   const show = (value) => {
-    if (control.getAttribute("aria-invalid") === "true" || control === document.activeElement) return;
+    if (refused() || control === document.activeElement) return;
     if (field.kind === "choice") setValue(control, String(Math.max(0, field.options.findIndex((option) => option === value))));
     else if (field.kind === "flag") control.checked = Boolean(value);
     else setValue(control, value == null ? "" : String(value));
   };
-  return { show, allow, apply, nodes };
+  // What was typed and refused is let go of.
+  const forget = () => { if (refused()) tell(""); };
+  return { show, allow, apply, forget, nodes };
 }
