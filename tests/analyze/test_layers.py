@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import workbench as wb
 
 
-def test_shares_are_of_the_whole_file_and_the_whole_time() -> None:
+def test_shares_are_of_the_whole_file_and_the_whole_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path))  # where no kernel was timed beside other work
     with wb.Session("lenet5", "fashion_mnist", history=":memory:") as session:
         rows = wb.layer_table(session)
         assert [row.name for row in rows] == ["conv1", "conv2", "fc1", "fc2"]
         assert sum(row.size_share for row in rows) == pytest.approx(1, abs=0.01)
-        for device, least in (("this-machine", 0.0), ("raspberry-pi-4", 0.5)):  # of a described one there is no noise
+        for device in ("this-machine", "raspberry-pi-4"):
             session.use_device(device)
             times = [row.time_share for row in wb.layer_table(session)]
             assert all(share is not None and share > 0 for share in times)
-            assert least < sum(times) <= 1
+            assert 0.5 < sum(times) <= 1
         assert rows[0].activation_bytes == 4 * 20 * 24 * 24
 
 
