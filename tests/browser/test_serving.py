@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -126,11 +127,15 @@ def test_a_page_may_stay_open(browser: Browser, app: Served) -> None:
 # ── nothing is left behind ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_page_closed_in_the_middle_of_a_drag_leaves_nothing(browser: Browser, app: Served) -> None:
+def test_a_page_closed_in_the_middle_of_a_sweep_and_a_drag_leaves_nothing(browser: Browser, app: Served) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.goto(app.url)
     wait_ready(page)
+    page.get_by_role("tab", name="Sensitivity").click()
+    sweep = page.locator(".wb-panel-sensitivity")
+    sweep.get_by_role("button", name=re.compile("^Start")).first.click()
+    expect(sweep.get_by_role("button", name="Stop", exact=True)).to_be_visible()
     kernel = kernel_process(app, kernel_id(page))
     processes = [kernel, *kernel.children(recursive=True)]
     page.evaluate(
@@ -145,6 +150,7 @@ def test_a_page_closed_in_the_middle_of_a_drag_leaves_nothing(browser: Browser, 
     )
     before = read(page, "size").recipe
     page.wait_for_function("r => document.querySelector('[data-metric=size]').dataset.recipe !== r", arg=before)
+    expect(sweep.get_by_role("button", name="Stop", exact=True)).to_be_visible()  # it goes on behind the slider
     page.close(run_before_unload=True)
     context.close()
     assert psutil.wait_procs(processes, timeout=15)[1] == []
